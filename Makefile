@@ -1,0 +1,45 @@
+# make demo   the main job on the embedded default     make test   all checks and tests
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check unit integration requirements miniature-models clean
+EXTRA ?= cpu
+PYTHON_ := .venv/bin/python
+RUN_DIR ?= runs/miniature
+
+help:
+	@echo "make demo               Stage I in the miniature world, from nothing ($(RUN_DIR))"
+	@echo "make test               lint, types, unit and integration tests, from nothing"
+	@echo "make check | unit | integration"
+	@echo "make setup [EXTRA=gpu]  only the environment (.venv)"
+	@echo "make miniature-models   train the three tiny models again"
+	@echo "make requirements       compile requirements/*.txt from pyproject.toml"
+
+setup: .venv/.ready
+
+.venv/.ready: requirements/install.sh requirements/$(EXTRA).txt pyproject.toml
+	@requirements/install.sh $(EXTRA)
+
+demo: setup
+	@$(PYTHON_) jobs/stage1.py conf/miniature/stage1.yaml run_dir=$(RUN_DIR)
+
+test: check unit integration
+
+check: setup
+	$(PYTHON_) -m ruff check .
+	$(PYTHON_) -m ruff format --check .
+	$(PYTHON_) -m mypy
+
+unit: setup
+	$(PYTHON_) -m pytest tests/unit
+
+integration: setup
+	$(PYTHON_) -m pytest tests/integration
+
+COMPILE = .venv/bin/uv pip compile pyproject.toml --extra test --override requirements/overrides.txt \
+    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --quiet
+
+requirements: setup
+	$(COMPILE) --extra cpu $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) -o requirements/cpu.txt
+	$(COMPILE) --extra gpu -o requirements/gpu.txt
+
+clean:
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""AvR on Ray: alignment via refinement as a distributed application."""

@@ -1,0 +1,1 @@
+"""The algorithm, in the standard library only: trees, growth, selection, pairs."""

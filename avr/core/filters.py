@@ -1,0 +1,41 @@
+"""Conditions on texts: loops, length. Facts of the released code are marked; the rest is ours."""
+
+import re
+
+MAX_REPEATS = 60  # released: a word, or one run of symbols, this often is taken for a loop
+_WORDS_OR_SYMBOLS = re.compile(r"\w+|[^\w\s]+")
+
+
+def no_repeated_word(text: str) -> bool:
+    """No word and no run of symbols occurs 60 times or more (released).
+
+    It rejects long honest texts too ("the" 60 times), so it is in effect a hidden length cap.
+    """
+    counts: dict[str, int] = {}
+    for token in _WORDS_OR_SYMBOLS.findall(text.lower()):
+        counts[token] = counts.get(token, 0) + 1
+        if counts[token] >= MAX_REPEATS:
+            return False
+    return True
+
+
+def no_loop(text: str, min_repeats: int = 4, min_words: int = 24, max_period: int = 64) -> bool:
+    """The text does not end in a phrase said over and over (ours).
+
+    A sampling loop is a tail with a period: the last `min_words` or more words consist of one
+    phrase of at most `max_period` words, at least `min_repeats` times in a row. Long honest texts
+    pass, however often they use a word.
+    """
+    words = text.split()
+    for period in range(1, min(max_period, len(words) // min_repeats) + 1):
+        tail = period
+        while tail < len(words) and words[-1 - tail] == words[-1 - tail + period]:
+            tail += 1
+        if tail >= max(min_words, period * min_repeats):
+            return False
+    return True
+
+
+def passes_length_control(text: str, reference: str) -> bool:
+    """Under 400 characters longer than the reference, or under 1.2 times its length (released)."""
+    return len(text) < len(reference) + 400 or len(text) < 1.2 * len(reference)

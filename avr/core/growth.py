@@ -1,0 +1,202 @@
+"""Three functions grow a tree: `respond`, `correct`, `score`. Each takes a tree and one role.
+
+Stage I runs each once, as streaming operators. A node's id says where it stands (parent, model,
+branch), not what was sampled there: growing the same tree again gives the same ids.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Literal
+
+from avr.core.messages import Conversation, content_id, seed_of
+from avr.core.prompts import (
+    Templates,
+    answer_context,
+    critique_context,
+    parse_rating,
+    refine_context,
+    scored_conversation,
+)
+from avr.core.roles import Completion, Generate, Score
+from avr.core.tree import Critique, Level, RefinementTree, Response, reward_of
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How wide a level grows and how often a malformed sample is asked for again.
+
+    `max_tries` (5, released code) counts the first attempt. `follow` says which response a further
+    level criticises: the one with the best reward (search) or the last (self-refinement r_k).
+    """
+
+    num_critiques: int = 2
+    num_refinements: int = 2
+    max_tries: int = 5
+    follow: Literal["best", "last"] = "best"
+
+    def __post_init__(self) -> None:
+        for name in ("num_critiques", "num_refinements", "max_tries"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+async def respond(tree: RefinementTree, policy: Generate, templates: Templates) -> RefinementTree:
+    """Give the tree its y0, sampled from the policy; a tree that has one stays as it is."""
+    if tree.response is not None:
+        return tree
+    node = content_id("response", tree.prompt.id, policy.identity, 0)
+    context = answer_context(tree.prompt.query, templates)
+    (completion,) = await policy.generate(context, 1, seed_of(node, 0))
+    return replace(tree, response=_response(node, completion))
+
+
+def take_answer(tree: RefinementTree) -> RefinementTree:
+    """Give the tree its y0 from the input row. Raises ValueError where the row has no answer."""
+    text = tree.prompt.answer
+    if not text:
+        raise ValueError(f"{tree.prompt.source}: the row has no answer to take y0 from")
+    node = content_id("response", tree.prompt.id, "input", text)
+    return replace(tree, response=Response(node, text, "input", 0))
+
+
+async def correct(
+    tree: RefinementTree, corrector: Generate, templates: Templates, shape: Shape
+) -> RefinementTree:
+    """Add a level: critiques of the current response, and refinements of each critique.
+
+    A tree whose last level came out empty has ended and is returned as it is.
+    """
+    if tree.levels and not any(c.refinements for c in tree.levels[-1].critiques):
+        return tree
+    current = _current(tree, shape)
+    query = tree.prompt.query
+    critiques = await _sample(
+        corrector,
+        critique_context(query, current.text, templates),
+        shape.num_critiques,
+        shape.max_tries,
+        content_id("critique", current.id, corrector.identity),
+        lambda completion: parse_rating(completion.text) is not None,
+    )
+    refined = await asyncio.gather(
+        *(
+            _refine(tree, current, completion, node, corrector, templates, shape)
+            for node, completion in critiques.kept
+        )
+    )
+    samples = [critiques, *(sample for _, sample in refined)]
+    level = Level(
+        of=current.id,
+        critiques=tuple(critique for critique, _ in refined),
+        num_rejected=sum(len(s.rejected) for s in samples),
+        num_dropped=sum(s.num_missing for s in samples),
+        rejected_example=next((t for s in samples for t in s.rejected), ""),
+    )
+    return replace(tree, levels=(*tree.levels, level))
+
+
+async def score(tree: RefinementTree, reward_model: Score) -> RefinementTree:
+    """Give every response that has no reward yet its reward."""
+    waiting = [r for r in tree.responses() if r.reward is None]
+    query = tree.prompt.query
+    rewards = await asyncio.gather(
+        *(reward_model.score(scored_conversation(query, r.text)) for r in waiting)
+    )
+    of = {r.id: reward for r, reward in zip(waiting, rewards, strict=True)}
+
+    def rewarded(response: Response) -> Response:
+        return replace(response, reward=of.get(response.id, response.reward))
+
+    def level_of(level: Level) -> Level:
+        critiques = (
+            replace(c, refinements=tuple(rewarded(r) for r in c.refinements))
+            for c in level.critiques
+        )
+        return replace(level, critiques=tuple(critiques))
+
+    return replace(
+        tree,
+        response=rewarded(tree.first),
+        levels=tuple(level_of(level) for level in tree.levels),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """Well-formed completions with their node ids, the rejected texts, and how many are missing."""
+
+    kept: tuple[tuple[str, Completion], ...]
+    rejected: tuple[str, ...]
+    num_missing: int
+
+
+async def _sample(
+    generate: Generate,
+    context: Conversation,
+    n: int,
+    max_tries: int,
+    parent: str,
+    well_formed: Callable[[Completion], bool],
+) -> _Samples:
+    """`n` well-formed samples of one context; what is missing is asked for again, boundedly."""
+    kept: list[Completion] = []
+    rejected: list[str] = []
+    for attempt in range(max_tries):
+        if len(kept) == n:
+            break
+        batch = await generate.generate(context, n - len(kept), seed_of(parent, attempt))
+        kept += [c for c in batch if well_formed(c)]
+        rejected += [c.text for c in batch if not well_formed(c)]
+    named = ((content_id(parent, branch), c) for branch, c in zip(count(), kept))
+    return _Samples(tuple(named), tuple(rejected), n - len(kept))
+
+
+async def _refine(
+    tree: RefinementTree,
+    current: Response,
+    completion: Completion,
+    node: str,
+    corrector: Generate,
+    templates: Templates,
+    shape: Shape,
+) -> tuple[Critique, _Samples]:
+    context = refine_context(tree.prompt.query, current.text, completion.text, templates)
+    samples = await _sample(
+        corrector,
+        context,
+        shape.num_refinements,
+        shape.max_tries,
+        content_id("refinement", node),
+        lambda c: bool(c.text.strip()),
+    )
+    rating = parse_rating(completion.text)
+    assert rating is not None  # _sample keeps only critiques that end with one
+    critique = Critique(
+        node,
+        completion.text,
+        rating,
+        completion.finish_reason,
+        completion.num_tokens,
+        tuple(_response(name, c) for name, c in samples.kept),
+    )
+    return critique, samples
+
+
+def _current(tree: RefinementTree, shape: Shape) -> Response:
+    """The response the next level criticises."""
+    if not tree.levels:
+        return tree.first
+    if shape.follow == "best":
+        return max(tree.responses(), key=reward_of)
+    return next(_last_level(tree))
+
+
+def _last_level(tree: RefinementTree) -> Iterator[Response]:
+    for critique in tree.levels[-1].critiques:
+        yield from critique.refinements
+
+
+def _response(node: str, completion: Completion) -> Response:
+    return Response(node, completion.text, completion.finish_reason, completion.num_tokens)

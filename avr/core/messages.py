@@ -1,0 +1,64 @@
+"""Chat messages as frozen values, and the content hash every id and seed comes from."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat turn; `role` is one of `ROLES`."""
+
+    role: str
+    content: str
+
+
+Conversation = tuple[Message, ...]
+
+
+def user(content: str) -> Message:
+    """A user turn."""
+    return Message("user", content)
+
+
+def assistant(content: str) -> Message:
+    """An assistant turn."""
+    return Message("assistant", content)
+
+
+def to_dicts(conversation: Conversation) -> list[dict[str, str]]:
+    """The conversation in the form chat templates and Parquet rows take."""
+    return [{"role": m.role, "content": m.content} for m in conversation]
+
+
+def from_dicts(messages: Sequence[Mapping[str, object]]) -> Conversation:
+    """The inverse of `to_dicts`. Raises ValueError naming the turn and field that are wrong."""
+    conversation = []
+    for turn, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            raise ValueError(f"turn {turn} is {type(message).__name__}, not a role/content mapping")
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES:
+            raise ValueError(f"turn {turn}: role is {role!r}, expected one of {', '.join(ROLES)}")
+        if not isinstance(content, str):
+            raise ValueError(f"turn {turn}: content is {type(content).__name__}, not text")
+        conversation.append(Message(str(role), content))
+    return tuple(conversation)
+
+
+def content_id(*parts: object) -> str:
+    """A 96-bit hexadecimal id of JSON-serialisable `parts`: equal content, equal id, anywhere."""
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def seed_of(node_id: str, attempt: int) -> int:
+    """A sampling seed for one request, derived from the id of the node it grows from.
+
+    vLLM gives child i of a request the seed + i, so seeds are spaced by 1024 (more than any n).
+    Below 2**41: every sampler takes it.
+    """
+    return int(content_id(node_id, attempt)[:8], 16) << 10

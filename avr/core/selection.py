@@ -1,0 +1,139 @@
+"""Which refinements RSFT trains on: named rules, gathered in profiles."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from avr.core import filters
+from avr.core.funnel import Funnel, Rule, unique
+from avr.core.messages import Conversation, assistant, content_id
+from avr.core.prompts import Templates, answer_context, refinement_conversation
+from avr.core.tree import RefinementTree
+
+# What each profile switches on beyond the rules that define a row or pair (method, Stage I). The
+# paper itself states only positive gains, which are part of the definitions.
+PROFILES: dict[str, dict[str, frozenset[str]]] = {
+    "rsft": {
+        "as_released": frozenset({"length_control", "no_repeated_word", "unique", "plain_rows"}),
+        "as_paper": frozenset(),
+        "recommended": frozenset({"length_control", "finished", "no_loop", "unique"}),
+    },
+    "pairs": {
+        "as_released": frozenset({"no_repeated_word", "unique"}),
+        "as_paper": frozenset(),
+        "recommended": frozenset({"length_control", "finished", "no_loop", "unique"}),
+    },
+}
+SWITCHES = {
+    "length_control": "the chosen answer is not much longer: under +400 characters or under 1.2x",
+    "finished": "no text that is learned from was cut off at its token limit",
+    "no_repeated_word": "no word occurs 60 times or more in a text (a hidden length cap)",
+    "no_loop": "no text ends in one phrase said over and over",
+    "unique": "no exact duplicate of a row that was kept before",
+    "plain_rows": "RSFT only: an unused prompt that brought an answer along adds it as a plain row",
+}
+
+
+def switched_on(rows: str, profile: str, overrides: Mapping[str, bool]) -> frozenset[str]:
+    """The rules in force for `rows` ("rsft" or "pairs"): a profile, with single rules switched.
+
+    Raises ValueError on an unknown profile or rule, naming those there are.
+    """
+    profiles = PROFILES[rows]
+    if profile not in profiles:
+        raise ValueError(f"unknown profile {profile!r}; there are: {', '.join(profiles)}")
+    unknown = sorted(set(overrides) - set(SWITCHES))
+    if unknown:
+        raise ValueError(f"unknown rule {unknown[0]!r}; there are: {', '.join(SWITCHES)}")
+    on = {rule for rule, value in overrides.items() if value}
+    return (profiles[profile] | on) - (set(overrides) - on)
+
+
+@dataclass(frozen=True, slots=True)
+class RsftRow:
+    """One training conversation; the loss is on its assistant turns.
+
+    `node_ids`: tree, then the nodes the texts came from. `gain` is 0 for a plain row.
+    """
+
+    id: str
+    messages: Conversation
+    node_ids: tuple[str, ...]
+    gain: float
+
+
+def has_refinement(tree: RefinementTree) -> bool:
+    """At least one critique of y0 was refined."""
+    return next(tree.refined(), None) is not None
+
+
+def select_rsft(
+    trees: Iterable[RefinementTree], templates: Templates, switches: frozenset[str], funnel: Funnel
+) -> Iterator[RsftRow]:
+    """One row per tree whose best refinement passes the rules, in the order of the trees.
+
+    Source: method, Stage I.2. Plain rows (released) come from trees that the funnel counts as
+    removed.
+    """
+    rules = _rules(templates, switches)
+    is_new = unique(_messages)
+    for tree in trees:
+        if funnel.admit(tree, tree.id, rules):
+            yield _row(tree, templates)
+        elif "plain_rows" in switches and tree.prompt.answer:
+            row = _plain_row(tree, templates)
+            if is_new(row):
+                yield row
+
+
+def _rules(templates: Templates, switches: frozenset[str]) -> list[Rule[RefinementTree]]:
+    def conversation(tree: RefinementTree) -> Conversation:
+        return _row(tree, templates).messages
+
+    optional = [
+        Rule("length_control", _not_much_longer),
+        Rule("finished", _finished),
+        Rule("no_repeated_word", lambda t: all(map(filters.no_repeated_word, _texts(t)))),
+        Rule("no_loop", lambda t: all(map(filters.no_loop, _texts(t)))),
+        Rule("unique", unique(conversation)),
+    ]
+    return [
+        Rule("has_refinement", has_refinement),
+        Rule("positive_gain", lambda tree: tree.gain > 0),
+        *(rule for rule in optional if rule.name in switches),
+    ]
+
+
+def _not_much_longer(tree: RefinementTree) -> bool:
+    return filters.passes_length_control(tree.best_refined()[1].text, tree.first.text)
+
+
+def _finished(tree: RefinementTree) -> bool:
+    critique, refinement = tree.best_refined()
+    return "length" not in (
+        tree.first.finish_reason,
+        critique.finish_reason,
+        refinement.finish_reason,
+    )
+
+
+def _texts(tree: RefinementTree) -> tuple[str, str, str]:
+    critique, refinement = tree.best_refined()
+    return (tree.first.text, critique.text, refinement.text)
+
+
+def _row(tree: RefinementTree, templates: Templates) -> RsftRow:
+    critique, refinement = tree.best_refined()
+    messages = refinement_conversation(tree.prompt.query, *_texts(tree), templates)
+    nodes = (tree.id, tree.first.id, critique.id, refinement.id)
+    return RsftRow(content_id("rsft", *nodes), messages, nodes, tree.gain)
+
+
+def _plain_row(tree: RefinementTree, templates: Templates) -> RsftRow:
+    answer = tree.prompt.answer
+    assert answer is not None  # the caller checked
+    messages = (*answer_context(tree.prompt.query, templates), assistant(answer))
+    return RsftRow(content_id("rsft-plain", tree.id), messages, (tree.id,), 0.0)
+
+
+def _messages(row: RsftRow) -> Conversation:
+    return row.messages

@@ -1,0 +1,164 @@
+"""The refinement tree: one prompt, one frozen value, one row.
+
+prompt -> response (y0) -> levels, in order. A level criticises one response; each of its critiques
+holds its refinements; every response carries its reward once the reward model has seen it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from avr.core.messages import Conversation, content_id, from_dicts, to_dicts
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One input row. `answer` is the text the row brought along (y0 when taken from the input)."""
+
+    id: str
+    query: Conversation
+    answer: str | None = None
+    source: str = ""
+
+    @staticmethod
+    def of(query: Conversation, answer: str | None = None, source: str = "") -> "Prompt":
+        """A prompt whose id comes from the query alone."""
+        return Prompt(content_id("prompt", to_dicts(query)), query, answer, source)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer: y0 or a refinement. `reward` is the raw logit, None until scored."""
+
+    id: str
+    text: str
+    finish_reason: str
+    num_tokens: int
+    reward: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Critique:
+    """A well-formed critique (its `rating` is a format check only) and what it led to."""
+
+    id: str
+    text: str
+    rating: int
+    finish_reason: str
+    num_tokens: int
+    refinements: tuple[Response, ...] = ()
+
+    @property
+    def mean_reward(self) -> float:
+        """Mean reward of the refinements: what critique pairs rank by (released code)."""
+        rewards = [reward_of(r) for r in self.refinements]
+        return sum(rewards) / len(rewards)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One turn of refinement of the response `of`.
+
+    `num_rejected` counts the samples thrown away because they were malformed (no closing rating,
+    empty text), `num_dropped` the critiques and refinements that stayed missing after the bounded
+    retries; `rejected_example` is one of the former, for the eye.
+    """
+
+    of: str
+    critiques: tuple[Critique, ...]
+    num_rejected: int = 0
+    num_dropped: int = 0
+    rejected_example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefinementTree:
+    """All that was grown from one prompt. `quarantined` is the reason it could not be finished."""
+
+    id: str
+    prompt: Prompt
+    response: Response | None = None
+    levels: tuple[Level, ...] = ()
+    quarantined: str = ""
+
+    @property
+    def first(self) -> Response:
+        """y0. Raises ValueError where the policy has not responded yet."""
+        if self.response is None:
+            raise ValueError(f"tree {self.id} has no response yet")
+        return self.response
+
+    def responses(self) -> Iterator[Response]:
+        """y0, then every refinement, in the order of growth."""
+        if self.response is not None:
+            yield self.response
+        for level in self.levels:
+            for critique in level.critiques:
+                yield from critique.refinements
+
+    def after(self, rounds: int) -> Response:
+        """The answer r_k after k rounds of self-refinement (method, Stage I.5).
+
+        A round that gave no refinement leaves the answer as it was.
+        """
+        answer = self.first
+        for level in self.levels[:rounds]:
+            refinements = [r for c in level.critiques for r in c.refinements]
+            answer = refinements[0] if refinements else answer
+        return answer
+
+    def refined(self) -> Iterator[tuple[Critique, Response]]:
+        """Every (critique, refinement) of the first level: what Stage I selects from."""
+        for critique in self.levels[0].critiques if self.levels else ():
+            for refinement in critique.refinements:
+                yield critique, refinement
+
+    def best_refined(self) -> tuple[Critique, Response]:
+        """The best critique and best refinement: the pair whose refinement has the top reward.
+
+        The earliest wins a tie. Raises ValueError where the first level has no refinement.
+        """
+        return max(self.refined(), key=lambda pair: reward_of(pair[1]))
+
+    @property
+    def gain(self) -> float:
+        """Reward of the best refinement minus reward of y0 (paper: refinement-aware reward)."""
+        return reward_of(self.best_refined()[1]) - reward_of(self.first)
+
+
+def plant(prompt: Prompt, recipe: str) -> RefinementTree:
+    """A tree with nothing grown yet; `recipe` names models, sampling and shape."""
+    return RefinementTree(content_id("tree", prompt.id, recipe), prompt)
+
+
+def reward_of(response: Response) -> float:
+    """The reward; raises ValueError for a response that was never scored."""
+    if response.reward is None:
+        raise ValueError(f"response {response.id} has no reward yet")
+    return response.reward
+
+
+def tree_to_dict(tree: RefinementTree) -> dict[str, Any]:
+    """Nested plain data: what Parquet and JSON hold."""
+    return asdict(tree)
+
+
+def tree_from_dict(data: Mapping[str, Any]) -> RefinementTree:
+    """The inverse of `tree_to_dict`."""
+    prompt = data["prompt"]
+    response = data["response"]
+    return RefinementTree(
+        id=data["id"],
+        prompt=Prompt(**{**prompt, "query": from_dicts(prompt["query"])}),
+        response=Response(**response) if response is not None else None,
+        levels=tuple(_level(level) for level in data["levels"]),
+        quarantined=data["quarantined"],
+    )
+
+
+def _level(data: Mapping[str, Any]) -> Level:
+    return Level(**{**data, "critiques": tuple(_critique(c) for c in data["critiques"])})
+
+
+def _critique(data: Mapping[str, Any]) -> Critique:
+    return Critique(**{**data, "refinements": tuple(Response(**r) for r in data["refinements"])})

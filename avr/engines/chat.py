@@ -1,0 +1,30 @@
+"""Conversations to token ids, in one place for generation, reward, training and checks."""
+
+from typing import Any
+
+from avr.core.messages import Conversation, to_dicts
+
+
+class ChatError(ValueError):
+    """A tokenizer or chat template that would feed a model something it was not trained on."""
+
+
+def token_ids(tokenizer: Any, conversation: Conversation, *, to_continue: bool) -> list[int]:
+    """Ids of a conversation, the template's BOS included, once.
+
+    `to_continue` adds the generation prompt (the policy or corrector goes on); without it the
+    conversation is whole (a reward model reads it). Raises ChatError on a doubled BOS or a missing
+    template.
+    """
+    if tokenizer.chat_template is None:
+        raise ChatError(f"{tokenizer.name_or_path} has no chat template")
+    ids: list[int] = tokenizer.apply_chat_template(
+        to_dicts(conversation),
+        tokenize=True,
+        return_dict=False,
+        add_generation_prompt=to_continue,
+    )
+    bos = tokenizer.bos_token_id
+    if bos is not None and ids[:2] == [bos, bos]:
+        raise ChatError(f"{tokenizer.name_or_path}: its chat template gives two BOS tokens")
+    return ids

@@ -1,0 +1,164 @@
+"""One vLLM engine in this process: a Generate, or a Score with raw Bradley-Terry logits."""
+
+import asyncio
+import difflib
+import itertools
+import math
+from contextlib import asynccontextmanager
+from dataclasses import fields
+from typing import Any
+
+from transformers import AutoTokenizer
+from vllm import SamplingParams
+from vllm.config import PoolerConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.platforms import current_platform
+from vllm.pooling_params import PoolingParams
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from avr.config import ConfigError, RoleConfig
+from avr.core.messages import Conversation, content_id
+from avr.core.roles import Completion, ContextTooLong
+from avr.engines.chat import token_ids
+from avr.engines.weights import weights_id
+
+
+class Engine:
+    """vLLM's AsyncLLM around one model, tokenising conversations by itself.
+
+    `role` (policy, corrector, reward model) names it in errors. A role other than the reward model
+    generates; the reward model scores. Construction blocks until the engine is ready (a minute or
+    more) and raises ConfigError on settings that vLLM does not know.
+    """
+
+    def __init__(self, role: str, config: RoleConfig, seed: int = 0):
+        self.role = role
+        self.scores = role == REWARD_MODEL
+        self._config = config
+        self._seed = seed
+        self._model = config.model
+        self._tokenizer = _tokenizer(config, config.model)
+        self._sampling = {} if self.scores else _checked_sampling(role, config.sampling)
+        self._llm = AsyncLLM.from_engine_args(_engine_args(config, self.scores))
+        self.max_model_len: int = self._llm.model_config.max_model_len
+        self.identity = self._identity(config.model)
+        self._requests = itertools.count()
+        self._active = 0
+        self._idle = asyncio.Condition()
+
+    async def generate(
+        self, conversation: Conversation, n: int, seed: int
+    ) -> tuple[Completion, ...]:
+        """`n` samples; see `avr.core.roles.Generate`."""
+        params = SamplingParams(
+            **self._sampling,
+            n=n,
+            seed=seed ^ (self._seed << 42),
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        ids = self._fitting(conversation, to_continue=True, reserved=params.max_tokens or 0)
+        stream = self._llm.generate({"prompt_token_ids": ids}, params, self._request_id())
+        final = [output async for output in stream][-1]
+        return tuple(
+            Completion(o.text, str(o.finish_reason), len(o.token_ids)) for o in final.outputs
+        )
+
+    async def score(self, conversation: Conversation) -> float:
+        """The raw logit of a whole conversation; see `avr.core.roles.Score`."""
+        ids = self._fitting(conversation, to_continue=False, reserved=0)
+        params = PoolingParams(task="classify", use_activation=False)
+        stream = self._llm.encode({"prompt_token_ids": ids}, params, self._request_id())
+        final = [output async for output in stream][-1]
+        (reward,) = final.outputs.data.flatten().tolist()
+        if not math.isfinite(reward):
+            raise ValueError(f"the reward model returned {reward}")
+        return float(reward)
+
+    @asynccontextmanager
+    async def serving(self, model: str) -> Any:
+        """Hold the engine on the weights of `model` (same architecture) while inside.
+
+        New weights are loaded into the running engine, which costs a fraction of a second where a
+        new engine costs a minute; requests on other weights finish first.
+        """
+        async with self._idle:
+            await self._idle.wait_for(lambda: model == self._model or self._active == 0)
+            if model != self._model:
+                await self._load(model)
+            self._active += 1
+        try:
+            yield self
+        finally:
+            async with self._idle:
+                self._active -= 1
+                self._idle.notify_all()
+
+    async def _load(self, model: str) -> None:
+        await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": model})
+        await self._llm.reset_prefix_cache()
+        self._model = model
+        self._tokenizer = _tokenizer(self._config, model)
+        self.identity = self._identity(model)
+
+    def shutdown(self) -> None:
+        """Stop the engine's processes and free its device."""
+        self._llm.shutdown()
+
+    def _fitting(
+        self, conversation: Conversation, *, to_continue: bool, reserved: int
+    ) -> list[int]:
+        ids = token_ids(self._tokenizer, conversation, to_continue=to_continue)
+        if len(ids) + reserved > self.max_model_len:
+            raise ContextTooLong(self.role, len(ids), reserved, self.max_model_len)
+        return ids
+
+    def _identity(self, model: str) -> str:
+        return content_id(weights_id(model), self._sampling, self._seed)
+
+    def _request_id(self) -> str:
+        return f"{self.role}-{next(self._requests)}"
+
+
+REWARD_MODEL = "reward_model"
+
+
+def _tokenizer(config: RoleConfig, model: str) -> Any:
+    return AutoTokenizer.from_pretrained(model, trust_remote_code=config.trust_remote_code)
+
+
+def _engine_args(config: RoleConfig, scores: bool) -> AsyncEngineArgs:
+    settings: dict[str, Any] = {"enable_log_requests": False, "disable_log_stats": True}
+    if current_platform.is_cpu():
+        # A seeded request prefilled in chunks kills the engine on a CPU: its generator has no
+        # offset to rewind to, and every request of ours has a seed.
+        settings["enable_chunked_prefill"] = False
+    if scores:
+        settings |= {"runner": "pooling", "pooler_config": PoolerConfig(use_activation=False)}
+    settings |= config.engine
+    if settings.get("tensor_parallel_size", 1) > 1:
+        # The "ray" executor leaks its placement groups until the driver exits (ray#64035).
+        settings.setdefault("distributed_executor_backend", "mp")
+    known = [f.name for f in fields(AsyncEngineArgs)]
+    _reject_unknown("engine", settings, known)
+    return AsyncEngineArgs(
+        model=config.model, trust_remote_code=config.trust_remote_code, **settings
+    )
+
+
+def _checked_sampling(role: str, sampling: dict[str, Any]) -> dict[str, Any]:
+    _reject_unknown("sampling", sampling, list(SamplingParams.__struct_fields__))
+    if "max_tokens" not in sampling:
+        raise ConfigError(f"{role}: sampling.max_tokens is not set (vLLM's default is 16 tokens)")
+    for reserved in ("n", "seed", "output_kind"):
+        if reserved in sampling:
+            raise ConfigError(f"{role}: sampling.{reserved} is set by the growth of the tree")
+    return sampling
+
+
+def _reject_unknown(section: str, settings: dict[str, Any], known: list[str]) -> None:
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{section}.{key} is no vLLM setting{hint}")

@@ -1,0 +1,1 @@
+"""How good answers are: paired comparisons with confidence intervals."""

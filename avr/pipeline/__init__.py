@@ -1,0 +1,1 @@
+"""Ray Data dataflow, run directory and ledger, resource plan: the jobs in steps."""

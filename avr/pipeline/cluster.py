@@ -1,0 +1,59 @@
+"""The Ray cluster a job runs on: the one it was submitted to, or one it starts on this machine."""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from avr.pipeline.plan import StepPlan
+from avr.pipeline.progress import CONSOLE
+
+_RELEASE_TIMEOUT_S = 120.0
+
+
+class ClusterError(RuntimeError):
+    """Devices that are not there, or not free."""
+
+
+def connect(settings: dict[str, Any], plan: Sequence[StepPlan]) -> None:
+    """Join the cluster named by RAY_ADDRESS (as in a submitted job), or start one right here.
+
+    `settings` go to `ray.init` of a cluster of our own. Raises ClusterError where that one is too
+    small for the plan; a foreign cluster may still grow, so there it is only said.
+    """
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    own = "RAY_ADDRESS" not in os.environ
+    if own:
+        # The token that Ray 2.60 wants by default protects a cluster that others can reach; this
+        # one listens on this machine and ends with the job.
+        quiet |= {"include_dashboard": False, **settings}
+    ray.init(**quiet)
+    there = ray.cluster_resources()
+    for step in plan:
+        shortfall = step.shortfall(there.get("CPU", 0), there.get("GPU", 0))
+        if shortfall and own:
+            raise ClusterError(shortfall)
+        if shortfall:
+            CONSOLE.print(f"  waiting for the cluster to grow: {shortfall}")
+
+
+def wait_until_free(step: StepPlan) -> None:
+    """Return once the devices of a step are free; engines of the step before may still be ending.
+
+    Raises ClusterError after two minutes, saying what is held.
+    """
+    deadline = time.monotonic() + _RELEASE_TIMEOUT_S
+    while True:
+        free, there = ray.available_resources(), ray.cluster_resources()
+        shortfall = step.shortfall(free.get("CPU", 0), free.get("GPU", 0))
+        if shortfall is None or step.shortfall(there.get("CPU", 0), there.get("GPU", 0)):
+            return
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"devices are still held after {_RELEASE_TIMEOUT_S:.0f} s: {shortfall}"
+            )
+        time.sleep(0.5)

@@ -1,0 +1,193 @@
+"""Trees through pools of engines on Ray Data: pending trees in, finished trees in Parquet out.
+
+Resume is an anti-join on tree ids before the data set is built. Ray Data's own row checkpoint does
+the same with an extra filter actor, which on a small machine can wait for ever for its CPU, and it
+cannot read trees back in waves; ids that come from content make the plain way exact.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from avr.config import GrowthConfig, Placement
+from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
+from avr.pipeline.operators import Operator, Worker
+from avr.pipeline.plan import gpus_of
+from avr.pipeline.progress import Progress
+from avr.pipeline.tables import TREES, read_ids, read_rows, read_trees, write_part, write_rows
+from avr.pipeline.witness import Report, Witness
+
+SEEDLINGS = pa.schema(
+    [("id", pa.string()), ("tree", pa.string()), ("model", pa.string()), ("rounds", pa.int64())]
+)
+
+
+@dataclass(frozen=True)
+class Seedling:
+    """A tree to grow; evaluation adds which model answers it and how many rounds it refines."""
+
+    tree: RefinementTree
+    model: str = ""
+    rounds: int = 0
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What a growth left: trees + quarantined = seedlings. `num_resumed` were there before."""
+
+    num_trees: int
+    num_quarantined: int
+    num_resumed: int
+    engine_deaths: dict[str, int]
+
+
+class GrowthError(RuntimeError):
+    """Growing trees failed; the message carries the worker's cause."""
+
+
+def grow(
+    seedlings: Iterable[Seedling], operators: list[Operator], config: GrowthConfig, folder: Path
+) -> Grown:
+    """Take each seedling through the operators, in order, into `folder/trees`.
+
+    Trees that cannot be finished go to `folder/quarantine`, with the reason. What is in either is
+    not grown again. Raises GrowthError when a tree got lost or the engines kept dying.
+    """
+    extras: dict[str, tuple[str, int]] = {}
+    source = folder / "seedlings.parquet"
+    write_rows(source, _seedling_rows(seedlings, extras), SEEDLINGS)
+    num_resumed = len(extras.keys() & _ended(folder))
+    deaths: Counter[str] = Counter()
+    rows: Iterator[dict[str, Any]] = read_rows(source)
+    for out, wave in _waves(operators, config.placement, folder):
+        there = _ended(folder) | read_ids(out)
+        pending = folder / "pending.parquet"
+        if write_rows(pending, (row for row in rows if row["id"] not in there), SEEDLINGS):
+            bars = {operator.step: (len(extras), len(there)) for operator in wave}
+            deaths += _flow(pending, wave, config, out, folder / "quarantine", bars).deaths
+        rows = _again(out, extras)
+    trees, quarantined = read_ids(folder / "trees"), read_ids(folder / "quarantine")
+    _check_complete(extras.keys(), trees, quarantined)
+    return Grown(len(trees), len(quarantined), num_resumed, dict(deaths))
+
+
+def _waves(
+    operators: list[Operator], placement: Placement, folder: Path
+) -> list[tuple[Path, list[Operator]]]:
+    """Where each wave writes, and its operators: all at once, or one after the other."""
+    if placement == Placement.resident:
+        return [(folder / "trees", operators)]
+    *early, last = operators
+    waves = [(folder / f"wave-{n}-{op.step}", [op]) for n, op in enumerate(early)]
+    return [*waves, (folder / "trees", [last])]
+
+
+def _flow(
+    pending: Path,
+    operators: list[Operator],
+    config: GrowthConfig,
+    out: Path,
+    quarantine: Path,
+    bars: dict[str, tuple[int, int]],
+) -> Report:
+    """Stream the pending trees through the operators' pools and commit them block by block."""
+    witness = Witness.remote()
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = config.no_progress_timeout_s
+    context.max_consecutive_actor_init_deaths = config.max_engine_deaths
+    # A small Parquet input is read as one block, and a block is what one actor call takes.
+    dataset = ray.data.read_parquet(str(pending)).repartition(
+        target_num_rows_per_block=config.rows_per_block
+    )
+    for operator in operators:
+        dataset = dataset.map(
+            Worker,
+            fn_constructor_args=(operator, witness),
+            compute=_pool(operator, config.rows_per_block),
+            num_cpus=operator.config.num_cpus,
+            num_gpus=gpus_of(operator.config),
+        )
+    dataset = dataset.map_batches(
+        commit,
+        batch_size=None,
+        batch_format="pyarrow",
+        fn_kwargs={"out": out, "quarantine": quarantine},
+        num_cpus=0.1,
+    )
+    with Progress(bars, witness) as progress:
+        try:
+            for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                progress.committed(sum(batch["num_trees"].to_pylist()))
+        except ray.exceptions.RayError as error:
+            raise GrowthError(_cause(error, ray.get(witness.report.remote()))) from error
+        report: Report = ray.get(witness.report.remote())
+    return report
+
+
+def commit(block: pa.Table, out: Path, quarantine: Path) -> pa.Table:
+    """Write one block of trees; the table that goes on to the driver is only their number."""
+    trees = [tree_from_dict(json.loads(text)) for text in block["tree"].to_pylist()]
+    for folder, part in (
+        (out, [t for t in trees if not t.quarantined]),
+        (quarantine, [t for t in trees if t.quarantined]),
+    ):
+        if part:
+            write_part(folder, [tree_to_dict(tree) for tree in part], TREES)
+    return pa.table({"num_trees": [len(trees)]})
+
+
+def _pool(operator: Operator, rows_per_block: int) -> ray.data.ActorPoolStrategy:
+    calls = max(1, math.ceil(operator.config.max_rows_per_replica / rows_per_block))
+    return ray.data.ActorPoolStrategy(
+        min_size=operator.config.min_replicas,
+        max_size=operator.config.max_replicas,
+        max_concurrent_calls_per_actor=calls,
+        max_tasks_in_flight_per_actor=2 * calls,
+    )
+
+
+def _cause(error: Exception, report: Report) -> str:
+    """The worker's own words: the innermost error, and what the witness knows of dead engines."""
+    inner: BaseException = error
+    while (deeper := getattr(inner, "cause", None) or inner.__cause__) is not None:
+        inner = deeper
+    return "; ".join([str(inner).strip() or repr(inner), *report.causes[-3:]])
+
+
+def _seedling_rows(
+    seedlings: Iterable[Seedling], extras: dict[str, tuple[str, int]]
+) -> Iterator[dict[str, Any]]:
+    for seedling in seedlings:
+        extras[seedling.tree.id] = (seedling.model, seedling.rounds)
+        yield _row(seedling.tree, seedling.model, seedling.rounds)
+
+
+def _again(folder: Path, extras: dict[str, tuple[str, int]]) -> Iterator[dict[str, Any]]:
+    for tree in read_trees(folder):
+        yield _row(tree, *extras[tree.id])
+
+
+def _row(tree: RefinementTree, model: str, rounds: int) -> dict[str, Any]:
+    text = json.dumps(tree_to_dict(tree))
+    return {"id": tree.id, "tree": text, "model": model, "rounds": rounds}
+
+
+def _ended(folder: Path) -> set[str]:
+    return read_ids(folder / "trees") | read_ids(folder / "quarantine")
+
+
+def _check_complete(wanted: Collection[str], trees: set[str], quarantined: set[str]) -> None:
+    lost = set(wanted) - trees - quarantined
+    strange = (trees | quarantined) - set(wanted)
+    twice = trees & quarantined
+    for problem, ids in (("lost", lost), ("not asked for", strange), ("in both", twice)):
+        if ids:
+            raise GrowthError(f"{len(ids)} trees {problem}, the first: {min(ids)}")

@@ -1,0 +1,99 @@
+"""Which steps of a run are done, and under which settings: what makes a job run again continue."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from avr.core.messages import content_id
+
+
+class LedgerError(RuntimeError):
+    """A run directory and a configuration that do not belong together."""
+
+
+class Ledger:
+    """One JSON file per step in `folder`; `say` gets one line about each step."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]):
+        self._folder = folder
+        self._say = say
+
+    def step(
+        self, name: str, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The result of `work`, done now or before.
+
+        A step that was done, or begun, under other inputs is not redone and not mixed: that is a
+        LedgerError saying what differs. A step that was begun and not finished runs again and
+        continues by its own means.
+        """
+        entry = self._read(name)
+        stated = json.loads(json.dumps(inputs))
+        if entry is not None:
+            self._check_same(name, entry["inputs"], stated)
+            if "result" in entry:
+                self._say(f"{name}: done before, in {entry['seconds']:.0f} s")
+                return dict(entry["result"])
+        self._say(f"{name}: {'continues' if entry else 'starts'}")
+        spent = entry["seconds"] if entry else 0.0
+        self._write(name, {"inputs": stated, "seconds": spent})
+        started = time.monotonic()
+        try:
+            result = work()
+        except BaseException:
+            seconds = spent + time.monotonic() - started
+            self._write(name, {"inputs": stated, "seconds": seconds})
+            raise
+        seconds = spent + time.monotonic() - started
+        self._write(name, {"inputs": stated, "seconds": seconds, "result": result})
+        self._say(f"{name}: done in {seconds:.0f} s")
+        return result
+
+    def result(self, name: str) -> dict[str, Any]:
+        """The result of a step that was done. Raises LedgerError where it was not."""
+        entry = self._read(name)
+        if entry is None or "result" not in entry:
+            raise LedgerError(f"step {name} has not been done in {self._folder.parent}")
+        return dict(entry["result"])
+
+    def inputs_id(self, name: str) -> str:
+        """An id of a step's inputs, for the inputs of the steps that build on it."""
+        self.result(name)
+        entry = self._read(name)
+        assert entry is not None
+        return content_id(entry["inputs"])
+
+    def seconds(self) -> dict[str, float]:
+        """Wall time of each step that was done, over all its runs."""
+        entries = {f.stem: json.loads(f.read_text()) for f in self._folder.glob("*.json")}
+        return {name: e["seconds"] for name, e in entries.items() if "result" in e}
+
+    def _check_same(self, name: str, before: Any, now: Any) -> None:
+        changes = list(_changes(before, now))
+        if changes:
+            raise LedgerError(
+                f"step {name} of {self._folder.parent} was made under other settings "
+                f"({'; '.join(changes[:5])}). Choose another run_dir, go back to those settings, "
+                f"or remove {self._folder / name}.json and {self._folder.parent / name} to redo it."
+            )
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        file = self._folder / f"{name}.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def _write(self, name: str, entry: Mapping[str, Any]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = self._folder / f".{name}.tmp"
+        temporary.write_text(json.dumps(entry, indent=1))
+        temporary.rename(self._folder / f"{name}.json")
+
+
+def _changes(before: Any, now: Any, path: str = "") -> Iterator[str]:
+    """The leaves that differ, as `key: before -> now`."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted({*before, *now}):
+            yield from _changes(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+    elif before != now:
+        yield f"{path}: {json.dumps(before)[:60]} -> {json.dumps(now)[:60]}"

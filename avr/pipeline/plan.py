@@ -1,0 +1,157 @@
+"""What each step needs before anything is started: pools, devices, requests per tree. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from avr.config import (
+    ConfigError,
+    FirstAnswer,
+    Placement,
+    RoleConfig,
+    Stage1Config,
+    TrainingConfig,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Engines or training workers of one model: `cpus` and `gpus` are those of one replica.
+
+    `samples` are texts generated, or conversations scored, per tree (retries not counted).
+    """
+
+    name: str
+    model: str
+    min_replicas: int
+    max_replicas: int
+    cpus: float
+    gpus: float
+    samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """The pools of a step; `together` says whether all of them live at once or one by one."""
+
+    step: str
+    pools: tuple[Pool, ...]
+    together: bool
+
+    def least(self) -> tuple[float, float]:
+        """(CPUs, GPUs) without which the step cannot run."""
+        cpus = [p.min_replicas * p.cpus for p in self.pools]
+        gpus = [p.min_replicas * p.gpus for p in self.pools]
+        return (sum(cpus), sum(gpus)) if self.together else (max(cpus), max(gpus))
+
+    def shortfall(self, cpus: float, gpus: float) -> str | None:
+        """In words, what is missing on a cluster with so many devices; None where it fits."""
+        need_cpus, need_gpus = self.least()
+        missing = [
+            f"{need:g} {unit} ({have:g} there)"
+            for need, have, unit in ((need_cpus, cpus, "CPUs"), (need_gpus, gpus, "GPUs"))
+            if need > have
+        ]
+        if not missing:
+            return None
+        pools = ", ".join(
+            f"{p.min_replicas} x {p.name} ({p.cpus:g} CPUs, {p.gpus:g} GPUs)" for p in self.pools
+        )
+        hint = " placement=waves runs the pools one after the other." if self.together else ""
+        return f"step {self.step} needs {' and '.join(missing)}: {pools}.{hint}"
+
+
+def plan_stage1(config: Stage1Config) -> list[StepPlan]:
+    """Every step of Stage I that starts engines or workers. Raises ConfigError on nonsense."""
+    check(config)
+    together = config.growth.placement == Placement.resident
+    width = config.tree.num_critiques * config.tree.num_refinements
+    refining = config.tree.num_critiques + width
+    sampled = config.growth.first_answer == FirstAnswer.sampled
+    reward = _engines("reward_model", config.reward_model, 1 + width)
+    if config.corrector is None:
+        first = [_engines("policy", config.policy, sampled + refining)]
+    else:
+        first = [_engines("corrector", config.corrector, refining)]
+        first = [*([_engines("policy", config.policy, 1)] if sampled else []), *first]
+    steps = {
+        "grow_rsft": StepPlan("grow_rsft", (*first, reward), together),
+        "rsft": StepPlan("rsft", (_workers(config.policy.model, config.rsft),), True),
+        "grow_dpo": StepPlan(
+            "grow_dpo", (_engines("policy", second_policy(config), 1 + refining), reward), together
+        ),
+        "dpo": StepPlan("dpo", (_workers("the RSFT model", config.dpo),), True),
+    }
+    if config.evaluation is not None:
+        rounds = max(config.evaluation.rounds.values())
+        pools = (
+            _engines("policy", config.policy, 1 + 2 * rounds),
+            _engines("reward_model", config.reward_model, 1 + rounds),
+        )
+        steps["evaluate"] = StepPlan("evaluate", pools, together)
+    return [step for name, step in steps.items() if name in config.steps]
+
+
+def second_policy(config: Stage1Config) -> RoleConfig:
+    """The policy's settings for the second growth, where it is its own corrector.
+
+    The GPUs that the corrector held in the first growth go to more replicas of the policy.
+    """
+    policy, corrector = config.policy, config.corrector
+    if corrector is None or not policy.use_gpu or not corrector.use_gpu:
+        return policy
+    freed = corrector.max_replicas * gpus_of(corrector) // gpus_of(policy)
+    return replace(policy, max_replicas=policy.max_replicas + freed)
+
+
+def check(config: Stage1Config) -> None:
+    """Raise ConfigError for values that no type can exclude."""
+    for path, low, value in _bounds(config):
+        if value < low:
+            raise ConfigError(f"{path} is {value}, must be at least {low}")
+    roles = {"policy": config.policy, "reward_model": config.reward_model}
+    roles |= {"corrector": config.corrector} if config.corrector else {}
+    for name, role in roles.items():
+        if role.max_replicas < role.min_replicas:
+            raise ConfigError(
+                f"{name}.max_replicas {role.max_replicas} < min_replicas {role.min_replicas}"
+            )
+        if name != "reward_model" and "max_tokens" not in role.sampling:
+            raise ConfigError(f"{name}.sampling.max_tokens is not set (vLLM's default is 16)")
+    unknown = set(config.evaluation.rounds) - {"seed", "rsft", "dpo"} if config.evaluation else ()
+    for name in unknown:
+        raise ConfigError(f"evaluation.rounds.{name}: there are seed, rsft and dpo")
+
+
+def _bounds(config: Stage1Config) -> Iterator[tuple[str, float, float]]:
+    yield "tree.num_critiques", 1, config.tree.num_critiques
+    yield "tree.num_refinements", 1, config.tree.num_refinements
+    yield "tree.max_tries", 1, config.tree.max_tries
+    yield "growth.rows_per_block", 1, config.growth.rows_per_block
+    yield "policy.min_replicas", 1, config.policy.min_replicas
+    yield "reward_model.min_replicas", 1, config.reward_model.min_replicas
+    yield "rsft.num_workers", 1, config.rsft.num_workers
+    yield "dpo.num_workers", 1, config.dpo.num_workers
+
+
+def _engines(name: str, role: RoleConfig, samples: int) -> Pool:
+    return Pool(
+        name,
+        role.model,
+        role.min_replicas,
+        role.max_replicas,
+        role.num_cpus,
+        gpus_of(role),
+        samples,
+    )
+
+
+def _workers(model: str, training: TrainingConfig) -> Pool:
+    resources = training.resources_per_worker
+    gpus = resources.get("GPU", 1.0 if training.use_gpu else 0.0)
+    count = training.num_workers
+    return Pool("training worker", model, count, count, resources.get("CPU", 1.0), gpus)
+
+
+def gpus_of(role: RoleConfig) -> int:
+    """GPUs of one replica: the tensor-parallel size, all inside one node."""
+    return int(role.engine.get("tensor_parallel_size", 1)) if role.use_gpu else 0

@@ -1,0 +1,91 @@
+"""How far a growth is: one bar per operator on a terminal, one line now and then in a log."""
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+# In a log file there is no width to ask for; tables need one that holds them.
+CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+_LINE_EVERY_S = 15.0
+
+
+class Progress:
+    """Follows a witness until the end; `bars` maps an operator to (all trees, done before)."""
+
+    def __init__(self, bars: dict[str, tuple[int, int]], witness: Any):
+        self._witness = witness
+        self._bars = Bars(
+            TextColumn("  {task.description:10}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=CONSOLE,
+            disable=not CONSOLE.is_terminal,
+        )
+        self._start = {operator: before for operator, (_, before) in bars.items()}
+        self._total = max(total for total, _ in bars.values())
+        self._tasks = {
+            name: self._bars.add_task(name, total=total, completed=before, note=_note(before))
+            for name, (total, before) in {**bars, "committed": next(iter(bars.values()))}.items()
+        }
+        self._num_committed = next(iter(self._start.values()))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def committed(self, num_trees: int) -> None:
+        """So many more trees are safe on disk."""
+        self._num_committed += num_trees
+        self._bars.update(self._tasks["committed"], completed=self._num_committed)
+
+    def __enter__(self) -> "Progress":
+        """Show the bars, or the first line."""
+        self._bars.start()
+        if not CONSOLE.is_terminal:
+            resumed = f", resumed {self._num_committed}" if self._num_committed else ""
+            CONSOLE.print(f"  {self._total} trees{resumed}; engines are starting")
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the bars as they ended."""
+        self._stop.set()
+        self._thread.join()
+        if error is None:
+            for operator in self._start:  # the last tallies may not have been told
+                self._bars.update(self._tasks[operator], completed=self._num_committed)
+        self._bars.stop()
+
+    def _follow(self) -> None:
+        told, causes = time.monotonic(), 0
+        while not self._stop.wait(1.0):
+            report = ray.get(self._witness.report.remote())
+            for operator, before in self._start.items():
+                done = before + report.advanced[operator]
+                self._bars.update(self._tasks[operator], completed=done)
+            for cause in report.causes[causes:]:
+                CONSOLE.print(f"  an engine died and is replaced: {cause}")
+            causes = len(report.causes)
+            if not CONSOLE.is_terminal and time.monotonic() - told > _LINE_EVERY_S:
+                told = time.monotonic()
+                steps = ", ".join(
+                    f"{operator} {before + report.advanced[operator]}"
+                    for operator, before in self._start.items()
+                )
+                CONSOLE.print(f"  {steps}, committed {self._num_committed}/{self._total}")
+
+
+def _note(before: int) -> str:
+    return f"resumed {before}" if before else ""

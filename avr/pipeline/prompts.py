@@ -1,0 +1,165 @@
+"""Prompt sets in: JSONL, JSON, Parquet or a Hugging Face data set, checked row by row.
+
+A row that cannot be used goes to the quarantine with file, line, field and reason; every row of
+the input is then either a prompt or a quarantined row.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from avr.config import ConfigError, PromptsConfig
+from avr.core.messages import Conversation, from_dicts, user
+from avr.core.tree import Prompt
+from avr.pipeline.tables import PROMPTS, prompt_row, read_rows, write_rows
+
+QUARANTINED = pa.schema([("source", pa.string()), ("reason", pa.string())])
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """Rows in = prompts + quarantined."""
+
+    num_rows: int
+    num_prompts: int
+    num_quarantined: int
+
+
+def ingest(config: PromptsConfig, prompts: Path, quarantine: Path, needs_answer: bool) -> Ingested:
+    """Write the usable rows to `prompts` and the others to `quarantine` (Parquet files)."""
+    bad: list[dict[str, str]] = []
+    seen: dict[str, str] = {}
+    num_rows = 0
+
+    def usable() -> Iterator[dict[str, Any]]:
+        nonlocal num_rows
+        for source, row in _rows(config):
+            num_rows += 1
+            try:
+                prompt = _prompt(row, source, config, needs_answer)
+                if prompt.id in seen:
+                    raise ValueError(f"the same prompt as {seen[prompt.id]}")
+            except ValueError as error:
+                bad.append({"source": source, "reason": str(error)})
+                continue
+            seen[prompt.id] = source
+            yield prompt_row(prompt)
+
+    num_prompts = write_rows(prompts, usable(), PROMPTS)
+    write_rows(quarantine, bad, QUARANTINED)
+    if num_prompts == 0:
+        first = f"; the first: {bad[0]['source']}: {bad[0]['reason']}" if bad else ""
+        raise ConfigError(f"{config.path}: none of {num_rows} rows is a usable prompt{first}")
+    return Ingested(num_rows, num_prompts, len(bad))
+
+
+def _prompt(
+    row: Mapping[str, Any] | ValueError, source: str, config: PromptsConfig, needs_answer: bool
+) -> Prompt:
+    if isinstance(row, ValueError):
+        raise row
+    query = _conversation(row, config.prompt_field)
+    if query[-1].role != "user":
+        raise ValueError(f"field {config.prompt_field!r} ends with the {query[-1].role}'s turn")
+    answer = _answer(row, config.answer_field) if config.answer_field else None
+    if needs_answer and not answer:
+        raise ValueError("no answer to take y0 from (growth.first_answer is 'input')")
+    return Prompt.of(query, answer, source)
+
+
+def _conversation(row: Mapping[str, Any], field: str) -> Conversation:
+    value = _field(row, field)
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError(f"field {field!r} is empty")
+        return (user(value),)
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"field {field!r} is {type(value).__name__}, neither text nor messages")
+    try:
+        return from_dicts(value)
+    except ValueError as error:
+        raise ValueError(f"field {field!r}, {error}") from error
+
+
+def _answer(row: Mapping[str, Any], field: str) -> str:
+    value = _field(row, field)
+    if isinstance(value, list) and value:  # a dialogue: the last assistant turn is the answer
+        last = _conversation(row, field)[-1]
+        value = last.content if last.role == "assistant" else None
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"field {field!r} holds no answer text")
+    return value
+
+
+def _field(row: Mapping[str, Any], field: str) -> Any:
+    if not isinstance(row, Mapping):
+        raise ValueError(f"the row is {type(row).__name__}, not a record with fields")
+    if field not in row:
+        raise ValueError(f"no field {field!r}; the row has {', '.join(sorted(row))}")
+    return row[field]
+
+
+def _rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
+    """(source, row) of every row in the window; a broken line comes as its ValueError."""
+    stop = None if config.limit is None else config.skip + config.limit
+    return islice(_all_rows(config), config.skip, stop)
+
+
+def _all_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
+    if config.path.startswith("hf://"):
+        yield from _hub_rows(config)
+        return
+    path = Path(config.path)
+    if not path.exists():
+        raise ConfigError(f"no prompts at {path}")
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    readers = {".jsonl": _jsonl_rows, ".json": _json_rows, ".parquet": _parquet_rows}
+    for file in files:
+        reader = readers.get(file.suffix)
+        if reader is None:
+            raise ConfigError(f"{file}: prompts are read from {', '.join(readers)} and hf://")
+        yield from reader(file)
+
+
+def _hub_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
+    from datasets import load_dataset  # slow to import, and needed for this source alone
+
+    name = config.path.removeprefix("hf://")
+    rows = load_dataset(name, config.subset, split=config.split, streaming=True)
+    for number, row in enumerate(rows):
+        yield f"{config.path}:{config.split}:{number}", row
+
+
+def _jsonl_rows(file: Path) -> Iterator[tuple[str, Any]]:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield f"{file}:{number}", _parsed(line)
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode("utf-8"))
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError both are
+        return ValueError(f"not a JSON line: {error}")
+
+
+def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{file}: not JSON: {error}") from error
+    if not isinstance(rows, list):
+        raise ConfigError(f"{file}: a JSON file of prompts is a list of records")
+    for number, row in enumerate(rows):
+        yield f"{file}[{number}]", row
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[str, Any]]:
+    for number, row in enumerate(read_rows(file)):
+        yield f"{file}:row {number}", row

@@ -1,0 +1,161 @@
+"""What a run came to: tables for the eye, summary.json for programs."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.table import Table
+
+from avr.config import Stage1Config
+from avr.core.selection import has_refinement
+from avr.core.tree import RefinementTree
+from avr.pipeline.ledger import Ledger
+from avr.pipeline.plan import StepPlan
+from avr.pipeline.progress import CONSOLE
+from avr.pipeline.tables import read_rows, read_trees
+
+
+def print_plan(plan: Sequence[StepPlan]) -> None:
+    """What each step starts, and the least it needs."""
+    table = Table(title="Plan", title_justify="left")
+    columns = ("step", "pool", "replicas", "each", "texts per tree", "least needed")
+    for column in columns:
+        table.add_column(column)
+    for step in plan:
+        cpus, gpus = step.least()
+        least = f"{cpus:g} CPUs, {gpus:g} GPUs" + ("" if step.together else ", one by one")
+        for n, pool in enumerate(step.pools):
+            replicas = f"{pool.min_replicas}-{pool.max_replicas}"
+            each = f"{pool.cpus:g} CPUs, {pool.gpus:g} GPUs"
+            name = f"{pool.name}: {pool.model}"
+            first = (step.step, least) if n == 0 else ("", "")
+            table.add_row(first[0], name, replicas, each, str(pool.samples or "-"), first[1])
+    CONSOLE.print(table)
+
+
+def summarise(config: Stage1Config, folder: Path, ledger: Ledger) -> dict[str, Any]:
+    """Gather the results of the steps that are done, print them, write summary.json."""
+    seconds = ledger.seconds()
+    summary: dict[str, Any] = {"run_dir": str(folder), "seconds": seconds}
+    for step in ("grow_rsft", "grow_dpo"):
+        if step in seconds:
+            summary[step] = {**ledger.result(step), "trees": tree_statistics(folder / step)}
+    for step in ("select", "rsft", "pair", "dpo", "evaluate"):
+        if step in seconds:
+            summary[step] = ledger.result(step)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1))
+    _print_trees(summary)
+    _print_funnels(summary)
+    _print_evaluation(summary)
+    CONSOLE.print(f"summary: {folder / 'summary.json'}")
+    return summary
+
+
+def tree_statistics(folder: Path) -> dict[str, Any]:
+    """Counts and means over the trees of one growth. Gains are over trees with a refinement."""
+    counts: Counter[str] = Counter()
+    gains: list[float] = []
+    for tree in read_trees(folder / "trees"):
+        counts += _counts(tree)
+        if has_refinement(tree):
+            gains.append(tree.gain)
+    reasons = Counter(
+        row["quarantined"].split(":")[0] + ":" + row["quarantined"].split(":")[1][:40]
+        for row in read_rows(folder / "quarantine", ["quarantined"])
+    )
+    return {
+        **counts,
+        "quarantined": dict(reasons),
+        "mean_gain": fmean(gains) if gains else None,
+        "share_improved": fmean(g > 0 for g in gains) if gains else None,
+    }
+
+
+def _counts(tree: RefinementTree) -> Counter[str]:
+    critiques = [c for level in tree.levels for c in level.critiques]
+    return Counter(
+        {
+            "trees": 1,
+            "critiques": len(critiques),
+            "refinements": sum(len(c.refinements) for c in critiques),
+            "samples_rejected": sum(level.num_rejected for level in tree.levels),
+            "samples_dropped": sum(level.num_dropped for level in tree.levels),
+            "tokens": sum(r.num_tokens for r in tree.responses())
+            + sum(c.num_tokens for c in critiques),
+        }
+    )
+
+
+def _print_trees(summary: dict[str, Any]) -> None:
+    table = Table(title="Trees", title_justify="left")
+    for column in ("", "RSFT (seed policy)", "DPO (RSFT model)"):
+        table.add_column(column, justify="right" if column else "left")
+    grown = [summary.get(step) for step in ("grow_rsft", "grow_dpo")]
+    if not any(grown):
+        return
+
+    def row(name: str, value: Any) -> None:
+        table.add_row(name, *("-" if g is None else value(g) for g in grown))
+
+    row("input rows", lambda g: str(g["input"]["num_rows"]))
+    row("  not usable", lambda g: str(g["input"]["num_quarantined"]))
+    row("trees", lambda g: str(g["growth"]["num_trees"]))
+    row("  quarantined", lambda g: str(g["growth"]["num_quarantined"]))
+    row("critiques", lambda g: str(g["trees"].get("critiques", 0)))
+    row("  malformed, asked again", lambda g: str(g["trees"].get("samples_rejected", 0)))
+    row("  dropped in the end", lambda g: str(g["trees"].get("samples_dropped", 0)))
+    row("refinements", lambda g: str(g["trees"].get("refinements", 0)))
+    row("mean gain in reward", lambda g: _number(g["trees"]["mean_gain"], "+.3f"))
+    row("share improved", lambda g: _number(g["trees"]["share_improved"], ".1%"))
+    row("generated tokens", lambda g: f"{g['trees'].get('tokens', 0):,}")
+    CONSOLE.print(table)
+
+
+def _print_funnels(summary: dict[str, Any]) -> None:
+    funnels = [summary["select"]["funnel"]] if "select" in summary else []
+    funnels += list(summary["pair"]["funnels"].values()) if "pair" in summary else []
+    if not funnels:
+        return
+    table = Table(title="From trees to training rows", title_justify="left")
+    for column in ("rows", "trees in", "removed by", "kept"):
+        table.add_column(column, justify="left" if column in ("rows", "removed by") else "right")
+    for funnel in funnels:
+        removed = ", ".join(f"{rule} {n}" for rule, n in funnel["removed"].items() if n)
+        table.add_row(funnel["name"], str(funnel["in"]), removed or "-", str(funnel["out"]))
+    CONSOLE.print(table)
+
+
+def _print_evaluation(summary: dict[str, Any]) -> None:
+    rows = summary.get("evaluate", {}).get("table", [])
+    if not rows:
+        return
+    has_oracle = "oracle" in rows[0]
+    table = Table(
+        title=f"Held-out prompts ({rows[0]['num_prompts']}); r_k: k rounds of self-refinement;"
+        " [95% interval]",
+        title_justify="left",
+    )
+    oracle = ["oracle quality", "over the seed"] if has_oracle else []
+    for column in ["model", *oracle, "reward", "over the seed", "words", "failed rounds"]:
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for row in rows:
+        quality = (
+            [_interval(row["oracle"][k], k) for k in ("mean", "over_seed")] if has_oracle else []
+        )
+        reward = [_interval(row["reward"][k], k) for k in ("mean", "over_seed")]
+        name = f"{row['model']} r{row['rounds']}"
+        table.add_row(name, *quality, *reward, f"{row['words']:.1f}", f"{row['failed_rounds']:.1%}")
+    CONSOLE.print(table)
+
+
+def _interval(estimate: list[float], of: str) -> str:
+    mean, low, high = estimate
+    sign = "+" if of == "over_seed" else ""
+    return f"{mean:{sign}.3f} \\[{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"

@@ -1,0 +1,83 @@
+"""What happens in the workers, told to the driver: how far each operator is, and what died."""
+
+import os
+import re
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ray
+
+
+@dataclass
+class Report:
+    """Trees advanced by operator, and the engine deaths by role with their causes."""
+
+    advanced: Counter[str] = field(default_factory=Counter)
+    deaths: Counter[str] = field(default_factory=Counter)
+    causes: list[str] = field(default_factory=list)
+
+
+@ray.remote(num_cpus=0)
+class Witness:
+    """A small actor that every operator reports to and the driver asks."""
+
+    def __init__(self) -> None:
+        self._report = Report()
+
+    def advanced(self, operator: str, num_trees: int) -> None:
+        """Count trees that left an operator."""
+        self._report.advanced[operator] += num_trees
+
+    def died(self, role: str, cause: str) -> int:
+        """Note the death of an engine; returns how many engines of the role have died so far."""
+        self._report.deaths[role] += 1
+        self._report.causes.append(f"{role}: {cause}")
+        return self._report.deaths[role]
+
+    def report(self) -> Report:
+        """All that was told."""
+        return self._report
+
+
+class Tally:
+    """Counts trees in a worker and tells the witness at most twice a second."""
+
+    def __init__(self, witness: "ray.actor.ActorHandle", operator: str):
+        self._witness = witness
+        self._operator = operator
+        self._count = 0
+        self._told = 0.0
+
+    def add(self) -> None:
+        """One more tree is through."""
+        self._count += 1
+        if time.monotonic() - self._told > 0.5:
+            self._witness.advanced.remote(self._operator, self._count)
+            self._count, self._told = 0, time.monotonic()
+
+
+def redirect_output(log: Path) -> None:
+    """Send this process's and its children's output to a file: engines talk a lot."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+_ERROR_LINE = re.compile(r"(?:^|\s)((?:[A-Za-z_][\w.]*)?(?:Error|Exception|Killed)\b: .+)")
+_WRAPPERS = ("Engine core initialization failed", "EngineCore encountered an issue")
+
+
+def root_cause(log: Path) -> str:
+    """The first error that a log names which is not vLLM's notice of some other error."""
+    if not log.exists():
+        return f"no log at {log}"
+    errors = _ERROR_LINE.findall(log.read_text(errors="replace")[-200_000:])
+    real = [e for e in errors if not any(w in e for w in _WRAPPERS)]
+    return f"{real[0] if real else 'no error was logged (killed from outside?)'} (log: {log})"

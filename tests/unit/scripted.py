@@ -1,0 +1,55 @@
+"""Scripted engines: they answer from a script, not from a model. For unit tests alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from avr.core.messages import Conversation, user
+from avr.core.prompts import Templates
+from avr.core.roles import Completion
+from avr.core.tree import Critique, Level, Prompt, RefinementTree, Response
+
+TEMPLATES = Templates(critique_request="CRITIQUE?", refine_request="REFINE?")
+
+
+@dataclass
+class ScriptedGenerate:
+    """`script(conversation, request number, sample number)` gives each text."""
+
+    script: Callable[[Conversation, int, int], str]
+    identity: str = "scripted"
+    requests: list[tuple[Conversation, int, int]] = field(default_factory=list)
+
+    async def generate(self, conversation, n, seed):
+        number = len(self.requests)
+        self.requests.append((conversation, n, seed))
+        texts = [self.script(conversation, number, sample) for sample in range(n)]
+        return tuple(Completion(text, "stop", len(text.split())) for text in texts)
+
+
+@dataclass
+class ScriptedScore:
+    """The reward of an answer is what `reward` says of its text."""
+
+    reward: Callable[[str], float] = len
+    identity: str = "scripted"
+
+    async def score(self, conversation):
+        return float(self.reward(conversation[-1].content))
+
+
+def response(text: str, reward: float | None = None, finish: str = "stop") -> Response:
+    return Response(f"id-{text}", text, finish, len(text.split()), reward)
+
+
+def critique(text: str, *refinements: Response, finish: str = "stop") -> Critique:
+    return Critique(f"id-{text}", text, 5, finish, len(text.split()), refinements)
+
+
+def tree(
+    first: Response, *critiques: Critique, query: str = "question", answer: str | None = None
+) -> RefinementTree:
+    prompt = Prompt.of((user(query),), answer, "here:1")
+    levels = (Level(first.id, critiques),) if critiques else ()
+    return RefinementTree(f"tree-{first.text}-{query}", prompt, first, levels)
+
+

@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import pytest
+
+from avr.config import ConfigError, Placement, Stage1Config, load
+from avr.pipeline.plan import check, plan_stage1, second_policy
+
+RECIPES = sorted(Path("conf").glob("*/stage1.yaml"))
+MINIMAL = """
+run_dir: here
+prompts: {rsft: {path: a.jsonl}, dpo: {path: b.jsonl}}
+policy: {model: m, sampling: {max_tokens: 8}}
+reward_model: {model: r}
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "stage1.yaml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def wrong(file, *overrides):
+    with pytest.raises(ConfigError) as caught:
+        load(Stage1Config, file, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.parent.name)
+def test_every_recipe_loads_plans_and_says_why_it_is_there(recipe):
+    config = load(Stage1Config, recipe)
+    assert {step.step for step in plan_stage1(config)} >= {"grow_rsft", "rsft", "grow_dpo", "dpo"}
+    assert recipe.read_text().startswith("# ")
+
+
+def test_there_are_the_two_recipes():
+    assert {r.parent.name for r in RECIPES} >= {"miniature", "llama3_8b"}
+
+
+def test_file_then_overrides_win_over_defaults(file):
+    config = load(Stage1Config, file, ["tree.num_critiques=3", "growth.placement=waves"])
+    assert config.tree.num_critiques == 3
+    assert config.tree.num_refinements == 2
+    assert config.growth.placement is Placement.waves
+    assert config.corrector is None
+
+
+def test_unknown_key_suggests_the_one_meant(file):
+    assert "did you mean 'tree.num_critiques'?" in wrong(file, "tree.num_critique=2")
+    assert "did you mean 'tree.num_critiques'?" in wrong(file, "num_critiques=2")
+    assert "did you mean 'policy.model'?" in wrong(file, "policy.modle=x")
+
+
+def test_unknown_key_in_the_file_names_the_file(file):
+    file.write_text(MINIMAL + "selektion: {}\n")
+    assert str(file) in wrong(file)
+    assert "'selection'" in wrong(file)
+
+
+def test_wrong_type_names_the_key(file):
+    message = wrong(file, "tree.num_critiques=many")
+    assert "tree.num_critiques" in message
+    assert "many" in message
+    assert "[resident, waves]" in wrong(file, "growth.placement=both")
+
+
+def test_missing_values_and_files_are_named(file):
+    file.write_text("run_dir: here\n")
+    assert "policy.model" in wrong(file)
+    assert "no such configuration" in wrong(file.with_name("none.yaml"))
+    file.write_text("run_dir: [\n")
+    assert "line 2" in wrong(file)
+
+
+def test_foreign_settings_pass_through_under_their_own_names(file):
+    config = load(Stage1Config, file, ["policy.engine.max_num_seqs=7", "rsft.trl.beta_x=1"])
+    assert config.policy.engine == {"max_num_seqs": 7}
+    assert config.rsft.trl == {"beta_x": 1}
+    assert config.rsft.deepspeed["zero_optimization"]["stage"] == 3
+
+
+def test_values_no_type_excludes_are_refused(file):
+    for override, message in (
+        ("tree.num_critiques=0", "tree.num_critiques"),
+        ("policy.min_replicas=3", "policy.max_replicas 1 < min_replicas 3"),
+        ("policy.sampling={}", "policy.sampling.max_tokens"),
+    ):
+        config = load(Stage1Config, file, [override])
+        if override.endswith("={}"):
+            config.policy.sampling = {}
+        with pytest.raises(ConfigError, match=message):
+            check(config)
+
+
+def test_plan_sums_pools_when_resident_and_takes_the_largest_in_waves():
+    config = load(Stage1Config, "conf/llama3_8b/stage1.yaml")
+    grow = plan_stage1(config)[0]
+    assert grow.least()[1] == 2 * 1 + 2 * 2 + 1 * 2
+    config.growth.placement = Placement.waves
+    assert plan_stage1(config)[0].least()[1] == 4
+    assert plan_stage1(config)[0].shortfall(cpus=64, gpus=4) is None
+
+
+def test_shortfall_is_in_words():
+    config = load(Stage1Config, "conf/llama3_8b/stage1.yaml")
+    words = plan_stage1(config)[0].shortfall(cpus=64, gpus=4)
+    assert words is not None
+    assert "8 GPUs (4 there)" in words
+    assert "2 x corrector" in words
+    assert "placement=waves" in words
+
+
+def test_corrector_gpus_go_to_the_policy_in_the_second_growth():
+    config = load(Stage1Config, "conf/llama3_8b/stage1.yaml")
+    assert second_policy(config).max_replicas == 6

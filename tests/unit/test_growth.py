@@ -1,0 +1,133 @@
+import asyncio
+from itertools import pairwise
+
+import pytest
+from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
+
+from avr.core.growth import Shape, correct, respond, score, take_answer
+from avr.core.messages import assistant, seed_of, user
+from avr.core.tree import Prompt, plant
+
+
+TWO_BY_TWO = Shape()
+
+
+def grow(policy, corrector, reward, shape=TWO_BY_TWO, query="question"):
+    async def all_steps():
+        tree = plant(Prompt.of((user(query),)), "recipe")
+        tree = await respond(tree, policy, TEMPLATES)
+        tree = await correct(tree, corrector, TEMPLATES, shape)
+        return await score(tree, reward)
+
+    return asyncio.run(all_steps())
+
+
+def helpful(conversation, number, sample):
+    last = conversation[-1].content
+    if last == "CRITIQUE?":
+        return f"critique {number}.{sample} [[7]]"
+    return f"answer {number}.{sample}"
+
+
+def test_tree_has_shape_and_contexts_that_were_asked_for():
+    corrector = ScriptedGenerate(helpful)
+    tree = grow(ScriptedGenerate(helpful), corrector, ScriptedScore(), Shape(3, 2))
+    (level,) = tree.levels
+    assert [len(c.refinements) for c in level.critiques] == [2, 2, 2]
+    assert all(r.reward is not None for r in tree.responses())
+    assert len(list(tree.responses())) == 7
+    first_context = corrector.requests[0][0]
+    assert first_context == (user("question"), assistant(tree.first.text), user("CRITIQUE?"))
+    refine_contexts = [c for c, _, _ in corrector.requests if c[-1].content == "REFINE?"]
+    assert {c[3].content for c in refine_contexts} == {c.text for c in level.critiques}
+
+
+def test_growing_twice_gives_the_same_tree_and_seeds():
+    engines = [ScriptedGenerate(helpful) for _ in range(4)]
+    one = grow(engines[0], engines[1], ScriptedScore())
+    two = grow(engines[2], engines[3], ScriptedScore())
+    assert one == two
+    assert engines[1].requests == engines[3].requests
+
+
+def test_node_ids_are_distinct_and_do_not_depend_on_the_texts():
+    def other(conversation, number, sample):
+        return helpful(conversation, number, sample).replace("answer", "reply")
+
+    one = grow(ScriptedGenerate(helpful), ScriptedGenerate(helpful), ScriptedScore())
+    two = grow(ScriptedGenerate(other), ScriptedGenerate(other), ScriptedScore())
+    ids = [r.id for r in one.responses()] + [c.id for c in one.levels[0].critiques]
+    assert len(set(ids)) == len(ids) == 7
+    assert ids == [r.id for r in two.responses()] + [c.id for c in two.levels[0].critiques]
+    assert one.first.text != two.first.text
+
+
+def test_another_model_gives_other_ids():
+    one = grow(ScriptedGenerate(helpful), ScriptedGenerate(helpful), ScriptedScore())
+    two = grow(ScriptedGenerate(helpful, "new"), ScriptedGenerate(helpful), ScriptedScore())
+    assert one.first.id != two.first.id
+
+
+def test_malformed_critiques_are_asked_for_again_and_counted():
+    def second_time_right(conversation, number, sample):
+        if conversation[-1].content == "CRITIQUE?" and number == 0:
+            return "no rating"
+        return helpful(conversation, number, sample)
+
+    corrector = ScriptedGenerate(second_time_right)
+    tree = grow(ScriptedGenerate(helpful), corrector, ScriptedScore())
+    (level,) = tree.levels
+    assert (len(level.critiques), level.num_rejected, level.num_dropped) == (2, 2, 0)
+    assert level.rejected_example == "no rating"
+    seeds = [seed for _, _, seed in corrector.requests]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_level_without_a_wellformed_critique_ends_the_tree():
+    def never_rates(conversation, number, sample):
+        return "no rating" if conversation[-1].content == "CRITIQUE?" else "answer"
+
+    corrector = ScriptedGenerate(never_rates)
+    tree = grow(ScriptedGenerate(helpful), corrector, ScriptedScore(), Shape(2, 2, max_tries=3))
+    assert (tree.levels[0].num_rejected, tree.levels[0].num_dropped) == (6, 2)
+    again = asyncio.run(correct(tree, corrector, TEMPLATES, Shape()))
+    assert again == tree
+
+
+def test_following_best_and_last_criticise_different_responses():
+    def shrinking(conversation, number, sample):
+        if conversation[-1].content == "CRITIQUE?":
+            return "c [[3]]"
+        return "long first answer" if conversation[-1].content != "REFINE?" else "short"
+
+    engine = ScriptedGenerate(shrinking)
+    tree = grow(engine, engine, ScriptedScore(len), Shape(1, 1))
+    best = asyncio.run(correct(tree, engine, TEMPLATES, Shape(1, 1, follow="best")))
+    last = asyncio.run(correct(tree, engine, TEMPLATES, Shape(1, 1, follow="last")))
+    assert best.levels[1].of == tree.first.id
+    assert last.levels[1].of == tree.levels[0].critiques[0].refinements[0].id
+
+
+def test_answer_from_the_input_is_taken_as_it_is():
+    tree = plant(Prompt.of((user("q"),), "given"), "recipe")
+    assert take_answer(tree).first.text == "given"
+    with pytest.raises(ValueError, match="no answer"):
+        take_answer(plant(Prompt.of((user("q"),), source="file:3"), "recipe"))
+
+
+def test_rewards_given_before_are_kept():
+    engine = ScriptedGenerate(helpful)
+    tree = grow(engine, engine, ScriptedScore(lambda text: 1.0))
+    again = asyncio.run(score(tree, ScriptedScore(lambda text: 2.0)))
+    assert again == tree
+
+
+def test_seeds_leave_room_for_n_children():
+    seeds = sorted(seed_of(f"node-{i}", 0) for i in range(2000))
+    assert min(b - a for a, b in pairwise(seeds) if b != a) >= 1024
+    assert max(seeds) < 2**42
+
+
+def test_shape_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="num_critiques"):
+        Shape(num_critiques=0)

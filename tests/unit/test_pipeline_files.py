@@ -1,0 +1,153 @@
+"""Prompts in, Parquet between the steps, the ledger: the parts of the pipeline without Ray."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scripted import critique, response, tree
+
+from avr.config import ConfigError, PromptsConfig
+from avr.core.tree import tree_to_dict
+from avr.pipeline import tables
+from avr.pipeline.ledger import Ledger, LedgerError
+from avr.pipeline.prompts import ingest
+
+
+def ingested(tmp_path, source, needs_answer=False, **settings):
+    config = PromptsConfig(path=str(source), **settings)
+    counts = ingest(config, tmp_path / "p.parquet", tmp_path / "q.parquet", needs_answer)
+    rows = list(tables.read_rows(tmp_path / "p.parquet"))
+    bad = list(tables.read_rows(tmp_path / "q.parquet"))
+    assert counts.num_rows == len(rows) + len(bad)
+    return rows, bad
+
+
+LINES = [
+    '{"prompt": "one", "chosen": "answer"}',
+    "{broken",
+    '{"question": "two"}',
+    '{"prompt": ""}',
+    '{"prompt": 3}',
+    '{"prompt": "one"}',
+    "",
+    '{"prompt": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "x"}]}',
+    '{"prompt": [{"role": "bot", "content": "hi"}]}',
+    '["a", "list"]',
+    '{"prompt": "süß \\ud83d\\ude00"}',
+]
+
+
+def test_bad_rows_are_quarantined_with_file_line_field_and_reason(tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text("\n".join(LINES))
+    rows, bad = ingested(tmp_path, source)
+    assert [r["query"][-1]["content"] for r in rows] == ["one", "süß 😀"]
+    reasons = {b["source"].rpartition(":")[2]: b["reason"] for b in bad}
+    assert "not a JSON line" in reasons["2"]
+    assert "no field 'prompt'; the row has question" in reasons["3"]
+    assert "'prompt' is empty" in reasons["4"]
+    assert "neither text nor messages" in reasons["5"]
+    assert reasons["6"] == f"the same prompt as {source}:1"
+    assert "assistant's turn" in reasons["8"]
+    assert "'prompt', turn 0: role is 'bot'" in reasons["9"]
+    assert "not a record" in reasons["10"]
+
+
+def test_broken_encoding_is_one_bad_row_not_a_dead_job(tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(b'{"prompt": "ok"}\n\xff\xfe{"prompt": "x"}\n')
+    rows, bad = ingested(tmp_path, source)
+    assert (len(rows), len(bad)) == (1, 1)
+
+
+def test_answers_come_from_text_or_the_last_assistant_turn(tmp_path):
+    source = tmp_path / "in.parquet"
+    dialogue = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "said"}]
+    pq.write_table(pa.Table.from_pylist([{"prompt": "q", "chosen": dialogue}]), source)
+    rows, _ = ingested(tmp_path, source, needs_answer=True, answer_field="chosen")
+    assert rows[0]["answer"] == "said"
+
+
+def test_window_takes_the_rows_asked_for(tmp_path):
+    source = tmp_path / "in.json"
+    source.write_text(json.dumps([{"prompt": str(n)} for n in range(10)]))
+    rows, _ = ingested(tmp_path, source, skip=3, limit=2)
+    assert [r["query"][0]["content"] for r in rows] == ["3", "4"]
+
+
+def test_unusable_input_is_an_error_that_names_it(tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "x"}\n')
+    with pytest.raises(ConfigError, match=r"none of 1 rows.*no field 'prompt'"):
+        ingested(tmp_path, source)
+    with pytest.raises(ConfigError, match="no prompts at"):
+        ingested(tmp_path, tmp_path / "none.jsonl")
+    (tmp_path / "in.csv").write_text("prompt\nx\n")
+    with pytest.raises(ConfigError, match=r"read from \.jsonl"):
+        ingested(tmp_path, tmp_path / "in.csv")
+
+
+def forest():
+    return [
+        tree(response(f"first{n}", 1.0), critique("c", response("r", 2.0 + n)), query=f"q{n}")
+        for n in range(5)
+    ]
+
+
+def test_trees_survive_parquet_in_the_order_of_their_ids(tmp_path):
+    trees = forest()
+    tables.write_part(tmp_path / "t", [tree_to_dict(t) for t in trees[:3]], tables.TREES)
+    tables.write_part(tmp_path / "t", [tree_to_dict(t) for t in trees[3:]], tables.TREES)
+    assert list(tables.read_trees(tmp_path / "t")) == sorted(trees, key=lambda t: t.id)
+
+
+def test_a_part_written_twice_is_there_once(tmp_path):
+    rows = [tree_to_dict(t) for t in forest()]
+    tables.write_part(tmp_path / "t", rows, tables.TREES)
+    tables.write_part(tmp_path / "t", list(reversed(rows)), tables.TREES)
+    assert len(list(tables.read_trees(tmp_path / "t"))) == 5
+
+
+def test_trees_doubled_across_parts_are_an_error(tmp_path):
+    rows = [tree_to_dict(t) for t in forest()]
+    tables.write_part(tmp_path / "t", rows, tables.TREES)
+    tables.write_part(tmp_path / "t", rows[:1], tables.TREES)
+    with pytest.raises(ValueError, match="there twice"):
+        list(tables.read_trees(tmp_path / "t"))
+
+
+def test_half_written_parts_are_not_read(tmp_path):
+    tables.write_part(tmp_path / "t", [tree_to_dict(forest()[0])], tables.TREES)
+    (tmp_path / "t" / ".half.tmp").write_bytes(b"PAR1 half")
+    assert len(tables.read_ids(tmp_path / "t")) == 1
+
+
+def test_step_done_is_not_done_again(tmp_path):
+    said, calls = [], []
+    ledger = Ledger(tmp_path / "ledger", said.append)
+
+    def work():
+        calls.append(1)
+        return {"n": 1}
+
+    assert ledger.step("a", {"x": 1}, work) == ledger.step("a", {"x": 1}, work) == {"n": 1}
+    assert len(calls) == 1
+    assert "done before" in said[-1]
+
+
+def test_step_that_failed_continues_and_one_under_other_settings_is_refused(tmp_path):
+    said = []
+    ledger = Ledger(tmp_path / "ledger", said.append)
+
+    def fails():
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        ledger.step("a", {"trl": {"lr": 1}}, fails)
+    with pytest.raises(LedgerError, match=r"trl\.lr: 1 -> 2"):
+        ledger.step("a", {"trl": {"lr": 2}}, dict)
+    with pytest.raises(LedgerError, match="has not been done"):
+        ledger.result("a")
+    assert ledger.step("a", {"trl": {"lr": 1}}, lambda: {"ok": True}) == {"ok": True}
+    assert "a: continues" in said

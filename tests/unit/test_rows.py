@@ -1,0 +1,168 @@
+"""Selection and pairs: the conditions of the method, and properties over random trees."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted import TEMPLATES, critique, response, tree
+
+from avr.core import filters
+from avr.core.funnel import Funnel
+from avr.core.pairs import KINDS, make_pairs
+from avr.core.selection import PROFILES, SWITCHES, select_rsft, switched_on
+
+NOTHING: frozenset[str] = frozenset()
+
+
+def rows_of(*trees, switches=NOTHING):
+    funnel = Funnel("rsft")
+    return list(select_rsft(trees, TEMPLATES, switches, funnel)), funnel
+
+
+def pairs_of(*trees, switches=NOTHING):
+    funnels = {kind: Funnel(kind) for kind in KINDS}
+    pairs = list(make_pairs(trees, TEMPLATES, switches, funnels))
+    return {kind: [p for p in pairs if p.kind == kind] for kind in KINDS}, funnels
+
+
+GOOD = tree(
+    response("first", 1.0),
+    critique("weak", response("a", 0.5), response("b", 1.5)),
+    critique("strong", response("c", 1.2), response("d", 3.0)),
+)
+
+
+def test_rsft_row_is_the_whole_conversation_of_the_best_refinement():
+    (row,), funnel = rows_of(GOOD)
+    said = [m.content for m in row.messages]
+    assert said == ["question", "first", "CRITIQUE?", "strong", "REFINE?", "d"]
+    assert row.gain == 2.0
+    assert row.node_ids == (GOOD.id, "id-first", "id-strong", "id-d")
+    assert (funnel.num_in, funnel.num_out) == (1, 1)
+
+
+def test_tree_that_did_not_improve_is_removed_by_name():
+    tie = tree(response("first", 1.0), critique("c", response("a", 1.0)))
+    rows, funnel = rows_of(tie, tree(response("alone", 1.0)))
+    assert rows == []
+    assert funnel.removed == {"has_refinement": 1, "positive_gain": 1}
+    assert funnel.examples["positive_gain"] == [tie.id]
+
+
+def test_length_control_is_released_rule():
+    short, long = "x" * 100, "y" * 501
+    much_longer = tree(response(short, 0.0), critique("c", response(long, 1.0)))
+    assert len(rows_of(much_longer)[0]) == 1
+    assert rows_of(much_longer, switches=frozenset({"length_control"}))[0] == []
+    assert filters.passes_length_control("y" * 499, short)
+    assert not filters.passes_length_control("y" * 500, short)
+    assert filters.passes_length_control("y" * 4799, "x" * 4000)
+    assert not filters.passes_length_control("y" * 4800, "x" * 4000)
+
+
+def test_cut_off_texts_are_not_learned_from():
+    cut = tree(response("first", 0.0), critique("c", response("a", 1.0, finish="length")))
+    assert rows_of(cut, switches=frozenset({"finished"}))[1].removed["finished"] == 1
+
+
+def test_plain_rows_come_from_unused_prompts_with_an_answer():
+    unused = tree(response("y", 1.0), answer="reference", query="other")
+    rows, funnel = rows_of(GOOD, unused, switches=frozenset({"plain_rows"}))
+    assert [m.content for m in rows[1].messages] == ["other", "reference"]
+    assert (funnel.num_in, funnel.num_out, len(rows)) == (2, 1, 2)
+
+
+def test_exact_duplicate_rows_are_removed():
+    _, funnel = rows_of(GOOD, GOOD, switches=frozenset({"unique"}))
+    assert funnel.removed["unique"] == 1
+
+
+def test_pairs_of_the_three_kinds():
+    pairs, _ = pairs_of(GOOD)
+    (generation,), (crit,), (refinement,) = pairs.values()
+    said = [m.content for m in refinement.prompt]
+    assert (generation.chosen[0].content, generation.rejected[0].content) == ("d", "first")
+    assert [m.content for m in generation.prompt] == ["question"]
+    assert (crit.chosen[0].content, crit.rejected[0].content) == ("strong", "weak")
+    assert [m.content for m in crit.prompt] == ["question", "first", "CRITIQUE?"]
+    assert crit.margin == (1.2 + 3.0) / 2 - (0.5 + 1.5) / 2
+    assert (refinement.chosen[0].content, refinement.rejected[0].content) == ("d", "c")
+    assert said == ["question", "first", "CRITIQUE?", "strong", "REFINE?"]
+    assert generation.node_ids == (GOOD.id, "id-d", "id-first")
+
+
+def test_critique_pairs_rank_by_mean_while_refinement_pairs_follow_the_best():
+    # "lucky" holds the best refinement, "steady" the higher mean: two different ideas of best.
+    both = tree(
+        response("first", 0.0),
+        critique("lucky", response("a", 5.0), response("b", -4.0)),
+        critique("steady", response("c", 2.0), response("d", 1.0)),
+    )
+    pairs, _ = pairs_of(both)
+    assert pairs["critique"][0].chosen[0].content == "steady"
+    assert pairs["refinement"][0].prompt[3].content == "lucky"
+
+
+def test_critique_pair_needs_a_best_group_that_keeps_up_with_y0():
+    worse = tree(
+        response("first", 9.0),
+        critique("a", response("r", 1.0)),
+        critique("b", response("s", 2.0)),
+    )
+    pairs, funnels = pairs_of(worse)
+    assert pairs["critique"] == []
+    assert funnels["critique"].removed["best_group_keeps_up"] == 1
+
+
+def test_refinement_pair_is_skipped_when_rejected_ties_y0():
+    tie = tree(response("first", 1.0), critique("c", response("a", 1.0), response("b", 2.0)))
+    pairs, funnels = pairs_of(tie)
+    assert pairs["refinement"] == []
+    assert funnels["refinement"].removed["rejected_no_tie"] == 1
+    below = tree(response("first", 3.0), critique("c", response("a", 1.0), response("b", 2.0)))
+    assert pairs_of(below)[1]["refinement"].removed["chosen_keeps_up"] == 1
+
+
+def test_loops_are_found_and_long_honest_texts_are_not():
+    honest = " ".join(f"the word{i}" for i in range(200))
+    assert filters.no_loop(honest)
+    assert not filters.no_repeated_word(honest)  # the released rule is a hidden length cap
+    assert not filters.no_loop("a good start then " + "over and " * 20)
+    assert not filters.no_loop("start " + "x " * 40)
+    assert filters.no_loop("ha ha ha")
+    assert not filters.no_repeated_word("so " * 60)
+    assert filters.no_repeated_word("so " * 59)
+
+
+def test_every_profile_names_known_rules_and_switches_override():
+    for profiles in PROFILES.values():
+        assert all(rules <= set(SWITCHES) for rules in profiles.values())
+    assert "no_loop" not in switched_on("rsft", "recommended", {"no_loop": False})
+    assert switched_on("pairs", "as_paper", {"unique": True}) == {"unique"}
+
+
+texts = st.text(alphabet="ab ", min_size=1, max_size=6)
+rewards = st.integers(-2, 2).map(float)
+responses = st.builds(response, texts, rewards, st.sampled_from(["stop", "length"]))
+trees = st.builds(
+    lambda first, groups, query: tree(
+        first, *(critique(text, *refined) for text, refined in groups), query=query
+    ),
+    responses,
+    st.lists(st.tuples(texts, st.lists(responses, max_size=3)), max_size=3),
+    texts,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(trees, max_size=8), st.sampled_from(["as_released", "as_paper", "recommended"]))
+def test_every_kept_row_gains_and_every_pair_differs(grown, profile):
+    rows, funnel = rows_of(*grown, switches=switched_on("rsft", profile, {}))
+    assert all(row.gain > 0 for row in rows)
+    assert funnel.num_in == len(grown) == funnel.num_out + sum(funnel.removed.values())
+    pairs, funnels = pairs_of(*grown, switches=switched_on("pairs", profile, {}))
+    for kind in KINDS:
+        for pair in pairs[kind]:
+            assert pair.chosen != pair.rejected
+            assert pair.margin > 0
+        one = funnels[kind]
+        assert one.num_in == len(grown) == one.num_out + sum(one.removed.values())
+        assert one.num_out == len(pairs[kind])

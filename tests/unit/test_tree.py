@@ -1,0 +1,80 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted import critique, response, tree
+
+from avr.core.messages import content_id, from_dicts, to_dicts, user
+from avr.core.prompts import Templates, parse_rating
+from avr.core.tree import plant, reward_of, tree_from_dict, tree_to_dict
+
+messages = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "assistant", "system"]), "content": st.text()}
+    )
+)
+
+
+@given(messages)
+def test_messages_survive_plain_data(dicts):
+    assert to_dicts(from_dicts(dicts)) == dicts
+
+
+@given(st.text(), st.text(), st.floats(allow_nan=False))
+def test_tree_survives_json(first, refined, reward):
+    one = tree(response(first), critique("c", response(refined, reward)))
+    assert tree_from_dict(json.loads(json.dumps(tree_to_dict(one)))) == one
+
+
+def test_bad_messages_are_named_by_turn_and_field():
+    with pytest.raises(ValueError, match="turn 1: role is 'bot'"):
+        from_dicts([{"role": "user", "content": "x"}, {"role": "bot", "content": "x"}])
+    with pytest.raises(ValueError, match="turn 0: content is int"):
+        from_dicts([{"role": "user", "content": 3}])
+
+
+@pytest.mark.parametrize(
+    ("text", "rating"),
+    [
+        ("Fine. Rating: [[7]]", 7),
+        ("Rating: [[10]].\n", 10),
+        ("**[[3]]**", 3),
+        ("[[0]]", None),
+        ("[[11]]", None),
+        ("[[5]] but wait", None),
+        ("I quote [[2]] and end with [[8]]", 8),
+        ("", None),
+        ("[5]", None),
+    ],
+)
+def test_rating_must_close_the_critique(text, rating):
+    assert parse_rating(text) == rating
+
+
+def test_ids_come_from_content():
+    one, two = plant(tree(response("a")).prompt, "r"), plant(tree(response("b")).prompt, "r")
+    assert one.id == two.id
+    assert plant(one.prompt, "other recipe").id != one.id
+    assert content_id("a", ["b"]) != content_id("a", "b")
+
+
+def test_self_refinement_takes_the_last_answer_there_is():
+    refined = tree(response("y0"), critique("c", response("y1")))
+    assert [refined.after(k).text for k in (0, 1, 2)] == ["y0", "y1", "y1"]
+
+
+def test_unscored_and_unanswered_are_errors_not_zeros():
+    with pytest.raises(ValueError, match="no reward"):
+        reward_of(response("a"))
+    with pytest.raises(ValueError, match="no response"):
+        _ = plant(tree(response("a")).prompt, "r").first
+
+
+def test_empty_request_templates_are_refused():
+    with pytest.raises(ValueError, match="refine_request"):
+        Templates(critique_request="x", refine_request=" ")
+
+
+def test_user_message():
+    assert user("x").role == "user"
