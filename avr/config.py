@@ -46,7 +46,7 @@ class PromptsConfig:
     messages whose last assistant turn is taken. `limit` takes the first so many rows.
     """
 
-    path: str = MISSING
+    path: str | None = None
     prompt_field: str = "prompt"
     answer_field: str | None = None
     split: str = "train"

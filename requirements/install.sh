@@ -46,6 +46,10 @@ install -r "$rest"
 # DeepSpeed comes as source and reads the installed torch while it builds.
 install --no-build-isolation "$(grep '^deepspeed==' "requirements/$kind.txt")"
 install --editable .
-.venv/bin/python -m compileall -q -j 0 .venv/lib/python3.11/site-packages/{torch,vllm,transformers,ray,trl,deepspeed} >/dev/null 2>&1 || true
+# Ray workers and engine processes import by the dozen, and where PYTHONDONTWRITEBYTECODE is set each
+# would compile every module again: twice the start-up time. Some packages ship templates that are no
+# Python, hence the true.
+echo "set-up: compiling"
+.venv/bin/python -m compileall -q -j 0 .venv/lib/python3.11/site-packages >/dev/null 2>&1 || true
 .venv/bin/python -c 'from avr.versions import check_versions; check_versions()'
 touch .venv/.ready

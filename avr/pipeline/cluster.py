@@ -30,7 +30,15 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan]) -> None:
     if own:
         # The token that Ray 2.60 wants by default protects a cluster that others can reach; this
         # one listens on this machine and ends with the job.
-        quiet |= {"include_dashboard": False, **settings}
+        # Ray would start an idle worker per logical CPU ahead of need, at seconds of CPU each, and
+        # warn of more workers than cores: logical CPUs of a laptop are more than its cores.
+        system = {
+            "prestart_worker_first_driver": False,
+            "worker_maximum_startup_concurrency": int(settings.get("num_cpus", 0)) or None,
+        }
+        system = {key: value for key, value in system.items() if value is not None}
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        quiet |= {"include_dashboard": False, "_system_config": system, **settings}
     ray.init(**quiet)
     there = ray.cluster_resources()
     for step in plan:

@@ -117,6 +117,13 @@ def check(config: Stage1Config) -> None:
             )
         if name != "reward_model" and "max_tokens" not in role.sampling:
             raise ConfigError(f"{name}.sampling.max_tokens is not set (vLLM's default is 16)")
+    sets = {"grow_rsft": ("prompts.rsft", config.prompts.rsft)}
+    sets |= {"grow_dpo": ("prompts.dpo", config.prompts.dpo)}
+    if config.evaluation:
+        sets |= {"evaluate": ("evaluation.prompts", config.evaluation.prompts)}
+    for step, (name, prompts) in sets.items():
+        if step in config.steps and not prompts.path:
+            raise ConfigError(f"{name}.path is not set, and step {step} needs it")
     unknown = set(config.evaluation.rounds) - {"seed", "rsft", "dpo"} if config.evaluation else ()
     for name in unknown:
         raise ConfigError(f"evaluation.rounds.{name}: there are seed, rsft and dpo")

@@ -111,6 +111,8 @@ def _rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
 
 
 def _all_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
+    if not config.path:
+        raise ConfigError("a prompt set has no path")
     if config.path.startswith("hf://"):
         yield from _hub_rows(config)
         return
@@ -129,7 +131,7 @@ def _all_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
 def _hub_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
     from datasets import load_dataset  # slow to import, and needed for this source alone
 
-    name = config.path.removeprefix("hf://")
+    name = str(config.path).removeprefix("hf://")
     rows = load_dataset(name, config.subset, split=config.split, streaming=True)
     for number, row in enumerate(rows):
         yield f"{config.path}:{config.split}:{number}", row

@@ -140,21 +140,20 @@ def _print_evaluation(summary: dict[str, Any]) -> None:
     )
     oracle = ["oracle quality", "over the seed"] if has_oracle else []
     for column in ["model", *oracle, "reward", "over the seed", "words", "failed rounds"]:
-        table.add_column(column, justify="left" if column == "model" else "right")
+        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
     for row in rows:
-        quality = (
-            [_interval(row["oracle"][k], k) for k in ("mean", "over_seed")] if has_oracle else []
-        )
-        reward = [_interval(row["reward"][k], k) for k in ("mean", "over_seed")]
-        name = f"{row['model']} r{row['rounds']}"
-        table.add_row(name, *quality, *reward, f"{row['words']:.1f}", f"{row['failed_rounds']:.1%}")
+        judged = [row["oracle"], row["reward"]] if has_oracle else [row["reward"]]
+        numbers = [
+            text for j in judged for text in (f"{j['mean'][0]:.3f}", _interval(j["over_seed"]))
+        ]
+        failed = f"{row['failed_rounds']:.1%}" if row["rounds"] else "-"
+        table.add_row(f"{row['model']} r{row['rounds']}", *numbers, f"{row['words']:.1f}", failed)
     CONSOLE.print(table)
 
 
-def _interval(estimate: list[float], of: str) -> str:
+def _interval(estimate: list[float]) -> str:
     mean, low, high = estimate
-    sign = "+" if of == "over_seed" else ""
-    return f"{mean:{sign}.3f} \\[{low:{sign}.3f}, {high:{sign}.3f}]"
+    return f"{mean:+.3f} \\[{low:+.3f}, {high:+.3f}]"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -84,6 +84,7 @@ def test_values_no_type_excludes_are_refused(file):
     for override, message in (
         ("tree.num_critiques=0", "tree.num_critiques"),
         ("policy.min_replicas=3", "policy.max_replicas 1 < min_replicas 3"),
+        ("prompts.dpo.path=null", "prompts.dpo.path is not set, and step grow_dpo"),
         ("policy.sampling={}", "policy.sampling.max_tokens"),
     ):
         config = load(Stage1Config, file, [override])

@@ -1,0 +1,149 @@
+"""The engine class around real vLLM engines: one that generates, one that scores."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from avr.config import ConfigError, RoleConfig, Stage1Config, load
+from avr.core.messages import assistant, user
+from avr.core.roles import ContextTooLong
+from avr.engines.chat import token_ids
+from avr.engines.parity import PROBES, ParityError, check_parity, reference_rewards
+
+pytestmark = pytest.mark.integration
+MODELS = Path("avr/miniature/models")
+QUERY = (user("List (a) two tools and (b) three fruits."),)
+
+
+class Running:
+    """Engines on one event loop for all tests of this file; a start costs half a minute."""
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        config = load(Stage1Config, "conf/miniature/stage1.yaml")
+        self.config = config
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in config.policy.env.items():
+                patch.setenv(name, value)
+            from avr.engines.engine import Engine
+
+            self.policy = Engine("policy", config.policy)
+            self.reward_model = Engine("reward_model", config.reward_model)
+
+    def run(self, coroutine):
+        return self.loop.run_until_complete(coroutine)
+
+
+@pytest.fixture(scope="module")
+def engines():
+    running = Running()
+    yield running
+    running.policy.shutdown()
+    running.reward_model.shutdown()
+
+
+def test_n_samples_come_with_finish_reason_and_token_count(engines):
+    one = engines.run(engines.policy.generate(QUERY, 3, seed=5))
+    assert len(one) == 3
+    tokenizer = AutoTokenizer.from_pretrained(MODELS / "policy")
+    for completion in one:
+        assert completion.finish_reason in ("stop", "length")
+        # The closing end-of-turn token is counted and not part of the text.
+        spoken = len(tokenizer(completion.text)["input_ids"])
+        assert completion.num_tokens - spoken in (0, 1)
+
+
+def test_same_seed_same_samples_other_seed_others(engines):
+    one = engines.run(engines.policy.generate(QUERY, 4, seed=5))
+    two = engines.run(engines.policy.generate(QUERY, 4, seed=5))
+    other = engines.run(engines.policy.generate(QUERY, 4, seed=4096))
+    assert one == two
+    assert [c.text for c in one] != [c.text for c in other]
+
+
+def test_context_that_does_not_fit_is_named_with_its_length(engines):
+    long = (user("saw " * 600),)
+    with pytest.raises(ContextTooLong, match=r"too long for the policy: \d+ tokens .* 96 .* 512"):
+        engines.run(engines.policy.generate(long, 1, seed=0))
+
+
+def test_weights_are_swapped_in_the_running_engine(engines):
+    """After the swap the engine says, greedily, what Hugging Face says of the new weights."""
+
+    async def answer(model):
+        async with engines.policy.serving(str(model)) as engine:
+            kept = engine._sampling
+            engine._sampling = {"max_tokens": 24, "temperature": 0.0}
+            try:
+                (completion,) = await engine.generate(QUERY, 1, seed=0)
+            finally:
+                engine._sampling = kept
+            return engine.identity, completion.text
+
+    async def all_three():
+        return [await answer(MODELS / name) for name in ("policy", "corrector", "policy")]
+
+    told = engines.run(all_three())
+    assert told[0] == told[2]
+    assert told[0][0] != told[1][0]
+    for name, (_, text) in zip(("policy", "corrector"), told, strict=False):
+        assert text == _greedy_reference(MODELS / name)
+
+
+def _greedy_reference(model):
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    ids = torch.tensor([token_ids(tokenizer, QUERY, to_continue=True)])
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    out = network.generate(ids, max_new_tokens=24, do_sample=False)
+    return tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def test_rewards_are_hugging_faces_raw_logits(engines, tmp_path):
+    model = str(MODELS / "reward")
+    reference = reference_rewards(model, tmp_path, dtype="float32")
+    ours = [engines.run(engines.reward_model.score(probe)) for probe in PROBES]
+    assert ours == pytest.approx(reference, abs=1e-3)
+    assert reference_rewards(model, tmp_path, dtype="float32") == reference  # from the cache
+    check_parity(model, ours, reference, tolerance=0.01)
+
+
+def test_parity_gate_fails_closed(engines):
+    """A sigmoid on the logit, vLLM's default, or a missing number must not pass."""
+    logits = [engines.run(engines.reward_model.score(probe)) for probe in PROBES]
+    activated = torch.sigmoid(torch.tensor(logits)).tolist()
+    for wrong in (activated, [float("nan")] * len(PROBES)):
+        with pytest.raises(ParityError, match="reward parity failed"):
+            check_parity("m", wrong, logits, tolerance=0.05)
+
+
+def test_reward_depends_on_the_answer_alone_not_on_its_company(engines):
+    good = (*QUERY, assistant("Tools: a1 saw, a2 drill. Fruits: b1 apple, b2 plum, b3 pear."))
+    bad = (*QUERY, assistant("Tools: a1 plum, a2 plum. Fruits: b1 saw, b2 plum, b3 saw."))
+
+    async def together():
+        return await asyncio.gather(*(engines.reward_model.score(c) for c in (good, bad) * 8))
+
+    rewards = engines.run(together())
+    alone = engines.run(engines.reward_model.score(good))
+    assert rewards[0] == pytest.approx(alone, abs=1e-3)
+    assert rewards[0] > rewards[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"engine": {"max_num_seq": 8}}, "did you mean 'max_num_seqs'"),
+        ({"sampling": {"max_tokens": 8, "temprature": 1}}, "did you mean 'temperature'"),
+        ({"sampling": {}}, "max_tokens is not set"),
+        ({"sampling": {"max_tokens": 8, "seed": 1}}, "set by the growth"),
+    ],
+)
+def test_settings_vllm_does_not_know_are_refused_before_anything_starts(change, message):
+    from avr.engines.engine import Engine
+
+    settings = {"model": str(MODELS / "policy"), "sampling": {"max_tokens": 8}, **change}
+    with pytest.raises(ConfigError, match=message):
+        Engine("policy", RoleConfig(**settings))

@@ -1,0 +1,151 @@
+"""Stage I as a user runs it: the job as a process, real engines, real training, and a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from avr.pipeline.tables import read_ids, read_rows, read_trees
+
+pytestmark = pytest.mark.integration
+NUM_PROMPTS, NUM_HELDOUT = 48, 24
+
+
+def command(run_dir):
+    return [
+        sys.executable,
+        "jobs/stage1.py",
+        "conf/miniature/stage1.yaml",
+        f"run_dir={run_dir}",
+        f"prompts.rsft.limit={NUM_PROMPTS}",
+        f"prompts.dpo.limit={NUM_PROMPTS}",
+        f"evaluation.prompts.limit={NUM_HELDOUT}",
+        "growth.rows_per_block=4",
+        "policy.max_rows_per_replica=4",  # slow on purpose: the kill must land in the middle
+        "rsft.trl.num_train_epochs=1",
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run whose driver was killed in the middle of growing and that was then run again."""
+    run_dir = tmp_path_factory.mktemp("stage1") / "run"
+    log = run_dir.with_suffix(".log")
+    trees = run_dir / "grow_rsft" / "trees"
+    with log.open("w") as out:
+        job = subprocess.Popen(
+            command(run_dir), stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        deadline = time.monotonic() + 600
+        while not list(trees.glob("*.parquet")) and job.poll() is None:
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(0.05)
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+    committed = read_ids(trees)
+    again = subprocess.run(command(run_dir), capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
+    return run_dir, committed, again.stdout
+
+
+def test_killed_job_continues_and_ends_with_every_tree_once(finished):
+    run_dir, committed, _ = finished
+    assert 0 < len(committed) < NUM_PROMPTS
+    folder = run_dir / "grow_rsft"
+    wanted = read_ids(folder / "seedlings.parquet")
+    trees = list(read_trees(folder / "trees"))  # raises on an id that is there twice
+    assert len(wanted) == NUM_PROMPTS
+    assert {tree.id for tree in trees} | read_ids(folder / "quarantine") == wanted
+    assert committed <= wanted
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["grow_rsft"]["growth"]["num_resumed"] == len(committed)
+
+
+def test_trees_are_whole(finished):
+    run_dir, _, _ = finished
+    for step in ("grow_rsft", "grow_dpo"):
+        for tree in read_trees(run_dir / step / "trees"):
+            assert all(response.reward is not None for response in tree.responses())
+            (level,) = tree.levels
+            missing = 2 - len(level.critiques)
+            missing += sum(2 - len(c.refinements) for c in level.critiques)
+            assert level.num_dropped == missing
+            assert level.of == tree.first.id
+
+
+def test_rows_say_what_the_trees_say(finished):
+    run_dir, _, _ = finished
+    trees = {tree.id: tree for tree in read_trees(run_dir / "grow_rsft" / "trees")}
+    rows = list(read_rows(run_dir / "select" / "rows.parquet"))
+    assert rows
+    for row in rows:
+        tree = trees[row["node_ids"][0]]
+        critique, refinement = tree.best_refined()
+        said = [m["content"] for m in row["messages"]]
+        assert [said[1], said[3], said[5]] == [tree.first.text, critique.text, refinement.text]
+        assert row["gain"] == tree.gain > 0
+
+
+def test_dpo_trees_are_grown_by_the_rsft_model_on_other_prompts(finished):
+    run_dir, _, _ = finished
+    queries = [
+        {tree.prompt.id for tree in read_trees(run_dir / step / "trees")}
+        for step in ("grow_rsft", "grow_dpo")
+    ]
+    assert not queries[0] & queries[1]
+    assert len(queries[1]) == NUM_PROMPTS
+
+
+def test_summary_accounts_for_everything(finished):
+    run_dir, _, output = finished
+    summary = json.loads((run_dir / "summary.json").read_text())
+    for step in ("grow_rsft", "grow_dpo"):
+        growth = summary[step]["growth"]
+        assert growth["num_trees"] + growth["num_quarantined"] == NUM_PROMPTS
+    for funnel in [summary["select"]["funnel"], *summary["pair"]["funnels"].values()]:
+        assert funnel["in"] == funnel["out"] + sum(funnel["removed"].values())
+    for step in ("rsft", "dpo"):
+        assert summary[step]["num_rows"] == summary[step]["num_trained"]
+        assert summary[step]["num_steps"] > 0
+    rows = {(row["model"], row["rounds"]): row for row in summary["evaluate"]["table"]}
+    assert set(rows) == {
+        *(("seed", k) for k in (0, 1)),
+        *(("rsft", k) for k in (0, 1)),
+        *(("dpo", k) for k in (0, 1, 2)),
+    }
+    assert all(row["num_prompts"] == NUM_HELDOUT for row in rows.values())
+    assert rows["seed", 0]["oracle"]["over_seed"] == [0.0, 0.0, 0.0]
+    for title in ("Trees", "From trees to training rows", "Held-out prompts"):
+        assert title in output
+
+
+def test_models_are_trained_and_plain(finished):
+    run_dir, _, _ = finished
+    from safetensors.torch import load_file
+
+    seed = load_file("avr/miniature/models/policy/model.safetensors")
+    rsft, dpo = (load_file(run_dir / step / "model.safetensors") for step in ("rsft", "dpo"))
+    assert set(rsft) == set(seed) == set(dpo)
+    assert any((rsft[name].float() != seed[name].float()).any() for name in seed)
+    assert any((dpo[name].float() != rsft[name].float()).any() for name in seed)
+
+
+def test_third_run_does_nothing(finished):
+    run_dir, _, _ = finished
+    before = {f: f.stat().st_mtime_ns for f in Path(run_dir).rglob("*.parquet")}
+    run = subprocess.run(command(run_dir), capture_output=True, text=True, check=True)
+    assert run.stdout.count("done before") == 7
+    assert {f: f.stat().st_mtime_ns for f in Path(run_dir).rglob("*.parquet")} == before
+
+
+def test_run_directory_is_not_continued_under_other_settings(finished):
+    run_dir, _, _ = finished
+    changed = [*command(run_dir), "tree.num_critiques=3"]
+    run = subprocess.run(changed, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "tree.num_critiques: 2 -> 3" in run.stderr

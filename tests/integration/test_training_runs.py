@@ -1,0 +1,215 @@
+"""Whole trainings: two ranks, DeepSpeed ZeRO-3 and gloo, on a random two-layer Llama."""
+
+import json
+import math
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import training_models as tm
+
+from avr.training.job import TrainingError
+from avr.training.launch import train
+
+pytestmark = pytest.mark.integration
+NUM_ROWS, STEPS = 64, 16
+RSFT = {"max_steps": STEPS, "save_strategy": "steps", "save_steps": 4, "save_total_limit": 2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model, RSFT rows (two of them over 256 tokens) and DPO rows."""
+    folder = tmp_path_factory.mktemp("training")
+    tm.write_model(folder / "model")
+    rows = [tm.rsft_row(i, num_words=90 if i in (5, 6) else 6) for i in range(NUM_ROWS)]
+    tm.write_rows(folder / "rsft.parquet", rows)
+    tm.write_rows(folder / "dpo.parquet", [tm.dpo_row(i) for i in range(NUM_ROWS)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rsft(ray_cluster, folder):
+    """An uninterrupted RSFT run: its result, its output folder and the lines it said."""
+    said = []
+    output = folder / "rsft"
+    result = train(
+        "rsft", tm.on_cpus(RSFT), folder / "model", folder / "rsft.parquet", output, say=said.append
+    )
+    return result, output, said
+
+
+def weights(model):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(model, dtype="float32").state_dict()
+
+
+def mean_loss(model_folder, rows):
+    """Loss per learned token over rows, by transformers alone."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from avr.training.rows import encode_rsft
+
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype="float32")
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    losses = []
+    for row in rows:
+        columns = {k: torch.tensor([v]) for k, v in encode_rsft(tokenizer, row).columns.items()}
+        with torch.no_grad():
+            losses.append(model(**columns).loss.item())
+    return sum(losses) / len(losses)
+
+
+def test_rsft_accounts_for_every_row(rsft):
+    result, _, said = rsft
+    assert (result.num_rows, result.num_trained, result.num_too_long) == (NUM_ROWS, 62, 2)
+    assert result.num_steps == STEPS
+    assert 0 < result.num_loss_tokens < result.num_tokens
+    assert "62 rows" in said[0] and "2 rows over 256 tokens left out" in said[0]
+
+
+def test_rsft_says_one_line_per_logging_step(rsft):
+    _, _, said = rsft
+    assert len(said) == 1 + STEPS // 2
+    assert all(re.fullmatch(rf"rsft: step \d+/{STEPS} loss .*", line) for line in said[1:])
+
+
+def test_rsft_output_is_a_whole_model_that_has_learned(rsft, folder):
+    _, output, _ = rsft
+    files = {f.name for f in output.iterdir()}
+    assert {
+        "config.json",
+        "model.safetensors",
+        "generation_config.json",
+        "tokenizer.json",
+        "training.json",
+    } <= files
+    assert "training_args.bin" not in files
+    rows = [tm.rsft_row(i) for i in range(10, 20)]
+    assert mean_loss(output, rows) < mean_loss(folder / "model", rows) - 0.2
+
+
+def test_rsft_output_keeps_chat_template_and_end_of_turn(rsft, folder):
+    from transformers import AutoTokenizer, GenerationConfig
+
+    _, output, _ = rsft
+    tokenizer = AutoTokenizer.from_pretrained(output)
+    assert tokenizer.chat_template == tm.OURS
+    stops = GenerationConfig.from_pretrained(output).eos_token_id
+    assert tokenizer.eos_token_id in (stops if isinstance(stops, list) else [stops])
+
+
+def test_logs_hold_ranks_and_tensorboard_and_checkpoints_are_gone(rsft, folder):
+    training = folder / "rsft.training"
+    assert {f.name for f in training.iterdir()} == {"logs"}
+    assert {"rank-0.log", "rank-1.log"} <= {f.name for f in (training / "logs").iterdir()}
+    assert list((training / "logs" / "tensorboard").rglob("events.out*"))
+    assert "Disassembly" not in (training / "logs" / "rank-0.log").read_text()
+
+
+def test_same_call_again_returns_the_result_without_training(rsft, folder):
+    result, output, _ = rsft
+    said = []
+    again = train(
+        "rsft", tm.on_cpus(RSFT), folder / "model", folder / "rsft.parquet", output, say=said.append
+    )
+    assert again == result and said == []
+
+
+class Killer(threading.Thread):
+    """Kills the newest process of one rank as soon as a checkpoint of `step` is recorded."""
+
+    def __init__(self, logs: Path, rank: int, step: int):
+        super().__init__(daemon=True)
+        self.logs, self.rank, self.step, self.killed = logs, rank, step, None
+        self.start()
+
+    def run(self):
+        deadline = time.monotonic() + 500
+        while time.monotonic() < deadline and not self._recorded():
+            time.sleep(0.01)
+        log = (self.logs / f"rank-{self.rank}.log").read_text()
+        self.killed = int(re.findall(r"in process (\d+)", log)[-1])
+        os.kill(self.killed, signal.SIGKILL)
+
+    def _recorded(self):
+        return {"event": "checkpoint", "step": self.step} in events(self.logs)
+
+
+def events(logs):
+    path = logs / "events.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def test_killed_ranks_and_a_repeated_call_continue_to_the_same_weights(rsft, folder):
+    import torch
+
+    output, logs = folder / "killed", folder / "killed.training" / "logs"
+    arguments = (
+        "rsft",
+        tm.on_cpus(RSFT, max_failures=1),
+        folder / "model",
+        folder / "rsft.parquet",
+        output,
+    )
+    first, second = Killer(logs, rank=1, step=4), Killer(logs, rank=0, step=12)
+    with pytest.raises(TrainingError, match=r"rank \d failed"):
+        train(*arguments)
+    assert first.killed and second.killed
+    assert not output.exists()
+
+    said = []
+    result = train(*arguments, say=said.append)
+    begins = [e["step"] for e in events(logs) if e["event"] == "begin"]
+    assert begins[0] == 0 and begins[1] >= 4 and begins[2] >= 12
+    assert sum(e["event"] == "failure" for e in events(logs)) == 2
+    assert f"continuing after step {begins[2]}" in said[0]
+    assert result.num_steps == STEPS and result.num_trained == 62
+
+    straight, continued = weights(rsft[1]), weights(output)
+    assert straight.keys() == continued.keys()
+    for name, tensor in straight.items():
+        torch.testing.assert_close(continued[name], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_bad_row_ends_the_run_at_once_with_the_row_named(ray_cluster, folder, tmp_path):
+    rows = [tm.rsft_row(i) for i in range(8)]
+    rows[5]["messages"][1]["content"] = ""
+    path = tm.write_rows(tmp_path / "rows.parquet", rows)
+    output = tmp_path / "out"
+    with pytest.raises(TrainingError, match=r"row r5: messages\[1\]: the text is empty"):
+        train("rsft", tm.on_cpus(RSFT), folder / "model", path, output)
+    assert not output.exists()
+    assert events(tmp_path / "out.training" / "logs") == []  # neither begun nor restarted
+
+
+def test_dpo_starts_at_the_reference_and_learns_the_preference(ray_cluster, folder):
+    from safetensors import safe_open
+
+    said = []
+    trl = {"max_steps": 10, "logging_steps": 1, "precompute_ref_log_probs": True, "beta": 0.5}
+    result = train(
+        "dpo",
+        tm.on_cpus(trl),
+        folder / "model",
+        folder / "dpo.parquet",
+        folder / "dpo",
+        dtype="bfloat16",
+        say=said.append,
+    )
+    steps = [e["metrics"] for e in events(folder / "dpo.training" / "logs") if e["event"] == "log"]
+    # Policy and precomputed reference agree at the first step: the loss is -log sigmoid(0).
+    assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert result.metrics["rewards/margins"] > 0.1
+    assert result.metrics["rewards/accuracies"] > 0.7
+    assert any("accuracy" in line and "margin" in line for line in said)
+    assert tm.load_json(folder / "dpo" / "config.json")["dtype"] == "bfloat16"
+    with safe_open(folder / "dpo" / "model.safetensors", framework="pt") as tensors:
+        dtypes = {str(tensors.get_tensor(name).dtype) for name in tensors.keys()}  # noqa: SIM118
+    assert dtypes == {"torch.bfloat16"}
