@@ -1,5 +1,6 @@
 # make demo   the main job on the embedded default     make test   all checks and tests
 .DEFAULT_GOAL := help
+export PYTHONUNBUFFERED := 1
 .PHONY: help setup demo test check unit integration requirements miniature-models clean
 EXTRA ?= cpu
 PYTHON_ := .venv/bin/python
@@ -40,6 +41,13 @@ COMPILE = .venv/bin/uv pip compile pyproject.toml --extra test --override requir
 requirements: setup
 	$(COMPILE) --extra cpu $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) -o requirements/cpu.txt
 	$(COMPILE) --extra gpu -o requirements/gpu.txt
+
+miniature-models: setup
+	$(PYTHON_) -m avr.miniature.prompts
+	OMP_NUM_THREADS=1 $(PYTHON_) -m avr.miniature.train --out build/miniature --threads 1
+	for role in policy corrector reward; do \
+	    cp build/miniature/$$role/* avr/miniature/models/$$role/; done
+	$(PYTHON_) -m avr.miniature.gates
 
 clean:
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache

@@ -26,7 +26,7 @@ free_gb=$(df -Pk . | awk 'NR==2 {print int($4 / 1048576)}')
 [ "$free_gb" -ge "$need_gb" ] || stop "$free_gb GB are free here, the $kind environment needs $need_gb"
 
 echo "set-up: $kind environment in .venv ($("$python" --version)), a few minutes"
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+"$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 # uv does not read pip's settings: hand on where pip is told to look.
 [ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}"

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,13 +20,15 @@ class ClusterError(RuntimeError):
     """Devices that are not there, or not free."""
 
 
-def connect(settings: dict[str, Any], plan: Sequence[StepPlan]) -> None:
+def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> None:
     """Join the cluster named by RAY_ADDRESS (as in a submitted job), or start one right here.
 
-    `settings` go to `ray.init` of a cluster of our own. Raises ClusterError where that one is too
+    `settings` go to `ray.init` of a cluster of our own; what Ray's native code has to say goes to
+    `log`. Raises ClusterError where that one is too
     small for the plan; a foreign cluster may still grow, so there it is only said.
     """
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    _divert_native_stderr(log)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     own = "RAY_ADDRESS" not in os.environ
     if own:
@@ -37,7 +41,6 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan]) -> None:
             "worker_maximum_startup_concurrency": int(settings.get("num_cpus", 0)) or None,
         }
         system = {key: value for key, value in system.items() if value is not None}
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         quiet |= {"include_dashboard": False, "_system_config": system, **settings}
     ray.init(**quiet)
     there = ray.cluster_resources()
@@ -47,6 +50,17 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan]) -> None:
             raise ClusterError(shortfall)
         if shortfall:
             CONSOLE.print(f"  waiting for the cluster to grow: {shortfall}")
+
+
+def _divert_native_stderr(log: Path) -> None:
+    """Python keeps its stderr; the file descriptor that native code writes to becomes a file."""
+    if sys.stderr.fileno() != 2:
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 2)
 
 
 def wait_until_free(step: StepPlan) -> None:

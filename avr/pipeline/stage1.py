@@ -39,7 +39,7 @@ def run(config: Stage1Config) -> None:
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
     ledger = Ledger(folder / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
     stage = Stage1(config, folder, ledger, {step.step: step for step in plan})
-    connect(config.ray, plan)
+    connect(config.ray, plan, folder / "logs" / "driver.log")
     for step in STEPS:
         if step in config.steps and not (step == "evaluate" and config.evaluation is None):
             getattr(stage, step)()

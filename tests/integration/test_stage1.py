@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from avr.pipeline.tables import read_ids, read_rows, read_trees
@@ -31,26 +32,50 @@ def command(run_dir):
     ]
 
 
+def start(run_dir, log):
+    return subprocess.Popen(
+        command(run_dir), stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def wait_for(happened, job, log):
+    deadline = time.monotonic() + 900
+    while not happened():
+        assert job.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run whose driver was killed in the middle of growing and that was then run again."""
+    """A run whose driver was killed while it grew trees, and an engine after that.
+
+    Returns the run directory, the trees that were committed before the driver died, and what the
+    second run printed.
+    """
     run_dir = tmp_path_factory.mktemp("stage1") / "run"
     log = run_dir.with_suffix(".log")
-    trees = run_dir / "grow_rsft" / "trees"
-    with log.open("w") as out:
-        job = subprocess.Popen(
-            command(run_dir), stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        deadline = time.monotonic() + 600
-        while not list(trees.glob("*.parquet")) and job.poll() is None:
-            assert time.monotonic() < deadline, log.read_text()[-2000:]
-            time.sleep(0.05)
-        os.killpg(job.pid, signal.SIGKILL)
-        job.wait()
-    committed = read_ids(trees)
-    again = subprocess.run(command(run_dir), capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
-    return run_dir, committed, again.stdout
+    trees = {step: run_dir / step / "trees" for step in ("grow_rsft", "grow_dpo")}
+    job = start(run_dir, log)
+    wait_for(lambda: list(trees["grow_rsft"].glob("*.parquet")), job, log)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    committed = read_ids(trees["grow_rsft"])
+    job = start(run_dir, log)
+    wait_for(lambda: list(trees["grow_dpo"].glob("*.parquet")), job, log)
+    kill_an_engine(job.pid, "grow")
+    assert job.wait(1200) == 0, log.read_text()[-3000:]
+    return run_dir, committed, log.read_text()
+
+
+def kill_an_engine(job_pid, step):
+    """SIGKILL the vLLM engine core that belongs to a worker of the step's pool."""
+    for process in psutil.Process(job_pid).children(recursive=True):
+        log = Path(f"/proc/{process.pid}/fd/1").resolve()
+        if "EngineCore" in " ".join(process.cmdline()) and log.name.startswith(f"{step}-"):
+            process.kill()
+            return
+    raise AssertionError(f"no engine of {step} is running")
 
 
 def test_killed_job_continues_and_ends_with_every_tree_once(finished):
@@ -64,6 +89,14 @@ def test_killed_job_continues_and_ends_with_every_tree_once(finished):
     assert committed <= wanted
     summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["grow_rsft"]["growth"]["num_resumed"] == len(committed)
+
+
+def test_engine_that_is_killed_is_replaced_and_named(finished):
+    run_dir, _, output = finished
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["grow_dpo"]["growth"]["engine_deaths"] == {"policy": 1}
+    assert summary["grow_dpo"]["growth"]["num_trees"] == NUM_PROMPTS
+    assert "an engine died and is replaced: policy:" in output
 
 
 def test_trees_are_whole(finished):

@@ -90,6 +90,7 @@ def test_rsft_output_is_a_whole_model_that_has_learned(rsft, folder):
         "training.json",
     } <= files
     assert "training_args.bin" not in files
+    assert tm.load_json(output / "config.json")["use_cache"] is True
     rows = [tm.rsft_row(i) for i in range(10, 20)]
     assert mean_loss(output, rows) < mean_loss(folder / "model", rows) - 0.2
 

@@ -51,5 +51,3 @@ def tree(
     prompt = Prompt.of((user(query),), answer, "here:1")
     levels = (Level(first.id, critiques),) if critiques else ()
     return RefinementTree(f"tree-{first.text}-{query}", prompt, first, levels)
-
-

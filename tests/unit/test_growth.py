@@ -8,7 +8,6 @@ from avr.core.growth import Shape, correct, respond, score, take_answer
 from avr.core.messages import assistant, seed_of, user
 from avr.core.tree import Prompt, plant
 
-
 TWO_BY_TWO = Shape()
 
 

@@ -1,0 +1,286 @@
+"""Do the three models deserve to be used? `python -m avr.miniature.gates` measures and says.
+
+On held-out prompts the policy answers, the corrector checks and refines those answers, the policy
+checks and refines them itself, and the reward model ranks what all of them wrote. Writes REPORT.md
+and report.json beside this file, and exits with 1 when a gate is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
+
+from avr.engines.weights import weights_id
+from avr.miniature import sampling
+from avr.miniature.measures import (
+    copies_answer,
+    flag_rates,
+    num_shared_prompts,
+    pairwise_accuracy,
+    well_formed,
+)
+from avr.miniature.oracle import quality
+from avr.miniature.prompts import read_prompts
+from avr.miniature.world import CHECK_REQUEST, REFINE_REQUEST
+
+HERE = Path(__file__).parent
+TEMPERATURE, TOP_P = 0.7, 0.9
+_NUM_SAMPLES = 10
+ROLES = ("policy", "corrector", "reward")
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """One model's critiques and refinements of given answers, as texts in prompt order."""
+
+    critiques: list[str]
+    refinements: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A figure and the closed interval it has to lie in (None: reported only).
+
+    An `aim` is wanted and not required: missing it is reported and fails nothing.
+    """
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    aim: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether the figure lies inside."""
+        above = self.low is None or self.value >= self.low
+        return above and (self.high is None or self.value <= self.high)
+
+    @property
+    def wanted(self) -> str:
+        """The interval in words."""
+        bounds = [f">= {self.low}"] if self.low is not None else []
+        bounds += [f"<= {self.high}"] if self.high is not None else []
+        return ", ".join(bounds) + (" (aim)" if self.aim else "") if bounds else "-"
+
+
+class Bench:
+    """The three models of a folder, and the prompts they are tried on."""
+
+    def __init__(self, models: Path, prompts: list[str]) -> None:
+        self.prompts = prompts
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(models / "policy")
+        self._writers = {
+            role: AutoModelForCausalLM.from_pretrained(models / role, dtype=torch.float32)
+            for role in ("policy", "corrector")
+        }
+        self._reward = AutoModelForSequenceClassification.from_pretrained(
+            models / "reward", dtype=torch.float32
+        )
+
+    def answer(self, role: str, seed: int) -> list[str]:
+        """One answer per prompt by "policy" or "corrector"."""
+        return self._sample(role, [[_message("user", prompt)] for prompt in self.prompts], seed)
+
+    def check(self, role: str, answers: list[str], seed: int) -> list[str]:
+        """One critique per answer."""
+        return self._sample(role, self._checks(answers), seed)
+
+    def refine(self, role: str, answers: list[str], seed: int) -> Refined:
+        """One critique and one refinement per answer."""
+        critiques = self.check(role, answers, seed)
+        talks = self._checks(answers)
+        for talk, critique in zip(talks, critiques, strict=True):
+            talk += [_message("assistant", critique), _message("user", REFINE_REQUEST)]
+        return Refined(critiques, self._sample(role, talks, seed + 1))
+
+    def rewards(self, answers: list[str]) -> list[float]:
+        """The reward of each answer to its prompt."""
+        return sampling.rewards(self._reward, self.tokenizer, self._exchanges(answers))
+
+    def quality(self, answers: list[str]) -> float:
+        """Mean oracle quality, in [0, 1]."""
+        return statistics.mean(map(quality, self.prompts, answers))
+
+    def _exchanges(self, answers: list[str]) -> list[sampling.Conversation]:
+        return [
+            [_message("user", prompt), _message("assistant", answer)]
+            for prompt, answer in zip(self.prompts, answers, strict=True)
+        ]
+
+    def _checks(self, answers: list[str]) -> list[sampling.Conversation]:
+        return [[*talk, _message("user", CHECK_REQUEST)] for talk in self._exchanges(answers)]
+
+    def _sample(self, role: str, talks: list[sampling.Conversation], seed: int) -> list[str]:
+        return sampling.sample(
+            self._writers[role],
+            self.tokenizer,
+            talks,
+            temperature=TEMPERATURE,
+            top_p=TOP_P,
+            seed=seed,
+        )
+
+
+def measure(bench: Bench) -> tuple[list[Gate], str]:
+    """(all gates, sample exchanges as Markdown)."""
+    answers = bench.answer("policy", seed=1)
+    ideals = bench.answer("corrector", seed=3)
+    refined = bench.refine("corrector", answers, seed=5)
+    own = bench.refine("policy", answers, seed=7)
+    gates = [
+        *_policy_gates(bench, answers, own),
+        *_corrector_gates(bench, answers, ideals, refined),
+        *_reward_gates(bench, [answers, ideals, refined.refinements, own.refinements]),
+        *_form_gates(bench.prompts, answers, ideals, refined, own),
+        Gate("prompts shared between sets or with training", num_shared_prompts(), high=0),
+    ]
+    return gates, _render_samples(bench.prompts, answers, refined, own)
+
+
+def _policy_gates(bench: Bench, answers: list[str], own: Refined) -> list[Gate]:
+    flagged, alarms = flag_rates(bench.prompts, answers, own.critiques)
+    base = bench.quality(answers)
+    return [
+        Gate("policy: oracle quality", base, 0.55, 0.75),
+        Gate("policy: gain by refining its own answers", bench.quality(own.refinements) - base,
+             high=0.05),
+        Gate("policy: share of its faults it flags", flagged, high=0.70),
+        Gate("policy: false alarms", alarms),
+    ]  # fmt: skip
+
+
+def _corrector_gates(
+    bench: Bench, answers: list[str], ideals: list[str], refined: Refined
+) -> list[Gate]:
+    prompts = bench.prompts
+    again = bench.refine("corrector", refined.refinements, seed=9)
+    flagged, alarms = flag_rates(prompts, answers, refined.critiques)
+    ideal_critiques = bench.check("corrector", ideals, seed=11)
+    late, late_alarms = flag_rates(
+        prompts * 2, refined.refinements + ideals, again.critiques + ideal_critiques
+    )
+    base, lifted = bench.quality(answers), bench.quality(refined.refinements)
+    return [
+        Gate("corrector: gain by refining the policy's answers", lifted - base, low=0.10),
+        Gate("corrector: share of the policy's faults it flags", flagged, low=0.90, aim=True),
+        Gate("corrector: false alarms on the policy's answers", alarms, high=0.10),
+        Gate("corrector: share of faults flagged in good answers", late, low=0.90, aim=True),
+        Gate("corrector: false alarms on good answers", late_alarms, high=0.10),
+        Gate("corrector: critiques that repeat the items exactly",
+             copies_answer(prompts, answers, refined.critiques)),
+        Gate("corrector: quality after one refinement", lifted),
+        Gate("corrector: quality after two", bench.quality(again.refinements)),
+        Gate("corrector: quality of its own answers", bench.quality(ideals)),
+    ]  # fmt: skip
+
+
+def _reward_gates(bench: Bench, judged: list[list[str]]) -> list[Gate]:
+    """`judged`: the policy's answers first, then those of other sources."""
+    rewards = [bench.rewards(texts) for texts in judged]
+    accuracy = pairwise_accuracy(bench.prompts, judged, rewards)
+    rival = bench.answer("policy", seed=13)
+    narrow = pairwise_accuracy(
+        bench.prompts, [judged[0], rival], [rewards[0], bench.rewards(rival)]
+    )
+    return [
+        Gate("reward: pairwise accuracy, answers of all sources", accuracy, low=0.75),
+        Gate("reward: pairwise accuracy, two answers of the policy", narrow, low=0.75),
+    ]
+
+
+def _form_gates(
+    prompts: list[str], answers: list[str], ideals: list[str], refined: Refined, own: Refined
+) -> list[Gate]:
+    texts = {
+        "policy: well-formed answers": answers,
+        "policy: well-formed critiques": own.critiques,
+        "policy: well-formed refinements": own.refinements,
+        "corrector: well-formed answers": ideals,
+        "corrector: well-formed critiques": refined.critiques,
+        "corrector: well-formed refinements": refined.refinements,
+    }
+    return [
+        Gate(name, well_formed(prompts, rows, critique="critiques" in name), low=0.97)
+        for name, rows in texts.items()
+    ]
+
+
+def _message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def _render_samples(prompts: list[str], answers: list[str], refined: Refined, own: Refined) -> str:
+    parts = []
+    for place in range(min(_NUM_SAMPLES, len(prompts))):
+        parts.append(
+            f"**{prompts[place]}**\n\n"
+            f"- policy: {answers[place]}\n"
+            f"- policy's critique: {own.critiques[place]}\n"
+            f"- policy's refinement: {own.refinements[place]}\n"
+            f"- corrector's critique: {refined.critiques[place]}\n"
+            f"- corrector's refinement: {refined.refinements[place]}\n"
+        )
+    return "\n".join(parts)
+
+
+def _render_report(gates: list[Gate], num_prompts: int, samples: str) -> str:
+    rows = [
+        f"| {gate.name} | {gate.value:.3f} | {gate.wanted} | {'yes' if gate.passed else 'NO'} |"
+        for gate in gates
+    ]
+    return "\n".join(
+        [
+            "# Gates of the miniature models",
+            "",
+            f"Written by `python -m avr.miniature.gates` on {num_prompts} held-out prompts, one "
+            f"sample each at temperature {TEMPERATURE}, top_p {TOP_P}. Good answers: refinements "
+            "and answers by the corrector.",
+            "",
+            "| figure | value | wanted | passed |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "## Samples",
+            "",
+            samples,
+        ]
+    )
+
+
+def main() -> None:
+    """Measure, print, write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=Path, default=HERE / "models")
+    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--prompts", type=int, default=800)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    prompts = read_prompts("heldout")[: arguments.prompts]
+    gates, samples = measure(Bench(arguments.models, prompts))
+    rows = [{**asdict(gate), "passed": gate.passed} for gate in gates]
+    weights = {role: weights_id(str(arguments.models / role)) for role in ROLES}
+    settings = {"prompts": len(prompts), "temperature": TEMPERATURE, "top_p": TOP_P}
+    report = {**settings, "weights": weights, "gates": rows}
+    (arguments.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    text = _render_report(gates, len(prompts), samples)
+    (arguments.out / "REPORT.md").write_text(text, encoding="utf-8")
+    print(text)
+    sys.exit(0 if all(gate.passed or gate.aim for gate in gates) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Build the three models from nothing: `python -m avr.miniature.train --out DIR`.
+
+Stages, each of which reads what earlier ones left in DIR (`--stage NAME ...` runs a choice):
+  base       from random weights, on programmatic faults of many kinds and rates -> work/base
+  policy     the base brought down to policy-level demonstrations                -> policy
+  answers    answers of the policy, and the base's refinements of them           -> work/answers
+  corrector  the base trained on, with those answers as a share of its faults    -> corrector
+  polish     the corrector trained on, with many more repeats among the faults   -> corrector
+  reward     the base's body, Bradley-Terry on pairs the oracle ranks            -> reward
+Everything is seeded; on the same machine and library versions the result is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from avr.miniature.demonstrations import (
+    CORRECTOR,
+    Turn,
+    converse,
+    corrector_demonstration,
+    policy_demonstration,
+)
+from avr.miniature.documents import batches
+from avr.miniature.networks import new_language_model, save
+from avr.miniature.optimisation import train_language_model
+from avr.miniature.prompts import draw_requests
+from avr.miniature.reward_training import train_reward_model
+from avr.miniature.sampling import sample
+from avr.miniature.tokenizer import build_tokenizer
+from avr.miniature.world import (
+    CHECK_REQUEST,
+    REFINE_REQUEST,
+    Request,
+    parse_answer,
+    parse_prompt,
+    render_prompt,
+)
+
+STAGES = ("base", "policy", "answers", "corrector", "polish", "reward")
+Demonstrate = Callable[[Request, random.Random], list[Turn]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps and relative step sizes of each stage; one step is `num_tokens` tokens."""
+
+    num_tokens: int = 4096
+    base_steps: int = 800
+    policy_steps: int = 160
+    corrector_steps: int = 800
+    polish_steps: int = 400
+    reward_steps: int = 300
+    num_answers: int = 1600
+    seed: int = 20
+
+
+def main() -> None:
+    """Parse the command line and run one stage or all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--stage", choices=STAGES, nargs="*", default=STAGES)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for stage in arguments.stage:
+        print(f"== {stage}", flush=True)
+        _RUN[stage](arguments.out, Plan())
+
+
+def train_base(out: Path, plan: Plan) -> None:
+    """A corrector from random weights."""
+    tokenizer = build_tokenizer()
+    model = new_language_model(tokenizer, plan.seed)
+    _train(
+        model,
+        tokenizer,
+        corrector_demonstration,
+        plan.base_steps,
+        1.0,
+        plan,
+        out / "work/base",
+        decay=False,
+    )
+
+
+def train_policy(out: Path, plan: Plan) -> None:
+    """The base brought down to policy level; it keeps a latent skill of checking."""
+    model, tokenizer = load_language_model(out / "work/base")
+    _train(model, tokenizer, policy_demonstration, plan.policy_steps, 0.8, plan, out / "policy")
+
+
+def sample_answers(out: Path, plan: Plan) -> None:
+    """Policy answers, and the base's refinements of them, as {"prompt", "answer"} lines."""
+    base, tokenizer = load_language_model(out / "work/base")
+    policy, _ = load_language_model(out / "policy")
+    requests = draw_requests("train", random.Random(plan.seed + 1))
+    prompts = [render_prompt(next(requests)) for _ in range(plan.num_answers)]
+    asked = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    half = plan.num_answers // 2
+    answers = sample(policy, tokenizer, asked[:half], seed=1)
+    answers += sample(policy, tokenizer, asked[half:], temperature=1.0, top_p=1.0, seed=2)
+    refined = _refine(base, tokenizer, prompts, answers)
+    with (out / "work/answers.jsonl").open("w", encoding="utf-8") as file:
+        for texts in (answers, refined):
+            for prompt, answer in zip(prompts, texts, strict=True):
+                file.write(json.dumps({"prompt": prompt, "answer": answer}) + "\n")
+
+
+def train_corrector(out: Path, plan: Plan) -> None:
+    """The base trained on: half programmatic faults, half those of sampled answers."""
+    _train_corrector(out, plan, out / "work/base", plan.corrector_steps, sampled=0.5, repeats=0.0)
+
+
+def polish_corrector(out: Path, plan: Plan) -> None:
+    """The corrector trained on where it is weakest: words that were already in the list."""
+    _train_corrector(out, plan, out / "corrector", plan.polish_steps, sampled=0.2, repeats=0.6)
+
+
+def _train_corrector(
+    out: Path, plan: Plan, start: Path, num_steps: int, *, sampled: float, repeats: float
+) -> None:
+    model, tokenizer = load_language_model(start)
+    answers = _parsed_answers(out / "work/answers.jsonl")
+
+    def demonstrate(request: Request, rng: random.Random) -> list[Turn]:
+        if rng.random() >= sampled:
+            return corrector_demonstration(request, rng, repeats)
+        own, answer = rng.choice(answers)
+        return converse(own, answer, CORRECTOR, rng, learn_answer=False)
+
+    _train(model, tokenizer, demonstrate, num_steps, 0.8, plan, out / "corrector")
+
+
+def train_reward(out: Path, plan: Plan) -> None:
+    """Bradley-Terry on the base's body: it already knows what belongs where."""
+    base, tokenizer = load_language_model(out / "work/base")
+    model = train_reward_model(base, tokenizer, plan.reward_steps, plan.seed + 5)
+    save(model, tokenizer, out / "reward")
+
+
+def load_language_model(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
+    """Model in float32 and its tokenizer."""
+    model = LlamaForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def _train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    demonstrate: Demonstrate,
+    num_steps: int,
+    rate: float,
+    plan: Plan,
+    folder: Path,
+    *,
+    decay: bool = True,
+) -> None:
+    """Train on an endless stream of demonstrations and save, also every few hundred steps."""
+    rng = random.Random(f"{plan.seed} {folder.name}")
+    requests = draw_requests("train", rng)
+
+    def stream() -> Iterator[list[Turn]]:
+        while True:
+            yield demonstrate(next(requests), rng)
+
+    data = batches(tokenizer, stream(), plan.num_tokens, rng)
+    train_language_model(
+        model,
+        data,
+        num_steps,
+        rate,
+        decay=decay,
+        snapshot=lambda: save(model, tokenizer, folder),
+    )
+    save(model, tokenizer, folder)
+
+
+def _refine(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    answers: list[str],
+) -> list[str]:
+    """One critique and one refinement of each answer."""
+    talks = [
+        [
+            {"role": "user", "content": prompt},
+            {"role": "assistant", "content": answer},
+            {"role": "user", "content": CHECK_REQUEST},
+        ]
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    for talk, critique in zip(talks, sample(model, tokenizer, talks, seed=3), strict=True):
+        talk.append({"role": "assistant", "content": critique})
+        talk.append({"role": "user", "content": REFINE_REQUEST})
+    return sample(model, tokenizer, talks, seed=4)
+
+
+def _parsed_answers(path: Path) -> list[tuple[Request, object]]:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    requests = [parse_prompt(row["prompt"]) for row in rows]
+    pairs = [
+        (request, parse_answer(request, row["answer"]))
+        for request, row in zip(requests, rows, strict=True)
+        if request
+    ]
+    return [(request, answer) for request, answer in pairs if answer]
+
+
+_RUN: dict[str, Callable[[Path, Plan], None]] = {
+    "base": train_base,
+    "policy": train_policy,
+    "answers": sample_answers,
+    "corrector": train_corrector,
+    "polish": polish_corrector,
+    "reward": train_reward,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Rows to weights: RSFT and DPO with TRL under DeepSpeed ZeRO-3, launched by Ray Train."""

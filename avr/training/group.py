@@ -1,0 +1,123 @@
+"""The Ray Train side of a run: the group of ranks, its restarts, its environment."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.train import (
+    CheckpointConfig,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+    UserCallback,
+)
+from ray.train import TrainingFailedError as RayTrainingFailed
+from ray.train.torch import TorchTrainer
+
+from avr.training.failures import explain, first_cause, headline
+from avr.training.job import Job, TrainingError
+from avr.training.progress import append_event
+from avr.training.worker import run_rank
+
+
+def run_group(job: Job, say: Callable[[str], None]) -> dict[str, Any]:
+    """Runs all ranks to the end, restarts included; rank 0's return value."""
+    # Ray Train's controller looks after its workers this often (default 2 s), so a run ends up to
+    # so much later than its work does. Read from the driver's environment.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    config = job.config
+    if not config.use_gpu:
+        # One process less. Preemptions it has not announced are recognised all the same.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    scaling = ScalingConfig(
+        num_workers=config.num_workers,
+        use_gpu=config.use_gpu,
+        resources_per_worker=dict(config.resources_per_worker) or None,
+    )
+    run = RunConfig(
+        name=job.checkpoints.name,
+        storage_path=str(job.checkpoints.parent),
+        failure_config=FailureConfig(
+            max_failures=config.max_failures,
+            max_preemption_failures=config.max_preemption_failures,
+        ),
+        checkpoint_config=CheckpointConfig(num_to_keep=config.trl.get("save_total_limit")),
+        callbacks=[RecordFailures(job.events)],
+        worker_runtime_env={"env_vars": environment(job)},
+        # Failures are told through `RecordFailures`; the rank logs hold the rest.
+        logging_config=LoggingConfig(log_level="CRITICAL"),
+    )
+    if ray.is_initialized():
+        for line in shortfalls(scaling.total_resources, ray.cluster_resources()):
+            say(f"{job.kind}: {line}")
+    trainer = _Trainer(
+        run_rank, train_loop_config={"job": job}, scaling_config=scaling, run_config=run
+    )
+    try:
+        outcome = trainer.fit().return_value
+    except RayTrainingFailed as error:
+        raise TrainingError(explain(job.kind, job.logs, error)) from error
+    if "error" in outcome:
+        raise TrainingError(f"{job.kind}: {outcome['error']}\n  logs: {job.logs}")
+    return dict(outcome)
+
+
+# Callbacks of Ray Train that start an actor each, which costs a process and seconds of imports.
+# Datasets: rows are read from Arrow files, not through Ray Data. PlacementGroupCleaner: frees the
+# ranks' devices should the controller die, as the end of the job does; and it asks the dashboard,
+# so that without one it warns several times a second.
+NOT_NEEDED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+
+
+class _Trainer(TorchTrainer):
+    """TorchTrainer without what this use of it does not need."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()
+        return [c for c in callbacks if type(c).__name__ not in NOT_NEEDED]
+
+
+class RecordFailures(UserCallback):
+    """On Ray Train's controller: each failure of the worker group becomes an event."""
+
+    def __init__(self, events: Path):
+        self._events = events
+
+    def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
+        """Called before Ray Train decides whether to restart the group."""
+        rank, text = first_cause(worker_exceptions)
+        event = {"event": "failure", "rank": rank, "cause": headline(text)}
+        append_event(self._events, event)
+
+
+def environment(job: Job) -> dict[str, str]:
+    """Variables of the ranks. Threads are Ray's: it sets OMP_NUM_THREADS to a rank's CPUs."""
+    variables = {
+        # Ray Train turns `print` into log lines; dill, which hashes functions for `datasets`,
+        # captures what `dis` prints: thousands of "Disassembly of <code object" lines per map.
+        "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+        # DeepSpeed 0.19 calls collectives by names that torch 2.13 deprecates: 4 lines per step.
+        "PYTHONWARNINGS": "ignore::FutureWarning:torch.distributed.c10d_logger",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TENSORBOARD_LOGGING_DIR": str(job.logs / "tensorboard"),
+        "WANDB_DIR": str(job.logs),
+    }
+    if not job.config.use_gpu:
+        variables["DS_ACCELERATOR"] = "cpu"
+        # DeepSpeed's import of its Muon optimizer calls torch.compile, which imports the whole
+        # compiler: 4 s per rank. Nothing is compiled for CPUs here.
+        variables["TORCHDYNAMO_DISABLE"] = "1"
+    return variables
+
+
+def shortfalls(wanted: Mapping[str, float], present: Mapping[str, float]) -> list[str]:
+    """One line per resource the cluster has too little of; Ray Train waits for it in silence."""
+    return [
+        f"needs {amount:g} {name}, the cluster has {present.get(name, 0):g}: waiting for more nodes"
+        for name, amount in wanted.items()
+        if amount > present.get(name, 0)
+    ]

@@ -1,0 +1,122 @@
+"""One training as values: what it is, where its files lie, when two calls are the same, its result.
+
+Free of ray, torch and trl.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from avr.config import ConfigError, TrainingConfig
+from avr.engines.weights import weights_id
+from avr.training.rows import parquet_files
+
+RECORD = "training.json"
+# The number of ranks is among them: ZeRO checkpoints are tied to it.
+DECISIVE = ("num_workers", "use_gpu", "trl", "deepspeed")
+
+
+class TrainingError(RuntimeError):
+    """Training failed; the message holds the cause on the rank where it happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything a rank needs to know; paths are absolute and on storage all nodes share.
+
+    `checkpoints` is the folder Ray Train keeps, `weights` where rank 0 leaves the finished model.
+    """
+
+    kind: str
+    config: TrainingConfig
+    model: str
+    rows: Path
+    checkpoints: Path
+    tokenised: Path
+    weights: Path
+    logs: Path
+    events: Path
+    dtype: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """A finished training. `num_rows == num_trained + num_too_long`.
+
+    `num_tokens` and `num_loss_tokens` are those of one pass over the trained rows, `metrics` the
+    last logged ones with the trainer's summary, `seconds` the wall time of the call that finished.
+    """
+
+    kind: str
+    model: str
+    num_rows: int
+    num_trained: int
+    num_too_long: int
+    num_tokens: int
+    num_loss_tokens: int
+    num_steps: int
+    metrics: dict[str, float]
+    seconds: float
+
+
+def fingerprint_of(
+    kind: str, config: TrainingConfig, model: str, rows: Path, dtype: str | None
+) -> str:
+    """16 hexadecimal digits over all that decides the outcome: model and rows by their content."""
+    settings = {name: getattr(config, name) for name in DECISIVE}
+    digest = hashlib.sha256(json.dumps([kind, settings, weights_id(model), dtype]).encode())
+    for file in parquet_files(rows):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def finished_result(output: Path, fingerprint: str) -> TrainingResult | None:
+    """The result that is already at `output`, if it is this call's."""
+    if not output.exists():
+        return None
+    record = output / RECORD
+    if record.is_file():
+        stored = json.loads(record.read_text())
+        if stored["fingerprint"] == fingerprint:
+            return TrainingResult(**stored["result"])
+    raise ConfigError(
+        f"{output} exists and was not made by this call (model, rows or settings differ): "
+        "choose another output or remove it"
+    )
+
+
+def local_path(path: str | Path, what: str) -> Path:
+    """An absolute path. Relative ones would mean another place in a worker."""
+    if "://" in str(path):
+        raise ConfigError(
+            f"{what} {path}: DeepSpeed writes checkpoints to a file system; give a path on storage "
+            "that all nodes share"
+        )
+    return Path(path).expanduser().resolve()
+
+
+def job_of(
+    kind: str,
+    config: TrainingConfig,
+    model: str,
+    rows: Path,
+    output: Path,
+    fingerprint: str,
+    dtype: str | None,
+) -> Job:
+    """The job with its folders beside `output` (layout: see `launch`)."""
+    folder = output.with_name(f"{output.name}.training")
+    state, logs = folder / fingerprint, folder / "logs"
+    return Job(
+        kind=kind,
+        config=config,
+        model=model,
+        rows=rows,
+        dtype=dtype,
+        checkpoints=state / "checkpoints",
+        tokenised=state / "tokenised",
+        weights=state / "weights",
+        logs=logs,
+        events=logs / "events.jsonl",
+    )

@@ -1,0 +1,83 @@
+"""`train`: from rows and a model folder to a trained model folder, with Ray Train.
+
+Folders, for `output=runs/a/rsft`:
+    runs/a/rsft/                     the model; appears at the end, by one rename
+    runs/a/rsft/training.json        what was trained, on what, with what outcome
+    runs/a/rsft.training/logs/       rank-N.log, tensorboard/, events.jsonl
+    runs/a/rsft.training/FINGERPRINT/  checkpoints and tokenised rows; gone once the model is there
+The fingerprint covers model, rows and settings: the same call made again after a kill continues
+from the last recorded checkpoint, another call starts from its own beginning. All of it must lie
+on storage that every node sees (NFS, or one machine's disk).
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from avr.config import TrainingConfig
+from avr.training.job import (
+    RECORD,
+    TrainingResult,
+    fingerprint_of,
+    finished_result,
+    job_of,
+    local_path,
+)
+from avr.training.progress import Follower
+
+
+def train(
+    kind: str,
+    config: TrainingConfig,
+    model: str | Path,
+    rows: str | Path,
+    output: str | Path,
+    *,
+    dtype: str | None = None,
+    keep_checkpoints: bool = False,
+    say: Callable[[str], None] = print,
+) -> TrainingResult:
+    """Trains `model` on `rows` ("rsft" or "dpo") and leaves the result at `output`.
+
+    `model` is a folder or a Hub id, `rows` a Parquet file or folder. `dtype` casts the
+    saved weights (as trained otherwise). `say` gets one line per logging step. A finished output of
+    the same call is returned as it is. Raises TrainingError, ConfigError, RowError.
+    """
+    from avr.training.group import run_group  # imports torch: seconds a job need not begin with
+
+    started = time.perf_counter()
+    rows, output = local_path(rows, "rows"), local_path(output, "output")
+    model = str(Path(model).resolve()) if Path(model).is_dir() else str(model)
+    fingerprint = fingerprint_of(kind, config, model, rows, dtype)
+    finished = finished_result(output, fingerprint)
+    if finished:
+        return finished
+    job = job_of(kind, config, model, rows, output, fingerprint, dtype)
+    shutil.rmtree(job.weights, ignore_errors=True)
+    for folder in (job.logs, job.checkpoints):
+        folder.mkdir(parents=True, exist_ok=True)
+    with Follower(kind, job.events, say):
+        outcome = run_group(job, say)
+    result = TrainingResult(
+        kind=kind,
+        model=str(output),
+        **outcome["counts"],
+        num_steps=outcome["num_steps"],
+        metrics=outcome["metrics"],
+        seconds=round(time.perf_counter() - started, 2),
+    )
+    record = {
+        "fingerprint": fingerprint,
+        "result": asdict(result),
+        "trained_from": model,
+        "rows": str(rows),
+        "settings": asdict(config),
+    }
+    (job.weights / RECORD).write_text(json.dumps(record, indent=2))
+    job.weights.rename(output)
+    if not keep_checkpoints:
+        shutil.rmtree(job.checkpoints.parent, ignore_errors=True)
+    return result

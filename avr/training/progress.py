@@ -1,0 +1,84 @@
+"""What a run reports while it runs: one JSON line per event, written by rank 0, told on the driver.
+
+A file on the run's shared storage instead of `ray.train.report`: reporting is a barrier of all
+ranks, and the record outlives the run. One line of text per logging step reaches the driver's
+terminal; everything else the ranks print is in `logs/rank-N.log`.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+SHOWN = {  # TRL's metric -> the word on the progress line
+    "loss": "loss",
+    "rewards/accuracies": "accuracy",
+    "rewards/margins": "margin",
+    "grad_norm": "grad_norm",
+    "learning_rate": "lr",
+}
+
+
+def append_event(path: Path, event: Mapping[str, Any]) -> None:
+    """Adds one event; each is a single write, so a kill leaves whole lines."""
+    with path.open("a") as file:
+        file.write(json.dumps(dict(event)) + "\n")
+
+
+def line_of(kind: str, event: Mapping[str, Any]) -> str | None:
+    """The event as one line for people; None if it is not worth one."""
+    if event["event"] == "begin":
+        text = f"{kind}: {event['num_trained']} rows, {event['max_steps']} steps"
+        if event["num_too_long"]:
+            text += f", {event['num_too_long']} rows over {event['max_length']} tokens left out"
+        return text + (f", continuing after step {event['step']}" if event["step"] else "")
+    if event["event"] == "failure":
+        return f"{kind}: rank {event['rank']} failed: {event['cause']}"
+    if event["event"] == "checkpoint":
+        return None
+    metrics = event["metrics"]
+    if "loss" not in metrics:
+        return None
+    shown = [f"{word} {_number(metrics[key])}" for key, word in SHOWN.items() if key in metrics]
+    return f"{kind}: step {event['step']}/{event['max_steps']} " + " ".join(shown)
+
+
+def _number(value: Any) -> str:
+    return f"{float(value):.4g}"
+
+
+class Follower:
+    """Reads events appended to a file and hands each one's line to `say`, from a thread."""
+
+    def __init__(self, kind: str, path: Path, say: Callable[[str], None], every_s: float = 0.5):
+        self._kind, self._path, self._say, self._every_s = kind, path, say, every_s
+        self._position = path.stat().st_size if path.exists() else 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> "Follower":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._drain()
+
+    def _follow(self) -> None:
+        while not self._done.wait(self._every_s):
+            self._drain()
+
+    def _drain(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            for raw in file:
+                if not raw.endswith(b"\n"):
+                    return  # half a line: read again next time
+                self._position += len(raw)
+                line = line_of(self._kind, json.loads(raw))
+                if line:
+                    self._say(line)

@@ -1,0 +1,211 @@
+"""Parquet rows to token ids and loss masks, with the prompt tokens that generation uses.
+
+Two row schemas, written by the pipeline:
+    rsft  id, messages: [{role, content}], node_ids        loss on every assistant turn
+    dpo   id, kind, prompt: [{...}], chosen: [{...}], rejected: [{...}], node_ids
+Tokens come from `avr.engines.chat.token_ids` only, as those of generation and rewards do: rendering
+to text and tokenising that is how a second BOS gets in. Free of torch and transformers: a tokenizer
+is whatever has the members of `Tokenizer`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow.parquet as pq
+
+from avr.core.messages import from_dicts
+from avr.engines.chat import token_ids
+
+IGNORED = -100  # the label torch's cross entropy leaves out of the loss
+COLUMNS = {"rsft": ("id", "messages"), "dpo": ("id", "prompt", "chosen", "rejected")}
+
+Row = Mapping[str, Any]
+Messages = Sequence[Mapping[str, str]]
+
+
+class RowError(ValueError):
+    """A row that cannot be trained on; the message names the row and the field."""
+
+
+class Tokenizer(Protocol):
+    """The part of a Hugging Face tokenizer used here."""
+
+    name_or_path: str
+    chat_template: Any
+    bos_token_id: int | None
+    eos_token_id: int | None
+    all_special_ids: list[int]
+
+    def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
+        """Token ids (or text, with `tokenize=False`) of a list of messages."""
+
+    def __call__(self, text: str, add_special_tokens: bool = ...) -> Any:
+        """A mapping with `input_ids`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row in the columns TRL takes: `columns[name]` is a list of token ids (or labels).
+
+    `length` is the longest sequence the trainer will see for it, `num_loss_tokens` the number of
+    tokens with a loss.
+    """
+
+    id: str
+    columns: dict[str, list[int]]
+    length: int
+    num_loss_tokens: int
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """The file itself, or all *.parquet below a folder in a fixed order."""
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise RowError(f"no Parquet rows at {path}")
+    return files
+
+
+def read_rows(kind: str, path: Path, rank: int = 0, world_size: int = 1) -> Iterator[Row]:
+    """Every `world_size`-th row from `rank` on, as a dict. Raises RowError on a wrong schema."""
+    index = 0
+    for file in parquet_files(path):
+        table = pq.ParquetFile(file)
+        missing = [c for c in COLUMNS[kind] if c not in table.schema_arrow.names]
+        if missing:
+            raise RowError(
+                f"{file}: {kind} rows need the columns {', '.join(COLUMNS[kind])}; "
+                f"missing: {', '.join(missing)}"
+            )
+        for batch in table.iter_batches(batch_size=512, columns=list(COLUMNS[kind])):
+            for row in batch.to_pylist():
+                if index % world_size == rank:
+                    yield row
+                index += 1
+
+
+def encode(kind: str) -> Callable[[Tokenizer, Row], Example]:
+    """The encoder of one kind of rows."""
+    return {"rsft": encode_rsft, "dpo": encode_dpo}[kind]
+
+
+def encode_rsft(tokenizer: Tokenizer, row: Row) -> Example:
+    """`input_ids` and `labels` [T]: each assistant turn up to and with its end-of-turn token."""
+    row_id, messages = str(row["id"]), row["messages"]
+    if not messages or messages[-1]["role"] != "assistant":
+        raise RowError(f"row {row_id}: messages must end with an assistant turn")
+    ids = _ids(tokenizer, messages, f"row {row_id}: messages", False)
+    labels = [IGNORED] * len(ids)
+    end = 0
+    for turn, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        where = f"row {row_id}: messages[{turn}]"
+        prompt = _ids(tokenizer, messages[:turn], where, True)
+        last = turn == len(messages) - 1
+        whole = ids if last else _ids(tokenizer, messages[: turn + 1], where, False)
+        if whole != ids[: len(whole)]:
+            raise RowError(f"{where}: the chat template renders this turn differently later on")
+        end = len(prompt) + len(completion(tokenizer, prompt, whole, where))
+        labels[len(prompt) : end] = ids[len(prompt) : end]
+    ids, labels = ids[:end], labels[:end]  # nothing after the last end-of-turn is ever generated
+    _check_bos(tokenizer, ids, f"row {row_id}: messages")
+    num_loss_tokens = sum(label != IGNORED for label in labels)
+    return Example(row_id, {"input_ids": ids, "labels": labels}, len(ids), num_loss_tokens)
+
+
+def encode_dpo(tokenizer: Tokenizer, row: Row) -> Example:
+    """`prompt_ids`, `chosen_ids`, `rejected_ids`; both answers end with the end-of-turn token."""
+    row_id = str(row["id"])
+    messages = row["prompt"]
+    if not messages or messages[-1]["role"] != "user":
+        raise RowError(f"row {row_id}: prompt must end with a user turn")
+    prompt = _ids(tokenizer, messages, f"row {row_id}: prompt", True)
+    _check_bos(tokenizer, prompt, f"row {row_id}: prompt")
+    columns = {"prompt_ids": prompt}
+    for side in ("chosen", "rejected"):
+        where = f"row {row_id}: {side}"
+        answer = row[side]
+        if len(answer) != 1 or answer[0]["role"] != "assistant":
+            raise RowError(f"{where} must be exactly one assistant message")
+        whole = _ids(tokenizer, [*messages, *answer], where, False)
+        columns[f"{side}_ids"] = completion(tokenizer, prompt, whole, where)
+    if columns["chosen_ids"] == columns["rejected_ids"]:
+        raise RowError(f"row {row_id}: chosen and rejected are the same tokens")
+    sizes = [len(columns[f"{side}_ids"]) for side in ("chosen", "rejected")]
+    return Example(row_id, columns, len(prompt) + max(sizes), sum(sizes))
+
+
+def completion(
+    tokenizer: Tokenizer, prompt: Sequence[int], whole: Sequence[int], where: str
+) -> list[int]:
+    """The tokens of `whole` after `prompt`, up to and with the token that ends the turn.
+
+    What a template puts after that token (ChatML: a newline) belongs to the template: a model stops
+    before it, so it gets no loss.
+    """
+    if list(whole[: len(prompt)]) != list(prompt):
+        raise RowError(
+            f"{where}: the tokens of the prompt are not a prefix of prompt + answer: the model "
+            "would be trained on another context than it generates from (a chat template that "
+            "rewrites earlier turns, or text that merges across the boundary)"
+        )
+    special = set(tokenizer.all_special_ids)
+    tail = list(whole[len(prompt) :])
+    stops = [i for i, token in enumerate(tail) if token in special]
+    if not stops:
+        raise RowError(f"{where}: the chat template does not end the turn with a special token")
+    if len(stops) > 1 or stops[0] == 0:
+        what = "is empty" if stops[0] == 0 else "contains a special token of the tokenizer"
+        raise RowError(f"{where}: the text {what}")
+    return tail[: stops[0] + 1]
+
+
+def check_prompt_parity(tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
+    """Raises RowError unless each prompt has one token sequence, however it is made.
+
+    Compares `token_ids`, which generation and training use, with the template rendered to text and
+    tokenised without special tokens, as OpenAI-style chat servers do it; and looks for a doubled
+    BOS. Takes rows of both schemas.
+    """
+    for row in rows:
+        for name, prompt in _prompts(row):
+            where = f"row {row['id']}: {name}"
+            ids = _ids(tokenizer, prompt, where, True)
+            text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+            if list(tokenizer(text, add_special_tokens=False)["input_ids"]) != ids:
+                raise RowError(f"{where}: template text and template tokens disagree")
+            _check_bos(tokenizer, ids, where)
+
+
+def _prompts(row: Row) -> Iterator[tuple[str, Messages]]:
+    if "prompt" in row:
+        yield "prompt", row["prompt"]
+        return
+    for turn, message in enumerate(row["messages"]):
+        if message["role"] == "assistant":
+            yield f"messages[:{turn}]", row["messages"][:turn]
+
+
+def _ids(tokenizer: Tokenizer, messages: Messages, where: str, to_continue: bool) -> list[int]:
+    """Token ids of the rendered messages, from the function that generation uses."""
+    try:
+        return token_ids(tokenizer, from_dicts(messages), to_continue=to_continue)
+    except ValueError as error:  # a turn that is none, a template that gives two BOS
+        raise RowError(f"{where}: {error}") from error
+
+
+def _check_bos(tokenizer: Tokenizer, ids: Sequence[int], where: str) -> None:
+    """Exactly one BOS, in front, if the tokenizer adds one to plain text; else at most one."""
+    bos = tokenizer.bos_token_id
+    if bos is None:
+        return
+    plain = list(tokenizer("a", add_special_tokens=True)["input_ids"])
+    adds_bos = plain[:1] == [bos]
+    # A BOS that is also the end-of-turn token may occur again later on.
+    found = sum(t == bos for t in (ids if bos != tokenizer.eos_token_id else ids[:2]))
+    if found > 1:
+        raise RowError(f"{where}: {found} BOS tokens in one sequence")
+    if (adds_bos or found) and ids[0] != bos:
+        raise RowError(f"{where}: does not begin with the BOS token, as other text does")

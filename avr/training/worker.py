@@ -1,0 +1,207 @@
+"""What each rank runs: settings, rows, trainer, checkpoints, and one whole model at the end.
+
+Heavy imports are inside the functions: output is sent to the rank's log file before they happen.
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from avr.config import ConfigError
+from avr.training.job import Job
+from avr.training.rows import RowError
+from avr.training.tokenised import RowCounts, load_shares, write_share
+
+
+def run_rank(settings: dict[str, Any]) -> dict[str, Any]:
+    """Trains as one rank; rank 0's return value reaches the driver: {"error": str} or results.
+
+    Errors that another attempt would meet again (settings, rows) are returned, not raised: Ray
+    Train answers an exception by restarting the worker group.
+    """
+    import ray.train
+
+    job: Job = settings["job"]
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    with _output_to(job.logs / f"rank-{rank}.log"):
+        print(f"rank {rank}: begins in process {os.getpid()} on {os.uname().nodename}", flush=True)
+        try:
+            return _train(job, rank, context.get_world_size())
+        except BaseException:
+            traceback.print_exc()
+            raise
+
+
+def _train(job: Job, rank: int, world_size: int) -> dict[str, Any]:
+    import torch
+
+    from avr.training.checkpoint import newest_complete
+
+    clock = _Clock(rank)
+    prepared, error = None, ""
+    try:
+        prepared = _prepare(job, rank, world_size)
+    except (ConfigError, RowError, FileNotFoundError, ValueError, TypeError) as cause:
+        traceback.print_exc()
+        error = f"{type(cause).__name__}: {cause}"
+    errors = [""] * world_size
+    torch.distributed.all_gather_object(errors, error)
+    if prepared is None or any(errors):
+        return {"error": next(e for e in errors if e)}
+    arguments, tokenizer = prepared
+    counts = _all_counts(job, tokenizer, arguments.max_length, world_size)
+    if not counts.num_trained:
+        limit = arguments.max_length
+        return {"error": f"RowError: all {counts.num_rows} rows are over {limit} tokens"}
+    clock.say("rows ready")
+    trainer = _trainer(job, arguments, tokenizer, counts, world_size)
+    clock.say("model loaded")
+    last = [newest_complete(job.checkpoints)]
+    torch.distributed.broadcast_object_list(last, src=0)
+    output = trainer.train(resume_from_checkpoint=last[0])
+    clock.say("trained")
+    trainer.save_model(str(job.weights))  # collective: gathers the ZeRO shards on rank 0
+    if rank == 0:
+        from avr.training.weights import finish
+
+        finish(job.weights, job.dtype)
+    clock.say("saved")
+    return _outcome(trainer, output, counts)
+
+
+class _Clock:
+    """Tells the rank's log where the seconds go."""
+
+    def __init__(self, rank: int):
+        self._rank, self._started = rank, time.perf_counter()
+
+    def say(self, what: str) -> None:
+        seconds = time.perf_counter() - self._started
+        print(f"rank {self._rank}: {what} after {seconds:.1f} s", flush=True)
+
+
+def _outcome(trainer: Any, output: Any, counts: RowCounts) -> dict[str, Any]:
+    """Rank 0's return value: the last logged metrics with the trainer's summary."""
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    metrics = (logged[-1] if logged else {}) | output.metrics
+    return {
+        "counts": asdict(counts),
+        "num_steps": trainer.state.global_step,
+        "metrics": {k: v for k, v in metrics.items() if isinstance(v, int | float)},
+    }
+
+
+def _prepare(job: Job, rank: int, world_size: int) -> tuple[Any, Any]:
+    """Training arguments (DeepSpeed active) and tokenizer; this rank's share of rows written."""
+    from transformers import AutoTokenizer
+
+    from avr.training.settings import check_training, training_arguments
+
+    for what, path in (("rows", job.rows), ("training folder", job.checkpoints)):
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{what} {path} is not visible on {os.uname().nodename}: rows "
+                "and output must lie on storage that all nodes share"
+            )
+    check_training(job.kind, job.config)
+    if job.config.deepspeed:
+        # On CPUs transformers leaves this out, and DeepSpeed then takes the world for one rank
+        # while the model is loaded. It adopts the process group that Ray Train has made.
+        import deepspeed
+
+        if not job.config.use_gpu:
+            _without_compiler()
+        backend = "nccl" if job.config.use_gpu else "gloo"
+        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
+    arguments = training_arguments(job.kind, job.config, job.checkpoints)
+    tokenizer = AutoTokenizer.from_pretrained(
+        job.model, trust_remote_code=arguments.trust_remote_code
+    )
+    write_share(
+        job.kind, tokenizer, job.rows, job.tokenised, arguments.max_length, rank, world_size
+    )
+    return arguments, tokenizer
+
+
+def _all_counts(job: Job, tokenizer: Any, max_length: int | None, world_size: int) -> RowCounts:
+    """The counts of all shares; every one of them is written by now."""
+    shares = [
+        write_share(job.kind, tokenizer, job.rows, job.tokenised, max_length, rank, world_size)
+        for rank in range(world_size)
+    ]
+    return sum(shares, RowCounts()).check()
+
+
+def _trainer(job: Job, arguments: Any, tokenizer: Any, counts: RowCounts, world_size: int) -> Any:
+    """TRL's trainer; it loads the model itself, already partitioned under ZeRO-3."""
+    from avr.training.checkpoint import RecordCheckpoint, RecordProgress
+
+    facts = asdict(counts) | {"max_length": arguments.max_length}
+    return _trainer_class(job.kind)(
+        model=job.model,
+        args=arguments,
+        train_dataset=load_shares(job.tokenised, world_size),
+        processing_class=tokenizer,
+        callbacks=[RecordCheckpoint(job.events), RecordProgress(job.events, facts)],
+    )
+
+
+def _trainer_class(kind: str) -> Any:
+    if kind == "rsft":
+        from trl.trainer.sft_trainer import SFTTrainer
+
+        return SFTTrainer
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    class TokenisedDPOTrainer(DPOTrainer):
+        """DPOTrainer that takes `prompt_ids`, `chosen_ids`, `rejected_ids` as they are.
+
+        TRL 1.16 tokenises every data set itself; unlike SFTTrainer it has no setting against it.
+        """
+
+        _name = "DPO"
+
+        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+            return dataset
+
+    return TokenisedDPOTrainer
+
+
+def _without_compiler() -> None:
+    """Keeps DeepSpeed from compiling its shared-memory all-reduce (C++) at the first start on CPUs.
+
+    Only reductions inside one node would use it; without it they go through gloo, and neither a
+    compiler nor its half minute is needed. By name: `deepspeed.comm` overwrites its attribute
+    `torch` with the package torch.
+    """
+    communication: Any = importlib.import_module("deepspeed.comm.torch")
+    communication.build_shm_op = lambda: None
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Everything this process prints, C++ libraries included, is appended to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with path.open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(saved[0], 1)
+        os.dup2(saved[1], 2)
+        os.close(saved[0])
+        os.close(saved[1])

@@ -1,0 +1,184 @@
+"""Settings, fingerprints, progress lines and failure causes: all without ray, torch or trl."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from avr.config import ConfigError, TrainingConfig
+from avr.training.failures import explain, first_cause, headline
+from avr.training.job import (
+    RECORD,
+    TrainingResult,
+    fingerprint_of,
+    finished_result,
+    job_of,
+    local_path,
+)
+from avr.training.progress import Follower, append_event, line_of
+from avr.training.settings import OWNED, check_deepspeed, check_names
+
+KNOWN = ["learning_rate", "max_length", "packing", "packing_strategy", *OWNED]
+
+
+def test_unknown_trl_field_names_the_field_that_was_probably_meant():
+    with pytest.raises(
+        ConfigError, match=r"rsft\.trl\.learning_rat .*did you mean 'learning_rate'"
+    ):
+        check_names("rsft", {"learning_rat": 1e-5}, KNOWN)
+
+
+def test_trl_field_of_the_launcher_is_refused_with_the_reason():
+    with pytest.raises(ConfigError, match=r"dpo\.trl\.output_dir cannot be set"):
+        check_names("dpo", {"output_dir": "x"}, KNOWN)
+
+
+def test_packing_that_cuts_conversations_is_refused():
+    check_names("rsft", {"packing": True, "packing_strategy": "bfd"}, KNOWN)
+    with pytest.raises(ConfigError, match="packing_strategy"):
+        check_names("rsft", {"packing": True, "packing_strategy": "wrapped"}, KNOWN)
+
+
+def test_zero3_without_gathering_is_refused_and_the_default_accepted():
+    check_deepspeed(TrainingConfig().deepspeed)
+    check_deepspeed({"zero_optimization": {"stage": 2}})
+    with pytest.raises(ConfigError, match="stage3_gather_16bit_weights_on_model_save"):
+        check_deepspeed({"zero_optimization": {"stage": 3}})
+
+
+@pytest.fixture
+def call(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(b"weights")
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "rows.parquet")
+    config = TrainingConfig(trl={"learning_rate": 1e-5})
+    return {
+        "kind": "rsft",
+        "config": config,
+        "model": str(model),
+        "rows": tmp_path / "rows.parquet",
+        "dtype": None,
+    }
+
+
+def test_fingerprint_changes_with_what_decides_the_outcome_only(call, tmp_path):
+    first = fingerprint_of(**call)
+    assert fingerprint_of(**call) == first
+    patient = replace(call["config"], max_failures=9, trackers=[])
+    assert fingerprint_of(**(call | {"config": patient})) == first
+    faster = replace(call["config"], trl={"learning_rate": 2e-5})
+    assert fingerprint_of(**(call | {"config": faster})) != first
+    assert fingerprint_of(**(call | {"kind": "dpo"})) != first
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"WEIGHTS")
+    retrained = fingerprint_of(**call)
+    assert retrained != first
+    pq.write_table(pa.table({"id": ["b"]}), tmp_path / "rows.parquet")
+    assert fingerprint_of(**call) != retrained
+    assert fingerprint_of(**call) != first
+
+
+def result_at(output):
+    return TrainingResult("rsft", str(output), 3, 2, 1, 40, 20, 8, {"loss": 1.5}, 2.0)
+
+
+def test_finished_output_of_the_same_call_is_its_result(tmp_path):
+    output = tmp_path / "out"
+    assert finished_result(output, "f1") is None
+    output.mkdir()
+    record = {"fingerprint": "f1", "result": asdict(result_at(output))}
+    (output / RECORD).write_text(json.dumps(record))
+    assert finished_result(output, "f1") == result_at(output)
+
+
+@pytest.mark.parametrize("has_record", [True, False])
+def test_output_of_another_call_is_never_overwritten(tmp_path, has_record):
+    if has_record:
+        record = {"fingerprint": "f1", "result": asdict(result_at(tmp_path))}
+        (tmp_path / RECORD).write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match="not made by this call"):
+        finished_result(tmp_path, "f2")
+
+
+def test_unfinished_folders_lie_beside_the_output(call, tmp_path):
+    output = tmp_path / "a" / "rsft"
+    job = job_of(**call, output=output, fingerprint="f1")
+    for folder in (job.checkpoints, job.tokenised, job.weights):
+        assert folder.parent == tmp_path / "a" / "rsft.training" / "f1"
+    assert job.logs == tmp_path / "a" / "rsft.training" / "logs"
+
+
+def test_object_store_output_is_refused():
+    with pytest.raises(ConfigError, match="s3://bucket/x"):
+        local_path("s3://bucket/x", "output")
+
+
+def log_event(step, **metrics):
+    return {"event": "log", "step": step, "max_steps": 9, "metrics": metrics}
+
+
+def test_progress_line_shows_loss_and_leaves_summaries_out():
+    event = log_event(4, loss=2.34567, learning_rate=1e-5, epoch=0.1)
+    assert line_of("rsft", event) == "rsft: step 4/9 loss 2.346 lr 1e-05"
+    assert line_of("rsft", log_event(9, train_runtime=3.0)) is None
+
+
+def test_follower_tells_only_whole_lines_of_this_run(tmp_path):
+    path, said = tmp_path / "events.jsonl", []
+    append_event(path, log_event(1, loss=9.0))
+    with Follower("dpo", path, said.append, every_s=0.01):
+        append_event(path, log_event(2, loss=1.0))
+        with path.open("a") as file:
+            file.write('{"event": "log", "st')
+            file.flush()
+            file.write('ep": 3, "max_steps": 9, "metrics": {"loss": 0.5}}\n')
+        with path.open("a") as file:
+            file.write('{"half')
+    assert said == ["dpo: step 2/9 loss 1", "dpo: step 3/9 loss 0.5"]
+
+
+def test_begin_line_says_what_is_left_out_and_where_it_continues():
+    begin = {"event": "begin", "step": 6, "max_steps": 9, "num_trained": 10, "num_too_long": 2}
+    line = line_of("rsft", begin | {"max_length": 64})
+    assert "2 rows over 64 tokens left out" in line and "continuing after step 6" in line
+
+
+def test_pure_modules_import_without_the_heavy_stack():
+    code = (
+        "import sys, avr.training.job, avr.training.rows, avr.training.settings, "
+        "avr.training.tokenised, avr.training.progress, avr.training.worker; "
+        "print([m for m in ('ray','torch','trl','transformers','vllm') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_cause_of_a_failure_is_the_rank_that_failed_by_itself():
+    failures = {
+        0: RuntimeError("[gloo] Connection closed by peer [10.0.0.2]"),
+        1: RuntimeError("Traceback ...\n  File x\nValueError: bad batch"),
+    }
+    rank, text = first_cause(failures)
+    assert rank == 1 and text.endswith("ValueError: bad batch")
+    assert first_cause({0: failures[0]})[0] == 0
+
+
+def test_final_message_has_cause_traceback_tail_and_log(tmp_path):
+    error = RuntimeError("group failed")
+    error.worker_failures = {1: RuntimeError("\n".join([*map(str, range(40)), "ValueError: x"]))}
+    message = explain("dpo", tmp_path, error)
+    assert message.startswith("dpo: rank 1 failed: ValueError: x\n")
+    assert "\n  39\n" in message and "\n  3\n" not in message
+    assert message.endswith(f"logs: {tmp_path}/rank-1.log")
+    assert explain("dpo", tmp_path, RuntimeError("no nodes")).startswith("dpo: no nodes")
+
+
+def test_headline_of_a_dead_worker_is_short():
+    ray_says = "The actor is dead. Worker exit type: SYSTEM_ERROR Worker exit detail: ..."
+    assert headline(f"Traceback\n{ray_says}") == "The actor is dead."
+    assert len(headline("x" * 1000)) < 250
