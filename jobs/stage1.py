@@ -1,7 +1,8 @@
 """Stage I: grow refinement trees, train on them by RSFT, grow again, train by DPO, evaluate.
 
     python jobs/stage1.py conf/miniature/stage1.yaml [key=value ...] [--plan]
-    ray job submit --working-dir . -- python jobs/stage1.py conf/llama3_8b/stage1.yaml
+    ray job submit --working-dir . -- python jobs/stage1.py conf/llama3_8b/stage1.yaml \\
+        run_dir=/shared/runs/llama3_8b
 
 Run it again and it continues where it stopped. `steps=[grow_rsft,select]` runs some steps only.
 """
@@ -31,7 +32,7 @@ def main() -> int:
             stage1.show_plan(config)
         else:
             stage1.run(config)
-    except (ConfigError, RuntimeError) as error:
+    except (ConfigError, RuntimeError, ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -19,7 +19,7 @@ from avr.core.prompts import (
     refine_context,
     scored_conversation,
 )
-from avr.core.roles import Completion, Generate, Score
+from avr.core.roles import Completion, Generate, Score, TreeFault
 from avr.core.tree import Critique, Level, RefinementTree, Response, reward_of
 
 
@@ -42,13 +42,21 @@ class Shape:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
-async def respond(tree: RefinementTree, policy: Generate, templates: Templates) -> RefinementTree:
-    """Give the tree its y0, sampled from the policy; a tree that has one stays as it is."""
+async def respond(
+    tree: RefinementTree, policy: Generate, templates: Templates, max_tries: int
+) -> RefinementTree:
+    """Give the tree its y0, sampled from the policy; a tree that has one stays as it is.
+
+    Raises TreeFault when every one of `max_tries` samples is empty.
+    """
     if tree.response is not None:
         return tree
-    node = content_id("response", tree.prompt.id, policy.identity, 0)
+    parent = content_id("response", tree.prompt.id, policy.identity)
     context = answer_context(tree.prompt.query, templates)
-    (completion,) = await policy.generate(context, 1, seed_of(node, 0))
+    samples = await _sample(policy, context, 1, max_tries, parent, _says_something)
+    if not samples.kept:
+        raise TreeFault(f"the policy answered nothing, {max_tries} times")
+    ((node, completion),) = samples.kept
     return replace(tree, response=_response(node, completion))
 
 
@@ -91,7 +99,8 @@ async def correct(
         of=current.id,
         critiques=tuple(critique for critique, _ in refined),
         num_rejected=sum(len(s.rejected) for s in samples),
-        num_dropped=sum(s.num_missing for s in samples),
+        num_dropped=critiques.num_missing,
+        num_dropped_refinements=sum(sample.num_missing for _, sample in refined),
         rejected_example=next((t for s in samples for t in s.rejected), ""),
     )
     return replace(tree, levels=(*tree.levels, level))
@@ -146,7 +155,9 @@ async def _sample(
     for attempt in range(max_tries):
         if len(kept) == n:
             break
-        batch = await generate.generate(context, n - len(kept), seed_of(parent, attempt))
+        sampled = await generate.generate(context, n - len(kept), seed_of(parent, attempt))
+        # Many chat templates trim their turns: untrimmed texts would differ here and not there.
+        batch = [replace(c, text=c.text.strip()) for c in sampled]
         kept += [c for c in batch if well_formed(c)]
         rejected += [c.text for c in batch if not well_formed(c)]
     named = ((content_id(parent, branch), c) for branch, c in zip(count(), kept))
@@ -169,7 +180,7 @@ async def _refine(
         shape.num_refinements,
         shape.max_tries,
         content_id("refinement", node),
-        lambda c: bool(c.text.strip()),
+        _says_something,
     )
     rating = parse_rating(completion.text)
     assert rating is not None  # _sample keeps only critiques that end with one
@@ -182,6 +193,10 @@ async def _refine(
         tuple(_response(name, c) for name, c in samples.kept),
     )
     return critique, samples
+
+
+def _says_something(completion: Completion) -> bool:
+    return bool(completion.text)
 
 
 def _current(tree: RefinementTree, shape: Shape) -> Response:

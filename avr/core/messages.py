@@ -59,6 +59,6 @@ def seed_of(node_id: str, attempt: int) -> int:
     """A sampling seed for one request, derived from the id of the node it grows from.
 
     vLLM gives child i of a request the seed + i, so seeds are spaced by 1024 (more than any n).
-    Below 2**41: every sampler takes it.
+    Below 2**42: every sampler takes it.
     """
     return int(content_id(node_id, attempt)[:8], 16) << 10

@@ -21,8 +21,8 @@ KINDS = ("generation", "critique", "refinement")
 class PreferencePair:
     """`chosen` is preferred to `rejected` as the continuation of `prompt` (TRL's field names).
 
-    `margin` is the difference in (mean) reward, always > 0. `node_ids`: the tree, then the nodes
-    of chosen and rejected.
+    `margin` is the difference in (mean) reward, always > 0. `node_ids`: the tree, the nodes
+    whose texts stand in the prompt, then those of chosen and rejected.
     """
 
     id: str
@@ -64,7 +64,7 @@ def make_pairs(
 
 def _pair(kind: str, tree: RefinementTree, templates: Templates) -> PreferencePair:
     chosen, rejected = _SIDES[kind](tree)
-    nodes = (tree.id, chosen.node, rejected.node)
+    nodes = (tree.id, *_context_nodes(kind, tree), chosen.node, rejected.node)
     return PreferencePair(
         id=content_id("pair", kind, *nodes),
         kind=kind,
@@ -83,6 +83,13 @@ def _context(kind: str, tree: RefinementTree, templates: Templates) -> Conversat
     if kind == "critique":
         return critique_context(query, answer, templates)
     return refine_context(query, answer, tree.best_refined()[0].text, templates)
+
+
+def _context_nodes(kind: str, tree: RefinementTree) -> tuple[str, ...]:
+    if kind == "generation":
+        return ()
+    y0 = tree.first.id
+    return (y0,) if kind == "critique" else (y0, tree.best_refined()[0].id)
 
 
 def _generation_sides(tree: RefinementTree) -> tuple[_Side, _Side]:
@@ -129,7 +136,7 @@ def _strictly_better(sides: Sides) -> Callable[[RefinementTree], bool]:
 def _different(sides: Sides) -> Callable[[RefinementTree], bool]:
     def differ(tree: RefinementTree) -> bool:
         chosen, rejected = sides(tree)
-        return chosen.text != rejected.text
+        return chosen.text.strip() != rejected.text.strip()
 
     return differ
 

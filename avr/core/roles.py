@@ -40,16 +40,15 @@ class Score(Protocol):
         ...
 
 
-class ContextTooLong(ValueError):
-    """A conversation does not fit into a model; the tree it belongs to is quarantined."""
+class TreeFault(ValueError):
+    """One tree cannot go on, through its own texts; it is quarantined and no other pays."""
+
+
+class ContextTooLong(TreeFault):
+    """A conversation does not fit into a model together with a full answer."""
 
     def __init__(self, role: str, num_tokens: int, reserved: int, limit: int):
         super().__init__(
             f"too long for the {role}: {num_tokens} tokens of context + {reserved} to generate"
             f" > max_model_len {limit}"
         )
-        self.role = role
-
-    def __reduce__(self) -> tuple[type[ValueError], tuple[str]]:
-        """Survive pickling between processes: the message is all that is needed there."""
-        return (ValueError, (str(self),))

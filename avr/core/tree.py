@@ -60,14 +60,15 @@ class Level:
     """One turn of refinement of the response `of`.
 
     `num_rejected` counts the samples thrown away because they were malformed (no closing rating,
-    empty text), `num_dropped` the critiques and refinements that stayed missing after the bounded
-    retries; `rejected_example` is one of the former, for the eye.
+    empty text), `num_dropped` the critiques and `num_dropped_refinements` the refinements that
+    stayed missing after the bounded retries; `rejected_example` is one of the first, for the eye.
     """
 
     of: str
     critiques: tuple[Critique, ...]
     num_rejected: int = 0
     num_dropped: int = 0
+    num_dropped_refinements: int = 0
     rejected_example: str = ""
 
 

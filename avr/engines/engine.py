@@ -1,11 +1,9 @@
 """One vLLM engine in this process: a Generate, or a Score with raw Bradley-Terry logits."""
 
 import asyncio
-import difflib
 import itertools
 import math
 from contextlib import asynccontextmanager
-from dataclasses import fields
 from typing import Any
 
 from transformers import AutoTokenizer
@@ -17,10 +15,11 @@ from vllm.pooling_params import PoolingParams
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from avr.config import ConfigError, RoleConfig
-from avr.core.messages import Conversation, content_id
-from avr.core.roles import Completion, ContextTooLong
+from avr.config import RoleConfig
+from avr.core.messages import Conversation, content_id, user
+from avr.core.roles import Completion, ContextTooLong, TreeFault
 from avr.engines.chat import token_ids
+from avr.engines.settings import check_role
 from avr.engines.weights import weights_id
 
 
@@ -35,11 +34,13 @@ class Engine:
     def __init__(self, role: str, config: RoleConfig, seed: int = 0):
         self.role = role
         self.scores = role == REWARD_MODEL
+        check_role(role, config, scores=self.scores)
         self._config = config
         self._seed = seed
         self._model = config.model
         self._tokenizer = _tokenizer(config, config.model)
-        self._sampling = {} if self.scores else _checked_sampling(role, config.sampling)
+        token_ids(self._tokenizer, (user("probe"),), to_continue=True)  # raises ChatError
+        self._sampling = {} if self.scores else config.sampling
         self._llm = AsyncLLM.from_engine_args(_engine_args(config, self.scores))
         self.max_model_len: int = self._llm.model_config.max_model_len
         self.identity = self._identity(config.model)
@@ -72,7 +73,7 @@ class Engine:
         final = [output async for output in stream][-1]
         (reward,) = final.outputs.data.flatten().tolist()
         if not math.isfinite(reward):
-            raise ValueError(f"the reward model returned {reward}")
+            raise TreeFault(f"the reward model returned {reward}")
         return float(reward)
 
     @asynccontextmanager
@@ -139,26 +140,6 @@ def _engine_args(config: RoleConfig, scores: bool) -> AsyncEngineArgs:
     if settings.get("tensor_parallel_size", 1) > 1:
         # The "ray" executor leaks its placement groups until the driver exits (ray#64035).
         settings.setdefault("distributed_executor_backend", "mp")
-    known = [f.name for f in fields(AsyncEngineArgs)]
-    _reject_unknown("engine", settings, known)
     return AsyncEngineArgs(
         model=config.model, trust_remote_code=config.trust_remote_code, **settings
     )
-
-
-def _checked_sampling(role: str, sampling: dict[str, Any]) -> dict[str, Any]:
-    _reject_unknown("sampling", sampling, list(SamplingParams.__struct_fields__))
-    if "max_tokens" not in sampling:
-        raise ConfigError(f"{role}: sampling.max_tokens is not set (vLLM's default is 16 tokens)")
-    for reserved in ("n", "seed", "output_kind"):
-        if reserved in sampling:
-            raise ConfigError(f"{role}: sampling.{reserved} is set by the growth of the tree")
-    return sampling
-
-
-def _reject_unknown(section: str, settings: dict[str, Any], known: list[str]) -> None:
-    for key in settings:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{section}.{key} is no vLLM setting{hint}")

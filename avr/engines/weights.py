@@ -11,9 +11,10 @@ _EDGE = 1 << 20
 def weights_id(model: str) -> str:
     """An id of a local model folder from its content, of a hub model from its name.
 
-    Content is config.json plus name, size, first and last MiB of every weight file: enough to tell
-    two trainings apart, and seconds rather than minutes for a 70B model. Moving a folder keeps its
-    id. Raises FileNotFoundError for a local folder without weights.
+    Content is config, tokenizer and chat template plus name, size, first and last MiB of every
+    weight file: enough to tell two trainings apart, and seconds rather than minutes for a 70B
+    model. Moving a folder keeps its id.
+    Raises FileNotFoundError for a local folder without weights.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -23,7 +24,10 @@ def weights_id(model: str) -> str:
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
     if not files:
         raise FileNotFoundError(f"{model} holds no .safetensors or .bin weights")
-    digest = hashlib.blake2b((folder / "config.json").read_bytes(), digest_size=12)
+    digest = hashlib.blake2b(digest_size=12)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        if (folder / name).exists():
+            digest.update((folder / name).read_bytes())
     for file in files:
         digest.update(f"{file.name}:{file.stat().st_size}".encode())
         with file.open("rb") as stream:

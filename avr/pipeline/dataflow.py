@@ -17,6 +17,7 @@ import pyarrow as pa
 import ray
 
 from avr.config import GrowthConfig, Placement
+from avr.core.messages import content_id
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
 from avr.pipeline.operators import Operator, Worker
 from avr.pipeline.plan import gpus_of
@@ -75,6 +76,12 @@ def grow(
         rows = _again(out, extras)
     trees, quarantined = read_ids(folder / "trees"), read_ids(folder / "quarantine")
     _check_complete(extras.keys(), trees, quarantined)
+    if extras and not trees:
+        first = next(read_rows(folder / "quarantine", ["quarantined"]))["quarantined"]
+        raise GrowthError(
+            f"all {len(quarantined)} trees were quarantined; the first: {first}. "
+            f"Remove {folder / 'quarantine'} to grow them again."
+        )
     return Grown(len(trees), len(quarantined), num_resumed, dict(deaths))
 
 
@@ -126,21 +133,29 @@ def _flow(
         try:
             for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
                 progress.committed(sum(batch["num_trees"].to_pylist()))
-        except ray.exceptions.RayError as error:
-            raise GrowthError(_cause(error, ray.get(witness.report.remote()))) from error
-        report: Report = ray.get(witness.report.remote())
+        except Exception as error:  # Ray Data raises its own kinds, not only RayError
+            raise GrowthError(_cause(error, _told(witness))) from error
+        return _told(witness)
+
+
+def _told(witness: Any) -> Report:
+    """What the witness knows; nothing when it is gone, which must not hide or fail anything."""
+    try:
+        report: Report = ray.get(witness.report.remote(), timeout=30)
+    except ray.exceptions.RayError:
+        return Report()
     return report
 
 
 def commit(block: pa.Table, out: Path, quarantine: Path) -> pa.Table:
     """Write one block of trees; the table that goes on to the driver is only their number."""
     trees = [tree_from_dict(json.loads(text)) for text in block["tree"].to_pylist()]
+    name = content_id("block", sorted(tree.id for tree in trees))
     for folder, part in (
         (out, [t for t in trees if not t.quarantined]),
         (quarantine, [t for t in trees if t.quarantined]),
     ):
-        if part:
-            write_part(folder, [tree_to_dict(tree) for tree in part], TREES)
+        write_part(folder, name, [tree_to_dict(tree) for tree in part], TREES)
     return pa.table({"num_trees": [len(trees)]})
 
 
@@ -157,9 +172,11 @@ def _pool(operator: Operator, rows_per_block: int) -> ray.data.ActorPoolStrategy
 def _cause(error: Exception, report: Report) -> str:
     """The worker's own words: the innermost error, and what the witness knows of dead engines."""
     inner: BaseException = error
+    words = str(error).strip()
     while (deeper := getattr(inner, "cause", None) or inner.__cause__) is not None:
         inner = deeper
-    return "; ".join([str(inner).strip() or repr(inner), *report.causes[-3:]])
+        words = str(inner).strip() or words
+    return "; ".join([words or repr(error), *report.causes[-3:]])
 
 
 def _seedling_rows(

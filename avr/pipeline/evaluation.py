@@ -13,7 +13,7 @@ from avr.core.tree import RefinementTree, plant, reward_of
 from avr.evaluation.paired import Estimate, difference, mean_of
 from avr.pipeline.dataflow import Seedling, grow
 from avr.pipeline.operators import Operator
-from avr.pipeline.prompts import ingest
+from avr.pipeline.prompts import ingest, prompts_of
 from avr.pipeline.tables import prompt_of, read_rows, read_trees
 
 Oracle = Callable[[str, str], float]
@@ -33,7 +33,10 @@ def evaluate(
     of `models`.
     """
     ingested = ingest(
-        config.prompts, folder / "prompts.parquet", folder / "rejected.parquet", False
+        config.prompts,
+        folder / "prompts.parquet",
+        folder / "rejected.parquet",
+        taken=prompts_of(folder.parent, ("grow_rsft", "grow_dpo")),
     )
     prompts = [prompt_of(row) for row in read_rows(folder / "prompts.parquet")]
     of_model = {
@@ -88,16 +91,16 @@ def _row(
         for ours, seed in zip(answered[name], answered["seed"], strict=True)
         if ours is not None and seed is not None
     ]
+    if not both:
+        raise RuntimeError(f"no held-out prompt was answered by both {name} and the seed")
     answers = [ours.after(rounds) for ours, _ in both]
-    malformed = [
-        not any(c.refinements for c in lv.critiques) for t, _ in both for lv in t.levels[:rounds]
-    ]
+    refined = sum(_refined_rounds(ours, rounds) for ours, _ in both)
     row: dict[str, Any] = {
         "model": name,
         "rounds": rounds,
         "num_prompts": len(both),
         "words": fmean(len(a.text.split()) for a in answers),
-        "failed_rounds": fmean(malformed) if malformed else 0.0,
+        "failed_rounds": 1 - refined / (rounds * len(both)) if rounds else 0.0,
         "reward": _compared([reward_of(a) for a in answers], [reward_of(s.first) for _, s in both]),
     }
     if oracle is not None:
@@ -107,6 +110,11 @@ def _row(
             [oracle(q, s.first.text) for q, (_, s) in zip(queries, both, strict=True)],
         )
     return row
+
+
+def _refined_rounds(tree: RefinementTree, rounds: int) -> int:
+    """In how many of the first rounds the model did refine its answer."""
+    return sum(any(c.refinements for c in level.critiques) for level in tree.levels[:rounds])
 
 
 def _compared(ours: list[float], seeds: list[float]) -> dict[str, list[float]]:

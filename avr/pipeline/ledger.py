@@ -1,16 +1,31 @@
 """Which steps of a run are done, and under which settings: what makes a job run again continue."""
 
+import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from avr.core.messages import content_id
 
 
 class LedgerError(RuntimeError):
     """A run directory and a configuration that do not belong together."""
+
+
+def lock_folder(folder: Path) -> TextIO:
+    """Hold a run directory for this process. Raises LedgerError while another job holds it.
+
+    The lock goes with the process, however it ends; close the file to let go.
+    """
+    file = (folder / ".lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise LedgerError(f"another job is running in {folder}") from None
+    return file
 
 
 class Ledger:
@@ -60,10 +75,14 @@ class Ledger:
 
     def inputs_id(self, name: str) -> str:
         """An id of a step's inputs, for the inputs of the steps that build on it."""
+        return content_id(self.inputs(name))
+
+    def inputs(self, name: str) -> dict[str, Any]:
+        """The inputs of a step that was done."""
         self.result(name)
         entry = self._read(name)
         assert entry is not None
-        return content_id(entry["inputs"])
+        return dict(entry["inputs"])
 
     def seconds(self) -> dict[str, float]:
         """Wall time of each step that was done, over all its runs."""

@@ -16,7 +16,7 @@ from typing import Any
 from avr.config import RoleConfig
 from avr.core.growth import Shape, correct, respond, score
 from avr.core.prompts import Templates
-from avr.core.roles import ContextTooLong
+from avr.core.roles import ContextTooLong, TreeFault
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
 from avr.pipeline.witness import Tally, redirect_output, root_cause
 
@@ -43,7 +43,7 @@ class Operator:
 
 
 async def _respond(engine: Any, tree: RefinementTree, row: Row, op: Operator) -> RefinementTree:
-    return await respond(tree, engine, op.templates)
+    return await respond(tree, engine, op.templates, op.shape.max_tries)
 
 
 async def _correct(engine: Any, tree: RefinementTree, row: Row, op: Operator) -> RefinementTree:
@@ -62,9 +62,12 @@ async def _score(engine: Any, tree: RefinementTree, row: Row, op: Operator) -> R
 async def _answer(engine: Any, tree: RefinementTree, row: Row, op: Operator) -> RefinementTree:
     """Answer, then refine the own answer r times, with the weights the row asks for."""
     async with engine.serving(row["model"]):
-        tree = await respond(tree, engine, op.templates)
+        tree = await respond(tree, engine, op.templates, op.shape.max_tries)
         for _ in range(row["rounds"]):
-            tree = await correct(tree, engine, op.templates, op.shape)
+            try:
+                tree = await correct(tree, engine, op.templates, op.shape)
+            except ContextTooLong:  # the answers so far still count; the round has failed
+                break
         return tree
 
 
@@ -103,17 +106,18 @@ class Worker:
         """Move one tree on. A tree that cannot go on is marked and travels on untouched."""
         tree = tree_from_dict(json.loads(row["tree"]))
         if not tree.quarantined:
-            await self._check_parity()
             tree = await self._advance(tree, row)
         self._tally.add()
         return {**row, "tree": json.dumps(tree_to_dict(tree))}
 
     async def _advance(self, tree: RefinementTree, row: Row) -> RefinementTree:
+        from vllm.exceptions import VLLMValidationError
         from vllm.v1.engine.exceptions import EngineDeadError
 
         try:
+            await self._check_parity()
             return await STEPS[self._op.step](self._engine, tree, row, self._op)
-        except (ContextTooLong, ValueError) as error:  # this tree's own fault: no other pays
+        except (TreeFault, VLLMValidationError) as error:
             return replace(tree, quarantined=f"{self._op.step}: {error}")
         except EngineDeadError as error:
             self._die(error)
@@ -127,8 +131,12 @@ class Worker:
         import ray
 
         cause = root_cause(self._log)
-        deaths = ray.get(self._witness.died.remote(self._op.role, cause))
-        if deaths <= self._op.max_deaths:
+        try:
+            told = self._witness.died.remote(self._op.role, cause)
+            deaths = ray.get(told, timeout=30)
+        except ray.exceptions.RayError:  # no witness left: the retry still stands
+            os._exit(1)
+        if deaths < self._op.max_deaths:
             os._exit(1)
         raise RuntimeError(
             f"{deaths} engines of the {self._op.role} died; last: {cause}"

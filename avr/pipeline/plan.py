@@ -31,17 +31,23 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """The pools of a step; `together` says whether all of them live at once or one by one."""
+    """The pools of a step; `together` says whether all of them live at once or one by one.
+
+    `reserve` CPUs are for Ray Data's own reading and committing tasks.
+    """
 
     step: str
     pools: tuple[Pool, ...]
     together: bool
+    reserve: float = 1.0
 
     def least(self) -> tuple[float, float]:
         """(CPUs, GPUs) without which the step cannot run."""
         cpus = [p.min_replicas * p.cpus for p in self.pools]
         gpus = [p.min_replicas * p.gpus for p in self.pools]
-        return (sum(cpus), sum(gpus)) if self.together else (max(cpus), max(gpus))
+        if self.together:
+            return sum(cpus) + self.reserve, sum(gpus)
+        return max(cpus) + self.reserve, max(gpus)
 
     def shortfall(self, cpus: float, gpus: float) -> str | None:
         """In words, what is missing on a cluster with so many devices; None where it fits."""
@@ -75,11 +81,11 @@ def plan_stage1(config: Stage1Config) -> list[StepPlan]:
         first = [*([_engines("policy", config.policy, 1)] if sampled else []), *first]
     steps = {
         "grow_rsft": StepPlan("grow_rsft", (*first, reward), together),
-        "rsft": StepPlan("rsft", (_workers(config.policy.model, config.rsft),), True),
+        "rsft": StepPlan("rsft", (_workers(config.policy.model, config.rsft),), True, 0.0),
         "grow_dpo": StepPlan(
             "grow_dpo", (_engines("policy", second_policy(config), 1 + refining), reward), together
         ),
-        "dpo": StepPlan("dpo", (_workers("the RSFT model", config.dpo),), True),
+        "dpo": StepPlan("dpo", (_workers("the RSFT model", config.dpo),), True, 0.0),
     }
     if config.evaluation is not None:
         rounds = max(config.evaluation.rounds.values())
@@ -115,8 +121,6 @@ def check(config: Stage1Config) -> None:
             raise ConfigError(
                 f"{name}.max_replicas {role.max_replicas} < min_replicas {role.min_replicas}"
             )
-        if name != "reward_model" and "max_tokens" not in role.sampling:
-            raise ConfigError(f"{name}.sampling.max_tokens is not set (vLLM's default is 16)")
     sets = {"grow_rsft": ("prompts.rsft", config.prompts.rsft)}
     sets |= {"grow_dpo": ("prompts.dpo", config.prompts.dpo)}
     if config.evaluation:
@@ -136,8 +140,8 @@ def _bounds(config: Stage1Config) -> Iterator[tuple[str, float, float]]:
     yield "growth.rows_per_block", 1, config.growth.rows_per_block
     yield "policy.min_replicas", 1, config.policy.min_replicas
     yield "reward_model.min_replicas", 1, config.reward_model.min_replicas
-    yield "rsft.num_workers", 1, config.rsft.num_workers
-    yield "dpo.num_workers", 1, config.dpo.num_workers
+    if config.corrector is not None:
+        yield "corrector.min_replicas", 1, config.corrector.min_replicas
 
 
 def _engines(name: str, role: RoleConfig, samples: int) -> Pool:

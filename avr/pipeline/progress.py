@@ -62,7 +62,7 @@ class Progress:
     ) -> None:
         """Leave the bars as they ended."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(timeout=35)
         if error is None:
             for operator in self._start:  # the last tallies may not have been told
                 self._bars.update(self._tasks[operator], completed=self._num_committed)
@@ -71,7 +71,10 @@ class Progress:
     def _follow(self) -> None:
         told, causes = time.monotonic(), 0
         while not self._stop.wait(1.0):
-            report = ray.get(self._witness.report.remote())
+            try:
+                report = ray.get(self._witness.report.remote(), timeout=30)
+            except ray.exceptions.RayError:
+                continue
             for operator, before in self._start.items():
                 done = before + report.advanced[operator]
                 self._bars.update(self._tasks[operator], completed=done)

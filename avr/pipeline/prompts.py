@@ -4,17 +4,19 @@ A row that cannot be used goes to the quarantine with file, line, field and reas
 the input is then either a prompt or a quarantined row.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 
 from avr.config import ConfigError, PromptsConfig
-from avr.core.messages import Conversation, from_dicts, user
+from avr.core.messages import Conversation, content_id, from_dicts, user
 from avr.core.tree import Prompt
 from avr.pipeline.tables import PROMPTS, prompt_row, read_rows, write_rows
 
@@ -30,10 +32,20 @@ class Ingested:
     num_quarantined: int
 
 
-def ingest(config: PromptsConfig, prompts: Path, quarantine: Path, needs_answer: bool) -> Ingested:
-    """Write the usable rows to `prompts` and the others to `quarantine` (Parquet files)."""
+def ingest(
+    config: PromptsConfig,
+    prompts: Path,
+    quarantine: Path,
+    needs_answer: bool = False,
+    taken: Mapping[str, str] = MappingProxyType({}),
+) -> Ingested:
+    """Write the usable rows to `prompts` and the others to `quarantine` (Parquet files).
+
+    `taken` maps the ids of prompts that are used elsewhere to where: training and held-out prompts
+    must not overlap.
+    """
     bad: list[dict[str, str]] = []
-    seen: dict[str, str] = {}
+    seen = dict(taken)
     num_rows = 0
 
     def usable() -> Iterator[dict[str, Any]]:
@@ -58,6 +70,25 @@ def ingest(config: PromptsConfig, prompts: Path, quarantine: Path, needs_answer:
     return Ingested(num_rows, num_prompts, len(bad))
 
 
+def prompts_of(run_dir: Path, steps: Iterable[str]) -> dict[str, str]:
+    """The ids of the prompts that the steps of a run use, and the step that uses each."""
+    files = ((step, run_dir / step / "prompts.parquet") for step in steps)
+    return {row["id"]: f"one in {step}" for step, file in files for row in read_rows(file, ["id"])}
+
+
+def content_of(config: PromptsConfig) -> str:
+    """An id of what the prompt set holds: of a file's bytes, of a hub data set's name."""
+    path = Path(config.path or "")
+    if not path.exists():
+        return content_id(config.path)
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    digest = hashlib.blake2b(digest_size=12)
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "blake2b").digest())
+    return digest.hexdigest()
+
+
 def _prompt(
     row: Mapping[str, Any] | ValueError, source: str, config: PromptsConfig, needs_answer: bool
 ) -> Prompt:
@@ -66,9 +97,15 @@ def _prompt(
     query = _conversation(row, config.prompt_field)
     if query[-1].role != "user":
         raise ValueError(f"field {config.prompt_field!r} ends with the {query[-1].role}'s turn")
-    answer = _answer(row, config.answer_field) if config.answer_field else None
-    if needs_answer and not answer:
-        raise ValueError("no answer to take y0 from (growth.first_answer is 'input')")
+    answer = None
+    if config.answer_field:
+        try:
+            answer = _answer(row, config.answer_field)
+        except ValueError:
+            if needs_answer:
+                raise
+    for text in (*(m.content for m in query), answer or ""):
+        text.encode()  # half of a surrogate pair cannot be stored; its error is a ValueError
     return Prompt.of(query, answer, source)
 
 

@@ -1,5 +1,6 @@
 """Stage I in seven steps, each recorded in the run directory's ledger."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,16 +16,17 @@ from avr.core.pairs import KINDS, make_pairs
 from avr.core.prompts import Templates
 from avr.core.selection import select_rsft, switched_on
 from avr.core.tree import plant
+from avr.engines.settings import check_role
 from avr.engines.weights import weights_id
 from avr.pipeline import tables
 from avr.pipeline.cluster import connect, wait_until_free
 from avr.pipeline.dataflow import Seedling, grow
 from avr.pipeline.evaluation import evaluate
-from avr.pipeline.ledger import Ledger
+from avr.pipeline.ledger import Ledger, lock_folder
 from avr.pipeline.operators import Operator
 from avr.pipeline.plan import StepPlan, plan_stage1, second_policy
 from avr.pipeline.progress import CONSOLE
-from avr.pipeline.prompts import ingest
+from avr.pipeline.prompts import content_of, ingest, prompts_of
 from avr.pipeline.summary import print_plan, summarise
 from avr.training.launch import train
 from avr.training.settings import check_training
@@ -36,14 +38,25 @@ def run(config: Stage1Config) -> None:
     _check(config)
     folder = Path(config.run_dir).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    lock = lock_folder(folder)
     ledger = Ledger(folder / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
     stage = Stage1(config, folder, ledger, {step.step: step for step in plan})
     connect(config.ray, plan, folder / "logs" / "driver.log")
     for step in STEPS:
         if step in config.steps and not (step == "evaluate" and config.evaluation is None):
             getattr(stage, step)()
+    _write_config(config, folder / "config.yaml")
     summarise(config, folder, ledger)
+    lock.close()
+
+
+def _write_config(config: Stage1Config, file: Path) -> None:
+    """The configuration in full, once every step has accepted it; environments may hold secrets."""
+    shown = OmegaConf.structured(config)
+    for role in ("policy", "corrector", "reward_model"):
+        if shown[role] is not None:
+            shown[role].env = dict.fromkeys(shown[role].env, "(not shown)")
+    file.write_text(OmegaConf.to_yaml(shown))
 
 
 def show_plan(config: Stage1Config) -> None:
@@ -71,6 +84,15 @@ def _check(config: Stage1Config) -> None:
         raise ConfigError(
             "growth.first_answer is 'input', but prompts.rsft.answer_field is not set"
         )
+    if "RAY_ADDRESS" in os.environ and not Path(config.run_dir).is_absolute():
+        raise ConfigError(
+            f"run_dir is {config.run_dir!r}: on a cluster it must be an absolute path on "
+            "storage that all nodes share"
+        )
+    check_role("policy", config.policy)
+    check_role("reward_model", config.reward_model, scores=True)
+    if config.corrector is not None:
+        check_role("corrector", config.corrector)
     check_training("rsft", config.rsft)
     check_training("dpo", config.dpo)
 
@@ -101,6 +123,7 @@ class Stage1:
         """RSFT rows: the best refinements that improve."""
         rules = self.config.selection
         switches = switched_on("rsft", rules.profile, rules.switches)
+        self._check_templates("grow_rsft")
         inputs = {"after": self.ledger.inputs_id("grow_rsft"), "rules": sorted(switches)}
         self.ledger.step("select", inputs, lambda: self._select(switches))
 
@@ -118,6 +141,7 @@ class Stage1:
         """Preference pairs of three kinds."""
         rules = self.config.pairs
         switches = switched_on("pairs", rules.profile, rules.switches)
+        self._check_templates("grow_dpo")
         inputs = {
             "after": self.ledger.inputs_id("grow_dpo"),
             "rules": sorted(switches),
@@ -138,6 +162,7 @@ class Stage1:
         inputs = {
             "models": {name: weights_id(model) for name, model in models.items()},
             "evaluation": asdict(config.evaluation),
+            "prompts": content_of(config.evaluation.prompts),
             "reward_model": _model_settings(config.reward_model),
             "templates": asdict(config.templates),
             "sampling": config.policy.sampling,
@@ -162,12 +187,19 @@ class Stage1:
             ),
         )
 
+    def _check_templates(self, grown: str) -> None:
+        """Rows must ask in the words the trees were grown with."""
+        if self.ledger.inputs(grown)["templates"] != asdict(self.config.templates):
+            raise ConfigError(
+                f"templates differ from those that the trees of {grown} were grown with"
+            )
+
     def _grow(
         self, step: str, prompts: PromptsConfig, roles: dict[str, RoleConfig], from_input: bool
     ) -> None:
         config = self.config
         inputs = {
-            "prompts": asdict(prompts),
+            "prompts": {**asdict(prompts), "content": content_of(prompts)},
             "first_answer": "input" if from_input else "sampled",
             "templates": asdict(config.templates),
             "tree": asdict(config.tree),
@@ -197,7 +229,11 @@ class Stage1:
     ) -> dict[str, Any]:
         folder = self.folder / step
         ingested = ingest(
-            prompts, folder / "prompts.parquet", folder / "rejected.parquet", from_input
+            prompts,
+            folder / "prompts.parquet",
+            folder / "rejected.parquet",
+            from_input,
+            taken=prompts_of(self.folder, ("grow_rsft",) if step == "grow_dpo" else ()),
         )
         if ingested.num_quarantined:
             CONSOLE.print(

@@ -1,5 +1,6 @@
 """What a run came to: tables for the eye, summary.json for programs."""
 
+import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from avr.config import Stage1Config
@@ -47,10 +49,13 @@ def summarise(config: Stage1Config, folder: Path, ledger: Ledger) -> dict[str, A
         if step in seconds:
             summary[step] = ledger.result(step)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
-    _print_trees(summary)
-    _print_funnels(summary)
-    _print_evaluation(summary)
-    CONSOLE.print(f"summary: {folder / 'summary.json'}")
+    tables = [_trees_table(summary), _funnels_table(summary), _evaluation_table(summary)]
+    shown = [table for table in tables if table is not None]
+    CONSOLE.print(*shown, sep="\n")
+    picture = Console(record=True, width=116, file=io.StringIO())
+    picture.print(*shown, sep="\n")
+    picture.save_svg(str(folder / "summary.svg"), title=f"Stage I: {folder.name}")
+    CONSOLE.print(f"summary: {folder / 'summary.json'} (and .svg)")
     return summary
 
 
@@ -82,20 +87,21 @@ def _counts(tree: RefinementTree) -> Counter[str]:
             "critiques": len(critiques),
             "refinements": sum(len(c.refinements) for c in critiques),
             "samples_rejected": sum(level.num_rejected for level in tree.levels),
-            "samples_dropped": sum(level.num_dropped for level in tree.levels),
+            "critiques_dropped": sum(level.num_dropped for level in tree.levels),
+            "refinements_dropped": sum(level.num_dropped_refinements for level in tree.levels),
             "tokens": sum(r.num_tokens for r in tree.responses())
             + sum(c.num_tokens for c in critiques),
         }
     )
 
 
-def _print_trees(summary: dict[str, Any]) -> None:
+def _trees_table(summary: dict[str, Any]) -> Table | None:
     table = Table(title="Trees", title_justify="left")
     for column in ("", "RSFT (seed policy)", "DPO (RSFT model)"):
         table.add_column(column, justify="right" if column else "left")
     grown = [summary.get(step) for step in ("grow_rsft", "grow_dpo")]
     if not any(grown):
-        return
+        return None
 
     def row(name: str, value: Any) -> None:
         table.add_row(name, *("-" if g is None else value(g) for g in grown))
@@ -104,34 +110,36 @@ def _print_trees(summary: dict[str, Any]) -> None:
     row("  not usable", lambda g: str(g["input"]["num_quarantined"]))
     row("trees", lambda g: str(g["growth"]["num_trees"]))
     row("  quarantined", lambda g: str(g["growth"]["num_quarantined"]))
+    row("  reasons", lambda g: "; ".join(g["trees"]["quarantined"]) or "-")
     row("critiques", lambda g: str(g["trees"].get("critiques", 0)))
     row("  malformed, asked again", lambda g: str(g["trees"].get("samples_rejected", 0)))
-    row("  dropped in the end", lambda g: str(g["trees"].get("samples_dropped", 0)))
+    row("  dropped in the end", lambda g: str(g["trees"].get("critiques_dropped", 0)))
     row("refinements", lambda g: str(g["trees"].get("refinements", 0)))
+    row("  dropped in the end", lambda g: str(g["trees"].get("refinements_dropped", 0)))
     row("mean gain in reward", lambda g: _number(g["trees"]["mean_gain"], "+.3f"))
     row("share improved", lambda g: _number(g["trees"]["share_improved"], ".1%"))
     row("generated tokens", lambda g: f"{g['trees'].get('tokens', 0):,}")
-    CONSOLE.print(table)
+    return table
 
 
-def _print_funnels(summary: dict[str, Any]) -> None:
+def _funnels_table(summary: dict[str, Any]) -> Table | None:
     funnels = [summary["select"]["funnel"]] if "select" in summary else []
     funnels += list(summary["pair"]["funnels"].values()) if "pair" in summary else []
     if not funnels:
-        return
+        return None
     table = Table(title="From trees to training rows", title_justify="left")
     for column in ("rows", "trees in", "removed by", "kept"):
         table.add_column(column, justify="left" if column in ("rows", "removed by") else "right")
     for funnel in funnels:
         removed = ", ".join(f"{rule} {n}" for rule, n in funnel["removed"].items() if n)
         table.add_row(funnel["name"], str(funnel["in"]), removed or "-", str(funnel["out"]))
-    CONSOLE.print(table)
+    return table
 
 
-def _print_evaluation(summary: dict[str, Any]) -> None:
+def _evaluation_table(summary: dict[str, Any]) -> Table | None:
     rows = summary.get("evaluate", {}).get("table", [])
     if not rows:
-        return
+        return None
     has_oracle = "oracle" in rows[0]
     table = Table(
         title=f"Held-out prompts ({rows[0]['num_prompts']}); r_k: k rounds of self-refinement;"
@@ -143,12 +151,15 @@ def _print_evaluation(summary: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
     for row in rows:
         judged = [row["oracle"], row["reward"]] if has_oracle else [row["reward"]]
+        is_seed = row["model"] == "seed" and row["rounds"] == 0
         numbers = [
-            text for j in judged for text in (f"{j['mean'][0]:.3f}", _interval(j["over_seed"]))
+            text
+            for j in judged
+            for text in (f"{j['mean'][0]:.3f}", "-" if is_seed else _interval(j["over_seed"]))
         ]
         failed = f"{row['failed_rounds']:.1%}" if row["rounds"] else "-"
         table.add_row(f"{row['model']} r{row['rounds']}", *numbers, f"{row['words']:.1f}", failed)
-    CONSOLE.print(table)
+    return table
 
 
 def _interval(estimate: list[float]) -> str:

@@ -1,7 +1,8 @@
 """What lies in Parquet between the steps: schemas, atomic writes, streaming reads."""
 
+import os
 from collections.abc import Iterable, Iterator
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from avr.core.messages import content_id, from_dicts, to_dicts
+from avr.core.messages import from_dicts, to_dicts
 from avr.core.pairs import PreferencePair
 from avr.core.selection import RsftRow
 from avr.core.tree import Prompt, RefinementTree, tree_from_dict
@@ -45,6 +46,7 @@ _LEVEL = pa.struct(
         ("critiques", pa.list_(_CRITIQUE)),
         ("num_rejected", pa.int64()),
         ("num_dropped", pa.int64()),
+        ("num_dropped_refinements", pa.int64()),
         ("rejected_example", pa.string()),
     ]
 )
@@ -79,16 +81,19 @@ PAIRS = pa.schema(
 )
 
 
-def write_part(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> Path:
-    """Write rows as one Parquet file, whole or not at all, named after the ids it holds.
+def write_part(folder: Path, name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write rows as the one Parquet file of that name, whole or not at all; no rows, no file.
 
-    Writing the same rows again replaces the file, so a retried task doubles nothing.
+    Writing the same part again replaces the file, so a retried task doubles nothing.
     """
+    file = folder / f"{name}.parquet"
+    if not rows:
+        file.unlink(missing_ok=True)
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    name = content_id("part", sorted(row["id"] for row in rows))
-    temporary = folder / f".{name}.tmp"
+    temporary = folder / f".{name}.{os.getpid()}.tmp"
     pq.write_table(pa.Table.from_pylist(rows, schema), temporary)
-    return temporary.rename(folder / f"{name}.parquet")
+    temporary.rename(file)
 
 
 def write_rows(file: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
@@ -105,16 +110,21 @@ def write_rows(file: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) ->
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows of a Parquet file or folder, batch by batch; a folder that is not there has none."""
-    if not path.exists():
+    """Rows of a Parquet file or folder, batch by batch; a folder without files has none."""
+    if not path.is_file() and not any(path.glob("*.parquet")):
         return
     for batch in pads.dataset(path, format="parquet").to_batches(columns, batch_size=1024):
         yield from batch.to_pylist()
 
 
 def read_ids(path: Path) -> set[str]:
-    """The `id` column of a Parquet file or folder."""
-    return {row["id"] for row in read_rows(path, ["id"])}
+    """The `id` column of a Parquet file or folder. Raises ValueError where an id is there twice."""
+    ids: set[str] = set()
+    for row in read_rows(path, ["id"]):
+        if row["id"] in ids:
+            raise ValueError(f"{path}: {row['id']} is there twice")
+        ids.add(row["id"])
+    return ids
 
 
 def read_trees(folder: Path) -> Iterator[RefinementTree]:
@@ -123,13 +133,10 @@ def read_trees(folder: Path) -> Iterator[RefinementTree]:
     The order is the same however often growth was interrupted, and so are all that is selected.
     Raises ValueError where an id occurs twice: the folder then holds what two runs wrote.
     """
-    if not folder.exists():
+    if not read_ids(folder):
         return
     table = pads.dataset(folder, format="parquet")
     ids = sorted((row["id"], n) for n, row in enumerate(read_rows(folder, ["id"])))
-    for (one, _), (other, _) in pairwise(ids):
-        if one == other:
-            raise ValueError(f"{folder}: tree {one} is there twice")
     for chunk_start in range(0, len(ids), 1024):
         chunk = [n for _, n in ids[chunk_start : chunk_start + 1024]]
         for row in table.take(chunk).to_pylist():

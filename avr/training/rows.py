@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pyarrow.parquet as pq
 
 from avr.core.messages import from_dicts
-from avr.engines.chat import token_ids
+from avr.engines.chat import ChatError, token_ids
 
 IGNORED = -100  # the label torch's cross entropy leaves out of the loss
 COLUMNS = {"rsft": ("id", "messages"), "dpo": ("id", "prompt", "chosen", "rejected")}
@@ -192,7 +192,7 @@ def _ids(tokenizer: Tokenizer, messages: Messages, where: str, to_continue: bool
     """Token ids of the rendered messages, from the function that generation uses."""
     try:
         return token_ids(tokenizer, from_dicts(messages), to_continue=to_continue)
-    except ValueError as error:  # a turn that is none, a template that gives two BOS
+    except (ValueError, ChatError) as error:  # a turn that is none, a template that gives two BOS
         raise RowError(f"{where}: {error}") from error
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from avr.config import ConfigError, RoleConfig, Stage1Config, load
+from avr.config import Stage1Config, load
 from avr.core.messages import assistant, user
 from avr.core.roles import ContextTooLong
 from avr.engines.chat import token_ids
@@ -130,20 +130,3 @@ def test_reward_depends_on_the_answer_alone_not_on_its_company(engines):
     alone = engines.run(engines.reward_model.score(good))
     assert rewards[0] == pytest.approx(alone, abs=1e-3)
     assert rewards[0] > rewards[1]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"engine": {"max_num_seq": 8}}, "did you mean 'max_num_seqs'"),
-        ({"sampling": {"max_tokens": 8, "temprature": 1}}, "did you mean 'temperature'"),
-        ({"sampling": {}}, "max_tokens is not set"),
-        ({"sampling": {"max_tokens": 8, "seed": 1}}, "set by the growth"),
-    ],
-)
-def test_settings_vllm_does_not_know_are_refused_before_anything_starts(change, message):
-    from avr.engines.engine import Engine
-
-    settings = {"model": str(MODELS / "policy"), "sampling": {"max_tokens": 8}, **change}
-    with pytest.raises(ConfigError, match=message):
-        Engine("policy", RoleConfig(**settings))

@@ -2,10 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from avr.config import ConfigError, Placement, Stage1Config, load
+from avr.config import ConfigError, Placement, RoleConfig, Stage1Config, load
+from avr.engines.settings import check_role
 from avr.pipeline.plan import check, plan_stage1, second_policy
 
 RECIPES = sorted(Path("conf").glob("*/stage1.yaml"))
+PLUMBING = ["prompts.rsft.path=outputs.json"]
 MINIMAL = """
 run_dir: here
 prompts: {rsft: {path: a.jsonl}, dpo: {path: b.jsonl}}
@@ -32,6 +34,13 @@ def test_every_recipe_loads_plans_and_says_why_it_is_there(recipe):
     config = load(Stage1Config, recipe)
     assert {step.step for step in plan_stage1(config)} >= {"grow_rsft", "rsft", "grow_dpo", "dpo"}
     assert recipe.read_text().startswith("# ")
+
+
+def test_recipe_for_alpaca_eval_outputs_wants_its_file_named():
+    file = "conf/miniature/alpaca_eval.yaml"
+    with pytest.raises(ConfigError, match=r"prompts\.rsft\.path is not set"):
+        check(load(Stage1Config, file))
+    assert [s.step for s in plan_stage1(load(Stage1Config, file, PLUMBING))] == ["grow_rsft"]
 
 
 def test_there_are_the_two_recipes():
@@ -85,13 +94,33 @@ def test_values_no_type_excludes_are_refused(file):
         ("tree.num_critiques=0", "tree.num_critiques"),
         ("policy.min_replicas=3", "policy.max_replicas 1 < min_replicas 3"),
         ("prompts.dpo.path=null", "prompts.dpo.path is not set, and step grow_dpo"),
-        ("policy.sampling={}", "policy.sampling.max_tokens"),
     ):
         config = load(Stage1Config, file, [override])
-        if override.endswith("={}"):
-            config.policy.sampling = {}
         with pytest.raises(ConfigError, match=message):
             check(config)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.parent.name)
+def test_every_setting_of_a_recipe_is_one_vllm_has(recipe):
+    config = load(Stage1Config, recipe)
+    check_role("policy", config.policy)
+    check_role("reward_model", config.reward_model, scores=True)
+    if config.corrector is not None:
+        check_role("corrector", config.corrector)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"engine": {"max_num_seq": 8}}, "policy.engine.max_num_seq is .* 'max_num_seqs'"),
+        ({"sampling": {"max_tokens": 8, "temprature": 1}}, "did you mean 'temperature'"),
+        ({"sampling": {}}, "policy.sampling.max_tokens is not set"),
+        ({"sampling": {"max_tokens": 8, "seed": 1}}, "set by the growth"),
+    ],
+)
+def test_settings_vllm_does_not_know_are_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        check_role("policy", RoleConfig(**{"model": "m", "sampling": {"max_tokens": 8}, **change}))
 
 
 def test_plan_sums_pools_when_resident_and_takes_the_largest_in_waves():

@@ -6,6 +6,7 @@ from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
 from avr.core.growth import Shape, correct, respond, score, take_answer
 from avr.core.messages import assistant, seed_of, user
+from avr.core.roles import TreeFault
 from avr.core.tree import Prompt, plant
 
 TWO_BY_TWO = Shape()
@@ -14,7 +15,7 @@ TWO_BY_TWO = Shape()
 def grow(policy, corrector, reward, shape=TWO_BY_TWO, query="question"):
     async def all_steps():
         tree = plant(Prompt.of((user(query),)), "recipe")
-        tree = await respond(tree, policy, TEMPLATES)
+        tree = await respond(tree, policy, TEMPLATES, shape.max_tries)
         tree = await correct(tree, corrector, TEMPLATES, shape)
         return await score(tree, reward)
 
@@ -105,6 +106,17 @@ def test_following_best_and_last_criticise_different_responses():
     last = asyncio.run(correct(tree, engine, TEMPLATES, Shape(1, 1, follow="last")))
     assert best.levels[1].of == tree.first.id
     assert last.levels[1].of == tree.levels[0].critiques[0].refinements[0].id
+
+
+def test_policy_that_says_nothing_is_asked_again_then_the_tree_faults():
+    def late(conversation, number, sample):
+        return " \n" if number < 2 else " at last "
+
+    tree = plant(Prompt.of((user("q"),)), "recipe")
+    grown = asyncio.run(respond(tree, ScriptedGenerate(late), TEMPLATES, 3))
+    assert grown.first.text == "at last"
+    with pytest.raises(TreeFault, match="nothing, 2 times"):
+        asyncio.run(respond(tree, ScriptedGenerate(late), TEMPLATES, 2))
 
 
 def test_answer_from_the_input_is_taken_as_it_is():

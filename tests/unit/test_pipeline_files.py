@@ -10,8 +10,8 @@ from scripted import critique, response, tree
 from avr.config import ConfigError, PromptsConfig
 from avr.core.tree import tree_to_dict
 from avr.pipeline import tables
-from avr.pipeline.ledger import Ledger, LedgerError
-from avr.pipeline.prompts import ingest
+from avr.pipeline.ledger import Ledger, LedgerError, lock_folder
+from avr.pipeline.prompts import ingest, prompts_of
 
 
 def ingested(tmp_path, source, needs_answer=False, **settings):
@@ -35,6 +35,7 @@ LINES = [
     '{"prompt": [{"role": "bot", "content": "hi"}]}',
     '["a", "list"]',
     '{"prompt": "süß \\ud83d\\ude00"}',
+    '{"prompt": "half \\ud800 a pair"}',
 ]
 
 
@@ -52,6 +53,7 @@ def test_bad_rows_are_quarantined_with_file_line_field_and_reason(tmp_path):
     assert "assistant's turn" in reasons["8"]
     assert "'prompt', turn 0: role is 'bot'" in reasons["9"]
     assert "not a record" in reasons["10"]
+    assert "surrogates not allowed" in reasons["12"]
 
 
 def test_broken_encoding_is_one_bad_row_not_a_dead_job(tmp_path):
@@ -67,6 +69,36 @@ def test_answers_come_from_text_or_the_last_assistant_turn(tmp_path):
     pq.write_table(pa.Table.from_pylist([{"prompt": "q", "chosen": dialogue}]), source)
     rows, _ = ingested(tmp_path, source, needs_answer=True, answer_field="chosen")
     assert rows[0]["answer"] == "said"
+
+
+def test_prompts_used_elsewhere_are_refused_by_name(tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
+    config = PromptsConfig(path=str(source))
+    used = tmp_path / "run" / "grow_rsft" / "prompts.parquet"
+    ingest(PromptsConfig(path=str(source), limit=1), used, tmp_path / "q0.parquet")
+    taken = prompts_of(tmp_path / "run", ["grow_rsft"])
+    counts = ingest(config, tmp_path / "p.parquet", tmp_path / "q.parquet", taken=taken)
+    assert (counts.num_prompts, counts.num_quarantined) == (1, 1)
+    (bad,) = tables.read_rows(tmp_path / "q.parquet")
+    assert bad["reason"] == "the same prompt as one in grow_rsft"
+
+
+def test_answer_that_nobody_needs_may_be_missing(tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"prompt": "one", "chosen": null}\n')
+    rows, _ = ingested(tmp_path, source, answer_field="chosen")
+    assert rows[0]["answer"] is None
+    with pytest.raises(ConfigError, match="holds no answer"):
+        ingested(tmp_path, source, needs_answer=True, answer_field="chosen")
+
+
+def test_run_directory_is_held_by_one_job_at_a_time(tmp_path):
+    held = lock_folder(tmp_path)
+    with pytest.raises(LedgerError, match="another job"):
+        lock_folder(tmp_path)
+    held.close()
+    lock_folder(tmp_path).close()
 
 
 def test_window_takes_the_rows_asked_for(tmp_path):
@@ -97,28 +129,35 @@ def forest():
 
 def test_trees_survive_parquet_in_the_order_of_their_ids(tmp_path):
     trees = forest()
-    tables.write_part(tmp_path / "t", [tree_to_dict(t) for t in trees[:3]], tables.TREES)
-    tables.write_part(tmp_path / "t", [tree_to_dict(t) for t in trees[3:]], tables.TREES)
+    tables.write_part(tmp_path / "t", "one", [tree_to_dict(t) for t in trees[:3]], tables.TREES)
+    tables.write_part(tmp_path / "t", "two", [tree_to_dict(t) for t in trees[3:]], tables.TREES)
     assert list(tables.read_trees(tmp_path / "t")) == sorted(trees, key=lambda t: t.id)
 
 
 def test_a_part_written_twice_is_there_once(tmp_path):
     rows = [tree_to_dict(t) for t in forest()]
-    tables.write_part(tmp_path / "t", rows, tables.TREES)
-    tables.write_part(tmp_path / "t", list(reversed(rows)), tables.TREES)
+    tables.write_part(tmp_path / "t", "one", rows, tables.TREES)
+    tables.write_part(tmp_path / "t", "one", list(reversed(rows)), tables.TREES)
     assert len(list(tables.read_trees(tmp_path / "t"))) == 5
 
 
 def test_trees_doubled_across_parts_are_an_error(tmp_path):
     rows = [tree_to_dict(t) for t in forest()]
-    tables.write_part(tmp_path / "t", rows, tables.TREES)
-    tables.write_part(tmp_path / "t", rows[:1], tables.TREES)
-    with pytest.raises(ValueError, match="there twice"):
-        list(tables.read_trees(tmp_path / "t"))
+    tables.write_part(tmp_path / "t", "one", rows, tables.TREES)
+    tables.write_part(tmp_path / "t", "two", rows[:1], tables.TREES)
+    for read in (tables.read_ids, lambda folder: list(tables.read_trees(folder))):
+        with pytest.raises(ValueError, match="there twice"):
+            read(tmp_path / "t")
+
+
+def test_a_part_that_came_out_empty_the_second_time_is_gone(tmp_path):
+    tables.write_part(tmp_path / "t", "one", [tree_to_dict(forest()[0])], tables.TREES)
+    tables.write_part(tmp_path / "t", "one", [], tables.TREES)
+    assert tables.read_ids(tmp_path / "t") == set()
 
 
 def test_half_written_parts_are_not_read(tmp_path):
-    tables.write_part(tmp_path / "t", [tree_to_dict(forest()[0])], tables.TREES)
+    tables.write_part(tmp_path / "t", "one", [tree_to_dict(forest()[0])], tables.TREES)
     (tmp_path / "t" / ".half.tmp").write_bytes(b"PAR1 half")
     assert len(tables.read_ids(tmp_path / "t")) == 1
 

@@ -87,6 +87,8 @@ def test_pairs_of_the_three_kinds():
     assert (refinement.chosen[0].content, refinement.rejected[0].content) == ("d", "c")
     assert said == ["question", "first", "CRITIQUE?", "strong", "REFINE?"]
     assert generation.node_ids == (GOOD.id, "id-d", "id-first")
+    assert crit.node_ids == (GOOD.id, "id-first", "id-strong", "id-weak")
+    assert refinement.node_ids == (GOOD.id, "id-first", "id-strong", "id-d", "id-c")
 
 
 def test_critique_pairs_rank_by_mean_while_refinement_pairs_follow_the_best():

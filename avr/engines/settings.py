@@ -1,0 +1,57 @@
+"""The names of vLLM's settings, read from its source: importing vLLM takes ten seconds and more.
+
+A misspelt setting must be an error before the first engine starts, not in a worker an hour later.
+"""
+
+import ast
+import difflib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from avr.config import ConfigError, RoleConfig
+
+SET_BY_GROWTH = ("n", "seed", "output_kind")
+
+
+def check_role(role: str, config: RoleConfig, *, scores: bool = False) -> None:
+    """Raise ConfigError for settings that vLLM does not have or that are not the user's."""
+    engine = _fields("engine/arg_utils.py", "EngineArgs")
+    engine |= _fields("engine/arg_utils.py", "AsyncEngineArgs")
+    _check_names(f"{role}.engine", config.engine, engine)
+    if scores:
+        return
+    _check_names(
+        f"{role}.sampling", config.sampling, _fields("sampling_params.py", "SamplingParams")
+    )
+    for name in SET_BY_GROWTH:
+        if name in config.sampling:
+            raise ConfigError(f"{role}.sampling.{name} is set by the growth of the tree")
+    if "max_tokens" not in config.sampling:
+        raise ConfigError(f"{role}.sampling.max_tokens is not set (vLLM's default is 16 tokens)")
+
+
+def _check_names(section: str, settings: Mapping[str, Any], known: Iterable[str]) -> None:
+    names = sorted(known)
+    for key in settings:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{section}.{key} is no vLLM setting{hint}")
+
+
+@cache
+def _fields(file: str, name: str) -> frozenset[str]:
+    """The annotated fields of a class in vLLM's source."""
+    spec = find_spec("vllm")
+    if spec is None or spec.origin is None:
+        raise ConfigError("vllm is not installed")
+    tree = ast.parse((Path(spec.origin).parent / file).read_text())
+    (found,) = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name]
+    return frozenset(
+        node.target.id
+        for node in found.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    )
