@@ -147,7 +147,8 @@ class TrainingConfig:
     """One training job on Ray Train: `num_workers` ranks under DeepSpeed.
 
     `trl` holds SFTConfig or DPOConfig fields and `deepspeed` a DeepSpeed configuration, under
-    their own names. `max_failures` worker-group restarts from the last checkpoint, preemptions
+    their own names. `save_dtype` (such as bfloat16) casts the saved weights; unset, they stay as
+    trained. `max_failures` worker-group restarts from the last checkpoint, preemptions
     (-1: any number) not counted. `trackers`: tensorboard, wandb, mlflow.
     """
 
@@ -158,6 +159,7 @@ class TrainingConfig:
     max_preemption_failures: int = -1
     trl: dict[str, Any] = field(default_factory=dict)
     deepspeed: dict[str, Any] = field(default_factory=_zero3)
+    save_dtype: str | None = None
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
 
 

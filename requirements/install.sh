@@ -20,8 +20,8 @@ find_python() {
 python=$(find_python)
 [ -n "$python" ] || stop "Python 3.11 was not found; install it, or name it with PYTHON=/path/to/python3.11"
 "$python" -c 'import venv, ensurepip' 2>/dev/null || stop "this Python cannot make virtual environments; install its venv package (Debian: python3.11-venv)"
-command -v g++ >/dev/null 2>&1 || stop "no C++ compiler (g++): DeepSpeed builds one small extension with it"
-[ -f "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || stop "no Python headers (Debian: python3.11-dev): DeepSpeed's extension needs them"
+command -v g++ >/dev/null 2>&1 || stop "no C++ compiler (g++): PyTorch, Triton and DeepSpeed build parts of themselves at run time"
+[ -f "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || stop "no Python headers (Debian: python3.11-dev): those parts need them"
 free_gb=$(df -Pk . | awk 'NR==2 {print int($4 / 1048576)}')
 [ "$free_gb" -ge "$need_gb" ] || stop "$free_gb GB are free here, the $kind environment needs $need_gb"
 

@@ -290,6 +290,7 @@ class Stage1:
             "trl": training.trl,
             "deepspeed": training.deepspeed,
             "num_workers": training.num_workers,
+            "save_dtype": training.save_dtype,
         }
 
         def work() -> dict[str, Any]:

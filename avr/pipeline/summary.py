@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +23,7 @@ from avr.pipeline.tables import read_rows, read_trees
 
 def print_plan(plan: Sequence[StepPlan]) -> None:
     """What each step starts, and the least it needs."""
-    table = Table(title="Plan", title_justify="left")
+    table = Table(title="Plan", title_justify="left", box=box.SIMPLE)
     columns = ("step", "pool", "replicas", "each", "texts per tree", "least needed")
     for column in columns:
         table.add_column(column)
@@ -96,7 +97,7 @@ def _counts(tree: RefinementTree) -> Counter[str]:
 
 
 def _trees_table(summary: dict[str, Any]) -> Table | None:
-    table = Table(title="Trees", title_justify="left")
+    table = Table(title="Trees", title_justify="left", box=box.SIMPLE)
     for column in ("", "RSFT (seed policy)", "DPO (RSFT model)"):
         table.add_column(column, justify="right" if column else "left")
     grown = [summary.get(step) for step in ("grow_rsft", "grow_dpo")]
@@ -127,7 +128,7 @@ def _funnels_table(summary: dict[str, Any]) -> Table | None:
     funnels += list(summary["pair"]["funnels"].values()) if "pair" in summary else []
     if not funnels:
         return None
-    table = Table(title="From trees to training rows", title_justify="left")
+    table = Table(title="From trees to training rows", title_justify="left", box=box.SIMPLE)
     for column in ("rows", "trees in", "removed by", "kept"):
         table.add_column(column, justify="left" if column in ("rows", "removed by") else "right")
     for funnel in funnels:
@@ -145,6 +146,7 @@ def _evaluation_table(summary: dict[str, Any]) -> Table | None:
         title=f"Held-out prompts ({rows[0]['num_prompts']}); r_k: k rounds of self-refinement;"
         " [95% interval]",
         title_justify="left",
+        box=box.SIMPLE,
     )
     oracle = ["oracle quality", "over the seed"] if has_oracle else []
     for column in ["model", *oracle, "reward", "over the seed", "words", "failed rounds"]:

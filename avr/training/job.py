@@ -14,7 +14,7 @@ from avr.training.rows import parquet_files
 
 RECORD = "training.json"
 # The number of ranks is among them: ZeRO checkpoints are tied to it.
-DECISIVE = ("num_workers", "use_gpu", "trl", "deepspeed")
+DECISIVE = ("num_workers", "use_gpu", "trl", "deepspeed", "save_dtype")
 
 
 class TrainingError(RuntimeError):
@@ -37,7 +37,6 @@ class Job:
     weights: Path
     logs: Path
     events: Path
-    dtype: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +59,10 @@ class TrainingResult:
     seconds: float
 
 
-def fingerprint_of(
-    kind: str, config: TrainingConfig, model: str, rows: Path, dtype: str | None
-) -> str:
+def fingerprint_of(kind: str, config: TrainingConfig, model: str, rows: Path) -> str:
     """16 hexadecimal digits over all that decides the outcome: model and rows by their content."""
     settings = {name: getattr(config, name) for name in DECISIVE}
-    digest = hashlib.sha256(json.dumps([kind, settings, weights_id(model), dtype]).encode())
+    digest = hashlib.sha256(json.dumps([kind, settings, weights_id(model)]).encode())
     for file in parquet_files(rows):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
@@ -103,7 +100,6 @@ def job_of(
     rows: Path,
     output: Path,
     fingerprint: str,
-    dtype: str | None,
 ) -> Job:
     """The job with its folders beside `output` (layout: see `launch`)."""
     folder = output.with_name(f"{output.name}.training")
@@ -113,7 +109,6 @@ def job_of(
         config=config,
         model=model,
         rows=rows,
-        dtype=dtype,
         checkpoints=state / "checkpoints",
         tokenised=state / "tokenised",
         weights=state / "weights",

@@ -36,26 +36,23 @@ def train(
     rows: str | Path,
     output: str | Path,
     *,
-    dtype: str | None = None,
-    keep_checkpoints: bool = False,
     say: Callable[[str], None] = print,
 ) -> TrainingResult:
     """Trains `model` on `rows` ("rsft" or "dpo") and leaves the result at `output`.
 
-    `model` is a folder or a Hub id, `rows` a Parquet file or folder. `dtype` casts the
-    saved weights (as trained otherwise). `say` gets one line per logging step. A finished output of
-    the same call is returned as it is. Raises TrainingError, ConfigError, RowError.
+    `model` is a folder or a Hub id, `rows` a Parquet file or folder. `say` gets one line
+    per logging step. A finished output of the same call is returned as it is. Raises TrainingError, ConfigError, RowError.
     """
     from avr.training.group import run_group  # imports torch: seconds a job need not begin with
 
     started = time.perf_counter()
     rows, output = local_path(rows, "rows"), local_path(output, "output")
     model = str(Path(model).resolve()) if Path(model).is_dir() else str(model)
-    fingerprint = fingerprint_of(kind, config, model, rows, dtype)
+    fingerprint = fingerprint_of(kind, config, model, rows)
     finished = finished_result(output, fingerprint)
     if finished:
         return finished
-    job = job_of(kind, config, model, rows, output, fingerprint, dtype)
+    job = job_of(kind, config, model, rows, output, fingerprint)
     shutil.rmtree(job.weights, ignore_errors=True)
     for folder in (job.logs, job.checkpoints):
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +75,5 @@ def train(
     }
     (job.weights / RECORD).write_text(json.dumps(record, indent=2))
     job.weights.rename(output)
-    if not keep_checkpoints:
-        shutil.rmtree(job.checkpoints.parent, ignore_errors=True)
+    shutil.rmtree(job.checkpoints.parent, ignore_errors=True)
     return result

@@ -72,7 +72,7 @@ def _train(job: Job, rank: int, world_size: int) -> dict[str, Any]:
     if rank == 0:
         from avr.training.weights import finish
 
-        finish(job.weights, job.dtype)
+        finish(job.weights, job.config.save_dtype)
     clock.say("saved")
     return _outcome(trainer, output, counts)
 

@@ -7,6 +7,7 @@ import re
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,11 +198,10 @@ def test_dpo_starts_at_the_reference_and_learns_the_preference(ray_cluster, fold
     trl = {"max_steps": 10, "logging_steps": 1, "precompute_ref_log_probs": True, "beta": 0.5}
     result = train(
         "dpo",
-        tm.on_cpus(trl),
+        replace(tm.on_cpus(trl), save_dtype="bfloat16"),
         folder / "model",
         folder / "dpo.parquet",
         folder / "dpo",
-        dtype="bfloat16",
         say=said.append,
     )
     steps = [e["metrics"] for e in events(folder / "dpo.training" / "logs") if e["event"] == "log"]
