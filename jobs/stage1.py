@@ -26,10 +26,10 @@ def main() -> int:
     try:
         check_versions()
         config = load(Stage1Config, arguments.config, arguments.overrides)
-        from avr.pipeline import stage1
+        from avr.pipeline import preflight, stage1
 
         if arguments.plan:
-            stage1.show_plan(config)
+            preflight.show_plan(config)
         else:
             stage1.run(config)
     except (ConfigError, RuntimeError, ValueError, OSError) as error:

@@ -1,6 +1,5 @@
 """Stage I in seven steps, each recorded in the run directory's ledger."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,11 +11,10 @@ from avr.config import STEPS, ConfigError, FirstAnswer, PromptsConfig, RoleConfi
 from avr.core.funnel import Funnel
 from avr.core.growth import Shape, take_answer
 from avr.core.messages import content_id
-from avr.core.pairs import KINDS, make_pairs
+from avr.core.pairs import make_pairs
 from avr.core.prompts import Templates
 from avr.core.selection import select_rsft, switched_on
 from avr.core.tree import plant
-from avr.engines.settings import check_role
 from avr.engines.weights import weights_id
 from avr.pipeline import tables
 from avr.pipeline.cluster import connect, wait_until_free
@@ -25,17 +23,17 @@ from avr.pipeline.evaluation import evaluate
 from avr.pipeline.ledger import Ledger, lock_folder
 from avr.pipeline.operators import Operator
 from avr.pipeline.plan import StepPlan, plan_stage1, second_policy
+from avr.pipeline.preflight import preflight
 from avr.pipeline.progress import CONSOLE
 from avr.pipeline.prompts import content_of, ingest, prompts_of
-from avr.pipeline.summary import print_plan, summarise
+from avr.pipeline.summary import summarise
 from avr.training.launch import train
-from avr.training.settings import check_training
 
 
 def run(config: Stage1Config) -> None:
     """Do the steps asked for that are not done yet, then print and write the summary."""
     plan = plan_stage1(config)
-    _check(config)
+    preflight(config)
     folder = Path(config.run_dir).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(folder)
@@ -57,44 +55,6 @@ def _write_config(config: Stage1Config, file: Path) -> None:
         if shown[role] is not None:
             shown[role].env = dict.fromkeys(shown[role].env, "(not shown)")
     file.write_text(OmegaConf.to_yaml(shown))
-
-
-def show_plan(config: Stage1Config) -> None:
-    """Print what each step needs; starts nothing. Raises ConfigError like a run would."""
-    plan = plan_stage1(config)
-    _check(config)
-    print_plan(plan)
-
-
-def _check(config: Stage1Config) -> None:
-    """All that can be known to be wrong before anything is started."""
-    unknown = [step for step in config.steps if step not in STEPS]
-    if unknown:
-        raise ConfigError(f"unknown step {unknown[0]!r}; there are: {', '.join(STEPS)}")
-    strange = [kind for kind in config.pairs.kinds if kind not in KINDS]
-    if strange:
-        raise ConfigError(f"unknown kind of pair {strange[0]!r}; there are: {', '.join(KINDS)}")
-    try:
-        Templates(**asdict(config.templates))
-        switched_on("rsft", config.selection.profile, config.selection.switches)
-        switched_on("pairs", config.pairs.profile, config.pairs.switches)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    if config.growth.first_answer == FirstAnswer.input and not config.prompts.rsft.answer_field:
-        raise ConfigError(
-            "growth.first_answer is 'input', but prompts.rsft.answer_field is not set"
-        )
-    if "RAY_ADDRESS" in os.environ and not Path(config.run_dir).is_absolute():
-        raise ConfigError(
-            f"run_dir is {config.run_dir!r}: on a cluster it must be an absolute path on "
-            "storage that all nodes share"
-        )
-    check_role("policy", config.policy)
-    check_role("reward_model", config.reward_model, scores=True)
-    if config.corrector is not None:
-        check_role("corrector", config.corrector)
-    check_training("rsft", config.rsft)
-    check_training("dpo", config.dpo)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ def train(
     """Trains `model` on `rows` ("rsft" or "dpo") and leaves the result at `output`.
 
     `model` is a folder or a Hub id, `rows` a Parquet file or folder. `say` gets one line
-    per logging step. A finished output of the same call is returned as it is. Raises TrainingError, ConfigError, RowError.
+    per logging step. A finished output of the same call is returned as it is.
+    Raises TrainingError, ConfigError, RowError.
     """
     from avr.training.group import run_group  # imports torch: seconds a job need not begin with
 

@@ -63,7 +63,6 @@ def call(tmp_path):
         "config": config,
         "model": str(model),
         "rows": tmp_path / "rows.parquet",
-        "dtype": None,
     }
 
 
