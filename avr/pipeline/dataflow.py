@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from avr.config import GrowthConfig, Placement
 from avr.core.messages import content_id
@@ -105,7 +106,9 @@ def _flow(
     bars: dict[str, tuple[int, int]],
 ) -> Report:
     """Stream the pending trees through the operators' pools and commit them block by block."""
-    witness = Witness.remote()
+    # Beside the driver: a preempted worker node must not take it along.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    witness = Witness.options(scheduling_strategy=here).remote()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = config.no_progress_timeout_s

@@ -88,7 +88,8 @@ def test_killed_job_continues_and_ends_with_every_tree_once(finished):
     assert {tree.id for tree in trees} | read_ids(folder / "quarantine") == wanted
     assert committed <= wanted
     summary = json.loads((run_dir / "summary.json").read_text())
-    assert summary["grow_rsft"]["growth"]["num_resumed"] == len(committed)
+    # Workers outlive their driver for a moment, and what they commit then counts too.
+    assert len(committed) <= summary["grow_rsft"]["growth"]["num_resumed"] < NUM_PROMPTS
 
 
 def test_engine_that_is_killed_is_replaced_and_named(finished):
