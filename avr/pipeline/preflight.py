@@ -10,12 +10,13 @@ from avr.core.prompts import Templates
 from avr.core.selection import switched_on
 from avr.engines.settings import check_role
 from avr.pipeline.plan import plan_stage1
-from avr.pipeline.summary import print_plan
 from avr.training.settings import check_training
 
 
 def show_plan(config: Stage1Config) -> None:
     """Print what each step needs; starts nothing. Raises ConfigError like a run would."""
+    from avr.pipeline.summary import print_plan  # brings Ray along, which a check does not need
+
     plan = plan_stage1(config)
     preflight(config)
     print_plan(plan)
@@ -44,9 +45,26 @@ def preflight(config: Stage1Config) -> None:
             f"run_dir is {config.run_dir!r}: on a cluster it must be an absolute path on "
             "storage that all nodes share"
         )
+    _check_paths(config)
     check_role("policy", config.policy)
     check_role("reward_model", config.reward_model, scores=True)
     if config.corrector is not None:
         check_role("corrector", config.corrector)
     check_training("rsft", config.rsft)
     check_training("dpo", config.dpo)
+
+
+def _check_paths(config: Stage1Config) -> None:
+    """A mistyped path should be found now, not by a step that has begun."""
+    sets = {"grow_rsft": config.prompts.rsft, "grow_dpo": config.prompts.dpo}
+    if config.evaluation is not None:
+        sets["evaluate"] = config.evaluation.prompts
+    for step, prompts in sets.items():
+        path = prompts.path or ""
+        if step in config.steps and not path.startswith("hf://") and not Path(path).exists():
+            raise ConfigError(f"no prompts at {path} (for step {step})")
+    roles = (config.policy, config.corrector, config.reward_model)
+    for role in filter(None, roles):
+        local = role.model.startswith((".", "/", "~"))
+        if local and not (Path(role.model) / "config.json").exists():
+            raise ConfigError(f"no model folder at {role.model}")

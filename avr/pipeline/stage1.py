@@ -43,7 +43,8 @@ def run(config: Stage1Config) -> None:
     for step in STEPS:
         if step in config.steps and not (step == "evaluate" and config.evaluation is None):
             getattr(stage, step)()
-    _write_config(config, folder / "config.yaml")
+    if set(config.steps) >= set(STEPS):  # a run of some steps says nothing about the others
+        _write_config(config, folder / "config.yaml")
     summarise(config, folder, ledger)
     lock.close()
 

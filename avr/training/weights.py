@@ -14,6 +14,8 @@ def finish(folder: Path, dtype: str | None) -> None:
     if dtype is not None:
         _cast(folder, dtype)
         changes["dtype"] = dtype
+    for file in folder.iterdir():  # weights are written for their owner alone
+        file.chmod(0o644)
     config = folder / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | changes, indent=2) + "\n")
 

@@ -5,6 +5,7 @@ import pytest
 from avr.config import ConfigError, Placement, RoleConfig, Stage1Config, load
 from avr.engines.settings import check_role
 from avr.pipeline.plan import check, plan_stage1, second_policy
+from avr.pipeline.preflight import _check_paths
 
 RECIPES = sorted(Path("conf").glob("*/stage1.yaml"))
 PLUMBING = ["prompts.rsft.path=outputs.json"]
@@ -144,3 +145,16 @@ def test_shortfall_is_in_words():
 def test_corrector_gpus_go_to_the_policy_in_the_second_growth():
     config = load(Stage1Config, "conf/llama3_8b/stage1.yaml")
     assert second_policy(config).max_replicas == 6
+
+
+def test_mistyped_paths_are_found_before_anything_starts(tmp_path):
+    def wrong(*overrides):
+        config = load(Stage1Config, "conf/miniature/stage1.yaml", overrides)
+        with pytest.raises(ConfigError) as caught:
+            _check_paths(config)
+        return str(caught.value)
+
+    assert "no prompts at none.jsonl (for step grow_dpo)" in wrong("prompts.dpo.path=none.jsonl")
+    assert "no model folder at /none" in wrong("reward_model.model=/none")
+    _check_paths(load(Stage1Config, "conf/miniature/stage1.yaml"))
+    _check_paths(load(Stage1Config, "conf/llama3_8b/stage1.yaml"))
