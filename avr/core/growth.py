@@ -1,16 +1,16 @@
 """Three functions grow a tree: `respond`, `correct`, `score`. Each takes a tree and one role.
 
-Stage I runs each once, as streaming operators. A node's id says where it stands (parent, model,
-branch), not what was sampled there: growing the same tree again gives the same ids.
+Stage I runs each once, as streaming operators; Stage II repeats the last two (`search`). A node's
+id says where it stands (parent, model, branch), not what was sampled there: growing the same tree
+again gives the same ids.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Literal
 
-from avr.core.messages import Conversation, content_id, seed_of
+from avr.core.messages import content_id
 from avr.core.prompts import (
     Templates,
     answer_context,
@@ -20,6 +20,7 @@ from avr.core.prompts import (
     scored_conversation,
 )
 from avr.core.roles import Completion, Generate, Score, TreeFault
+from avr.core.sampling import Samples, sample
 from avr.core.tree import Critique, Level, RefinementTree, Response, reward_of
 
 
@@ -53,7 +54,7 @@ async def respond(
         return tree
     parent = content_id("response", tree.prompt.id, policy.identity)
     context = answer_context(tree.prompt.query, templates)
-    samples = await _sample(policy, context, 1, max_tries, parent, _says_something)
+    samples = await sample(policy, context, 1, max_tries, parent, _says_something)
     if not samples.kept:
         raise TreeFault(f"the policy answered nothing, {max_tries} times")
     ((node, completion),) = samples.kept
@@ -80,7 +81,7 @@ async def correct(
         return tree
     current = _current(tree, shape)
     query = tree.prompt.query
-    critiques = await _sample(
+    critiques = await sample(
         corrector,
         critique_context(query, current.text, templates),
         shape.num_critiques,
@@ -94,14 +95,14 @@ async def correct(
             for node, completion in critiques.kept
         )
     )
-    samples = [critiques, *(sample for _, sample in refined)]
+    samples = [critiques, *(more for _, more in refined)]
     level = Level(
         of=current.id,
         critiques=tuple(critique for critique, _ in refined),
         num_rejected=sum(len(s.rejected) for s in samples),
         num_dropped=critiques.num_missing,
-        num_dropped_refinements=sum(sample.num_missing for _, sample in refined),
-        rejected_example=next((t for s in samples for t in s.rejected), ""),
+        num_dropped_refinements=sum(more.num_missing for _, more in refined),
+        rejected_example=next((c.text for s in samples for c in s.rejected), ""),
     )
     return replace(tree, levels=(*tree.levels, level))
 
@@ -132,38 +133,6 @@ async def score(tree: RefinementTree, reward_model: Score) -> RefinementTree:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Samples:
-    """Well-formed completions with their node ids, the rejected texts, and how many are missing."""
-
-    kept: tuple[tuple[str, Completion], ...]
-    rejected: tuple[str, ...]
-    num_missing: int
-
-
-async def _sample(
-    generate: Generate,
-    context: Conversation,
-    n: int,
-    max_tries: int,
-    parent: str,
-    well_formed: Callable[[Completion], bool],
-) -> _Samples:
-    """`n` well-formed samples of one context; what is missing is asked for again, boundedly."""
-    kept: list[Completion] = []
-    rejected: list[str] = []
-    for attempt in range(max_tries):
-        if len(kept) == n:
-            break
-        sampled = await generate.generate(context, n - len(kept), seed_of(parent, attempt))
-        # Many chat templates trim their turns: untrimmed texts would differ here and not there.
-        batch = [replace(c, text=c.text.strip()) for c in sampled]
-        kept += [c for c in batch if well_formed(c)]
-        rejected += [c.text for c in batch if not well_formed(c)]
-    named = ((content_id(parent, branch), c) for branch, c in zip(count(), kept))
-    return _Samples(tuple(named), tuple(rejected), n - len(kept))
-
-
 async def _refine(
     tree: RefinementTree,
     current: Response,
@@ -172,9 +141,9 @@ async def _refine(
     corrector: Generate,
     templates: Templates,
     shape: Shape,
-) -> tuple[Critique, _Samples]:
+) -> tuple[Critique, Samples]:
     context = refine_context(tree.prompt.query, current.text, completion.text, templates)
-    samples = await _sample(
+    samples = await sample(
         corrector,
         context,
         shape.num_refinements,
@@ -183,7 +152,7 @@ async def _refine(
         _says_something,
     )
     rating = parse_rating(completion.text)
-    assert rating is not None  # _sample keeps only critiques that end with one
+    assert rating is not None  # sample keeps only critiques that end with one
     critique = Critique(
         node,
         completion.text,

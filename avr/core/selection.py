@@ -22,6 +22,18 @@ PROFILES: dict[str, dict[str, frozenset[str]]] = {
         "as_paper": frozenset(),
         "recommended": frozenset({"length_control", "finished", "no_loop", "unique"}),
     },
+    "trajectories": {
+        "as_released": frozenset({"closed", "improved", "no_repeated_word", "unique"}),
+        "as_paper": frozenset({"improved"}),
+        "recommended": frozenset({"closed", "finished", "no_loop", "unique"}),
+    },
+    "outputs": {
+        "as_released": frozenset({"answer_no_longer", "beats_reference", "no_repeated_word"}),
+        "as_paper": frozenset({"answer_no_longer"}),
+        "recommended": frozenset(
+            {"answer_no_longer", "beats_reference", "finished", "no_loop", "unique"}
+        ),
+    },
 }
 SWITCHES = {
     "length_control": "the chosen answer is not much longer: under +400 characters or under 1.2x",
@@ -29,12 +41,19 @@ SWITCHES = {
     "no_repeated_word": "no word occurs 60 times or more in a text (a hidden length cap)",
     "no_loop": "no text ends in one phrase said over and over",
     "unique": "no exact duplicate of a row that was kept before",
+    "improved": "trajectories only: the search found a better answer than y0 (where it is off, a"
+    " share of traces that need no change is kept: `unchanged_share`)",
+    "closed": "trajectories only: the search ended with a critique that led to nothing better",
+    "answer_no_longer": "outputs only: the chosen final answer has no more characters than the"
+    " rejected one (length control)",
+    "beats_reference": "outputs only: the chosen answer has a higher reward than the one that the"
+    " input row brought along",
     "plain_rows": "RSFT only: an unused prompt that brought an answer along adds it as a plain row",
 }
 
 
 def switched_on(rows: str, profile: str, overrides: Mapping[str, bool]) -> frozenset[str]:
-    """The rules in force for `rows` ("rsft" or "pairs"): a profile, with single rules switched.
+    """The rules in force for `rows` (a key of PROFILES): a profile, with single rules switched.
 
     Raises ValueError on an unknown profile or rule, naming those there are.
     """

@@ -85,7 +85,7 @@ def num_shared_prompts() -> int:
     """Shipped prompts whose request belongs to another set by key, or occurs twice."""
     requests = {name: [parse_prompt(prompt) for prompt in read_prompts(name)] for name in SETS}
     misplaced = sum(
-        request is None or set_of(request) != name
+        request is None or set_of(request) != SETS[name][0]
         for name, members in requests.items()
         for request in members
     )

@@ -1,0 +1,222 @@
+"""Whole outputs of a recursive model: sampled, parsed, judged by their final answers, paired."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from avr.core import filters
+from avr.core.funnel import Funnel, Rule, unique
+from avr.core.messages import assistant, content_id, from_dicts
+from avr.core.pairs import PreferencePair
+from avr.core.prompts import Templates, answer_context, scored_conversation
+from avr.core.roles import Completion, Generate, Score
+from avr.core.sampling import sample
+from avr.core.trajectory import (
+    Trajectory,
+    TrajectoryError,
+    TrajectoryTemplate,
+    parse_trajectory,
+)
+from avr.core.tree import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One sampled text. `answer` is what follows the thinking; `reward` judges it alone.
+
+    `failure` says why the text has no final answer; it is "" for a well-formed one.
+    """
+
+    id: str
+    text: str
+    answer: str
+    num_turns: int
+    finish_reason: str
+    num_tokens: int
+    failure: str = ""
+    reward: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSet:
+    """The outputs sampled for one prompt; `failures` are those that did not parse.
+
+    `num_missing` of the outputs asked for stayed malformed after all tries. `reference` is the
+    reward of the answer that the input row brought along, None without one.
+    """
+
+    id: str
+    prompt: Prompt
+    outputs: tuple[Output, ...] = ()
+    failures: tuple[Output, ...] = ()
+    num_missing: int = 0
+    reference: float | None = None
+    quarantined: str = ""
+
+
+def open_set(prompt: Prompt, recipe: str) -> OutputSet:
+    """A set with nothing sampled yet; `recipe` names model, sampling and templates."""
+    return OutputSet(content_id("outputs", prompt.id, recipe), prompt)
+
+
+async def sample_outputs(
+    outputs: OutputSet,
+    policy: Generate,
+    templates: Templates,
+    template: TrajectoryTemplate,
+    num_outputs: int,
+    max_tries: int,
+) -> OutputSet:
+    """Sample until `num_outputs` parse, in `max_tries` requests; what did not parse is kept apart.
+
+    Source: method, Stage II.4.
+    """
+    parent = content_id("output", outputs.prompt.id, policy.identity)
+    samples = await sample(
+        policy,
+        answer_context(outputs.prompt.query, templates),
+        num_outputs,
+        max_tries,
+        parent,
+        lambda completion: not _parsed(completion, template)[1],
+    )
+    failed = enumerate(samples.rejected)
+    return replace(
+        outputs,
+        outputs=tuple(_output(node, c, template) for node, c in samples.kept),
+        failures=tuple(
+            _output(content_id(parent, "failed", branch), c, template) for branch, c in failed
+        ),
+        num_missing=samples.num_missing,
+    )
+
+
+async def score_outputs(outputs: OutputSet, reward_model: Score) -> OutputSet:
+    """Give every final answer, and the input row's own answer if there is one, its reward."""
+    query, own = outputs.prompt.query, outputs.prompt.answer
+    texts = [o.answer for o in outputs.outputs] + ([own] if own else [])
+    rewards = await asyncio.gather(
+        *(reward_model.score(scored_conversation(query, text)) for text in texts)
+    )
+    scored = zip(outputs.outputs, rewards, strict=False)
+    return replace(
+        outputs,
+        outputs=tuple(replace(output, reward=reward) for output, reward in scored),
+        reference=rewards[-1] if own else None,
+    )
+
+
+def thinking_of(output: Output, template: TrajectoryTemplate) -> str:
+    """What stands before the final answer, markers included; all of a malformed text."""
+    if output.failure:
+        return output.text
+    marker = template.markers["end"]
+    return output.text[: output.text.index(marker) + len(marker)]
+
+
+def make_output_pairs(
+    sets: Iterable[OutputSet], templates: Templates, switches: frozenset[str], funnel: Funnel
+) -> Iterator[PreferencePair]:
+    """Best and worst whole output of each prompt, by the reward of the final answer.
+
+    Source: method, Stage II.4. `answer_no_longer` is length control.
+    """
+
+    def finals(item: OutputSet) -> tuple[str, str]:
+        best, worst = _best_and_worst(item)
+        return best.answer, worst.answer
+
+    optional: list[Rule[OutputSet]] = [
+        Rule("beats_reference", _beats_reference),
+        Rule("answer_no_longer", lambda item: len(finals(item)[0]) <= len(finals(item)[1])),
+        Rule("finished", lambda item: _best_and_worst(item)[0].finish_reason != "length"),
+        Rule(
+            "no_repeated_word", lambda item: filters.no_repeated_word(_best_and_worst(item)[0].text)
+        ),
+        Rule("no_loop", lambda item: filters.no_loop(_best_and_worst(item)[0].text)),
+        Rule(
+            "unique",
+            unique(lambda item: (item.prompt.query, *(o.text for o in _best_and_worst(item)))),
+        ),
+    ]
+    rules = [
+        Rule("two_outputs", lambda item: len(item.outputs) > 1),
+        Rule("strictly_better", lambda item: _margin(item) > 0),
+        Rule("different_text", lambda item: finals(item)[0].strip() != finals(item)[1].strip()),
+        *(rule for rule in optional if rule.name in switches),
+    ]
+    for item in sets:
+        if funnel.admit(item, item.id, rules):
+            best, worst = _best_and_worst(item)
+            nodes = (item.id, best.id, worst.id)
+            yield PreferencePair(
+                id=content_id("pair", "output", *nodes),
+                kind="output",
+                prompt=answer_context(item.prompt.query, templates),
+                chosen=(assistant(best.text),),
+                rejected=(assistant(worst.text),),
+                margin=_margin(item),
+                node_ids=nodes,
+            )
+
+
+def set_to_dict(outputs: OutputSet) -> dict[str, Any]:
+    """Nested plain data: what Parquet and JSON hold."""
+    return asdict(outputs)
+
+
+def set_from_dict(data: Mapping[str, Any]) -> OutputSet:
+    """The inverse of `set_to_dict`."""
+    prompt = data["prompt"]
+    return OutputSet(
+        **{
+            **data,
+            "prompt": Prompt(**{**prompt, "query": from_dicts(prompt["query"])}),
+            "outputs": tuple(Output(**output) for output in data["outputs"]),
+            "failures": tuple(Output(**output) for output in data["failures"]),
+        }
+    )
+
+
+def _best_and_worst(item: OutputSet) -> tuple[Output, Output]:
+    """Highest and lowest reward; the earliest wins a tie."""
+    return max(item.outputs, key=_reward), min(item.outputs, key=_reward)
+
+
+def _reward(output: Output) -> float:
+    if output.reward is None:
+        raise ValueError(f"output {output.id} has no reward yet")
+    return output.reward
+
+
+def _margin(item: OutputSet) -> float:
+    best, worst = _best_and_worst(item)
+    return _reward(best) - _reward(worst)
+
+
+def _beats_reference(item: OutputSet) -> bool:
+    return item.reference is None or _reward(_best_and_worst(item)[0]) > item.reference
+
+
+def _output(node: str, completion: Completion, template: TrajectoryTemplate) -> Output:
+    trajectory, failure = _parsed(completion, template)
+    return Output(
+        id=node,
+        text=completion.text,
+        answer=trajectory.answer.strip() if trajectory else "",
+        num_turns=len(trajectory.turns) if trajectory else 0,
+        finish_reason=completion.finish_reason,
+        num_tokens=completion.num_tokens,
+        failure=failure,
+    )
+
+
+def _parsed(completion: Completion, template: TrajectoryTemplate) -> tuple[Trajectory | None, str]:
+    """The trajectory, or None and why there is none."""
+    try:
+        trajectory = parse_trajectory(completion.text, template)
+    except TrajectoryError as error:
+        cut = ", cut off at its token limit" if completion.finish_reason == "length" else ""
+        return None, f"{error}{cut}"
+    return (trajectory, "") if trajectory.answer.strip() else (None, "has no final answer")

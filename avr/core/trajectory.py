@@ -1,0 +1,166 @@
+"""One recursive trajectory and its text: the loop of answer, critique and refinement in one turn.
+
+    START y0 (CRITIQUE c REFINEMENT y)* [CRITIQUE closing critique] END final answer
+
+`render_trajectory` and `parse_trajectory` are each other's inverse for all texts: a marker that
+stands inside a part is escaped by a backslash behind its first character. So a critique may quote
+`</think>`, and the answer is what follows the one real end marker, for us and for the reasoning
+parsers of serving stacks.
+"""
+
+import re
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+
+class TrajectoryError(ValueError):
+    """A text that is no trajectory; the message says what is wrong with its form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One improving turn."""
+
+    critique: str
+    refinement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """A whole loop. `closing` is the critique that led to no better answer, None without one."""
+
+    first: str
+    turns: tuple[Turn, ...]
+    closing: str | None
+    answer: str
+
+
+@dataclass(frozen=True)
+class TrajectoryTemplate:
+    """The four separators, white space around them included.
+
+    A separator without that white space is its marker. Raises ValueError for markers that could
+    not be told apart in a text.
+    """
+
+    start: str = "<think>\n"
+    critique: str = "\n<critique>\n"
+    refinement: str = "\n<refinement>\n"
+    end: str = "\n</think>\n\n"
+
+    def __post_init__(self) -> None:
+        markers = self.markers
+        for name, marker in markers.items():
+            where = f"trajectory template: the {name} marker {marker!r}"
+            if not marker:
+                raise ValueError(f"{where} is empty")
+            if "\\" in marker:
+                raise ValueError(f"{where} holds a backslash, which is the escape character")
+            for other in markers.values():
+                if other is not marker and other.startswith(marker):
+                    raise ValueError(f"{where} is also the beginning of {other!r}")
+                if marker[0] in other[1:]:
+                    raise ValueError(
+                        f"{where}: its first character may begin markers, "
+                        f"not stand inside {other!r}"
+                    )
+
+    @property
+    def markers(self) -> dict[str, str]:
+        """Name to marker, in the order of the fields."""
+        return {f.name: getattr(self, f.name).strip() for f in fields(self)}
+
+    @cached_property
+    def _any_marker(self) -> re.Pattern[str]:
+        return re.compile("|".join(f"(?P<{n}>{re.escape(m)})" for n, m in self.markers.items()))
+
+    @cached_property
+    def _quoted(self) -> re.Pattern[str]:
+        """The first character of a marker that stands in a part, escaped or not."""
+        return re.compile(
+            "|".join(
+                f"(?<={re.escape(m[0])})(?=\\\\*{re.escape(m[1:])})" for m in self.markers.values()
+            )
+        )
+
+    def escape(self, part: str) -> str:
+        """The part without any marker in it."""
+        return self._quoted.sub(r"\\", part)
+
+    def unescape(self, part: str) -> str:
+        """The inverse of `escape`."""
+        return self._quoted_once.sub("", part)
+
+    @cached_property
+    def _quoted_once(self) -> re.Pattern[str]:
+        return re.compile(
+            "|".join(
+                f"(?<={re.escape(m[0])})\\\\(?=\\\\*{re.escape(m[1:])})"
+                for m in self.markers.values()
+            )
+        )
+
+    def split(self, text: str) -> list[tuple[str, str]]:
+        """(marker name, part behind it) for the whole text; "" names what stands before any."""
+        found = list(self._any_marker.finditer(text))
+        names = ["", *(str(match.lastgroup) for match in found)]
+        starts = [0, *(match.end() for match in found)]
+        ends = [*(match.start() for match in found), len(text)]
+        parts = []
+        for n, name in enumerate(names):
+            part = text[starts[n] : ends[n]]
+            if name:
+                separator = getattr(self, name)
+                part = part.removeprefix(separator[len(separator.rstrip()) :])
+            if n + 1 < len(names):
+                separator = getattr(self, names[n + 1])
+                part = part.removesuffix(separator[: len(separator) - len(separator.lstrip())])
+            parts.append((name, self.unescape(part)))
+        return parts
+
+
+#: `think` is what reasoning parsers of serving stacks separate. `released` has the plain start and
+#: end markers of the released code's form, in our words.
+TRAJECTORY_TEMPLATES = {
+    "think": TrajectoryTemplate(),
+    "released": TrajectoryTemplate(
+        start="[thinking starts]\n",
+        critique="\n[critique]\n",
+        refinement="\n[refinement]\n",
+        end="\n[thinking ends]\n\n",
+    ),
+}
+
+
+def render_trajectory(trajectory: Trajectory, template: TrajectoryTemplate) -> str:
+    """The text of one assistant turn that holds the whole loop."""
+    pieces = [template.start, template.escape(trajectory.first)]
+    for turn in trajectory.turns:
+        pieces += [template.critique, template.escape(turn.critique)]
+        pieces += [template.refinement, template.escape(turn.refinement)]
+    if trajectory.closing is not None:
+        pieces += [template.critique, template.escape(trajectory.closing)]
+    return "".join([*pieces, template.end, template.escape(trajectory.answer)])
+
+
+def parse_trajectory(text: str, template: TrajectoryTemplate) -> Trajectory:
+    """The inverse of `render_trajectory`. Raises TrajectoryError on any other form."""
+    (_, before), *parts = template.split(text)
+    names = [name for name, _ in parts]
+    texts = [part for _, part in parts]
+    if before.strip() or names[:1] != ["start"]:
+        raise TrajectoryError("does not begin with the start marker")
+    if "end" not in names:
+        raise TrajectoryError("has no end marker")
+    loop = names[1:-1]
+    expected = (["critique", "refinement"] * len(loop))[: len(loop)]
+    if names[-1] != "end" or loop != expected:
+        raise TrajectoryError(f"markers in the wrong order: {', '.join(names)[:200]}")
+    inner = texts[1:-1]
+    turns = zip(inner[::2], inner[1::2], strict=False)
+    return Trajectory(
+        first=texts[0],
+        turns=tuple(Turn(critique, refinement) for critique, refinement in turns),
+        closing=inner[-1] if len(inner) % 2 else None,
+        answer=texts[-1],
+    )

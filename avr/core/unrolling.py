@@ -1,0 +1,108 @@
+"""From searched trees to trajectories, and to the RSFT rows that hold a whole loop in one turn."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from avr.core import filters
+from avr.core.funnel import Funnel, Rule, unique
+from avr.core.messages import assistant, content_id
+from avr.core.prompts import Templates, answer_context
+from avr.core.search import best_answer, closing_critique, improving_turns
+from avr.core.selection import RsftRow
+from avr.core.trajectory import (
+    Trajectory,
+    TrajectoryTemplate,
+    Turn,
+    parse_trajectory,
+    render_trajectory,
+)
+from avr.core.tree import Critique, RefinementTree, Response, reward_of
+
+
+@dataclass(frozen=True, slots=True)
+class Unrolled:
+    """A tree's trajectory, with the nodes its parts come from, in the order of the text."""
+
+    tree: RefinementTree
+    trajectory: Trajectory
+    nodes: tuple[Response | Critique, ...]
+
+    @property
+    def gain(self) -> float:
+        """Reward of the final answer minus that of y0."""
+        return reward_of(best_answer(self.tree)) - reward_of(self.tree.first)
+
+
+def unroll(tree: RefinementTree) -> Unrolled:
+    """y0, (best critique, best refinement) of each improving turn, closing critique, best answer.
+
+    Source: method, Stage II.2.
+    """
+    turns, closing = improving_turns(tree), closing_critique(tree)
+    trajectory = Trajectory(
+        first=tree.first.text,
+        turns=tuple(Turn(critique.text, refinement.text) for critique, refinement in turns),
+        closing=closing.text if closing else None,
+        answer=best_answer(tree).text,
+    )
+    nodes = (
+        tree.first,
+        *(node for turn in turns for node in turn),
+        *([closing] if closing else []),
+    )
+    return Unrolled(tree, trajectory, nodes)
+
+
+def select_trajectories(
+    trees: Iterable[RefinementTree],
+    templates: Templates,
+    template: TrajectoryTemplate,
+    switches: frozenset[str],
+    unchanged_share: float,
+    funnel: Funnel,
+) -> Iterator[RsftRow]:
+    """One row per tree whose trajectory passes the rules, in the order of the trees.
+
+    Without the rule `improved`, traces that need no change (y0, a closing critique, y0 again) are
+    kept as long as they make up at most `unchanged_share` of the rows so far (ours: a model that
+    only ever sees improvement never learns to stop).
+    """
+    kept = {"all": 0, "unchanged": 0}
+
+    def has_room(item: Unrolled) -> bool:
+        if item.trajectory.turns:
+            return True
+        return kept["unchanged"] + 1 <= unchanged_share * (kept["all"] + 1)
+
+    def text(item: Unrolled) -> str:
+        return render_trajectory(item.trajectory, template)
+
+    optional: list[Rule[Unrolled]] = [
+        Rule("improved", lambda item: bool(item.trajectory.turns)),
+        Rule("closed", lambda item: item.trajectory.closing is not None),
+        Rule("finished", lambda item: all(n.finish_reason != "length" for n in item.nodes)),
+        Rule(
+            "no_repeated_word",
+            lambda item: all(filters.no_repeated_word(n.text) for n in item.nodes),
+        ),
+        Rule("no_loop", lambda item: all(filters.no_loop(n.text) for n in item.nodes)),
+        Rule("unique", unique(lambda item: (item.tree.prompt.query, text(item)))),
+    ]
+    rules = [
+        Rule("was_criticised", lambda item: _was_criticised(item.tree)),
+        *(rule for rule in optional if rule.name in switches),
+        Rule("parses", lambda item: parse_trajectory(text(item), template) == item.trajectory),
+        Rule("unchanged_share", has_room),
+    ]
+    for item in map(unroll, trees):
+        if funnel.admit(item, item.tree.id, rules):
+            kept["all"] += 1
+            kept["unchanged"] += not item.trajectory.turns
+            nodes = (item.tree.id, *(node.id for node in item.nodes))
+            query = answer_context(item.tree.prompt.query, templates)
+            messages = (*query, assistant(text(item)))
+            yield RsftRow(content_id("trajectory", *nodes), messages, nodes, item.gain)
+
+
+def _was_criticised(tree: RefinementTree) -> bool:
+    return any(level.critiques for level in tree.levels)
