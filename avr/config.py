@@ -1,21 +1,14 @@
 """Every knob of every job, its type and its one default; files in conf/ hold only what differs.
 
-`load(Stage1Config, "conf/miniature/stage1.yaml", ["tree.num_critiques=3"])` merges defaults, file
-and overrides. An unknown key or a wrong type is a ConfigError that names the file and suggests the
-key that was meant. Settings of vLLM, TRL and DeepSpeed pass through under their own names.
+`avr.loading.load` merges defaults, a file and overrides. Settings of vLLM, TRL and DeepSpeed pass
+through under their own names.
 """
 
-import difflib
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 
 from avr.core.prompts import CRITIQUE_REQUEST, REFINE_REQUEST
 
@@ -95,20 +88,29 @@ class TreeConfig:
 
 
 @dataclass
-class GrowthConfig:
+class LimitsConfig:
+    """When a step that uses engines gives up.
+
+    `max_engine_deaths` per role end the job, with the cause. `no_progress_timeout_s` ends a job in
+    which not one tree or query advanced for so long. `parity_tolerance` is how far rewards may lie
+    from those of Hugging Face, in logits.
+    """
+
+    max_engine_deaths: int = 5
+    no_progress_timeout_s: float = 1800.0
+    parity_tolerance: float = 0.05
+
+
+@dataclass
+class GrowthConfig(LimitsConfig):
     """How trees are grown: placement, where y0 comes from, and what is committed at a time.
 
     `rows_per_block` trees travel and are committed together: what a kill can cost.
-    `max_engine_deaths` per role end the job, with the cause. `no_progress_timeout_s` ends a job in
-    which not one tree advanced for so long.
     """
 
     placement: Placement = Placement.resident
     first_answer: FirstAnswer = FirstAnswer.sampled
     rows_per_block: int = 8
-    max_engine_deaths: int = 5
-    no_progress_timeout_s: float = 1800.0
-    parity_tolerance: float = 0.05
 
 
 @dataclass
@@ -184,22 +186,30 @@ class Stage1Prompts:
     dpo: PromptsConfig = field(default_factory=PromptsConfig)
 
 
+@dataclass
+class RunConfig:
+    """What every job has. A run directory belongs to one configuration and is continued by it."""
+
+    run_dir: str = MISSING
+    seed: int = 0
+    steps: list[str] = field(default_factory=list)
+    templates: TemplatesConfig = field(default_factory=TemplatesConfig)
+    ray: dict[str, Any] = field(default_factory=dict)
+
+
 STEPS = ("grow_rsft", "select", "rsft", "grow_dpo", "pair", "dpo", "evaluate")
 
 
 @dataclass
-class Stage1Config:
+class Stage1Config(RunConfig):
     """Stage I: grow -> select -> RSFT -> grow with the RSFT model -> pair -> DPO (-> evaluate).
 
     Without a `corrector` the policy corrects itself in the same pool, as the RSFT model does in
     the second growth. Without `evaluation` that step is left out.
     """
 
-    run_dir: str = MISSING
-    seed: int = 0
     steps: list[str] = field(default_factory=lambda: list(STEPS))
     prompts: Stage1Prompts = field(default_factory=Stage1Prompts)
-    templates: TemplatesConfig = field(default_factory=TemplatesConfig)
     policy: RoleConfig = field(default_factory=RoleConfig)
     corrector: RoleConfig | None = None
     reward_model: RoleConfig = field(default_factory=RoleConfig)
@@ -210,80 +220,3 @@ class Stage1Config:
     rsft: TrainingConfig = field(default_factory=TrainingConfig)
     dpo: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig | None = None
-    ray: dict[str, Any] = field(default_factory=dict)
-
-
-C = TypeVar("C")
-
-
-def load(schema: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
-    """Defaults, then the file, then `key=value` overrides. Raises ConfigError."""
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"no such configuration file: {path}")
-    for override in overrides:
-        if "=" not in override:
-            raise ConfigError(f"override {override!r} is not of the form key=value")
-    config = OmegaConf.structured(schema)
-    layers: list[tuple[str, Callable[[], Any]]] = [(str(path), partial(OmegaConf.load, path))]
-    layers += [(f"override {o!r}", partial(OmegaConf.from_dotlist, [o])) for o in overrides]
-    for origin, read in layers:
-        try:
-            config = OmegaConf.merge(config, read())
-        except (OmegaConfBaseException, ValueError) as error:
-            raise ConfigError(f"{origin}: {_explain(schema, error)}") from error
-        except Exception as error:  # a YAML syntax error carries line and column in its text
-            raise ConfigError(f"{origin}: {error}") from error
-    return _built(schema, config, str(path))
-
-
-def _built(schema: type[C], config: Any, origin: str) -> C:
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ConfigError(f"{origin}: no value for {', '.join(missing)}")
-    built = OmegaConf.to_object(config)
-    assert isinstance(built, schema)
-    return built
-
-
-def _explain(schema: type, error: Exception) -> str:
-    """The error in one line; for an unknown key, the key that was probably meant."""
-    full_key = getattr(error, "full_key", None) or ""
-    first_line = str(error).splitlines()[0]
-    unknown = re.search(r"Key '([^']+)' not in", first_line)
-    if not unknown:
-        where = f"{full_key}: " if full_key else ""
-        return f"{where}{first_line}"
-    parent = full_key.rpartition(".")[0]
-    known = _keys_at(schema, parent)
-    near = difflib.get_close_matches(unknown.group(1), known, n=1, cutoff=0.5)
-    anywhere = [k for k in _all_keys(schema) if k.rpartition(".")[2] == unknown.group(1)]
-    hint = f"did you mean {'.'.join(filter(None, [parent, near[0]]))!r}?" if near else ""
-    if not near and anywhere:
-        hint = f"did you mean {anywhere[0]!r}?"
-    return f"unknown key {full_key!r}; {hint or 'there are: ' + ', '.join(known)}"
-
-
-def _keys_at(schema: type, dotted: str) -> list[str]:
-    for part in filter(None, dotted.split(".")):
-        found = _section(get_type_hints(schema).get(part))
-        if found is None:
-            return []
-        schema = found
-    return [f.name for f in fields(schema)]
-
-
-def _all_keys(schema: type, prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for name, hint in get_type_hints(schema).items():
-        keys.append(prefix + name)
-        section = _section(hint)
-        if section is not None:
-            keys += _all_keys(section, f"{prefix}{name}.")
-    return keys
-
-
-def _section(hint: Any) -> type | None:
-    """The dataclass behind a type hint, through `X | None`; None for a plain value."""
-    options = [hint, *getattr(hint, "__args__", ())]
-    return next((o for o in options if isinstance(o, type) and is_dataclass(o)), None)

@@ -7,36 +7,25 @@
 Run it again and it continues where it stopped. `steps=[grow_rsft,select]` runs some steps only.
 """
 
-import argparse
 import sys
 
-from avr.config import ConfigError, Stage1Config, load
-from avr.versions import check_versions
+from avr.config import Stage1Config
+from avr.pipeline.command import job
 
 
-def main() -> int:
-    """Parse, check, and only then import what is slow."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("config", help="a YAML file; conf/ holds recipes")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--plan", action="store_true", help="say what it takes, start nothing")
-    arguments = parser.parse_intermixed_args()
-    try:
-        check_versions()
-        config = load(Stage1Config, arguments.config, arguments.overrides)
-        from avr.pipeline import preflight, stage1
+def run(config: Stage1Config) -> None:
+    """The steps; what is slow to import comes after the checks."""
+    from avr.pipeline import stage1
 
-        if arguments.plan:
-            preflight.show_plan(config)
-        else:
-            stage1.run(config)
-    except (ConfigError, RuntimeError, ValueError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    stage1.run(config)
+
+
+def show_plan(config: Stage1Config) -> None:
+    """What it takes; starts nothing."""
+    from avr.pipeline import preflight
+
+    preflight.show_plan(config)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(job(__doc__, Stage1Config, run, show_plan))

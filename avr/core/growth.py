@@ -19,7 +19,7 @@ from avr.core.prompts import (
     refine_context,
     scored_conversation,
 )
-from avr.core.roles import Completion, Generate, Score, TreeFault
+from avr.core.roles import Completion, ContextTooLong, Generate, Score, TreeFault
 from avr.core.sampling import Samples, sample
 from avr.core.tree import Critique, Level, RefinementTree, Response, reward_of
 
@@ -105,6 +105,22 @@ async def correct(
         rejected_example=next((c.text for s in samples for c in s.rejected), ""),
     )
     return replace(tree, levels=(*tree.levels, level))
+
+
+async def self_refine(
+    tree: RefinementTree, policy: Generate, templates: Templates, shape: Shape, rounds: int
+) -> RefinementTree:
+    """Answer, then refine the own answer `rounds` times, a level a round (method, Stage I.5).
+
+    A round whose context gets too long has failed and ends the tree; the answers so far stand.
+    """
+    tree = await respond(tree, policy, templates, shape.max_tries)
+    for _ in range(rounds):
+        try:
+            tree = await correct(tree, policy, templates, shape)
+        except ContextTooLong:
+            break
+    return tree
 
 
 async def score(tree: RefinementTree, reward_model: Score) -> RefinementTree:

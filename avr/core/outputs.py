@@ -93,26 +93,31 @@ async def sample_outputs(
 
 
 async def score_outputs(outputs: OutputSet, reward_model: Score) -> OutputSet:
-    """Give every final answer, and the input row's own answer if there is one, its reward."""
+    """Give every final answer, and the input row's own answer if there is one, its reward.
+
+    A failure counts as the empty answer: a user would get nothing to read.
+    """
     query, own = outputs.prompt.query, outputs.prompt.answer
-    texts = [o.answer for o in outputs.outputs] + ([own] if own else [])
+    answers = [*outputs.outputs, *outputs.failures]
+    texts = [output.answer for output in answers] + ([own] if own else [])
     rewards = await asyncio.gather(
         *(reward_model.score(scored_conversation(query, text)) for text in texts)
     )
-    scored = zip(outputs.outputs, rewards, strict=False)
+    scored = [replace(o, reward=reward) for o, reward in zip(answers, rewards, strict=False)]
     return replace(
         outputs,
-        outputs=tuple(replace(output, reward=reward) for output, reward in scored),
+        outputs=tuple(scored[: len(outputs.outputs)]),
+        failures=tuple(scored[len(outputs.outputs) :]),
         reference=rewards[-1] if own else None,
     )
 
 
 def thinking_of(output: Output, template: TrajectoryTemplate) -> str:
-    """What stands before the final answer, markers included; all of a malformed text."""
+    """What stands between the start and the end marker; "" for a malformed text."""
     if output.failure:
-        return output.text
-    marker = template.markers["end"]
-    return output.text[: output.text.index(marker) + len(marker)]
+        return ""
+    inner = output.text.split(template.markers["end"])[0]
+    return inner.strip().removeprefix(template.markers["start"]).strip()
 
 
 def make_output_pairs(

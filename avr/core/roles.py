@@ -47,8 +47,14 @@ class TreeFault(ValueError):
 class ContextTooLong(TreeFault):
     """A conversation does not fit into a model together with a full answer."""
 
-    def __init__(self, role: str, num_tokens: int, reserved: int, limit: int):
-        super().__init__(
+    @staticmethod
+    def of(role: str, num_tokens: int, reserved: int, limit: int) -> "ContextTooLong":
+        """The fault in words; not in __init__, because faults travel between processes."""
+        return ContextTooLong(
             f"too long for the {role}: {num_tokens} tokens of context + {reserved} to generate"
             f" > max_model_len {limit}"
         )
+
+
+class EngineDied(RuntimeError):
+    """The engine behind a role is gone. Whoever hosts it replaces it; its requests are repeated."""

@@ -1,5 +1,7 @@
 """Greedy search (method, Stage II.1): correct and score the best answer while it gets better."""
 
+from dataclasses import replace
+
 from avr.core.growth import Shape, correct, respond, score
 from avr.core.prompts import Templates
 from avr.core.roles import ContextTooLong, Generate, Score
@@ -20,15 +22,16 @@ async def search(
     policy is its own corrector. With `max_depth` 1 this is what Stage I grows. Raises TreeFault
     where the query cannot be answered or y0 not be criticised at all.
     """
+    shape = replace(shape, follow="best")
     tree = await score(await respond(tree, policy, templates, shape.max_tries), reward_model)
     while len(tree.levels) < max_depth and (not tree.levels or has_improved(tree, tree.levels[-1])):
         try:
-            tree = await correct(tree, policy, templates, shape)
+            deeper = await score(await correct(tree, policy, templates, shape), reward_model)
         except ContextTooLong:
             if not tree.levels:
                 raise
             break  # what was found so far stands; only the closing critique is missing
-        tree = await score(tree, reward_model)
+        tree = deeper
     return tree
 
 

@@ -52,12 +52,12 @@ class TrajectoryTemplate:
         markers = self.markers
         for name, marker in markers.items():
             where = f"trajectory template: the {name} marker {marker!r}"
-            if not marker:
-                raise ValueError(f"{where} is empty")
+            if len(marker) < 2:
+                raise ValueError(f"{where} is too short: it needs two characters")
             if "\\" in marker:
                 raise ValueError(f"{where} holds a backslash, which is the escape character")
-            for other in markers.values():
-                if other is not marker and other.startswith(marker):
+            for other_name, other in markers.items():
+                if other_name != name and other.startswith(marker):
                     raise ValueError(f"{where} is also the beginning of {other!r}")
                 if marker[0] in other[1:]:
                     raise ValueError(
@@ -154,7 +154,7 @@ def parse_trajectory(text: str, template: TrajectoryTemplate) -> Trajectory:
         raise TrajectoryError("has no end marker")
     loop = names[1:-1]
     expected = (["critique", "refinement"] * len(loop))[: len(loop)]
-    if names[-1] != "end" or loop != expected:
+    if loop != expected or names[-1] != "end":
         raise TrajectoryError(f"markers in the wrong order: {', '.join(names)[:200]}")
     inner = texts[1:-1]
     turns = zip(inner[::2], inner[1::2], strict=False)

@@ -86,7 +86,6 @@ def select_trajectories(
             lambda item: all(filters.no_repeated_word(n.text) for n in item.nodes),
         ),
         Rule("no_loop", lambda item: all(filters.no_loop(n.text) for n in item.nodes)),
-        Rule("unique", unique(lambda item: (item.tree.prompt.query, text(item)))),
     ]
     rules = [
         Rule("was_criticised", lambda item: _was_criticised(item.tree)),
@@ -94,6 +93,8 @@ def select_trajectories(
         Rule("parses", lambda item: parse_trajectory(text(item), template) == item.trajectory),
         Rule("unchanged_share", has_room),
     ]
+    if "unique" in switches:  # the last rule: only a row that is kept makes another a duplicate
+        rules.append(Rule("unique", unique(lambda item: (item.tree.prompt.query, text(item)))))
     for item in map(unroll, trees):
         if funnel.admit(item, item.tree.id, rules):
             kept["all"] += 1

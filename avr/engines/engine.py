@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import math
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,14 +11,16 @@ from transformers import AutoTokenizer
 from vllm import SamplingParams
 from vllm.config import PoolerConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.exceptions import VLLMValidationError
 from vllm.platforms import current_platform
 from vllm.pooling_params import PoolingParams
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from avr.config import RoleConfig
 from avr.core.messages import Conversation, content_id, user
-from avr.core.roles import Completion, ContextTooLong, TreeFault
+from avr.core.roles import Completion, ContextTooLong, EngineDied, TreeFault
 from avr.engines.chat import token_ids
 from avr.engines.settings import check_role
 from avr.engines.weights import weights_id
@@ -43,24 +46,29 @@ class Engine:
         self._sampling = {} if self.scores else config.sampling
         self._llm = AsyncLLM.from_engine_args(_engine_args(config, self.scores))
         self.max_model_len: int = self._llm.model_config.max_model_len
-        self.identity = self._identity(config.model)
+        self.identity = self.identity_of(config.model)
         self._requests = itertools.count()
         self._active = 0
         self._idle = asyncio.Condition()
 
     async def generate(
-        self, conversation: Conversation, n: int, seed: int
+        self,
+        conversation: Conversation,
+        n: int,
+        seed: int,
+        sampling: Mapping[str, Any] | None = None,
     ) -> tuple[Completion, ...]:
-        """`n` samples; see `avr.core.roles.Generate`."""
+        """`n` samples; see `avr.core.roles.Generate`. `sampling` replaces the role's own."""
         params = SamplingParams(
-            **self._sampling,
+            **(self._sampling if sampling is None else sampling),
             n=n,
             seed=seed ^ (self._seed << 42),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         ids = self._fitting(conversation, to_continue=True, reserved=params.max_tokens or 0)
-        stream = self._llm.generate({"prompt_token_ids": ids}, params, self._request_id())
-        final = [output async for output in stream][-1]
+        final = await _last(
+            self._llm.generate({"prompt_token_ids": ids}, params, self._request_id())
+        )
         return tuple(
             Completion(o.text, str(o.finish_reason), len(o.token_ids)) for o in final.outputs
         )
@@ -69,8 +77,7 @@ class Engine:
         """The raw logit of a whole conversation; see `avr.core.roles.Score`."""
         ids = self._fitting(conversation, to_continue=False, reserved=0)
         params = PoolingParams(task="classify", use_activation=False)
-        stream = self._llm.encode({"prompt_token_ids": ids}, params, self._request_id())
-        final = [output async for output in stream][-1]
+        final = await _last(self._llm.encode({"prompt_token_ids": ids}, params, self._request_id()))
         (reward,) = final.outputs.data.flatten().tolist()
         if not math.isfinite(reward):
             raise TreeFault(f"the reward model returned {reward}")
@@ -100,7 +107,12 @@ class Engine:
         await self._llm.reset_prefix_cache()
         self._model = model
         self._tokenizer = _tokenizer(self._config, model)
-        self.identity = self._identity(model)
+        self.identity = self.identity_of(model)
+
+    def identity_of(self, model: str, sampling: Mapping[str, Any] | None = None) -> str:
+        """The `Generate.identity` of this engine on other weights or under other sampling."""
+        sampling = self._sampling if sampling is None else dict(sampling)
+        return content_id(weights_id(model), sampling, self._seed)
 
     def shutdown(self) -> None:
         """Stop the engine's processes and free its device."""
@@ -111,17 +123,24 @@ class Engine:
     ) -> list[int]:
         ids = token_ids(self._tokenizer, conversation, to_continue=to_continue)
         if len(ids) + reserved > self.max_model_len:
-            raise ContextTooLong(self.role, len(ids), reserved, self.max_model_len)
+            raise ContextTooLong.of(self.role, len(ids), reserved, self.max_model_len)
         return ids
-
-    def _identity(self, model: str) -> str:
-        return content_id(weights_id(model), self._sampling, self._seed)
 
     def _request_id(self) -> str:
         return f"{self.role}-{next(self._requests)}"
 
 
 REWARD_MODEL = "reward_model"
+
+
+async def _last(stream: AsyncIterator[Any]) -> Any:
+    """The one output of a request. Raises TreeFault for what vLLM refuses, EngineDied."""
+    try:
+        return [output async for output in stream][-1]
+    except VLLMValidationError as error:
+        raise TreeFault(str(error)) from error
+    except EngineDeadError as error:
+        raise EngineDied(str(error)) from error
 
 
 def _tokenizer(config: RoleConfig, model: str) -> Any:

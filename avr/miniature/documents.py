@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from avr.miniature.demonstrations import Turn
+from avr.miniature.tokenizer import ROLES
 
 #: What cross entropy skips.
 IGNORED = -100
@@ -31,9 +32,7 @@ def encode(
     """(ids, labels) of each conversation: the ids of the chat template, learned turns labelled."""
     texts = [turn.text for document in documents for turn in document]
     pieces = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
-    role_ids = {
-        role: tokenizer.convert_tokens_to_ids(f"<|{role}|>") for role in ("user", "assistant")
-    }
+    role_ids = {role: tokenizer.convert_tokens_to_ids(f"<|{role}|>") for role in ROLES}
     rows = []
     for document in documents:
         ids, labels = [tokenizer.bos_token_id], [IGNORED]

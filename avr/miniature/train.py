@@ -3,6 +3,7 @@
 Stages, each of which reads what earlier ones left in DIR (`--stage NAME ...` runs a choice):
   base       from random weights, on programmatic faults of many kinds and rates -> work/base
   policy     the base brought down to policy-level demonstrations                -> policy
+  form       the policy trained on, with long-form documents at its own level     -> policy
   answers    answers of the policy, and the base's refinements of them           -> work/answers
   corrector  the base trained on, with those answers as a share of its faults    -> corrector
   polish     the corrector trained on, with many more repeats among the faults   -> corrector
@@ -35,6 +36,7 @@ from avr.miniature.optimisation import train_language_model
 from avr.miniature.prompts import draw_requests
 from avr.miniature.reward_training import train_reward_model
 from avr.miniature.sampling import sample
+from avr.miniature.thinking import thinking_demonstration
 from avr.miniature.tokenizer import build_tokenizer
 from avr.miniature.world import (
     CHECK_REQUEST,
@@ -45,7 +47,7 @@ from avr.miniature.world import (
     render_prompt,
 )
 
-STAGES = ("base", "policy", "answers", "corrector", "polish", "reward")
+STAGES = ("base", "policy", "form", "answers", "corrector", "polish", "reward")
 Demonstrate = Callable[[Request, random.Random], list[Turn]]
 
 
@@ -56,6 +58,7 @@ class Plan:
     num_tokens: int = 4096
     base_steps: int = 800
     policy_steps: int = 160
+    form_steps: int = 240
     corrector_steps: int = 800
     polish_steps: int = 400
     reward_steps: int = 300
@@ -96,6 +99,17 @@ def train_policy(out: Path, plan: Plan) -> None:
     """The base brought down to policy level; it keeps a latent skill of checking."""
     model, tokenizer = load_language_model(out / "work/base")
     _train(model, tokenizer, policy_demonstration, plan.policy_steps, 0.8, plan, out / "policy")
+
+
+def train_form(out: Path, plan: Plan) -> None:
+    """The policy as it is, and able to write a whole loop in one turn when a system turn asks."""
+    model, tokenizer = load_language_model(out / "policy")
+
+    def demonstrate(request: Request, rng: random.Random) -> list[Turn]:
+        kind = rng.choice((policy_demonstration, thinking_demonstration))
+        return kind(request, rng)
+
+    _train(model, tokenizer, demonstrate, plan.form_steps, 0.8, plan, out / "policy")
 
 
 def sample_answers(out: Path, plan: Plan) -> None:
@@ -221,6 +235,7 @@ def _parsed_answers(path: Path) -> list[tuple[Request, object]]:
 _RUN: dict[str, Callable[[Path, Plan], None]] = {
     "base": train_base,
     "policy": train_policy,
+    "form": train_form,
     "answers": sample_answers,
     "corrector": train_corrector,
     "polish": polish_corrector,

@@ -15,16 +15,15 @@ from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from avr.config import GrowthConfig, Placement
 from avr.core.messages import content_id
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
 from avr.pipeline.operators import Operator, Worker
 from avr.pipeline.plan import gpus_of
-from avr.pipeline.progress import Progress
+from avr.pipeline.progress import CONSOLE, Progress
 from avr.pipeline.tables import TREES, read_ids, read_rows, read_trees, write_part, write_rows
-from avr.pipeline.witness import Report, Witness
+from avr.pipeline.witness import Report, told, witness_beside_driver
 
 SEEDLINGS = pa.schema(
     [("id", pa.string()), ("tree", pa.string()), ("model", pa.string()), ("rounds", pa.int64())]
@@ -106,9 +105,7 @@ def _flow(
     bars: dict[str, tuple[int, int]],
 ) -> Report:
     """Stream the pending trees through the operators' pools and commit them block by block."""
-    # Beside the driver: a preempted worker node must not take it along.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    witness = Witness.options(scheduling_strategy=here).remote()
+    witness = witness_beside_driver()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = config.no_progress_timeout_s
@@ -122,8 +119,8 @@ def _flow(
             Worker,
             fn_constructor_args=(operator, witness),
             compute=_pool(operator, config.rows_per_block),
-            num_cpus=operator.config.num_cpus,
-            num_gpus=gpus_of(operator.config),
+            num_cpus=operator.hosted.config.num_cpus,
+            num_gpus=gpus_of(operator.hosted.config),
         )
     dataset = dataset.map_batches(
         commit,
@@ -132,22 +129,14 @@ def _flow(
         fn_kwargs={"out": out, "quarantine": quarantine},
         num_cpus=0.1,
     )
-    with Progress(bars, witness) as progress:
+    CONSOLE.print("  engines are starting")
+    with Progress(bars, witness, "trees") as progress:
         try:
             for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
                 progress.committed(sum(batch["num_trees"].to_pylist()))
         except Exception as error:  # Ray Data raises its own kinds, not only RayError
-            raise GrowthError(_cause(error, _told(witness))) from error
-        return _told(witness)
-
-
-def _told(witness: Any) -> Report:
-    """What the witness knows; nothing when it is gone, which must not hide or fail anything."""
-    try:
-        report: Report = ray.get(witness.report.remote(), timeout=30)
-    except ray.exceptions.RayError:
-        return Report()
-    return report
+            raise GrowthError(_cause(error, told(witness))) from error
+        return told(witness)
 
 
 def commit(block: pa.Table, out: Path, quarantine: Path) -> pa.Table:
@@ -163,10 +152,10 @@ def commit(block: pa.Table, out: Path, quarantine: Path) -> pa.Table:
 
 
 def _pool(operator: Operator, rows_per_block: int) -> ray.data.ActorPoolStrategy:
-    calls = max(1, math.ceil(operator.config.max_rows_per_replica / rows_per_block))
+    calls = max(1, math.ceil(operator.hosted.config.max_rows_per_replica / rows_per_block))
     return ray.data.ActorPoolStrategy(
-        min_size=operator.config.min_replicas,
-        max_size=operator.config.max_replicas,
+        min_size=operator.hosted.config.min_replicas,
+        max_size=operator.hosted.config.max_replicas,
         max_concurrent_calls_per_actor=calls,
         max_tasks_in_flight_per_actor=2 * calls,
     )

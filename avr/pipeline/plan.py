@@ -1,6 +1,6 @@
 """What each step needs before anything is started: pools, devices, requests per tree. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from avr.config import (
@@ -73,25 +73,25 @@ def plan_stage1(config: Stage1Config) -> list[StepPlan]:
     width = config.tree.num_critiques * config.tree.num_refinements
     refining = config.tree.num_critiques + width
     sampled = config.growth.first_answer == FirstAnswer.sampled
-    reward = _engines("reward_model", config.reward_model, 1 + width)
+    reward = engines("reward_model", config.reward_model, 1 + width)
     if config.corrector is None:
-        first = [_engines("policy", config.policy, sampled + refining)]
+        first = [engines("policy", config.policy, sampled + refining)]
     else:
-        first = [_engines("corrector", config.corrector, refining)]
-        first = [*([_engines("policy", config.policy, 1)] if sampled else []), *first]
+        first = [engines("corrector", config.corrector, refining)]
+        first = [*([engines("policy", config.policy, 1)] if sampled else []), *first]
     steps = {
         "grow_rsft": StepPlan("grow_rsft", (*first, reward), together),
-        "rsft": StepPlan("rsft", (_workers(config.policy.model, config.rsft),), True, 0.0),
+        "rsft": StepPlan("rsft", (workers(config.policy.model, config.rsft),), True, 0.0),
         "grow_dpo": StepPlan(
-            "grow_dpo", (_engines("policy", second_policy(config), 1 + refining), reward), together
+            "grow_dpo", (engines("policy", second_policy(config), 1 + refining), reward), together
         ),
-        "dpo": StepPlan("dpo", (_workers("the RSFT model", config.dpo),), True, 0.0),
+        "dpo": StepPlan("dpo", (workers("the RSFT model", config.dpo),), True, 0.0),
     }
     if config.evaluation is not None:
         rounds = max(config.evaluation.rounds.values())
         pools = (
-            _engines("policy", config.policy, 1 + 2 * rounds),
-            _engines("reward_model", config.reward_model, 1 + rounds),
+            engines("policy", config.policy, 1 + 2 * rounds),
+            engines("reward_model", config.reward_model, 1 + rounds),
         )
         steps["evaluate"] = StepPlan("evaluate", pools, together)
     return [step for name, step in steps.items() if name in config.steps]
@@ -111,16 +111,17 @@ def second_policy(config: Stage1Config) -> RoleConfig:
 
 def check(config: Stage1Config) -> None:
     """Raise ConfigError for values that no type can exclude."""
-    for path, low, value in _bounds(config):
-        if value < low:
-            raise ConfigError(f"{path} is {value}, must be at least {low}")
+    check_bounds(
+        {
+            "tree.num_critiques": (1, config.tree.num_critiques),
+            "tree.num_refinements": (1, config.tree.num_refinements),
+            "tree.max_tries": (1, config.tree.max_tries),
+            "growth.rows_per_block": (1, config.growth.rows_per_block),
+        }
+    )
     roles = {"policy": config.policy, "reward_model": config.reward_model}
     roles |= {"corrector": config.corrector} if config.corrector else {}
-    for name, role in roles.items():
-        if role.max_replicas < role.min_replicas:
-            raise ConfigError(
-                f"{name}.max_replicas {role.max_replicas} < min_replicas {role.min_replicas}"
-            )
+    check_replicas(roles)
     sets = {"grow_rsft": ("prompts.rsft", config.prompts.rsft)}
     sets |= {"grow_dpo": ("prompts.dpo", config.prompts.dpo)}
     if config.evaluation:
@@ -133,18 +134,25 @@ def check(config: Stage1Config) -> None:
         raise ConfigError(f"evaluation.rounds.{name}: there are seed, rsft and dpo")
 
 
-def _bounds(config: Stage1Config) -> Iterator[tuple[str, float, float]]:
-    yield "tree.num_critiques", 1, config.tree.num_critiques
-    yield "tree.num_refinements", 1, config.tree.num_refinements
-    yield "tree.max_tries", 1, config.tree.max_tries
-    yield "growth.rows_per_block", 1, config.growth.rows_per_block
-    yield "policy.min_replicas", 1, config.policy.min_replicas
-    yield "reward_model.min_replicas", 1, config.reward_model.min_replicas
-    if config.corrector is not None:
-        yield "corrector.min_replicas", 1, config.corrector.min_replicas
+def check_bounds(bounds: Mapping[str, tuple[float, float]]) -> None:
+    """Raise ConfigError for a (least, value) whose value is below its least."""
+    for path, (least, value) in bounds.items():
+        if value < least:
+            raise ConfigError(f"{path} is {value}, must be at least {least}")
 
 
-def _engines(name: str, role: RoleConfig, samples: int) -> Pool:
+def check_replicas(roles: Mapping[str, RoleConfig]) -> None:
+    """Raise ConfigError for numbers of replicas that cannot be."""
+    for name, role in roles.items():
+        check_bounds({f"{name}.min_replicas": (1, role.min_replicas)})
+        if role.max_replicas < role.min_replicas:
+            raise ConfigError(
+                f"{name}.max_replicas {role.max_replicas} < min_replicas {role.min_replicas}"
+            )
+
+
+def engines(name: str, role: RoleConfig, samples: int) -> Pool:
+    """The pool of a role."""
     return Pool(
         name,
         role.model,
@@ -156,7 +164,8 @@ def _engines(name: str, role: RoleConfig, samples: int) -> Pool:
     )
 
 
-def _workers(model: str, training: TrainingConfig) -> Pool:
+def workers(model: str, training: TrainingConfig) -> Pool:
+    """The worker group of a training job."""
     resources = training.resources_per_worker
     gpus = resources.get("GPU", 1.0 if training.use_gpu else 0.0)
     count = training.num_workers

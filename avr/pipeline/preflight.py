@@ -1,10 +1,11 @@
 """Everything about a Stage I configuration that can be known to be wrong before anything starts."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from avr.config import STEPS, ConfigError, FirstAnswer, Stage1Config
+from avr.config import STEPS, ConfigError, FirstAnswer, PromptsConfig, Stage1Config
 from avr.core.pairs import KINDS
 from avr.core.prompts import Templates
 from avr.core.selection import switched_on
@@ -40,11 +41,7 @@ def preflight(config: Stage1Config) -> None:
         raise ConfigError(
             "growth.first_answer is 'input', but prompts.rsft.answer_field is not set"
         )
-    if "RAY_ADDRESS" in os.environ and not Path(config.run_dir).is_absolute():
-        raise ConfigError(
-            f"run_dir is {config.run_dir!r}: on a cluster it must be an absolute path on "
-            "storage that all nodes share"
-        )
+    check_run_dir(config.run_dir)
     _check_paths(config)
     check_role("policy", config.policy)
     check_role("reward_model", config.reward_model, scores=True)
@@ -54,17 +51,36 @@ def preflight(config: Stage1Config) -> None:
     check_training("dpo", config.dpo)
 
 
+def check_run_dir(run_dir: str) -> None:
+    """On a cluster a relative path would mean another place on every node."""
+    if "RAY_ADDRESS" in os.environ and not Path(run_dir).is_absolute():
+        raise ConfigError(
+            f"run_dir is {run_dir!r}: on a cluster it must be an absolute path on "
+            "storage that all nodes share"
+        )
+
+
+def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
+    """A mistyped path should be found now, not by the step that has begun."""
+    for step, prompts in sets.items():
+        path = prompts.path or ""
+        if not path:
+            raise ConfigError(f"the prompts of step {step} have no path")
+        if not path.startswith("hf://") and not Path(path).exists():
+            raise ConfigError(f"no prompts at {path} (for step {step})")
+
+
+def check_model(model: str) -> None:
+    """A path, which a hub name with its one slash is not, must lead to a model folder."""
+    is_path = model.startswith((".", "/", "~")) or len(Path(model).parts) > 2
+    if is_path and not (Path(model) / "config.json").exists():
+        raise ConfigError(f"no model folder at {model}")
+
+
 def _check_paths(config: Stage1Config) -> None:
-    """A mistyped path should be found now, not by a step that has begun."""
     sets = {"grow_rsft": config.prompts.rsft, "grow_dpo": config.prompts.dpo}
     if config.evaluation is not None:
         sets["evaluate"] = config.evaluation.prompts
-    for step, prompts in sets.items():
-        path = prompts.path or ""
-        if step in config.steps and not path.startswith("hf://") and not Path(path).exists():
-            raise ConfigError(f"no prompts at {path} (for step {step})")
-    roles = (config.policy, config.corrector, config.reward_model)
-    for role in filter(None, roles):
-        local = role.model.startswith((".", "/", "~"))
-        if local and not (Path(role.model) / "config.json").exists():
-            raise ConfigError(f"no model folder at {role.model}")
+    check_prompts({step: prompts for step, prompts in sets.items() if step in config.steps})
+    for role in filter(None, (config.policy, config.corrector, config.reward_model)):
+        check_model(role.model)

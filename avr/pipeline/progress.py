@@ -17,10 +17,11 @@ _LINE_EVERY_S = 15.0
 
 
 class Progress:
-    """Follows a witness until the end; `bars` maps an operator to (all trees, done before)."""
+    """Follows a witness until the end; `bars` maps an operator to (all items, done before)."""
 
-    def __init__(self, bars: dict[str, tuple[int, int]], witness: Any):
+    def __init__(self, bars: dict[str, tuple[int, int]], witness: Any, items: str):
         self._witness = witness
+        self._items = items
         self._bars = Bars(
             TextColumn("  {task.description:10}"),
             BarColumn(bar_width=30),
@@ -40,9 +41,9 @@ class Progress:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
-    def committed(self, num_trees: int) -> None:
-        """So many more trees are safe on disk."""
-        self._num_committed += num_trees
+    def committed(self, num_items: int) -> None:
+        """So many more are safe on disk."""
+        self._num_committed += num_items
         self._bars.update(self._tasks["committed"], completed=self._num_committed)
 
     def __enter__(self) -> "Progress":
@@ -50,7 +51,7 @@ class Progress:
         self._bars.start()
         if not CONSOLE.is_terminal:
             resumed = f", resumed {self._num_committed}" if self._num_committed else ""
-            CONSOLE.print(f"  {self._total} trees{resumed}; engines are starting")
+            CONSOLE.print(f"  {self._total} {self._items}{resumed}")
         self._thread.start()
         return self
 

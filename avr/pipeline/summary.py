@@ -49,15 +49,31 @@ def summarise(config: Stage1Config, folder: Path, ledger: Ledger) -> dict[str, A
     for step in ("select", "rsft", "pair", "dpo", "evaluate"):
         if step in seconds:
             summary[step] = ledger.result(step)
+    show_summary(
+        "Stage I",
+        folder,
+        summary,
+        [_trees_table(summary), funnels_table(_funnels(summary)), evaluation_table(summary)],
+    )
+    return summary
+
+
+def show_summary(
+    title: str, folder: Path, summary: dict[str, Any], tables: Sequence[Table | None]
+) -> None:
+    """Print the tables there are, write summary.json and the picture."""
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
-    tables = [_trees_table(summary), _funnels_table(summary), _evaluation_table(summary)]
     shown = [table for table in tables if table is not None]
     CONSOLE.print(*shown, sep="\n")
     picture = Console(record=True, width=116, file=io.StringIO())
     picture.print(*shown, sep="\n")
-    picture.save_svg(str(folder / "summary.svg"), title=f"Stage I: {folder.name}")
+    picture.save_svg(str(folder / "summary.svg"), title=f"{title}: {folder.name}")
     CONSOLE.print(f"summary: {folder / 'summary.json'} (and .svg)")
-    return summary
+
+
+def _funnels(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    funnels = [summary["select"]["funnel"]] if "select" in summary else []
+    return funnels + (list(summary["pair"]["funnels"].values()) if "pair" in summary else [])
 
 
 def tree_statistics(folder: Path) -> dict[str, Any]:
@@ -117,19 +133,18 @@ def _trees_table(summary: dict[str, Any]) -> Table | None:
     row("  dropped in the end", lambda g: str(g["trees"].get("critiques_dropped", 0)))
     row("refinements", lambda g: str(g["trees"].get("refinements", 0)))
     row("  dropped in the end", lambda g: str(g["trees"].get("refinements_dropped", 0)))
-    row("mean gain in reward", lambda g: _number(g["trees"]["mean_gain"], "+.3f"))
-    row("share improved", lambda g: _number(g["trees"]["share_improved"], ".1%"))
+    row("mean gain in reward", lambda g: number(g["trees"]["mean_gain"], "+.3f"))
+    row("share improved", lambda g: number(g["trees"]["share_improved"], ".1%"))
     row("generated tokens", lambda g: f"{g['trees'].get('tokens', 0):,}")
     return table
 
 
-def _funnels_table(summary: dict[str, Any]) -> Table | None:
-    funnels = [summary["select"]["funnel"]] if "select" in summary else []
-    funnels += list(summary["pair"]["funnels"].values()) if "pair" in summary else []
+def funnels_table(funnels: list[dict[str, Any]]) -> Table | None:
+    """What each rule removed on the way from trees or outputs to training rows."""
     if not funnels:
         return None
     table = Table(title="From trees to training rows", title_justify="left", box=box.SIMPLE)
-    for column in ("rows", "trees in", "removed by", "kept"):
+    for column in ("rows", "in", "removed by", "kept"):
         table.add_column(column, justify="left" if column in ("rows", "removed by") else "right")
     for funnel in funnels:
         removed = ", ".join(f"{rule} {n}" for rule, n in funnel["removed"].items() if n)
@@ -137,7 +152,11 @@ def _funnels_table(summary: dict[str, Any]) -> Table | None:
     return table
 
 
-def _evaluation_table(summary: dict[str, Any]) -> Table | None:
+def evaluation_table(summary: dict[str, Any]) -> Table | None:
+    """Models on held-out prompts; a recursive model has no rounds.
+
+    `failed`: rounds that gave no refinement, or outputs without a final answer.
+    """
     rows = summary.get("evaluate", {}).get("table", [])
     if not rows:
         return None
@@ -149,7 +168,7 @@ def _evaluation_table(summary: dict[str, Any]) -> Table | None:
         box=box.SIMPLE,
     )
     oracle = ["oracle quality", "over the seed"] if has_oracle else []
-    for column in ["model", *oracle, "reward", "over the seed", "words", "failed rounds"]:
+    for column in ["model", *oracle, "reward", "over the seed", "words", "failed"]:
         table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
     for row in rows:
         judged = [row["oracle"], row["reward"]] if has_oracle else [row["reward"]]
@@ -159,8 +178,10 @@ def _evaluation_table(summary: dict[str, Any]) -> Table | None:
             for j in judged
             for text in (f"{j['mean'][0]:.3f}", "-" if is_seed else _interval(j["over_seed"]))
         ]
-        failed = f"{row['failed_rounds']:.1%}" if row["rounds"] else "-"
-        table.add_row(f"{row['model']} r{row['rounds']}", *numbers, f"{row['words']:.1f}", failed)
+        recursive = row["rounds"] is None
+        failed = f"{row['failed']:.1%}" if row["rounds"] or recursive else "-"
+        name = row["model"] if recursive else f"{row['model']} r{row['rounds']}"
+        table.add_row(name, *numbers, f"{row['words']:.1f}", failed)
     return table
 
 
@@ -169,5 +190,6 @@ def _interval(estimate: list[float]) -> str:
     return f"{mean:+.3f} \\[{low:+.3f}, {high:+.3f}]"
 
 
-def _number(value: float | None, form: str) -> str:
+def number(value: float | None, form: str) -> str:
+    """A figure, or a dash where there is none."""
     return "-" if value is None else f"{value:{form}}"

@@ -11,6 +11,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from avr.core.messages import from_dicts, to_dicts
+from avr.core.outputs import OutputSet, set_from_dict
 from avr.core.pairs import PreferencePair
 from avr.core.selection import RsftRow
 from avr.core.tree import Prompt, RefinementTree, tree_from_dict
@@ -56,6 +57,30 @@ TREES = pa.schema(
         ("prompt", pa.struct(list(PROMPTS))),
         ("response", _RESPONSE),
         ("levels", pa.list_(_LEVEL)),
+        ("quarantined", pa.string()),
+    ]
+)
+
+_OUTPUT = pa.struct(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("answer", pa.string()),
+        ("num_turns", pa.int64()),
+        ("finish_reason", pa.string()),
+        ("num_tokens", pa.int64()),
+        ("failure", pa.string()),
+        ("reward", pa.float64()),
+    ]
+)
+OUTPUTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("prompt", pa.struct(list(PROMPTS))),
+        ("outputs", pa.list_(_OUTPUT)),
+        ("failures", pa.list_(_OUTPUT)),
+        ("num_missing", pa.int64()),
+        ("reference", pa.float64()),
         ("quarantined", pa.string()),
     ]
 )
@@ -133,14 +158,22 @@ def read_trees(folder: Path) -> Iterator[RefinementTree]:
     The order is the same however often growth was interrupted, and so are all that is selected.
     Raises ValueError where an id occurs twice: the folder then holds what two runs wrote.
     """
+    return map(tree_from_dict, _rows_by_id(folder))
+
+
+def read_sets(folder: Path) -> Iterator[OutputSet]:
+    """Sets of whole outputs, as `read_trees` reads trees."""
+    return map(set_from_dict, _rows_by_id(folder))
+
+
+def _rows_by_id(folder: Path) -> Iterator[dict[str, Any]]:
     if not read_ids(folder):
         return
     table = pads.dataset(folder, format="parquet")
     ids = sorted((row["id"], n) for n, row in enumerate(read_rows(folder, ["id"])))
     for chunk_start in range(0, len(ids), 1024):
         chunk = [n for _, n in ids[chunk_start : chunk_start + 1024]]
-        for row in table.take(chunk).to_pylist():
-            yield tree_from_dict(row)
+        yield from table.take(chunk).to_pylist()
 
 
 def prompt_row(prompt: Prompt) -> dict[str, Any]:

@@ -7,17 +7,25 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 @dataclass
 class Report:
-    """Trees advanced by operator, and the engine deaths by role with their causes."""
+    """Trees advanced by operator, and the engine deaths by role with their causes.
+
+    `failures` are engines that did not start; `processes` are (node id, role, process ids) of the
+    engines that did.
+    """
 
     advanced: Counter[str] = field(default_factory=Counter)
     deaths: Counter[str] = field(default_factory=Counter)
     causes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    processes: list[tuple[str, str, list[int]]] = field(default_factory=list)
 
 
 @ray.remote(num_cpus=0)
@@ -37,9 +45,32 @@ class Witness:
         self._report.causes.append(f"{role}: {cause}")
         return self._report.deaths[role]
 
+    def failed(self, cause: str) -> None:
+        """Note an engine that did not start."""
+        self._report.failures.append(cause)
+
+    def hosted(self, node: str, role: str, pids: list[int]) -> None:
+        """Note the processes of an engine that runs now."""
+        self._report.processes.append((node, role, pids))
+
     def report(self) -> Report:
         """All that was told."""
         return self._report
+
+
+def witness_beside_driver() -> Any:
+    """A witness on the driver's node: a preempted worker node must not take it along."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return Witness.options(scheduling_strategy=here).remote()
+
+
+def told(witness: Any) -> Report:
+    """What the witness knows; nothing when it is gone, which must not hide or fail anything."""
+    try:
+        report: Report = ray.get(witness.report.remote(), timeout=30)
+    except ray.exceptions.RayError:
+        return Report()
+    return report
 
 
 class Tally:
@@ -55,8 +86,12 @@ class Tally:
         """One more tree is through."""
         self._count += 1
         if time.monotonic() - self._told > 0.5:
-            self._witness.advanced.remote(self._operator, self._count)
-            self._count, self._told = 0, time.monotonic()
+            self.flush()
+
+    def flush(self) -> None:
+        """Tell what was not told yet."""
+        self._witness.advanced.remote(self._operator, self._count)
+        self._count, self._told = 0, time.monotonic()
 
 
 def redirect_output(log: Path) -> None:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from avr.config import Stage1Config, load
+from avr.config import Stage1Config
 from avr.core.messages import assistant, user
 from avr.core.roles import ContextTooLong
 from avr.engines.chat import token_ids
 from avr.engines.parity import PROBES, ParityError, check_parity, reference_rewards
+from avr.loading import load
 
 pytestmark = pytest.mark.integration
 MODELS = Path("avr/miniature/models")

@@ -1,12 +1,12 @@
 """Scripted engines: they answer from a script, not from a model. For unit tests alone."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from avr.core.messages import Conversation, user
 from avr.core.prompts import Templates
 from avr.core.roles import Completion
-from avr.core.tree import Critique, Level, Prompt, RefinementTree, Response
+from avr.core.tree import Critique, Level, Prompt, RefinementTree, Response, reward_of
 
 TEMPLATES = Templates(critique_request="CRITIQUE?", refine_request="REFINE?")
 
@@ -18,12 +18,13 @@ class ScriptedGenerate:
     script: Callable[[Conversation, int, int], str]
     identity: str = "scripted"
     requests: list[tuple[Conversation, int, int]] = field(default_factory=list)
+    finish: str = "stop"
 
     async def generate(self, conversation, n, seed):
         number = len(self.requests)
         self.requests.append((conversation, n, seed))
         texts = [self.script(conversation, number, sample) for sample in range(n)]
-        return tuple(Completion(text, "stop", len(text.split())) for text in texts)
+        return tuple(Completion(text, self.finish, len(text.split())) for text in texts)
 
 
 @dataclass
@@ -32,8 +33,10 @@ class ScriptedScore:
 
     reward: Callable[[str], float] = len
     identity: str = "scripted"
+    requests: list[Conversation] = field(default_factory=list)
 
     async def score(self, conversation):
+        self.requests.append(conversation)
         return float(self.reward(conversation[-1].content))
 
 
@@ -51,3 +54,14 @@ def tree(
     prompt = Prompt.of((user(query),), answer, "here:1")
     levels = (Level(first.id, critiques),) if critiques else ()
     return RefinementTree(f"tree-{first.text}-{query}", prompt, first, levels)
+
+
+def searched(
+    first: Response, *levels: tuple[Critique, ...], query: str = "question"
+) -> RefinementTree:
+    """A tree with each level below the best answer so far, as a search grows it."""
+    grown = tree(first, query=query)
+    for critiques in levels:
+        of = max(grown.responses(), key=reward_of)
+        grown = replace(grown, levels=(*grown.levels, Level(of.id, critiques)))
+    return grown

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from avr.config import ConfigError, Placement, RoleConfig, Stage1Config, load
+from avr.config import ConfigError, Placement, RoleConfig, Stage1Config
 from avr.engines.settings import check_role
+from avr.loading import load
 from avr.pipeline.plan import check, plan_stage1, second_policy
 from avr.pipeline.preflight import _check_paths
 

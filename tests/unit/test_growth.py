@@ -1,4 +1,5 @@
 import asyncio
+import pickle
 from itertools import pairwise
 
 import pytest
@@ -6,7 +7,7 @@ from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
 from avr.core.growth import Shape, correct, respond, score, take_answer
 from avr.core.messages import assistant, seed_of, user
-from avr.core.roles import TreeFault
+from avr.core.roles import ContextTooLong, TreeFault
 from avr.core.tree import Prompt, plant
 
 TWO_BY_TWO = Shape()
@@ -142,3 +143,14 @@ def test_seeds_leave_room_for_n_children():
 def test_shape_of_nothing_is_refused():
     with pytest.raises(ValueError, match="num_critiques"):
         Shape(num_critiques=0)
+
+
+def test_faults_travel_between_processes():
+    fault = ContextTooLong.of("policy", 500, 100, 512)
+    again = pickle.loads(pickle.dumps(fault))
+    assert type(again) is ContextTooLong
+    assert (
+        str(again)
+        == str(fault)
+        == ("too long for the policy: 500 tokens of context + 100 to generate > max_model_len 512")
+    )

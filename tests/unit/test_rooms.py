@@ -12,12 +12,23 @@ HEAVY = {"ray", "torch", "vllm", "trl", "transformers", "deepspeed", "datasets"}
 BELOW = {
     "core": set(),
     "config": {"core"},
+    "config_stage2": {"core", "config"},
+    "loading": {"core", "config"},
     "versions": set(),
     "engines": {"core", "config"},
     "training": {"core", "config", "engines"},
     "evaluation": {"core", "config"},
     "miniature": {"core", "config", "engines", "evaluation"},
-    "pipeline": {"core", "config", "engines", "training", "evaluation"},
+    "pipeline": {
+        "core",
+        "config",
+        "config_stage2",
+        "loading",
+        "versions",
+        "engines",
+        "training",
+        "evaluation",
+    },
 }
 
 

@@ -1,0 +1,153 @@
+"""Every knob of Stage II and of answering with its model; `avr.config` has the shared parts."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from avr.config import (
+    LimitsConfig,
+    PromptsConfig,
+    RoleConfig,
+    RulesConfig,
+    RunConfig,
+    TrainingConfig,
+    TreeConfig,
+)
+
+
+@dataclass
+class QueriesConfig(LimitsConfig):
+    """How Ray tasks work through queries that need several calls each (search, whole outputs).
+
+    A task carries `queries_per_task` queries and runs them concurrently, each committed on its
+    own. One query per task is possible and costs a process start and a Serve router for every
+    query; with many, a lost task repeats the queries it had not committed, no more. See
+    `benchmarks/search.py` for the measured effect: QUERIES_PER_TASK_MEASURED
+    `max_queries_in_flight` bounds the queries that run at a time over all tasks.
+    """
+
+    queries_per_task: int = 32
+    max_queries_in_flight: int = 256
+    cpus_per_task: float = 0.5
+
+
+@dataclass
+class ServingConfig:
+    """Pools of engines on Ray Serve; replicas per pool are those of the role.
+
+    `max_ongoing_requests` per replica is far above what an engine batches at once, because its own
+    scheduler batches better than a queue in front of it. Replicas are added, up to the role's
+    `max_replicas`, while more than `target_ongoing_requests` run or wait per replica: about half
+    of a full batch, so that a second engine starts before the first one is short of slots.
+    (Serve LLM's defaults for both are 1e9: its autoscaling never fires.)
+    `start_timeout_s` ends a job whose pools do not come up, saying what was waited for.
+    """
+
+    max_ongoing_requests: int = 1024
+    target_ongoing_requests: float = 128.0
+    upscale_delay_s: float = 30.0
+    downscale_delay_s: float = 600.0
+    health_check_period_s: float = 10.0
+    health_check_timeout_s: float = 60.0
+    start_timeout_s: float = 1800.0
+
+
+@dataclass
+class TrajectoryTemplateConfig:
+    """The separators of a user's own trajectory template, white space included."""
+
+    start: str = MISSING
+    critique: str = MISSING
+    refinement: str = MISSING
+    end: str = MISSING
+
+
+@dataclass
+class TrajectoriesConfig(RulesConfig):
+    """How searched trees become training rows.
+
+    `template` names one of `templates` or of `avr.core.trajectory.TRAJECTORY_TEMPLATES`.
+    `unchanged_share` of the rows may be traces in which nothing had to be changed (unless the rule
+    `improved` is on).
+    """
+
+    template: str = "think"
+    templates: dict[str, TrajectoryTemplateConfig] = field(default_factory=dict)
+    unchanged_share: float = 0.1
+
+
+@dataclass
+class OutputsConfig:
+    """Whole outputs of the recursive model (released: 5 per prompt).
+
+    `sampling` replaces the policy's: a whole loop is several times as long as an answer.
+    `max_tries` requests, the first included, until every output has a final answer.
+    """
+
+    num_outputs: int = 5
+    max_tries: int = 5
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Stage2Prompts:
+    """Two prompt sets: `search` for the trajectories, `sample` for the outputs of DPO's pairs."""
+
+    search: PromptsConfig = field(default_factory=PromptsConfig)
+    sample: PromptsConfig = field(default_factory=PromptsConfig)
+
+
+@dataclass
+class Stage2EvaluationConfig:
+    """Held-out prompts answered by the seed policy, the Stage I model and both recursive models.
+
+    `seed` is the seed policy's model. `rounds` is r, for the seed and the Stage I model.
+    """
+
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    seed: str = MISSING
+    rounds: dict[str, int] = field(default_factory=lambda: {"seed": 0, "stage1": 2})
+    oracle: str | None = None
+
+
+STAGE2_STEPS = ("search", "unroll", "rsft", "sample", "pair", "dpo", "evaluate")
+
+
+@dataclass
+class Stage2Config(RunConfig):
+    """Stage II: search -> unroll -> RSFT -> sample -> pair -> DPO (-> evaluate).
+
+    `stage1_dir` is the run directory of Stage I: the policy is the model it ended with unless
+    `policy.model` says otherwise, and held-out prompts must not be among its prompts. `max_depth`
+    is the number of turns a search may take (released: 5).
+    """
+
+    stage1_dir: str | None = None
+    steps: list[str] = field(default_factory=lambda: list(STAGE2_STEPS))
+    prompts: Stage2Prompts = field(default_factory=Stage2Prompts)
+    policy: RoleConfig = field(default_factory=RoleConfig)
+    reward_model: RoleConfig = field(default_factory=RoleConfig)
+    tree: TreeConfig = field(default_factory=TreeConfig)
+    max_depth: int = 5
+    queries: QueriesConfig = field(default_factory=QueriesConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)
+    trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
+    outputs: OutputsConfig = field(default_factory=OutputsConfig)
+    pairs: RulesConfig = field(default_factory=RulesConfig)
+    rsft: TrainingConfig = field(default_factory=TrainingConfig)
+    dpo: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: Stage2EvaluationConfig | None = None
+
+
+@dataclass
+class AnswerConfig(RunConfig):
+    """Prompts answered by a recursive model: final answers and thinking apart."""
+
+    steps: list[str] = field(default_factory=lambda: ["answer"])
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    policy: RoleConfig = field(default_factory=RoleConfig)
+    trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
+    max_tries: int = 1
+    queries: QueriesConfig = field(default_factory=QueriesConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)

@@ -1,0 +1,94 @@
+"""From a YAML file and `key=value` overrides to a checked configuration.
+
+`load(Stage1Config, "conf/miniature/stage1.yaml", ["tree.num_critiques=3"])` merges defaults, file
+and overrides. An unknown key or a wrong type is a ConfigError that names the file and suggests the
+key that was meant.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from avr.config import ConfigError
+
+C = TypeVar("C")
+
+
+def load(schema: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
+    """Defaults, then the file, then `key=value` overrides. Raises ConfigError."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"no such configuration file: {path}")
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"override {override!r} is not of the form key=value")
+    config = OmegaConf.structured(schema)
+    layers: list[tuple[str, Callable[[], Any]]] = [(str(path), partial(OmegaConf.load, path))]
+    layers += [(f"override {o!r}", partial(OmegaConf.from_dotlist, [o])) for o in overrides]
+    for origin, read in layers:
+        try:
+            config = OmegaConf.merge(config, read())
+        except (OmegaConfBaseException, ValueError) as error:
+            raise ConfigError(f"{origin}: {_explain(schema, error)}") from error
+        except Exception as error:  # a YAML syntax error carries line and column in its text
+            raise ConfigError(f"{origin}: {error}") from error
+    return _built(schema, config, str(path))
+
+
+def _built(schema: type[C], config: Any, origin: str) -> C:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(f"{origin}: no value for {', '.join(missing)}")
+    built = OmegaConf.to_object(config)
+    assert isinstance(built, schema)
+    return built
+
+
+def _explain(schema: type, error: Exception) -> str:
+    """The error in one line; for an unknown key, the key that was probably meant."""
+    full_key = getattr(error, "full_key", None) or ""
+    first_line = str(error).splitlines()[0]
+    unknown = re.search(r"Key '([^']+)' not in", first_line)
+    if not unknown:
+        where = f"{full_key}: " if full_key else ""
+        return f"{where}{first_line}"
+    parent = full_key.rpartition(".")[0]
+    known = _keys_at(schema, parent)
+    near = difflib.get_close_matches(unknown.group(1), known, n=1, cutoff=0.5)
+    anywhere = [k for k in _all_keys(schema) if k.rpartition(".")[2] == unknown.group(1)]
+    hint = f"did you mean {'.'.join(filter(None, [parent, near[0]]))!r}?" if near else ""
+    if not near and anywhere:
+        hint = f"did you mean {anywhere[0]!r}?"
+    return f"unknown key {full_key!r}; {hint or 'there are: ' + ', '.join(known)}"
+
+
+def _keys_at(schema: type, dotted: str) -> list[str]:
+    for part in filter(None, dotted.split(".")):
+        found = _section(get_type_hints(schema).get(part))
+        if found is None:
+            return []
+        schema = found
+    return [f.name for f in fields(schema)]
+
+
+def _all_keys(schema: type, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, hint in get_type_hints(schema).items():
+        keys.append(prefix + name)
+        section = _section(hint)
+        if section is not None:
+            keys += _all_keys(section, f"{prefix}{name}.")
+    return keys
+
+
+def _section(hint: Any) -> type | None:
+    """The dataclass behind a type hint, through `X | None`; None for a plain value."""
+    options = [hint, *getattr(hint, "__args__", ())]
+    return next((o for o in options if isinstance(o, type) and is_dataclass(o)), None)

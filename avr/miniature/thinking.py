@@ -1,0 +1,59 @@
+"""Long-form documents: the whole loop inside one turn, at the policy's own level.
+
+They give the policy what an instruction-tuned model brings along: it can write in this form when a
+system turn asks for it, checks no better than before, and stops at random. What to write, when to
+go on and when to stop is for Stage II to teach. Standard library only; all choices are ours.
+"""
+
+from __future__ import annotations
+
+import random
+
+from avr.core.trajectory import Trajectory, TrajectoryTemplate, render_trajectory
+from avr.core.trajectory import Turn as Step
+from avr.miniature.demonstrations import (
+    POLICY,
+    Turn,
+    draw_answer,
+    draw_critique,
+    draw_refinement,
+)
+from avr.miniature.world import (
+    CHECK_REQUEST,
+    REFINE_REQUEST,
+    Request,
+    render_answer,
+    render_critique,
+    render_prompt,
+)
+
+#: The `think` form in words that are whole tokens here; `conf/miniature` states the same.
+TEMPLATE = TrajectoryTemplate(
+    start="<think>\n\n",
+    critique=f"\n\n{CHECK_REQUEST}\n\n",
+    refinement=f"\n\n{REFINE_REQUEST}\n\n",
+    end="\n\n</think>\n\n",
+)
+#: What the system turn says that asks for the form.
+SYSTEM = "<think>"
+
+
+def thinking_demonstration(request: Request, rng: random.Random) -> list[Turn]:
+    """Answer, none to three rounds of checking and refining, a closing check, the answer again."""
+    answer = first = draw_answer(request, POLICY, rng)
+    steps = []
+    for _ in range(rng.choice((0, 1, 1, 2, 3))):
+        critique = draw_critique(request, answer, POLICY, rng)
+        answer = draw_refinement(request, critique, POLICY, rng)
+        steps.append(Step(render_critique(request, critique), render_answer(request, answer)))
+    trajectory = Trajectory(
+        first=render_answer(request, first),
+        turns=tuple(steps),
+        closing=render_critique(request, draw_critique(request, answer, POLICY, rng)),
+        answer=render_answer(request, answer),
+    )
+    return [
+        Turn("system", SYSTEM),
+        Turn("user", render_prompt(request)),
+        Turn("assistant", render_trajectory(trajectory, TEMPLATE), learn=True),
+    ]

@@ -1,0 +1,143 @@
+"""Prompts answered by a recursive model: the final answer and the thinking apart."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from avr.config_stage2 import AnswerConfig
+from avr.core.messages import content_id
+from avr.core.outputs import open_set, thinking_of
+from avr.pipeline import tables
+from avr.pipeline.ledger import Ledger
+from avr.pipeline.plan_stage2 import plan_answer, template_of
+from avr.pipeline.pools import Pools
+from avr.pipeline.prompts import content_of, ingest
+from avr.pipeline.queries import Place, run_queries
+from avr.pipeline.run import Run, indented, model_settings, run_steps
+from avr.pipeline.witness import witness_beside_driver
+from avr.pipeline.works import SampleOutputs, set_query
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One prompt's answer. `output` is the whole text; `failure` says why it has no final answer.
+
+    `source` is the input row's file and line; `num_turns` counts the refinements in `thinking`.
+    """
+
+    id: str
+    source: str
+    prompt: str
+    answer: str
+    thinking: str
+    num_turns: int
+    failure: str
+    finish_reason: str
+    num_tokens: int
+    output: str
+
+
+def answer_prompts(config: AnswerConfig) -> Iterator[Answered]:
+    """One Answered per usable prompt, in the order of the input; a failure is one as well.
+
+    Runs what is not done yet in `config.run_dir`, and writes `answers.jsonl` there. A prompt that
+    the model cannot hold is in `answer/quarantine` and has no Answered.
+    """
+    run_steps(Answering, config, plan_answer(config), ("answer",), ("answer",), _summarise)
+    return _answers(config, Path(config.run_dir).resolve())
+
+
+class Answering(Run[AnswerConfig]):
+    """The one step."""
+
+    def answer(self) -> None:
+        """An output for every prompt."""
+        config = self.config
+        inputs = {
+            "prompts": {**asdict(config.prompts), "content": content_of(config.prompts)},
+            "templates": asdict(config.templates),
+            "policy": model_settings(config.policy),
+            "template": template_of(config.trajectories).markers,
+            "max_tries": config.max_tries,
+            "seed": config.seed,
+        }
+        self.ledger.step("answer", inputs, lambda: self._answer(content_id(inputs)))
+
+    def _answer(self, recipe: str) -> dict[str, Any]:
+        config, folder = self.config, self.folder / "answer"
+        prompts = folder / "prompts.parquet"
+        ingested = ingest(config.prompts, prompts, folder / "rejected.parquet")
+        self.wait("answer")
+        witness = witness_beside_driver()
+        hosted = self.hosted("answer", "policy", config.policy, "answer", config.queries)
+        with Pools([hosted], config.serving, witness) as pools:
+            work = SampleOutputs(
+                policies={"policy": pools.generate("policy")},
+                reward_model=None,
+                templates=self.templates,
+                template=template_of(config.trajectories),
+                num_outputs=1,
+                max_tries=config.max_tries,
+            )
+            opened = (open_set(tables.prompt_of(r), recipe) for r in tables.read_rows(prompts))
+            worked = run_queries(
+                (set_query(outputs, "policy") for outputs in opened),
+                work,
+                pools.check,
+                config.queries,
+                Place(folder, "outputs", tables.OUTPUTS),
+                "answer",
+                witness,
+            )
+        return {"input": asdict(ingested), "queries": asdict(worked)}
+
+
+def _answers(config: AnswerConfig, folder: Path) -> Iterator[Answered]:
+    template = template_of(config.trajectories)
+    of_prompt = {s.prompt.id: s for s in tables.read_sets(folder / "answer" / "outputs")}
+    for row in tables.read_rows(folder / "answer" / "prompts.parquet", ["id"]):
+        outputs = of_prompt.get(row["id"])
+        if outputs is None:
+            continue
+        output = outputs.outputs[0] if outputs.outputs else outputs.failures[-1]
+        yield Answered(
+            id=outputs.prompt.id,
+            source=outputs.prompt.source,
+            prompt=outputs.prompt.query[-1].content,
+            answer=output.answer,
+            thinking=thinking_of(output, template),
+            num_turns=output.num_turns,
+            failure=output.failure,
+            finish_reason=output.finish_reason,
+            num_tokens=output.num_tokens,
+            output=output.text,
+        )
+
+
+def _summarise(config: AnswerConfig, folder: Path, ledger: Ledger) -> None:
+    result = ledger.result("answer")
+    answers = list(_answers(config, folder))
+    file = folder / "answers.jsonl"
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(asdict(answer)) + "\n" for answer in answers))
+    temporary.rename(file)
+    failures = Counter(answer.failure for answer in answers if answer.failure)
+    indented(
+        f"{result['input']['num_rows']} rows = {len(answers)} answers"
+        f" + {result['queries']['num_quarantined']} quarantined"
+        f" + {result['input']['num_quarantined']} not usable"
+    )
+    reasons = "; ".join(f"{reason} ({number})" for reason, number in failures.most_common(3))
+    share = failures.total() / len(answers)
+    indented(f"without a final answer: {failures.total()} ({share:.1%}) {reasons}")
+    good = [answer for answer in answers if not answer.failure]
+    if good:
+        turns, tokens = (
+            fmean(getattr(a, name) for a in good) for name in ("num_turns", "num_tokens")
+        )
+        indented(f"{turns:.2f} refinements and {tokens:.0f} tokens per answer")
+    indented(f"answers: {file}")

@@ -1,0 +1,100 @@
+"""Stage II on held-out prompts: models that refine when asked, and models that do so unasked."""
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from avr.config_stage2 import Stage2Config
+from avr.core.messages import content_id
+from avr.core.outputs import Output, OutputSet, open_set
+from avr.core.tree import Prompt, RefinementTree, plant
+from avr.evaluation.judged import Judged, Oracle, compare, load_oracle
+from avr.pipeline import tables
+from avr.pipeline.evaluation import judged, refined_row
+from avr.pipeline.queries import Place, run_queries
+from avr.pipeline.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
+
+
+def evaluate(
+    config: Stage2Config,
+    folder: Path,
+    recipe: str,
+    answer: AnswerAndRefine,
+    think: SampleOutputs,
+    check: Callable[[], None],
+    witness: Any,
+) -> list[dict[str, Any]]:
+    """The table, one row for each model and round; a recursive model has no rounds.
+
+    A recursive model gets one try: an output without a final answer is an empty answer, as its
+    user would have it.
+    """
+    assert config.evaluation is not None
+    rounds = config.evaluation.rounds
+    prompts = [tables.prompt_of(row) for row in tables.read_rows(folder / "prompts.parquet")]
+    planted = {n: [plant(p, content_id(n, recipe)) for p in prompts] for n in answer.policies}
+    opened = {n: [open_set(p, content_id(n, recipe)) for p in prompts] for n in think.policies}
+    refining, recursive = folder / "refining", folder / "recursive"
+    run_queries(
+        (tree_query(tree, n, rounds.get(n, 0)) for n, trees in planted.items() for tree in trees),
+        answer,
+        check,
+        config.queries,
+        Place(refining, "trees", tables.TREES),
+        "answer",
+        witness,
+    )
+    run_queries(
+        (set_query(outputs, n) for n, sets in opened.items() for outputs in sets),
+        think,
+        check,
+        config.queries,
+        Place(recursive, "outputs", tables.OUTPUTS),
+        "think",
+        witness,
+    )
+    trees = {tree.id: tree for tree in tables.read_trees(refining / "trees")}
+    sets = {outputs.id: outputs for outputs in tables.read_sets(recursive / "outputs")}
+    oracle = load_oracle(config.evaluation.oracle)
+    answered = {n: [trees.get(tree.id) for tree in planted[n]] for n in planted}
+    rows = [
+        refined_row(n, k, answered, oracle)
+        for n in answer.policies
+        for k in range(rounds.get(n, 0) + 1)
+    ]
+    thought = {n: [sets.get(outputs.id) for outputs in opened[n]] for n in opened}
+    return rows + [_recursive_row(n, thought[n], answered["seed"], oracle) for n in thought]
+
+
+def _recursive_row(
+    name: str,
+    thought: list[OutputSet | None],
+    seed: list[RefinementTree | None],
+    oracle: Oracle | None,
+) -> dict[str, Any]:
+    both = [
+        (ours, theirs)
+        for ours, theirs in zip(thought, seed, strict=True)
+        if ours is not None and theirs is not None
+    ]
+    outputs = [_only(ours) for ours, _ in both]
+    judged_outputs = [_judged(ours.prompt, o) for (ours, _), o in zip(both, outputs, strict=True)]
+    return {
+        "model": name,
+        "rounds": None,
+        "failed": fmean(bool(output.failure) for output in outputs),
+        "turns": fmean(output.num_turns for output in outputs),
+        "tokens": fmean(output.num_tokens for output in outputs),
+        **compare(judged_outputs, [judged(theirs, 0) for _, theirs in both], oracle),
+    }
+
+
+def _only(outputs: OutputSet) -> Output:
+    (output,) = (*outputs.outputs, *outputs.failures)
+    return output
+
+
+def _judged(prompt: Prompt, output: Output) -> Judged:
+    assert output.reward is not None
+    return Judged(prompt.query[-1].content, output.answer, output.reward)

@@ -1,0 +1,121 @@
+"""A process that hosts one engine: its log, its reward check, and its end when the engine dies."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import ray
+
+from avr.config import RoleConfig
+from avr.core.roles import EngineDied
+from avr.pipeline.witness import redirect_output, root_cause
+
+T = TypeVar("T")
+MakeEngine = Callable[[str, RoleConfig, int], Any]
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """The engine of one pool.
+
+    `name` is the pool's in logs; `role` names the model in errors. `parity` is None or the
+    tolerance of the reward check, `folder` takes logs and the parity cache. After `max_deaths`
+    engines of the role have died the run ends.
+    """
+
+    name: str
+    role: str
+    config: RoleConfig
+    seed: int
+    folder: Path
+    max_deaths: int
+    parity: float | None = None
+
+
+def vllm_engine(role: str, config: RoleConfig, seed: int) -> Any:
+    """The real engine. vLLM reads its environment on import, and the driver never needs it."""
+    from avr.engines.engine import Engine
+
+    return Engine(role, config, seed)
+
+
+class Host:
+    """One engine in this process, and what happens around it.
+
+    `make_engine` is `vllm_engine`; tests of what surrounds engines host scripted ones.
+    """
+
+    def __init__(self, hosted: Hosted, witness: Any, make_engine: MakeEngine = vllm_engine):
+        self._hosted = hosted
+        self._witness = witness
+        self._log = hosted.folder / "logs" / f"{hosted.name}-{hosted.role}-{os.getpid()}.log"
+        redirect_output(self._log)
+        os.environ.update(hosted.config.env)
+        self._checked = asyncio.Lock()
+        self._reference = _reference(hosted) if hosted.parity is not None else None
+        try:
+            self._engine = make_engine(hosted.role, hosted.config, hosted.seed)
+        except RuntimeError as error:
+            cause = f"the {hosted.role}'s engine did not start: {root_cause(self._log)}"
+            witness.failed.remote(cause)
+            raise RuntimeError(cause) from error
+        children = psutil.Process().children(recursive=True)
+        pids = [os.getpid(), *(child.pid for child in children)]
+        witness.hosted.remote(ray.get_runtime_context().get_node_id(), hosted.role, pids)
+
+    async def use(self, call: Callable[[Any], Awaitable[T]]) -> T:
+        """What `call(engine)` gives. An engine that has died takes this process along."""
+        try:
+            await self._check_parity()
+            return await call(self._engine)
+        except EngineDied as error:
+            self._die(error)
+            raise
+
+    def shutdown(self) -> None:
+        """Stop the engine's processes and free its device."""
+        self._engine.shutdown()
+
+    def _die(self, error: Exception) -> None:
+        """End the process, so that Ray replaces it and its work is repeated on the new one.
+
+        Raising would retry on the same dead engine for ever; after `max_deaths` it is what ends
+        the job.
+        """
+        cause = root_cause(self._log)
+        role, most = self._hosted.role, self._hosted.max_deaths
+        try:
+            deaths = ray.get(self._witness.died.remote(role, cause), timeout=30)
+        except ray.exceptions.RayError:  # no witness left: the retry still stands
+            os._exit(1)
+        if deaths < most:
+            os._exit(1)
+        raise RuntimeError(f"{deaths} engines of the {role} died; last: {cause}") from error
+
+    async def _check_parity(self) -> None:
+        """Once, before the first reward: agree with Hugging Face or stop the run."""
+        async with self._checked:
+            if self._reference is None:
+                return
+            from avr.engines.parity import PROBES, check_parity
+
+            assert self._hosted.parity is not None
+            ours = [await self._engine.score(probe) for probe in PROBES]
+            check_parity(self._hosted.config.model, ours, self._reference, self._hosted.parity)
+            self._reference = None
+
+
+def _reference(hosted: Hosted) -> list[float]:
+    from avr.engines.parity import reference_rewards
+
+    config = hosted.config
+    return reference_rewards(
+        config.model,
+        hosted.folder / "parity",
+        dtype=str(config.engine.get("dtype", "auto")),
+        trust_remote_code=config.trust_remote_code,
+    )

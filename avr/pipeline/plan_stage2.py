@@ -1,0 +1,142 @@
+"""What Stage II needs, and what can be known to be wrong with its configuration. Starts nothing."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from avr.config import ConfigError
+from avr.config_stage2 import (
+    STAGE2_STEPS,
+    AnswerConfig,
+    Stage2Config,
+    TrajectoriesConfig,
+)
+from avr.core.prompts import Templates
+from avr.core.selection import switched_on
+from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
+from avr.engines.settings import check_role
+from avr.pipeline.plan import StepPlan, check_bounds, check_replicas, engines, workers
+from avr.pipeline.preflight import check_model, check_prompts, check_run_dir
+from avr.training.settings import check_training
+
+
+def plan_stage2(config: Stage2Config) -> list[StepPlan]:
+    """Every step of Stage II that starts engines or workers. Raises ConfigError on nonsense.
+
+    Texts per query are the most there can be: a search may end at any turn.
+    """
+    _check(config)
+    width = config.tree.num_critiques * config.tree.num_refinements
+    refining = config.tree.num_critiques + width
+    reserve = config.queries.cpus_per_task
+    policy, reward = config.policy, config.reward_model
+    outputs = config.outputs.num_outputs
+    rounds = max(config.evaluation.rounds.values(), default=0) if config.evaluation else 0
+    steps = {
+        "search": (1 + config.max_depth * refining, 1 + config.max_depth * width),
+        "sample": (outputs, outputs),
+        "evaluate": (1 + 2 * rounds, 1 + rounds),
+    }
+    plans = {
+        name: StepPlan(
+            name,
+            (
+                engines("policy", policy, texts),
+                engines("reward_model", reward, rewards),
+            ),
+            True,
+            reserve,
+        )
+        for name, (texts, rewards) in steps.items()
+    }
+    plans["rsft"] = StepPlan("rsft", (workers(policy.model, config.rsft),), True, 0.0)
+    plans["dpo"] = StepPlan("dpo", (workers("the RSFT model", config.dpo),), True, 0.0)
+    wanted = set(config.steps) - ({"evaluate"} if config.evaluation is None else set())
+    return [plans[step] for step in STAGE2_STEPS if step in wanted and step in plans]
+
+
+def preflight(config: Stage2Config) -> None:
+    """All that can be known to be wrong before anything is started."""
+    template_of(config.trajectories)
+    try:
+        Templates(**asdict(config.templates))
+        switched_on("trajectories", config.trajectories.profile, config.trajectories.switches)
+        switched_on("outputs", config.pairs.profile, config.pairs.switches)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    check_run_dir(config.run_dir)
+    if config.stage1_dir is not None and not Path(config.stage1_dir).is_dir():
+        raise ConfigError(
+            f"stage1_dir: no folder {config.stage1_dir}; jobs/stage1.py makes one, and "
+            "stage1_dir=DIR names another"
+        )
+    sets = {"search": config.prompts.search, "sample": config.prompts.sample}
+    models = [config.policy.model, config.reward_model.model]
+    if config.evaluation is not None:
+        sets["evaluate"] = config.evaluation.prompts
+        models.append(config.evaluation.seed)
+    check_prompts({step: prompts for step, prompts in sets.items() if step in config.steps})
+    for model in models:
+        check_model(model)
+    check_role("policy", config.policy)
+    check_role("reward_model", config.reward_model, scores=True)
+    check_training("rsft", config.rsft)
+    check_training("dpo", config.dpo)
+
+
+def plan_answer(config: AnswerConfig) -> list[StepPlan]:
+    """The one step of answering. Raises ConfigError like a run would."""
+    check_bounds({"max_tries": (1, config.max_tries), **_query_bounds(config)})
+    check_replicas({"policy": config.policy})
+    template_of(config.trajectories)
+    check_run_dir(config.run_dir)
+    check_prompts({"answer": config.prompts})
+    check_model(config.policy.model)
+    check_role("policy", config.policy)
+    pool = engines("policy", config.policy, 1)
+    return [StepPlan("answer", (pool,), True, config.queries.cpus_per_task)]
+
+
+def template_of(config: TrajectoriesConfig) -> TrajectoryTemplate:
+    """The trajectory template that is named. Raises ConfigError naming those there are."""
+    own = {name: asdict(separators) for name, separators in config.templates.items()}
+    if config.template in own:
+        try:
+            return TrajectoryTemplate(**own[config.template])
+        except ValueError as error:
+            raise ConfigError(f"trajectories.templates.{config.template}: {error}") from error
+    if config.template not in TRAJECTORY_TEMPLATES:
+        names = ", ".join(sorted({*own, *TRAJECTORY_TEMPLATES}))
+        raise ConfigError(f"trajectories.template {config.template!r}: there are {names}")
+    return TRAJECTORY_TEMPLATES[config.template]
+
+
+def _check(config: Stage2Config) -> None:
+    unknown = [step for step in config.steps if step not in STAGE2_STEPS]
+    if unknown:
+        raise ConfigError(f"unknown step {unknown[0]!r}; there are: {', '.join(STAGE2_STEPS)}")
+    check_bounds(
+        {
+            "max_depth": (1, config.max_depth),
+            "tree.num_critiques": (1, config.tree.num_critiques),
+            "tree.num_refinements": (1, config.tree.num_refinements),
+            "tree.max_tries": (1, config.tree.max_tries),
+            "outputs.num_outputs": (2, config.outputs.num_outputs),
+            "outputs.max_tries": (1, config.outputs.max_tries),
+            "trajectories.unchanged_share": (0, config.trajectories.unchanged_share),
+            "1 - trajectories.unchanged_share": (0, 1 - config.trajectories.unchanged_share),
+            **_query_bounds(config),
+        }
+    )
+    check_replicas({"policy": config.policy, "reward_model": config.reward_model})
+    if config.evaluation is not None:
+        for name in set(config.evaluation.rounds) - {"seed", "stage1"}:
+            raise ConfigError(f"evaluation.rounds.{name}: there are seed and stage1")
+
+
+def _query_bounds(config: Stage2Config | AnswerConfig) -> dict[str, tuple[float, float]]:
+    return {
+        "queries.queries_per_task": (1, config.queries.queries_per_task),
+        "queries.max_queries_in_flight": (1, config.queries.max_queries_in_flight),
+        "serving.max_ongoing_requests": (1, config.serving.max_ongoing_requests),
+        "serving.target_ongoing_requests": (1, config.serving.target_ongoing_requests),
+    }

@@ -1,0 +1,214 @@
+"""Pools of engines on Ray Serve: started side by side, watched, and gone when a step is over."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import psutil
+import ray
+from ray import serve
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from avr.config import RoleConfig
+from avr.config_stage2 import ServingConfig
+from avr.core.messages import content_id
+from avr.pipeline.hosting import Hosted, MakeEngine, vllm_engine
+from avr.pipeline.plan import gpus_of
+from avr.pipeline.progress import CONSOLE
+from avr.pipeline.replica import RemoteGenerate, RemoteScore, Replica, handle_of
+from avr.pipeline.witness import Report
+
+_SAY_EVERY_S = 30.0
+_RELEASE_TIMEOUT_S = 120.0
+
+
+class PoolError(RuntimeError):
+    """A pool that does not come up, or does not go away."""
+
+
+class Pools:
+    """A context in which each of `hosted` is a Serve application, named after role and folder.
+
+    Inside, `generate` and `score` give the roles that algorithm code calls, from any process of
+    the cluster. Raises PoolError where engines do not start, with the engine's own words.
+    """
+
+    def __init__(
+        self,
+        hosted: list[Hosted],
+        serving: ServingConfig,
+        witness: Any,
+        make_engine: MakeEngine = vllm_engine,
+    ):
+        self._hosted = {_app_of(one): one for one in hosted}
+        self._serving = serving
+        self._witness = witness
+        self._make_engine = make_engine
+
+    def __enter__(self) -> "Pools":
+        """Start all pools, wait until every one has its least number of replicas."""
+        serve.start(proxy_location="Disabled")
+        try:
+            self._delete()  # what a job that was killed left behind
+            serve.run_many(
+                [
+                    serve.RunTarget(self._application(app, one), name=app, route_prefix=None)
+                    for app, one in self._hosted.items()
+                ],
+                wait_for_applications_running=False,
+            )
+            self._wait_until_running()
+        except BaseException:
+            self._delete()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop all pools and wait until their processes have ended."""
+        self._delete()
+        if error is None:
+            self._wait_until_gone()
+
+    def generate(
+        self, role: str, model: str | None = None, sampling: Mapping[str, Any] | None = None
+    ) -> RemoteGenerate:
+        """The pool's Generate, on its own weights and sampling or on others."""
+        app, one = self._of(role)
+        model = model or one.config.model
+        sampling = None if sampling is None else dict(sampling)
+        identity = self._ask(app, model, sampling)
+        return RemoteGenerate(app, model, sampling, identity, one.max_deaths + 1)
+
+    def score(self, role: str = "reward_model") -> RemoteScore:
+        """The pool's Score, once its rewards agree with Hugging Face's."""
+        app, one = self._of(role)
+        return RemoteScore(app, self._ask(app, one.config.model, None), one.max_deaths + 1)
+
+    def check(self) -> None:
+        """Raise PoolError where a pool cannot come back by itself."""
+        for app, status in self._statuses().items():
+            if status.status == "DEPLOY_FAILED":
+                raise PoolError(f"pool {self._hosted[app].role}: {status.message}")
+
+    def _ask(self, app: str, model: str, sampling: dict[str, Any] | None) -> str:
+        identity: str = handle_of(app).identity.remote(model, sampling).result()
+        return identity
+
+    def _of(self, role: str) -> tuple[str, Hosted]:
+        return next((app, one) for app, one in self._hosted.items() if one.role == role)
+
+    def _application(self, app: str, one: Hosted) -> Any:
+        serving, role = self._serving, one.config
+        deployment = serve.deployment(Replica).options(
+            name=one.role,
+            ray_actor_options={"num_cpus": role.num_cpus, "num_gpus": gpus_of(role)},
+            max_ongoing_requests=serving.max_ongoing_requests,
+            health_check_period_s=serving.health_check_period_s,
+            health_check_timeout_s=serving.health_check_timeout_s,
+            graceful_shutdown_wait_loop_s=0.2,
+            graceful_shutdown_timeout_s=20.0,
+            **_replicas(role, serving),
+        )
+        return deployment.bind(app, one, self._witness, self._make_engine)
+
+    def _wait_until_running(self) -> None:
+        started = told = time.monotonic()
+        while True:
+            statuses = self._statuses()
+            if all(status.status == "RUNNING" for status in statuses.values()):
+                return
+            self.check()
+            report: Report = ray.get(self._witness.report.remote())
+            if report.failures:
+                raise PoolError(report.failures[0])
+            waited = time.monotonic() - started
+            if waited > self._serving.start_timeout_s:
+                raise PoolError(f"pools did not start in {waited:.0f} s: {self._waiting(statuses)}")
+            if time.monotonic() - told > _SAY_EVERY_S:
+                told = time.monotonic()
+                waiting = self._waiting(statuses)
+                CONSOLE.print(f"  engines are starting, {waited:.0f} s: {waiting}")
+            time.sleep(0.5)
+
+    def _waiting(self, statuses: Mapping[str, Any]) -> str:
+        """Which roles wait, and for what."""
+        words = []
+        for app, status in statuses.items():
+            if status.status == "RUNNING":
+                continue
+            states = [
+                state for d in status.deployments.values() for state, n in d.replica_states.items()
+            ]
+            messages = " ".join(d.message for d in status.deployments.values())
+            one = self._hosted[app]
+            if "to be scheduled" in messages:  # Serve's words for devices that are not there
+                each = f"{one.config.num_cpus:g} CPUs, {gpus_of(one.config)} GPUs"
+                words.append(f"{one.role} (waits for {each} for each replica)")
+            else:
+                words.append(f"{one.role} ({', '.join(states).lower() or 'not started'})")
+        return ", ".join(words)
+
+    def _statuses(self) -> dict[str, Any]:
+        applications = serve.status().applications
+        return {app: applications[app] for app in self._hosted if app in applications}
+
+    def _delete(self) -> None:
+        for app in self._statuses():
+            serve.delete(app)
+
+    def _wait_until_gone(self) -> None:
+        """Every process of every engine has ended: only then is its device free."""
+        report: Report = ray.get(self._witness.report.remote())
+        deadline = time.monotonic() + _RELEASE_TIMEOUT_S
+        for node, role, pids in report.processes:
+            while left := _alive(node, pids):
+                if time.monotonic() > deadline:
+                    raise PoolError(f"processes {left} of the {role}'s engine still hold a device")
+                time.sleep(0.5)
+
+
+def _replicas(role: RoleConfig, serving: ServingConfig) -> dict[str, Any]:
+    if role.min_replicas == role.max_replicas:
+        return {"num_replicas": role.min_replicas}
+    return {
+        "autoscaling_config": {
+            "min_replicas": role.min_replicas,
+            "max_replicas": role.max_replicas,
+            "target_ongoing_requests": serving.target_ongoing_requests,
+            "upscale_delay_s": serving.upscale_delay_s,
+            "downscale_delay_s": serving.downscale_delay_s,
+        }
+    }
+
+
+def _app_of(one: Hosted) -> str:
+    """The same name in every run of a folder: what an earlier job left is found and removed."""
+    return f"avr-{one.role}-{content_id(str(one.folder.resolve()))[:8]}"
+
+
+def _alive(node: str, pids: list[int]) -> list[int]:
+    """Those of the processes that still run; a node that is gone has none."""
+    there = {n["NodeID"] for n in ray.nodes() if n["Alive"]}
+    if node not in there:
+        return []
+    here = NodeAffinitySchedulingStrategy(node, soft=False)
+    asked = _running.options(scheduling_strategy=here).remote(pids)
+    running: list[int] = ray.get(asked, timeout=_RELEASE_TIMEOUT_S)
+    return running
+
+
+@ray.remote(num_cpus=0)
+def _running(pids: list[int]) -> list[int]:
+    def runs(pid: int) -> bool:
+        try:
+            return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+    return [pid for pid in pids if runs(pid)]

@@ -1,0 +1,272 @@
+"""Queries through pools of engines, in Ray tasks: each query is committed on its own.
+
+A query is a row `{"id", ...}` of plain data; its work is a function that calls engines several
+times, one call depending on the other. A task carries a shard of queries and runs them
+concurrently in one process. What is finished goes to the shard's journal, one line and one fsync a
+query; at the end journals become Parquet. Resume is a difference of ids, as in growth.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from avr.config_stage2 import QueriesConfig
+from avr.core.messages import content_id
+from avr.pipeline.progress import Progress
+from avr.pipeline.tables import read_ids, read_rows, write_part, write_rows
+from avr.pipeline.witness import Report, Tally, told
+
+Query = dict[str, Any]
+Work = Callable[[Query], Awaitable[Query]]
+
+QUERIES = pa.schema([("id", pa.string()), ("query", pa.string())])
+_ROWS_PER_PART = 1024
+_POLL_S = 0.2
+_CHECK_POOLS_EVERY_S = 5.0
+
+
+class QueriesError(RuntimeError):
+    """Working through queries failed; the message carries the worker's cause."""
+
+
+@dataclass(frozen=True)
+class Worked:
+    """What is there now: done + quarantined = queries. `num_resumed` were there before."""
+
+    num_done: int
+    num_quarantined: int
+    num_resumed: int
+    engine_deaths: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where results go: `folder/out` and `folder/quarantine`, with the rows of `schema`."""
+
+    folder: Path
+    out: str
+    schema: pa.Schema
+
+    @property
+    def journal(self) -> Path:
+        """Finished queries, until all are."""
+        return self.folder / "journal"
+
+    def ended(self) -> set[str]:
+        """Ids of all queries that are committed."""
+        ids = {row["id"] for row in _journalled(self.journal)}
+        return ids | read_ids(self.folder / self.out) | read_ids(self.folder / "quarantine")
+
+
+def run_queries(
+    queries: Iterable[Query],
+    work: Work,
+    check: Callable[[], None],
+    config: QueriesConfig,
+    place: Place,
+    name: str,
+    witness: Any,
+) -> Worked:
+    """Work through the queries that are not committed yet; checks that none is lost or doubled.
+
+    The tasks apply `work` to each query; it marks one that cannot be finished as `quarantined`.
+    `check` raises when the engines cannot come back. Raises QueriesError with the worker's cause.
+    """
+    source = place.folder / "queries.parquet"
+    rows = ({"id": query["id"], "query": json.dumps(query)} for query in queries)
+    num_queries = write_rows(source, rows, QUERIES)
+    wanted, there = read_ids(source), place.ended()
+    resumed = len(wanted & there)
+    if wanted - there:
+        pending = (json.loads(r["query"]) for r in read_rows(source) if r["id"] not in there)
+        with Progress({name: (num_queries, resumed)}, witness, "queries") as progress:
+            _Flow(pending, work, check, config, place, name, witness, progress).run()
+    _compact(place)
+    done = read_ids(place.folder / place.out)
+    quarantined = read_ids(place.folder / "quarantine")
+    _check_complete(wanted, done, quarantined, place)
+    return Worked(len(done), len(quarantined), resumed, dict(told(witness).deaths))
+
+
+class _Flow:
+    """A sliding window of tasks: about `max_queries_in_flight` queries run at any time."""
+
+    def __init__(
+        self,
+        pending: Iterator[Query],
+        work: Work,
+        check: Callable[[], None],
+        config: QueriesConfig,
+        place: Place,
+        name: str,
+        witness: Any,
+        progress: Progress,
+    ):
+        self._pending = pending
+        self._work = ray.put(work)
+        self._check = check
+        self._config = config
+        self._place = place
+        self._name = name
+        self._witness = witness
+        self._progress = progress
+        self._running: dict[Any, int] = {}
+        self._submitted = 0
+        self._finished = 0
+        self._advanced = 0
+        self._shown = 0
+        self._moved = self._checked = time.monotonic()
+
+    def run(self) -> None:
+        """Submit, collect, watch, until nothing is left."""
+        try:
+            while self._submit() or self._running:
+                self._collect()
+                self._watch()
+        except BaseException:
+            for task in self._running:
+                ray.cancel(task, force=True)
+            raise
+
+    def _submit(self) -> bool:
+        """Fill the window; whether queries may be left."""
+        config = self._config
+        size = config.queries_per_task
+        while self._in_flight() + size <= max(size, config.max_queries_in_flight):
+            shard = list(islice(self._pending, size))
+            if not shard:
+                return False
+            options = {"num_cpus": config.cpus_per_task, "max_retries": -1}
+            task = work_through.options(**options).remote(
+                shard, self._work, self._place.journal, self._name, self._witness
+            )
+            self._running[task] = len(shard)
+            self._submitted += len(shard)
+        return True
+
+    def _in_flight(self) -> int:
+        """Told progress may count a repeated query twice, so finished tasks set the floor."""
+        return self._submitted - min(self._submitted, max(self._finished, self._advanced))
+
+    def _collect(self) -> None:
+        done, _ = ray.wait(list(self._running), timeout=_POLL_S) if self._running else ([], [])
+        for task in done:
+            try:
+                ray.get(task)
+            except RayError as error:
+                raise QueriesError(_cause(error, told(self._witness))) from error
+            self._finished += self._running.pop(task)
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        advanced = told(self._witness).advanced[self._name]
+        if advanced != self._advanced:
+            self._advanced, self._moved = advanced, now
+            self._progress.committed(self._submitted - self._in_flight() - self._shown)
+            self._shown = self._submitted - self._in_flight()
+        if now - self._moved > self._config.no_progress_timeout_s:
+            raise QueriesError(
+                f"{self._name}: not one query advanced in {now - self._moved:.0f} s; "
+                f"{self._in_flight()} are in flight"
+            )
+        if now - self._checked > _CHECK_POOLS_EVERY_S:
+            self._checked = now
+            self._check()
+
+
+@ray.remote
+def work_through(shard: list[Query], work: Work, journal: Path, name: str, witness: Any) -> int:
+    """Run a shard's queries concurrently and commit each one; those in the journal are done.
+
+    A query per task would be the simplest unit, but every task costs a process start and every
+    process a Serve router of its own. MEASURED
+    """
+    return asyncio.run(_work_through(shard, work, journal, name, witness))
+
+
+async def _work_through(
+    shard: list[Query], work: Work, journal: Path, name: str, witness: Any
+) -> int:
+    prefix = content_id([query["id"] for query in shard])
+    there = {row["id"] for row in _journalled(journal, prefix)}
+    left = [query for query in shard if query["id"] not in there]
+    journal.mkdir(parents=True, exist_ok=True)
+    tally = Tally(witness, name)
+    # A new file for every attempt: the last line of an older one may be torn.
+    with (journal / f"{prefix}-{uuid.uuid4().hex}.jsonl").open("a") as file:
+
+        async def one(query: Query) -> None:
+            result = await work(query)
+            file.write(json.dumps(result) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            tally.add()
+
+        await asyncio.gather(*map(one, left))
+    tally.flush()
+    return len(left)
+
+
+def _journalled(journal: Path, prefix: str = "") -> Iterator[Query]:
+    """The rows of the journals, each id once; a torn last line was not committed."""
+    seen: set[str] = set()
+    for file in sorted(journal.glob(f"{prefix}*.jsonl")):
+        with file.open() as lines:
+            for line in lines:
+                if not line.endswith("\n"):
+                    continue
+                row = json.loads(line)
+                if row["id"] not in seen:
+                    seen.add(row["id"])
+                    yield row
+
+
+def _compact(place: Place) -> None:
+    """Journals to Parquet; done again after a kill it writes the same parts again."""
+    if not place.journal.exists():
+        return
+    rows = _journalled(place.journal)
+    number = 0
+    while part := list(islice(rows, _ROWS_PER_PART)):
+        for folder, chosen in (
+            (place.out, [row for row in part if not row["quarantined"]]),
+            ("quarantine", [row for row in part if row["quarantined"]]),
+        ):
+            write_part(place.folder / folder, f"part-{number:05d}", chosen, place.schema)
+        number += 1
+    shutil.rmtree(place.journal)
+
+
+def _cause(error: BaseException, report: Report) -> str:
+    """The innermost error of a task, and what the witness knows of dead engines."""
+    while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
+        error = error.cause
+    words = str(error).strip() or repr(error)
+    return "; ".join([words, *report.failures[-1:], *report.causes[-3:]])
+
+
+def _check_complete(wanted: set[str], done: set[str], quarantined: set[str], place: Place) -> None:
+    lost = wanted - done - quarantined
+    strange = (done | quarantined) - wanted
+    for problem, ids in (("lost", lost), ("not asked for", strange), ("twice", done & quarantined)):
+        if ids:
+            raise QueriesError(f"{len(ids)} queries {problem}, the first: {min(ids)}")
+    if wanted and not done:
+        quarantine = place.folder / "quarantine"
+        first = next(read_rows(quarantine, ["quarantined"]))["quarantined"]
+        raise QueriesError(
+            f"all {len(quarantined)} queries were quarantined; the first: {first}. "
+            f"Remove {quarantine} to try them again."
+        )

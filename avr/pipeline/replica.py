@@ -1,0 +1,130 @@
+"""One engine as a replica of a Ray Serve deployment, and the roles that call it from elsewhere."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ray import serve
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+
+from avr.core.messages import Conversation
+from avr.core.roles import Completion
+from avr.pipeline.hosting import Host, Hosted, MakeEngine
+
+# What a caller sees of a replica that ended under its request. Errors of the request itself arrive
+# as themselves.
+_REPLICA_LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
+
+
+class Replica:
+    """Serve's health checks, restarts and autoscaling around one `Host`."""
+
+    def __init__(self, app: str, hosted: Hosted, witness: Any, make_engine: MakeEngine):
+        self._app = app
+        self._witness = witness
+        self._host = Host(hosted, witness, make_engine)
+
+    async def generate(
+        self,
+        model: str,
+        sampling: Mapping[str, Any] | None,
+        conversation: Conversation,
+        n: int,
+        seed: int,
+    ) -> tuple[Completion, ...]:
+        """`Generate.generate` with the weights of `model`."""
+
+        async def call(engine: Any) -> tuple[Completion, ...]:
+            async with engine.serving(model):
+                return await engine.generate(conversation, n, seed, sampling)
+
+        return await self._host.use(call)
+
+    async def score(self, conversation: Conversation) -> float:
+        """`Score.score`."""
+        return await self._host.use(lambda engine: engine.score(conversation))
+
+    async def identity(self, model: str, sampling: Mapping[str, Any] | None) -> str:
+        """The role's identity on these weights; the first call checks rewards, where asked for."""
+
+        async def call(engine: Any) -> str:
+            return str(engine.identity_of(model, sampling))
+
+        return await self._host.use(call)
+
+    async def check_health(self) -> None:
+        """Serve's health check. A pool whose job is gone takes itself down, and frees its device.
+
+        Serve's applications outlive the job that started them; the witness does not.
+        """
+        try:
+            await self._witness.report.remote()
+        except RayActorError:
+            await asyncio.to_thread(serve.delete, self._app, _blocking=False)
+
+    def __del__(self) -> None:
+        host = getattr(self, "_host", None)
+        if host is not None:
+            host.shutdown()
+
+
+@cache
+def handle_of(app: str) -> Any:
+    """One router per process and application: each one watches the replicas for itself."""
+    return serve.get_app_handle(app)
+
+
+async def _call(app: str, method: str, max_tries: int, *arguments: Any) -> Any:
+    """Call a replica; one that ends under the request costs a retry on another."""
+    for attempt in range(1, max_tries + 1):
+        try:
+            return await getattr(handle_of(app), method).remote(*arguments)
+        except RayTaskError as error:  # what the replica raised, not the trace around it
+            raise (error.cause if isinstance(error.cause, Exception) else error) from error
+        except _REPLICA_LOST:
+            if attempt == max_tries:
+                raise
+            await asyncio.sleep(min(0.2 * 2**attempt, 5.0))
+    raise AssertionError("unreachable")
+
+
+@dataclass(frozen=True)
+class RemoteGenerate:
+    """A `Generate` whose engines are the replicas of `app`, on the weights of `model`."""
+
+    app: str
+    model: str
+    sampling: Mapping[str, Any] | None
+    identity: str
+    max_tries: int
+
+    async def generate(
+        self, conversation: Conversation, n: int, seed: int
+    ) -> tuple[Completion, ...]:
+        """See `avr.core.roles.Generate`."""
+        arguments = (self.model, self.sampling, conversation, n, seed)
+        completions: tuple[Completion, ...] = await _call(
+            self.app, "generate", self.max_tries, *arguments
+        )
+        return completions
+
+
+@dataclass(frozen=True)
+class RemoteScore:
+    """A `Score` whose engines are the replicas of `app`."""
+
+    app: str
+    identity: str
+    max_tries: int
+
+    async def score(self, conversation: Conversation) -> float:
+        """See `avr.core.roles.Score`."""
+        return float(await _call(self.app, "score", self.max_tries, conversation))

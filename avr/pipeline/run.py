@@ -1,0 +1,140 @@
+"""A run of some stage: its folder, its ledger, and what the steps of both stages share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from omegaconf import OmegaConf
+
+from avr.config import ConfigError, LimitsConfig, RoleConfig, RunConfig, TrainingConfig
+from avr.core.prompts import Templates
+from avr.engines.weights import weights_id
+from avr.pipeline import tables
+from avr.pipeline.cluster import connect, wait_until_free
+from avr.pipeline.hosting import Hosted
+from avr.pipeline.ledger import Ledger, lock_folder
+from avr.pipeline.plan import StepPlan
+from avr.pipeline.progress import CONSOLE
+from avr.training.launch import train
+
+C = TypeVar("C", bound=RunConfig)
+
+
+@dataclass(frozen=True)
+class Run(Generic[C]):
+    """What a step works with. Data travels between steps only through files in `folder`."""
+
+    config: C
+    folder: Path
+    ledger: Ledger
+    plan: Mapping[str, StepPlan]
+
+    @property
+    def templates(self) -> Templates:
+        """The one set of templates."""
+        return Templates(**asdict(self.config.templates))
+
+    def model(self, step: str) -> str:
+        """The model folder that a training step leaves."""
+        return str(self.folder / step)
+
+    def wait(self, step: str) -> None:
+        """Until the devices of the step are free."""
+        if step in self.plan:
+            wait_until_free(self.plan[step])
+
+    def hosted(
+        self, name: str, role: str, settings: RoleConfig, step: str, limits: LimitsConfig
+    ) -> Hosted:
+        """The engine of one pool of a step."""
+        return Hosted(
+            name=name,
+            role=role,
+            config=settings,
+            seed=self.config.seed,
+            folder=self.folder / step,
+            max_deaths=limits.max_engine_deaths,
+            parity=limits.parity_tolerance if role == "reward_model" else None,
+        )
+
+    def check_templates(self, grown: str) -> None:
+        """Rows must ask in the words the trees were grown with."""
+        if self.ledger.inputs(grown)["templates"] != asdict(self.config.templates):
+            raise ConfigError(
+                f"templates differ from those that the trees of {grown} were grown with"
+            )
+
+    def train(self, step: str, training: TrainingConfig, model: str, rows_of: str) -> None:
+        """Train `model` on the rows of a step that is done; `step` names the kind of training."""
+        rows = self.folder / rows_of / "rows.parquet"
+        inputs = {
+            "after": self.ledger.inputs_id(rows_of),
+            "model": weights_id(model),
+            "trl": training.trl,
+            "deepspeed": training.deepspeed,
+            "num_workers": training.num_workers,
+            "save_dtype": training.save_dtype,
+        }
+
+        def work() -> dict[str, Any]:
+            if not any(True for _ in tables.read_rows(rows, ["id"])):
+                raise RuntimeError(f"{rows} holds no rows to train on: see the funnel of {rows_of}")
+            self.wait(step)
+            return asdict(train(step, training, model, rows, self.folder / step, say=indented))
+
+        self.ledger.step(step, inputs, work)
+
+
+def run_steps(
+    kind: Callable[..., Run[C]],
+    config: C,
+    plan: Sequence[StepPlan],
+    all_steps: Sequence[str],
+    steps: Sequence[str],
+    summarise: Callable[[C, Path, Ledger], Any],
+) -> None:
+    """Do those of `steps` that `config.steps` asks for and that are not done, then summarise.
+
+    Each step is a method of `kind` with its name. Raises LedgerError while another job holds the
+    folder.
+    """
+    asked = config.steps
+    folder = Path(config.run_dir).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = lock_folder(folder)
+    ledger = Ledger(folder / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
+    run = kind(config, folder, ledger, {step.step: step for step in plan})
+    connect(config.ray, plan, folder / "logs" / "driver.log")
+    for step in steps:
+        if step in asked:
+            getattr(run, step)()
+    if set(asked) >= set(all_steps):  # a run of some steps says nothing about the others
+        _write_config(config, folder / "config.yaml")
+    summarise(config, folder, ledger)
+    lock.close()
+
+
+def model_settings(role: RoleConfig) -> dict[str, Any]:
+    """What of a role decides the texts it gives; how many replicas serve it does not."""
+    return {
+        "weights": weights_id(role.model),
+        "sampling": role.sampling,
+        "max_model_len": role.engine.get("max_model_len"),
+        "dtype": role.engine.get("dtype"),
+    }
+
+
+def indented(line: str) -> None:
+    """Say what happens inside a step."""
+    CONSOLE.print(f"  {line}")
+
+
+def _write_config(config: RunConfig, file: Path) -> None:
+    """The configuration in full, once every step has accepted it; environments may hold secrets."""
+    shown = OmegaConf.structured(config)
+    for field in fields(config):
+        if isinstance(getattr(config, field.name), RoleConfig):
+            role = shown[field.name]
+            role.env = dict.fromkeys(role.env, "(not shown)")
+    file.write_text(OmegaConf.to_yaml(shown))

@@ -1,0 +1,253 @@
+"""Stage II in seven steps, each recorded in the run directory's ledger."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pyarrow as pa
+
+from avr.config import PromptsConfig, RoleConfig
+from avr.config_stage2 import STAGE2_STEPS, Stage2Config
+from avr.core.funnel import Funnel
+from avr.core.growth import Shape
+from avr.core.messages import content_id
+from avr.core.outputs import make_output_pairs, open_set
+from avr.core.selection import switched_on
+from avr.core.tree import plant
+from avr.core.unrolling import select_trajectories
+from avr.engines.weights import weights_id
+from avr.pipeline import tables
+from avr.pipeline.evaluation_stage2 import evaluate
+from avr.pipeline.plan_stage2 import plan_stage2, preflight, template_of
+from avr.pipeline.pools import Pools
+from avr.pipeline.prompts import content_of, ingest, prompts_of
+from avr.pipeline.queries import Place, run_queries
+from avr.pipeline.run import Run, indented, model_settings, run_steps
+from avr.pipeline.summary_stage2 import summarise
+from avr.pipeline.witness import witness_beside_driver
+from avr.pipeline.works import AnswerAndRefine, SampleOutputs, Search, set_query, tree_query
+
+
+def run(config: Stage2Config) -> None:
+    """Do the steps asked for that are not done yet, then print and write the summary."""
+    plan = plan_stage2(config)
+    preflight(config)
+    steps = [s for s in STAGE2_STEPS if s != "evaluate" or config.evaluation is not None]
+    run_steps(Stage2, config, plan, STAGE2_STEPS, steps, summarise)
+
+
+class Stage2(Run[Stage2Config]):
+    """The steps. Data travels between them only through files in `folder`."""
+
+    def search(self) -> None:
+        """A searched tree for every query, by the Stage I model and the reward model."""
+        config = self.config
+        inputs = {
+            **self._inputs(config.policy, config.prompts.search),
+            "tree": asdict(config.tree),
+            "max_depth": config.max_depth,
+        }
+        self.ledger.step("search", inputs, lambda: self._search(inputs))
+
+    def unroll(self) -> None:
+        """RSFT rows: one trajectory of each search that the rules let through."""
+        rules = self.config.trajectories
+        switches = switched_on("trajectories", rules.profile, rules.switches)
+        self.check_templates("search")
+        inputs = {
+            "after": self.ledger.inputs_id("search"),
+            "rules": sorted(switches),
+            "unchanged_share": rules.unchanged_share,
+            "template": template_of(rules).markers,
+        }
+        self.ledger.step("unroll", inputs, lambda: self._unroll(switches))
+
+    def rsft(self) -> None:
+        """The Stage I model trained to do the whole loop in one turn."""
+        self.train("rsft", self.config.rsft, self.config.policy.model, "unroll")
+
+    def sample(self) -> None:
+        """Whole outputs of the RSFT model, their final answers rewarded."""
+        self.ledger.result("rsft")
+        config = self.config
+        policy = replace(config.policy, model=self.model("rsft"))
+        inputs = {
+            **self._inputs(policy, config.prompts.sample),
+            "outputs": asdict(config.outputs),
+            "template": template_of(config.trajectories).markers,
+        }
+        self.ledger.step("sample", inputs, lambda: self._sample(policy, inputs))
+
+    def pair(self) -> None:
+        """Best and worst output of each prompt, under length control."""
+        rules = self.config.pairs
+        switches = switched_on("outputs", rules.profile, rules.switches)
+        self.check_templates("sample")
+        inputs = {"after": self.ledger.inputs_id("sample"), "rules": sorted(switches)}
+        self.ledger.step("pair", inputs, lambda: self._pair(switches))
+
+    def dpo(self) -> None:
+        """The RSFT model trained to prefer outputs whose final answer is better and no longer."""
+        self.train("dpo", self.config.dpo, self.model("rsft"), "pair")
+
+    def evaluate(self) -> None:
+        """Held-out prompts: seed policy, Stage I model and both recursive models."""
+        config = self.config
+        assert config.evaluation is not None
+        done = self.ledger.seconds()
+        refining = {"seed": config.evaluation.seed, "stage1": config.policy.model}
+        recursive = {step: self.model(step) for step in ("rsft", "dpo") if step in done}
+        inputs = {
+            **self._inputs(config.policy, config.evaluation.prompts),
+            "models": {n: weights_id(m) for n, m in {**refining, **recursive}.items()},
+            "evaluation": asdict(config.evaluation),
+            "sampling": self._whole(config.policy),
+            "template": template_of(config.trajectories).markers,
+        }
+        self.ledger.step(
+            "evaluate", inputs, lambda: self._evaluate(refining, recursive, content_id(inputs))
+        )
+
+    def _evaluate(
+        self, refining: Mapping[str, str], recursive: Mapping[str, str], recipe: str
+    ) -> dict[str, Any]:
+        config, folder = self.config, self.folder / "evaluate"
+        assert config.evaluation is not None
+        taken = prompts_of(self.folder, ("search", "sample"))
+        if config.stage1_dir:
+            taken |= prompts_of(Path(config.stage1_dir), ("grow_rsft", "grow_dpo"))
+        ingested = self._ingest("evaluate", config.evaluation.prompts, taken)
+        witness = witness_beside_driver()
+        with self._pools("evaluate", config.policy, witness) as pools:
+            sampling = self._whole(config.policy)
+            reward_model = pools.score()
+            shape = Shape(1, 1, config.tree.max_tries, follow="last")
+            answer = AnswerAndRefine(
+                policies={n: pools.generate("policy", model) for n, model in refining.items()},
+                reward_model=reward_model,
+                templates=self.templates,
+                shape=shape,
+            )
+            think = SampleOutputs(
+                policies={
+                    n: pools.generate("policy", model, sampling) for n, model in recursive.items()
+                },
+                reward_model=reward_model,
+                templates=self.templates,
+                template=template_of(config.trajectories),
+                num_outputs=1,
+                max_tries=1,
+            )
+            table = evaluate(config, folder, recipe, answer, think, pools.check, witness)
+        return {"input": ingested, "table": table}
+
+    def _inputs(self, policy: RoleConfig, prompts: PromptsConfig) -> dict[str, Any]:
+        config = self.config
+        return {
+            "prompts": {**asdict(prompts), "content": content_of(prompts)},
+            "templates": asdict(config.templates),
+            "policy": model_settings(policy),
+            "reward_model": model_settings(config.reward_model),
+            "seed": config.seed,
+        }
+
+    def _whole(self, policy: RoleConfig) -> dict[str, Any]:
+        """Sampling of whole outputs: the policy's, with what is said for outputs laid over."""
+        return {**policy.sampling, **self.config.outputs.sampling}
+
+    def _pools(self, step: str, policy: RoleConfig, witness: Any) -> Pools:
+        self.wait(step)
+        limits = self.config.queries
+        roles = {"policy": policy, "reward_model": self.config.reward_model}
+        hosted = [
+            self.hosted(step, role, settings, step, limits) for role, settings in roles.items()
+        ]
+        return Pools(hosted, self.config.serving, witness)
+
+    def _search(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        config, place = self.config, self._place("search", "trees", tables.TREES)
+        ingested = self._ingest("search", config.prompts.search)
+        witness = witness_beside_driver()
+        with self._pools("search", config.policy, witness) as pools:
+            work = Search(
+                policy=pools.generate("policy"),
+                reward_model=pools.score(),
+                templates=self.templates,
+                shape=Shape(**asdict(config.tree)),
+                max_depth=config.max_depth,
+            )
+            recipe = _recipe(inputs)
+            prompts = map(tables.prompt_of, tables.read_rows(place.folder / "prompts.parquet"))
+            queries = (tree_query(plant(prompt, recipe)) for prompt in prompts)
+            worked = run_queries(
+                queries, work, pools.check, config.queries, place, "search", witness
+            )
+        return {"input": ingested, "queries": asdict(worked)}
+
+    def _sample(self, policy: RoleConfig, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        config, place = self.config, self._place("sample", "outputs", tables.OUTPUTS)
+        taken = prompts_of(self.folder, ("search",))
+        ingested = self._ingest("sample", config.prompts.sample, taken)
+        witness = witness_beside_driver()
+        with self._pools("sample", policy, witness) as pools:
+            work = SampleOutputs(
+                policies={"rsft": pools.generate("policy", sampling=self._whole(policy))},
+                reward_model=pools.score(),
+                templates=self.templates,
+                template=template_of(config.trajectories),
+                num_outputs=config.outputs.num_outputs,
+                max_tries=config.outputs.max_tries,
+            )
+            recipe = _recipe(inputs)
+            prompts = map(tables.prompt_of, tables.read_rows(place.folder / "prompts.parquet"))
+            queries = (set_query(open_set(prompt, recipe), "rsft") for prompt in prompts)
+            worked = run_queries(
+                queries, work, pools.check, config.queries, place, "sample", witness
+            )
+        return {"input": ingested, "queries": asdict(worked)}
+
+    def _place(self, step: str, out: str, schema: pa.Schema) -> Place:
+        return Place(self.folder / step, out, schema)
+
+    def _ingest(
+        self, step: str, prompts: PromptsConfig, taken: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Any]:
+        folder = self.folder / step
+        ingested = ingest(
+            prompts, folder / "prompts.parquet", folder / "rejected.parquet", taken=taken
+        )
+        if ingested.num_quarantined:
+            indented(
+                f"{ingested.num_quarantined} of {ingested.num_rows} input rows cannot be used:"
+                f" {folder / 'rejected.parquet'}"
+            )
+        return asdict(ingested)
+
+    def _unroll(self, switches: frozenset[str]) -> dict[str, Any]:
+        rules, funnel = self.config.trajectories, Funnel("trajectories")
+        rows = select_trajectories(
+            tables.read_trees(self.folder / "search" / "trees"),
+            self.templates,
+            template_of(rules),
+            switches,
+            rules.unchanged_share,
+            funnel,
+        )
+        file = self.folder / "unroll" / "rows.parquet"
+        count = tables.write_rows(file, map(tables.rsft_row, rows), tables.RSFT_ROWS)
+        return {"num_rows": count, "funnel": funnel.to_dict()}
+
+    def _pair(self, switches: frozenset[str]) -> dict[str, Any]:
+        funnel = Funnel("outputs")
+        outputs = tables.read_sets(self.folder / "sample" / "outputs")
+        pairs = make_output_pairs(outputs, self.templates, switches, funnel)
+        file = self.folder / "pair" / "rows.parquet"
+        count = tables.write_rows(file, map(tables.pair_row, pairs), tables.PAIRS)
+        return {"num_pairs": count, "funnel": funnel.to_dict()}
+
+
+def _recipe(inputs: Mapping[str, Any]) -> str:
+    """What a query grows from, less where the prompts lie: they do not change what grows."""
+    return content_id({key: value for key, value in inputs.items() if key != "prompts"})

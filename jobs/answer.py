@@ -1,0 +1,32 @@
+"""Answer prompts with a Stage II model: final answers and thinking apart, failures reported.
+
+    python jobs/answer.py conf/miniature/answer.yaml [key=value ...] [--plan]
+    python jobs/answer.py conf/miniature/answer.yaml prompts.path=mine.jsonl run_dir=runs/mine
+
+Writes RUN_DIR/answers.jsonl. Run it again and it continues where it stopped. From Python:
+`avr.pipeline.answering.answer_prompts(config)`.
+"""
+
+import sys
+
+from avr.config_stage2 import AnswerConfig
+from avr.pipeline.command import job
+
+
+def run(config: AnswerConfig) -> None:
+    """The answers; what is slow to import comes after the checks."""
+    from avr.pipeline.answering import answer_prompts
+
+    answer_prompts(config)
+
+
+def show_plan(config: AnswerConfig) -> None:
+    """What it takes; starts nothing."""
+    from avr.pipeline.plan_stage2 import plan_answer
+    from avr.pipeline.summary import print_plan
+
+    print_plan(plan_answer(config))
+
+
+if __name__ == "__main__":
+    sys.exit(job(__doc__, AnswerConfig, run, show_plan))

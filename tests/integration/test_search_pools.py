@@ -1,0 +1,180 @@
+"""Greedy search through Serve pools and Ray tasks, with scripted engines and things that die."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import ray
+import scripted_search
+from ray import serve
+from scripted_search import plain, search_all, trees_of, undisturbed
+
+from avr.config import RoleConfig
+from avr.config_stage2 import QueriesConfig, ServingConfig
+from avr.pipeline.pools import PoolError
+from avr.pipeline.queries import QueriesError, _journalled
+from avr.pipeline.tables import read_rows
+
+pytestmark = pytest.mark.integration
+NUM_QUERIES = 40
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(ray_cluster):
+    ray.cloudpickle.register_pickle_by_value(scripted_search)
+    yield
+    serve.shutdown()
+
+
+def alive(pid):
+    try:
+        return "zombie" not in Path(f"/proc/{pid}/status").read_text().split("State:")[1][:15]
+    except OSError:
+        return False
+
+
+def test_searched_trees_equal_those_of_a_search_without_a_cluster(tmp_path):
+    worked, report = search_all(tmp_path, NUM_QUERIES)
+    assert (worked.num_done, worked.num_quarantined, worked.num_resumed) == (NUM_QUERIES, 0, 0)
+    assert plain(trees_of(tmp_path)) == plain(undisturbed(NUM_QUERIES))
+    assert any(len(tree.levels) == scripted_search.MAX_DEPTH for tree in trees_of(tmp_path))
+    assert report.advanced["search"] == NUM_QUERIES
+    assert not (tmp_path / "journal").exists()
+
+
+def test_pools_are_gone_when_the_search_is_over(tmp_path):
+    _, report = search_all(tmp_path, 4)
+    assert serve.status().applications == {}
+    pids = [pid for _, _, processes in report.processes for pid in processes]
+    assert len(pids) == 2
+    assert not any(map(alive, pids))
+
+
+def test_killed_replica_costs_a_retry_and_no_query(tmp_path):
+    killed = []
+
+    def kill_soon(pools, witness):
+        def kill():
+            while not list(_journalled(tmp_path / "journal")):
+                time.sleep(0.02)
+            processes = ray.get(witness.report.remote()).processes
+            (victim,) = [pids[0] for _, role, pids in processes if role == "policy"]
+            os.kill(victim, signal.SIGKILL)
+            killed.append(victim)
+
+        threading.Thread(target=kill, daemon=True).start()
+
+    worked, report = search_all(tmp_path, NUM_QUERIES, {"LATENCY": 0.1}, while_running=kill_soon)
+    assert killed
+    assert [role for _, role, _ in report.processes].count("policy") == 2
+    assert (worked.num_done, worked.num_quarantined) == (NUM_QUERIES, 0)
+    assert plain(trees_of(tmp_path)) == plain(undisturbed(NUM_QUERIES))
+
+
+def test_engine_that_dies_is_replaced_and_named(tmp_path):
+    worked, report = search_all(tmp_path / "run", 8, {"DIED": tmp_path / "died"})
+    assert worked.engine_deaths == {"policy": 1}
+    assert report.causes[0].startswith("policy: ")
+    assert plain(trees_of(tmp_path / "run")) == plain(undisturbed(8))
+
+
+def test_killed_driver_continues_without_searching_a_committed_query_twice(tmp_path):
+    folder, log = tmp_path / "run", tmp_path / "log"
+    asked = folder / "requests.log"
+    with log.open("w") as output:
+        driver = start_driver(folder, NUM_QUERIES, output)
+        wait_until(lambda: len(list(_journalled(folder / "journal"))) >= 5, driver, log)
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+        time.sleep(2)  # workers outlive their driver for a moment; what they commit counts too
+        committed = {
+            row["prompt"]["query"][0]["content"] for row in _journalled(folder / "journal")
+        }
+        assert 5 <= len(committed) < NUM_QUERIES
+        asked.unlink()
+        driver = start_driver(folder, NUM_QUERIES, output)
+        assert driver.wait(300) == 0, log.read_text()[-3000:]
+    assert f"num_resumed={len(committed)}" in log.read_text()
+    asked_again = asked.read_text().split("\n")[:-1]
+    assert len(asked_again) == NUM_QUERIES - len(committed)
+    assert not committed & set(asked_again)
+    assert plain(trees_of(folder)) == plain(undisturbed(NUM_QUERIES))
+
+
+def start_driver(folder, num_queries, output, **env):
+    command = [sys.executable, scripted_search.__file__, str(folder), str(num_queries)]
+    return subprocess.Popen(
+        command,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd()), **env},
+    )
+
+
+def wait_until(happened, driver, log):
+    deadline = time.monotonic() + 300
+    while not happened():
+        assert driver.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.05)
+
+
+def test_query_with_a_fault_is_quarantined_and_no_other_pays(tmp_path):
+    worked, _ = search_all(tmp_path, 8, {"SCRIPT": "a fault"})
+    assert (worked.num_done, worked.num_quarantined) == (7, 1)
+    (row,) = read_rows(tmp_path / "quarantine")
+    assert row["quarantined"] == "search: the script sets this one aside"
+    assert row["prompt"]["query"][0]["content"] == "question 3"
+    again, _ = search_all(tmp_path, 8, {"SCRIPT": "a fault"})
+    assert (again.num_done, again.num_quarantined, again.num_resumed) == (7, 1, 8)
+
+
+def test_error_in_a_worker_ends_the_run_with_its_own_words(tmp_path):
+    with pytest.raises(QueriesError, match="the script has a bug"):
+        search_all(tmp_path, 8, {"SCRIPT": "a bug"})
+    assert serve.status().applications == {}
+    worked, _ = search_all(tmp_path, 8)
+    assert worked.num_done == 8
+    assert plain(trees_of(tmp_path)) == plain(undisturbed(8))
+
+
+def test_engine_that_does_not_start_ends_the_run_with_its_own_words(tmp_path):
+    with pytest.raises(PoolError, match=r"the policy's engine did not start: .*refuses to start"):
+        search_all(tmp_path, 4, {"SCRIPT": "does not start"})
+    assert serve.status().applications == {}
+
+
+def test_pool_without_devices_says_what_it_waits_for(tmp_path):
+    serving = ServingConfig(start_timeout_s=45)  # Serve itself speaks after 30 s
+    policy = RoleConfig(**{**vars(scripted_search.ROLE), "num_cpus": 100})
+    with pytest.raises(PoolError, match=r"did not start in .*: policy .waits for 100 CPUs, 0 GPUs"):
+        search_all(tmp_path, 4, serving=serving, policy=policy)
+
+
+def test_pool_grows_under_load_up_to_its_most(tmp_path):
+    serving = ServingConfig(target_ongoing_requests=2.0, upscale_delay_s=0.5)
+    policy = RoleConfig(**{**vars(scripted_search.ROLE), "max_replicas": 2})
+    _, report = search_all(
+        tmp_path,
+        NUM_QUERIES,
+        {"LATENCY": 1.0},
+        QueriesConfig(queries_per_task=20, max_queries_in_flight=40),
+        serving,
+        policy,
+    )
+    assert [role for _, role, _ in report.processes].count("policy") == 2
+    assert plain(trees_of(tmp_path)) == plain(undisturbed(NUM_QUERIES))
+
+
+@pytest.mark.parametrize("queries_per_task", [1, 5, 100])
+def test_any_number_of_queries_per_task_gives_the_same_trees(tmp_path, queries_per_task):
+    queries = QueriesConfig(queries_per_task=queries_per_task, max_queries_in_flight=10)
+    worked, _ = search_all(tmp_path, 12, queries=queries)
+    assert worked.num_done == 12
+    assert plain(trees_of(tmp_path)) == plain(undisturbed(12))
