@@ -1,13 +1,17 @@
 # make demo   the main job on the embedded default     make test   all checks and tests
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 export PYTHONUNBUFFERED := 1
-.PHONY: help setup demo test check unit integration requirements miniature-models clean
+.PHONY: help setup demo stage1 stage2 test check unit integration requirements miniature-models clean
 EXTRA ?= cpu
 PYTHON_ := .venv/bin/python
 RUN_DIR ?= runs/miniature
+STAGES ?= 1
+comma := ,
 
 help:
 	@echo "make demo               Stage I in the miniature world, from nothing ($(RUN_DIR))"
+	@echo "make demo STAGES=1,2    Stage I and then Stage II ($(RUN_DIR)-stage2)"
 	@echo "make test               lint, types, unit and integration tests, from nothing"
 	@echo "make check | unit | integration"
 	@echo "make setup [EXTRA=gpu]  only the environment (.venv)"
@@ -19,8 +23,13 @@ setup: .venv/.ready
 .venv/.ready: requirements/install.sh requirements/$(EXTRA).txt pyproject.toml
 	@requirements/install.sh $(EXTRA)
 
-demo: setup
+demo: setup $(foreach stage,$(subst $(comma), ,$(STAGES)),stage$(stage))
+
+stage1: setup
 	@$(PYTHON_) jobs/stage1.py conf/miniature/stage1.yaml run_dir=$(RUN_DIR)
+
+stage2: setup
+	@$(PYTHON_) jobs/stage2.py conf/miniature/stage2.yaml stage1_dir=$(RUN_DIR) run_dir=$(RUN_DIR)-stage2
 
 test: check unit integration
 

@@ -12,11 +12,12 @@ from avr.config_stage2 import AnswerConfig
 from avr.core.messages import content_id
 from avr.core.outputs import open_set, thinking_of
 from avr.pipeline import tables
+from avr.pipeline.journal import Place
 from avr.pipeline.ledger import Ledger
 from avr.pipeline.plan_stage2 import plan_answer, template_of
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import content_of, ingest
-from avr.pipeline.queries import Place, run_queries
+from avr.pipeline.queries import run_queries
 from avr.pipeline.run import Run, indented, model_settings, run_steps
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import SampleOutputs, set_query

@@ -12,7 +12,8 @@ from avr.core.tree import Prompt, RefinementTree, plant
 from avr.evaluation.judged import Judged, Oracle, compare, load_oracle
 from avr.pipeline import tables
 from avr.pipeline.evaluation import judged, refined_row
-from avr.pipeline.queries import Place, run_queries
+from avr.pipeline.journal import Place
+from avr.pipeline.queries import run_queries
 from avr.pipeline.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
 
 

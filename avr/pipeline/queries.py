@@ -8,10 +8,7 @@ query; at the end journals become Parquet. Resume is a difference of ids, as in 
 
 import asyncio
 import json
-import os
-import shutil
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -24,21 +21,24 @@ from ray.exceptions import RayError, RayTaskError
 
 from avr.config_stage2 import QueriesConfig
 from avr.core.messages import content_id
+from avr.pipeline.journal import (
+    Place,
+    QueriesError,
+    Query,
+    Writer,
+    check_complete,
+    compact,
+    journalled,
+)
 from avr.pipeline.progress import Progress
-from avr.pipeline.tables import read_ids, read_rows, write_part, write_rows
+from avr.pipeline.tables import read_ids, read_rows, write_rows
 from avr.pipeline.witness import Report, Tally, told
 
-Query = dict[str, Any]
 Work = Callable[[Query], Awaitable[Query]]
 
 QUERIES = pa.schema([("id", pa.string()), ("query", pa.string())])
-_ROWS_PER_PART = 1024
 _POLL_S = 0.2
 _CHECK_POOLS_EVERY_S = 5.0
-
-
-class QueriesError(RuntimeError):
-    """Working through queries failed; the message carries the worker's cause."""
 
 
 @dataclass(frozen=True)
@@ -49,25 +49,6 @@ class Worked:
     num_quarantined: int
     num_resumed: int
     engine_deaths: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where results go: `folder/out` and `folder/quarantine`, with the rows of `schema`."""
-
-    folder: Path
-    out: str
-    schema: pa.Schema
-
-    @property
-    def journal(self) -> Path:
-        """Finished queries, until all are."""
-        return self.folder / "journal"
-
-    def ended(self) -> set[str]:
-        """Ids of all queries that are committed."""
-        ids = {row["id"] for row in _journalled(self.journal)}
-        return ids | read_ids(self.folder / self.out) | read_ids(self.folder / "quarantine")
 
 
 def run_queries(
@@ -93,11 +74,9 @@ def run_queries(
         pending = (json.loads(r["query"]) for r in read_rows(source) if r["id"] not in there)
         with Progress({name: (num_queries, resumed)}, witness, "queries") as progress:
             _Flow(pending, work, check, config, place, name, witness, progress).run()
-    _compact(place)
-    done = read_ids(place.folder / place.out)
-    quarantined = read_ids(place.folder / "quarantine")
-    _check_complete(wanted, done, quarantined, place)
-    return Worked(len(done), len(quarantined), resumed, dict(told(witness).deaths))
+    compact(place)
+    num_done, num_quarantined = check_complete(wanted, place)
+    return Worked(num_done, num_quarantined, resumed, dict(told(witness).deaths))
 
 
 class _Flow:
@@ -200,53 +179,18 @@ async def _work_through(
     shard: list[Query], work: Work, journal: Path, name: str, witness: Any
 ) -> int:
     prefix = content_id([query["id"] for query in shard])
-    there = {row["id"] for row in _journalled(journal, prefix)}
+    there = {row["id"] for row in journalled(journal, prefix)}
     left = [query for query in shard if query["id"] not in there]
-    journal.mkdir(parents=True, exist_ok=True)
     tally = Tally(witness, name)
-    # A new file for every attempt: the last line of an older one may be torn.
-    with (journal / f"{prefix}-{uuid.uuid4().hex}.jsonl").open("a") as file:
+    with Writer(journal, prefix) as writer:
 
         async def one(query: Query) -> None:
-            result = await work(query)
-            file.write(json.dumps(result) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+            writer.commit(await work(query))
             tally.add()
 
         await asyncio.gather(*map(one, left))
     tally.flush()
     return len(left)
-
-
-def _journalled(journal: Path, prefix: str = "") -> Iterator[Query]:
-    """The rows of the journals, each id once; a torn last line was not committed."""
-    seen: set[str] = set()
-    for file in sorted(journal.glob(f"{prefix}*.jsonl")):
-        with file.open() as lines:
-            for line in lines:
-                if not line.endswith("\n"):
-                    continue
-                row = json.loads(line)
-                if row["id"] not in seen:
-                    seen.add(row["id"])
-                    yield row
-
-
-def _compact(place: Place) -> None:
-    """Journals to Parquet; done again after a kill it writes the same parts again."""
-    if not place.journal.exists():
-        return
-    rows = _journalled(place.journal)
-    number = 0
-    while part := list(islice(rows, _ROWS_PER_PART)):
-        for folder, chosen in (
-            (place.out, [row for row in part if not row["quarantined"]]),
-            ("quarantine", [row for row in part if row["quarantined"]]),
-        ):
-            write_part(place.folder / folder, f"part-{number:05d}", chosen, place.schema)
-        number += 1
-    shutil.rmtree(place.journal)
 
 
 def _cause(error: BaseException, report: Report) -> str:
@@ -255,18 +199,3 @@ def _cause(error: BaseException, report: Report) -> str:
         error = error.cause
     words = str(error).strip() or repr(error)
     return "; ".join([words, *report.failures[-1:], *report.causes[-3:]])
-
-
-def _check_complete(wanted: set[str], done: set[str], quarantined: set[str], place: Place) -> None:
-    lost = wanted - done - quarantined
-    strange = (done | quarantined) - wanted
-    for problem, ids in (("lost", lost), ("not asked for", strange), ("twice", done & quarantined)):
-        if ids:
-            raise QueriesError(f"{len(ids)} queries {problem}, the first: {min(ids)}")
-    if wanted and not done:
-        quarantine = place.folder / "quarantine"
-        first = next(read_rows(quarantine, ["quarantined"]))["quarantined"]
-        raise QueriesError(
-            f"all {len(quarantined)} queries were quarantined; the first: {first}. "
-            f"Remove {quarantine} to try them again."
-        )

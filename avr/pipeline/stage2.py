@@ -20,10 +20,11 @@ from avr.core.unrolling import select_trajectories
 from avr.engines.weights import weights_id
 from avr.pipeline import tables
 from avr.pipeline.evaluation_stage2 import evaluate
+from avr.pipeline.journal import Place
 from avr.pipeline.plan_stage2 import plan_stage2, preflight, template_of
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import content_of, ingest, prompts_of
-from avr.pipeline.queries import Place, run_queries
+from avr.pipeline.queries import run_queries
 from avr.pipeline.run import Run, indented, model_settings, run_steps
 from avr.pipeline.summary_stage2 import summarise
 from avr.pipeline.witness import witness_beside_driver

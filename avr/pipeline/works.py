@@ -20,7 +20,7 @@ from avr.core.roles import Generate, Score, TreeFault
 from avr.core.search import search
 from avr.core.trajectory import TrajectoryTemplate
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
-from avr.pipeline.queries import Query
+from avr.pipeline.journal import Query
 
 
 def tree_query(tree: RefinementTree, model: str = "", rounds: int = 0) -> Query:

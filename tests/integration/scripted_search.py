@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import os
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,8 +19,9 @@ from avr.core.roles import Completion, EngineDied, TreeFault
 from avr.core.search import search
 from avr.core.tree import Prompt, plant, tree_to_dict
 from avr.pipeline.hosting import Hosted
+from avr.pipeline.journal import Place
 from avr.pipeline.pools import Pools
-from avr.pipeline.queries import Place, run_queries
+from avr.pipeline.queries import run_queries
 from avr.pipeline.tables import TREES, read_trees
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import Search, tree_query
@@ -157,8 +157,7 @@ def main():
     ray.cloudpickle.register_pickle_by_value(sys.modules["__main__"])
     root = str(Path(__file__).parents[2])
     here = {"PYTHONPATH": f"{root}:{Path(__file__).parent}"}
-    own = {"num_cpus": 8, "include_dashboard": False} if "RAY_ADDRESS" not in os.environ else {}
-    ray.init(log_to_driver=False, runtime_env={"env_vars": here}, **own)
+    ray.init(log_to_driver=False, runtime_env={"env_vars": here})  # RAY_ADDRESS says where
     behaviour = {"LATENCY": 0.2, "REQUESTS": folder / "requests.log"}
     folder.mkdir(parents=True, exist_ok=True)
     worked, _ = search_all(folder, num_queries, behaviour)

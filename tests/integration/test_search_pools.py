@@ -16,8 +16,8 @@ from scripted_search import plain, search_all, trees_of, undisturbed
 
 from avr.config import RoleConfig
 from avr.config_stage2 import QueriesConfig, ServingConfig
+from avr.pipeline.journal import QueriesError, journalled
 from avr.pipeline.pools import PoolError
-from avr.pipeline.queries import QueriesError, _journalled
 from avr.pipeline.tables import read_rows
 
 pytestmark = pytest.mark.integration
@@ -60,7 +60,7 @@ def test_killed_replica_costs_a_retry_and_no_query(tmp_path):
 
     def kill_soon(pools, witness):
         def kill():
-            while not list(_journalled(tmp_path / "journal")):
+            while not list(journalled(tmp_path / "journal")):
                 time.sleep(0.02)
             processes = ray.get(witness.report.remote()).processes
             (victim,) = [pids[0] for _, role, pids in processes if role == "policy"]
@@ -83,18 +83,21 @@ def test_engine_that_dies_is_replaced_and_named(tmp_path):
     assert plain(trees_of(tmp_path / "run")) == plain(undisturbed(8))
 
 
-def test_killed_driver_continues_without_searching_a_committed_query_twice(tmp_path):
+def test_killed_driver_leaves_no_pools_and_the_next_searches_no_query_twice(tmp_path):
     folder, log = tmp_path / "run", tmp_path / "log"
     asked = folder / "requests.log"
     with log.open("w") as output:
         driver = start_driver(folder, NUM_QUERIES, output)
-        wait_until(lambda: len(list(_journalled(folder / "journal"))) >= 5, driver, log)
+        wait_until(lambda: len(list(journalled(folder / "journal"))) >= 5, driver, log)
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
-        time.sleep(2)  # workers outlive their driver for a moment; what they commit counts too
-        committed = {
-            row["prompt"]["query"][0]["content"] for row in _journalled(folder / "journal")
-        }
+        deadline = time.monotonic() + 60
+        while serve.status().applications:  # they notice that the witness is gone
+            assert time.monotonic() < deadline, serve.status()
+            time.sleep(0.5)
+        # Workers outlive their driver for a moment, and what they commit counts too.
+        rows = list(journalled(folder / "journal"))
+        committed = {row["prompt"]["query"][0]["content"] for row in rows}
         assert 5 <= len(committed) < NUM_QUERIES
         asked.unlink()
         driver = start_driver(folder, NUM_QUERIES, output)
@@ -106,14 +109,16 @@ def test_killed_driver_continues_without_searching_a_committed_query_twice(tmp_p
     assert plain(trees_of(folder)) == plain(undisturbed(NUM_QUERIES))
 
 
-def start_driver(folder, num_queries, output, **env):
+def start_driver(folder, num_queries, output):
+    """A job of its own on the cluster of these tests."""
+    address = ray.get_runtime_context().gcs_address
     command = [sys.executable, scripted_search.__file__, str(folder), str(num_queries)]
     return subprocess.Popen(
         command,
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(Path.cwd()), **env},
+        env={**os.environ, "PYTHONPATH": str(Path.cwd()), "RAY_ADDRESS": address},
     )
 
 
