@@ -30,9 +30,7 @@ def run(config: Stage1Config) -> None:
     plan = plan_stage1(config)
     preflight(config)
     steps = [s for s in STEPS if s != "evaluate" or config.evaluation is not None]
-    run_steps(
-        Stage1, config, plan, STEPS, steps, ("policy", "corrector", "reward_model"), summarise
-    )
+    run_steps(Stage1, config, plan, STEPS, steps, summarise)
 
 
 class Stage1(Run[Stage1Config]):

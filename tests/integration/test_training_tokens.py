@@ -6,6 +6,13 @@ import pytest
 import training_models as tm
 
 from avr.config import ConfigError, TrainingConfig
+from avr.core.trajectory import (
+    TRAJECTORY_TEMPLATES,
+    Trajectory,
+    Turn,
+    parse_trajectory,
+    render_trajectory,
+)
 from avr.training.rows import IGNORED, check_prompt_parity, encode_dpo, encode_rsft
 from avr.training.settings import check_training
 
@@ -33,6 +40,21 @@ def test_learned_text_is_each_assistant_content_with_its_end_of_turn(style):
     row = tm.rsft_row(3)
     learned = [tokenizer.decode(run) for run in runs_of_labels(encode_rsft(tokenizer, row))]
     assert learned == [m["content"] + end for m in row["messages"] if m["role"] == "assistant"]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_of_a_trajectory_the_whole_assistant_turn_is_learned_and_nothing_else(style):
+    tokenizer, end = tm.tokenizer_of(style), tm.SPECIAL[style][1]
+    loop = Trajectory("w1 w2", (Turn("w3", "w4 w5"),), "w6", "w4 w5")
+    text = render_trajectory(loop, TRAJECTORY_TEMPLATES["think"])
+    messages = [{"role": "user", "content": "w7 w8"}, {"role": "assistant", "content": text}]
+    example = encode_rsft(tokenizer, {"id": "loop", "messages": messages})
+    (learned,) = runs_of_labels(example)
+    assert tokenizer.decode(learned) == text + end
+    prompt = tokenizer.decode(example.columns["input_ids"][: -len(learned)])
+    assert prompt.count("w7 w8") == 1 and "<think>" not in prompt
+    parsed = parse_trajectory(tokenizer.decode(learned[:-1]), TRAJECTORY_TEMPLATES["think"])
+    assert parsed == loop
 
 
 @pytest.mark.parametrize("style", STYLES)
