@@ -167,9 +167,19 @@ def check_prompt_parity(tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
 
     Compares `token_ids`, which generation and training use, with the template rendered to text and
     tokenised without special tokens, as OpenAI-style chat servers do it; and looks for a doubled
-    BOS. Takes rows of both schemas.
+    BOS. Takes rows of both schemas. A template that leaves out part of an answer (those of
+    reasoning models may cut the thinking away) is found as well: it would train on the rest.
     """
     for row in rows:
+        for name, conversation in _conversations(row):
+            text = tokenizer.apply_chat_template(
+                list(conversation), tokenize=False, add_generation_prompt=False
+            )
+            if conversation[-1]["content"].strip() not in text:
+                raise RowError(
+                    f"row {row['id']}: {name}: the chat template does not write this turn as it is"
+                    " (it may cut thinking away); train with a template that does"
+                )
         for name, prompt in _prompts(row):
             where = f"row {row['id']}: {name}"
             ids = _ids(tokenizer, prompt, where, True)
@@ -186,6 +196,17 @@ def _prompts(row: Row) -> Iterator[tuple[str, Messages]]:
     for turn, message in enumerate(row["messages"]):
         if message["role"] == "assistant":
             yield f"messages[:{turn}]", row["messages"][:turn]
+
+
+def _conversations(row: Row) -> Iterator[tuple[str, Messages]]:
+    """Every stretch that ends with a turn to be learned."""
+    if "prompt" in row:
+        for side in ("chosen", "rejected"):
+            yield side, [*row["prompt"], *row[side]]
+        return
+    for turn, message in enumerate(row["messages"]):
+        if message["role"] == "assistant":
+            yield f"messages[{turn}]", row["messages"][: turn + 1]
 
 
 def _ids(tokenizer: Tokenizer, messages: Messages, where: str, to_continue: bool) -> list[int]:

@@ -173,6 +173,20 @@ def test_prompt_parity_accepts_one_tokenisation_and_refuses_two():
         check_prompt_parity(ToyTokenizer(num_bos=2), [dpo_row()])
 
 
+def test_template_that_cuts_thinking_away_is_an_error():
+    class Cutting(ToyTokenizer):
+        def apply_chat_template(self, conversation, **options):
+            cut = [m | {"content": m["content"].split("</think>")[-1]} for m in conversation]
+            return super().apply_chat_template(cut, **options)
+
+    thinking, plain = "<think>a</think>b", "b"
+    check_prompt_parity(Cutting(), [rsft_row("q", plain), dpo_row(plain, "c")])
+    with pytest.raises(RowError, match=r"row r1: messages\[1\]: .* cut thinking away"):
+        check_prompt_parity(Cutting(), [rsft_row("q", thinking)])
+    with pytest.raises(RowError, match="row d1: rejected: .* cut thinking away"):
+        check_prompt_parity(Cutting(), [dpo_row(plain, thinking)])
+
+
 @pytest.fixture
 def rows_folder(tmp_path):
     folder = tmp_path / "rows"
