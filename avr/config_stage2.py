@@ -38,10 +38,12 @@ class ServingConfig:
 
     `max_ongoing_requests` per replica is far above what an engine batches at once, because its own
     scheduler batches better than a queue in front of it. Replicas are added, up to the role's
-    `max_replicas`, while more than `target_ongoing_requests` run or wait per replica: about half
-    of a full batch, so that a second engine starts before the first one is short of slots.
-    (Serve LLM's defaults for both are 1e9: its autoscaling never fires.)
-    `start_timeout_s` ends a job whose pools do not come up, saying what was waited for.
+    `max_replicas`, while more than `target_ongoing_requests` run or wait per replica; half of the
+    engine's `max_num_seqs` lets a second one start before the first is short of slots. (Serve
+    LLM's defaults for both are 1e9: its autoscaling never fires.) A replica that is taken away has
+    `graceful_shutdown_timeout_s` for the requests it holds; what it does not finish is retried.
+    `start_timeout_s` ends a job whose pools do not come up, saying what was waited for, and is how
+    long a request waits for a replacement.
     """
 
     max_ongoing_requests: int = 1024
@@ -50,6 +52,7 @@ class ServingConfig:
     downscale_delay_s: float = 600.0
     health_check_period_s: float = 10.0
     health_check_timeout_s: float = 60.0
+    graceful_shutdown_timeout_s: float = 60.0
     start_timeout_s: float = 1800.0
 
 
@@ -118,9 +121,9 @@ STAGE2_STEPS = ("search", "unroll", "rsft", "sample", "pair", "dpo", "evaluate")
 class Stage2Config(RunConfig):
     """Stage II: search -> unroll -> RSFT -> sample -> pair -> DPO (-> evaluate).
 
-    `stage1_dir` is the run directory of Stage I: the policy is the model it ended with unless
-    `policy.model` says otherwise, and held-out prompts must not be among its prompts. `max_depth`
-    is the number of turns a search may take (released: 5).
+    `stage1_dir` is the run directory of Stage I: a recipe's `policy.model` is `${stage1_dir}/dpo`,
+    and held-out prompts must not be among its prompts. `max_depth` is the number of turns a search
+    may take (released: 5). Of the roles `max_rows_per_replica` plays no part here: see `queries`.
     """
 
     stage1_dir: str | None = None

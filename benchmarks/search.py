@@ -90,9 +90,7 @@ def measure(config, folder, num_queries, per_task, rounds):
                 started = time.perf_counter()
                 queries = replace(config.queries, queries_per_task=number)
                 teller = witness_beside_driver()
-                run_queries(
-                    map(tree_query, trees), work, pools.check, queries, place, "search", teller
-                )
+                run_queries(map(tree_query, trees), work, pools, queries, place, "search", teller)
                 seconds = time.perf_counter() - started
                 tokens = search_statistics(place.folder, None)["tokens"]
                 if turn:

@@ -10,7 +10,7 @@ from avr.core.funnel import Funnel, Rule, unique
 from avr.core.messages import assistant, content_id, from_dicts
 from avr.core.pairs import PreferencePair
 from avr.core.prompts import Templates, answer_context, scored_conversation
-from avr.core.roles import Completion, Generate, Score
+from avr.core.roles import Completion, Generate, Score, TreeFault
 from avr.core.sampling import sample
 from avr.core.trajectory import (
     Trajectory,
@@ -95,29 +95,43 @@ async def sample_outputs(
 async def score_outputs(outputs: OutputSet, reward_model: Score) -> OutputSet:
     """Give every final answer, and the input row's own answer if there is one, its reward.
 
-    A failure counts as the empty answer: a user would get nothing to read.
+    An output whose answer cannot be judged joins the failures; the others do not pay for it.
     """
     query, own = outputs.prompt.query, outputs.prompt.answer
-    answers = [*outputs.outputs, *outputs.failures]
-    texts = [output.answer for output in answers] + ([own] if own else [])
-    rewards = await asyncio.gather(
-        *(reward_model.score(scored_conversation(query, text)) for text in texts)
-    )
-    scored = [replace(o, reward=reward) for o, reward in zip(answers, rewards, strict=False)]
+
+    async def judge(output: Output) -> Output:
+        try:
+            reward = await reward_model.score(scored_conversation(query, output.answer))
+        except TreeFault as error:
+            return replace(output, answer="", failure=f"cannot be judged: {error}")
+        return replace(output, reward=reward)
+
+    judged = await asyncio.gather(*map(judge, outputs.outputs))
+    failed = [output for output in judged if output.failure]
     return replace(
         outputs,
-        outputs=tuple(scored[: len(outputs.outputs)]),
-        failures=tuple(scored[len(outputs.outputs) :]),
-        reference=rewards[-1] if own else None,
+        outputs=tuple(output for output in judged if not output.failure),
+        failures=(*outputs.failures, *failed),
+        num_missing=outputs.num_missing + len(failed),
+        reference=await reward_model.score(scored_conversation(query, own)) if own else None,
     )
+
+
+async def score_failures(outputs: OutputSet, reward_model: Score) -> OutputSet:
+    """Give every failure the reward of the empty answer: its user would get nothing to read."""
+    if not outputs.failures:
+        return outputs
+    reward = await reward_model.score(scored_conversation(outputs.prompt.query, ""))
+    return replace(outputs, failures=tuple(replace(o, reward=reward) for o in outputs.failures))
 
 
 def thinking_of(output: Output, template: TrajectoryTemplate) -> str:
-    """What stands between the start and the end marker; "" for a malformed text."""
+    """What stands between the start and the end marker, unescaped; "" for a malformed text."""
     if output.failure:
         return ""
     inner = output.text.split(template.markers["end"])[0]
-    return inner.strip().removeprefix(template.markers["start"]).strip()
+    inner = inner.strip().removeprefix(template.markers["start"]).strip()
+    return template.unescape(inner)
 
 
 def make_output_pairs(

@@ -28,7 +28,9 @@ PROFILES: dict[str, dict[str, frozenset[str]]] = {
         "recommended": frozenset({"closed", "finished", "no_loop", "unique"}),
     },
     "outputs": {
-        "as_released": frozenset({"answer_no_longer", "beats_reference", "no_repeated_word"}),
+        "as_released": frozenset(
+            {"answer_no_longer", "beats_reference", "no_repeated_word", "unique"}
+        ),
         "as_paper": frozenset({"answer_no_longer"}),
         "recommended": frozenset(
             {"answer_no_longer", "beats_reference", "finished", "no_loop", "unique"}

@@ -114,6 +114,13 @@ class Engine:
         sampling = self._sampling if sampling is None else dict(sampling)
         return content_id(weights_id(model), sampling, self._seed)
 
+    async def check_health(self) -> None:
+        """Raises EngineDied where the engine's processes are gone."""
+        try:
+            await self._llm.check_health()
+        except EngineDeadError as error:
+            raise EngineDied(str(error)) from error
+
     def shutdown(self) -> None:
         """Stop the engine's processes and free its device."""
         self._llm.shutdown()

@@ -88,7 +88,7 @@ class Answering(Run[AnswerConfig]):
             worked = run_queries(
                 (set_query(outputs, "policy") for outputs in opened),
                 work,
-                pools.check,
+                pools,
                 config.queries,
                 Place(folder, "outputs", tables.OUTPUTS),
                 "answer",
@@ -126,15 +126,18 @@ def _summarise(config: AnswerConfig, folder: Path, ledger: Ledger) -> None:
     temporary = file.with_suffix(".tmp")
     temporary.write_text("".join(json.dumps(asdict(answer)) + "\n" for answer in answers))
     temporary.rename(file)
-    failures = Counter(answer.failure for answer in answers if answer.failure)
+    sets = list(tables.read_sets(folder / "answer" / "outputs"))
+    reasons = Counter(output.failure for outputs in sets for output in outputs.failures)
+    num_samples = reasons.total() + sum(len(outputs.outputs) for outputs in sets)
+    num_failed = sum(bool(answer.failure) for answer in answers)
     indented(
         f"{result['input']['num_rows']} rows = {len(answers)} answers"
         f" + {result['queries']['num_quarantined']} quarantined"
         f" + {result['input']['num_quarantined']} not usable"
     )
-    reasons = "; ".join(f"{reason} ({number})" for reason, number in failures.most_common(3))
-    share = failures.total() / len(answers)
-    indented(f"without a final answer: {failures.total()} ({share:.1%}) {reasons}")
+    indented(f"without a final answer: {num_failed} ({num_failed / len(answers):.1%})")
+    worst = "; ".join(f"{reason}: {number}" for reason, number in reasons.most_common(3))
+    indented(f"malformed outputs: {reasons.total()} of {num_samples} samples {worst}".rstrip())
     good = [answer for answer in answers if not answer.failure]
     if good:
         turns, tokens = (

@@ -13,7 +13,7 @@ import ray
 from avr.pipeline.plan import StepPlan
 from avr.pipeline.progress import CONSOLE
 
-_RELEASE_TIMEOUT_S = 120.0
+RELEASE_TIMEOUT_S = 120.0
 
 
 class ClusterError(RuntimeError):
@@ -27,6 +27,8 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> No
     `log`. Raises ClusterError where that one is too
     small for the plan; a foreign cluster may still grow, so there it is only said.
     """
+    if ray.is_initialized():  # called from a program that has its own connection
+        return
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     _divert_native_stderr(log)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -68,7 +70,7 @@ def wait_until_free(step: StepPlan) -> None:
 
     Raises ClusterError after two minutes, saying what is held.
     """
-    deadline = time.monotonic() + _RELEASE_TIMEOUT_S
+    deadline = time.monotonic() + RELEASE_TIMEOUT_S
     while True:
         free, there = ray.available_resources(), ray.cluster_resources()
         shortfall = step.shortfall(free.get("CPU", 0), free.get("GPU", 0))
@@ -76,6 +78,6 @@ def wait_until_free(step: StepPlan) -> None:
             return
         if time.monotonic() > deadline:
             raise ClusterError(
-                f"devices are still held after {_RELEASE_TIMEOUT_S:.0f} s: {shortfall}"
+                f"devices are still held after {RELEASE_TIMEOUT_S:.0f} s: {shortfall}"
             )
         time.sleep(0.5)

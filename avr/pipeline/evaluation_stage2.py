@@ -1,6 +1,6 @@
 """Stage II on held-out prompts: models that refine when asked, and models that do so unasked."""
 
-from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,7 +13,7 @@ from avr.evaluation.judged import Judged, Oracle, compare, load_oracle
 from avr.pipeline import tables
 from avr.pipeline.evaluation import judged, refined_row
 from avr.pipeline.journal import Place
-from avr.pipeline.queries import run_queries
+from avr.pipeline.queries import EnginePools, run_queries
 from avr.pipeline.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
 
 
@@ -23,13 +23,13 @@ def evaluate(
     recipe: str,
     answer: AnswerAndRefine,
     think: SampleOutputs,
-    check: Callable[[], None],
+    pools: EnginePools,
     witness: Any,
-) -> list[dict[str, Any]]:
-    """The table, one row for each model and round; a recursive model has no rounds.
+) -> dict[str, Any]:
+    """What became of the queries, and the table: one row for each model and round.
 
-    A recursive model gets one try: an output without a final answer is an empty answer, as its
-    user would have it.
+    A recursive model has no rounds, and one try: an output without a final answer is an empty
+    answer, as its user would have it.
     """
     assert config.evaluation is not None
     rounds = config.evaluation.rounds
@@ -37,19 +37,19 @@ def evaluate(
     planted = {n: [plant(p, content_id(n, recipe)) for p in prompts] for n in answer.policies}
     opened = {n: [open_set(p, content_id(n, recipe)) for p in prompts] for n in think.policies}
     refining, recursive = folder / "refining", folder / "recursive"
-    run_queries(
+    asked = run_queries(
         (tree_query(tree, n, rounds.get(n, 0)) for n, trees in planted.items() for tree in trees),
         answer,
-        check,
+        pools,
         config.queries,
         Place(refining, "trees", tables.TREES),
         "answer",
         witness,
     )
-    run_queries(
+    thought = run_queries(
         (set_query(outputs, n) for n, sets in opened.items() for outputs in sets),
         think,
-        check,
+        pools,
         config.queries,
         Place(recursive, "outputs", tables.OUTPUTS),
         "think",
@@ -64,8 +64,9 @@ def evaluate(
         for n in answer.policies
         for k in range(rounds.get(n, 0) + 1)
     ]
-    thought = {n: [sets.get(outputs.id) for outputs in opened[n]] for n in opened}
-    return rows + [_recursive_row(n, thought[n], answered["seed"], oracle) for n in thought]
+    whole = {n: [sets.get(outputs.id) for outputs in opened[n]] for n in opened}
+    rows += [_recursive_row(n, whole[n], answered["seed"], oracle) for n in whole]
+    return {"refining": asdict(asked), "recursive": asdict(thought), "table": rows}
 
 
 def _recursive_row(
@@ -79,6 +80,8 @@ def _recursive_row(
         for ours, theirs in zip(thought, seed, strict=True)
         if ours is not None and theirs is not None
     ]
+    if not both:
+        raise RuntimeError(f"no held-out prompt was answered by both {name} and the seed")
     outputs = [_only(ours) for ours, _ in both]
     judged_outputs = [_judged(ours.prompt, o) for (ours, _), o in zip(both, outputs, strict=True)]
     return {

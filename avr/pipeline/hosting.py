@@ -56,16 +56,17 @@ class Host:
         redirect_output(self._log)
         os.environ.update(hosted.config.env)
         self._checked = asyncio.Lock()
-        self._reference = _reference(hosted) if hosted.parity is not None else None
+        self._tell_processes()  # before the start as well: it may be cut short
         try:
+            self._reference = _reference(hosted) if hosted.parity is not None else None
             self._engine = make_engine(hosted.role, hosted.config, hosted.seed)
-        except RuntimeError as error:
-            cause = f"the {hosted.role}'s engine did not start: {root_cause(self._log)}"
-            witness.failed.remote(cause)
+        except Exception as error:
+            # vLLM's RuntimeError only points at the log; any other error speaks for itself.
+            words = root_cause(self._log) if type(error) is RuntimeError else str(error)
+            cause = f"the {hosted.role}'s engine did not start: {words}"
+            witness.failed.remote(hosted.role, cause)
             raise RuntimeError(cause) from error
-        children = psutil.Process().children(recursive=True)
-        pids = [os.getpid(), *(child.pid for child in children)]
-        witness.hosted.remote(ray.get_runtime_context().get_node_id(), hosted.role, pids)
+        self._tell_processes()
 
     async def use(self, call: Callable[[Any], Awaitable[T]]) -> T:
         """What `call(engine)` gives. An engine that has died takes this process along."""
@@ -76,9 +77,21 @@ class Host:
             self._die(error)
             raise
 
+    async def check_health(self) -> None:
+        """Find an engine that has died while nobody asked it anything."""
+        try:
+            await self._engine.check_health()
+        except EngineDied as error:
+            self._die(error)
+
     def shutdown(self) -> None:
         """Stop the engine's processes and free its device."""
         self._engine.shutdown()
+
+    def _tell_processes(self) -> None:
+        node = ray.get_runtime_context().get_node_id()
+        children = [child.pid for child in psutil.Process().children(recursive=True)]
+        self._witness.hosted.remote(node, os.getpid(), self._hosted.role, children)
 
     def _die(self, error: Exception) -> None:
         """End the process, so that Ray replaces it and its work is repeated on the new one.

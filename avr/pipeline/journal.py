@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from avr.core.messages import content_id
 from avr.pipeline.tables import read_ids, read_rows, write_part
 
 Query = dict[str, Any]
@@ -89,18 +90,18 @@ def journalled(journal: Path, prefix: str = "") -> Iterator[Query]:
 
 
 def compact(place: Place) -> None:
-    """Journals to Parquet; done again after a kill it writes the same parts again."""
+    """Journals to Parquet; done again after a kill it adds what is not there yet."""
     if not place.journal.exists():
         return
-    rows = journalled(place.journal)
-    number = 0
+    there = read_ids(place.folder / place.out) | read_ids(place.folder / "quarantine")
+    rows = (row for row in journalled(place.journal) if row["id"] not in there)
     while part := list(islice(rows, _ROWS_PER_PART)):
+        name = content_id([row["id"] for row in part])
         for folder, chosen in (
             (place.out, [row for row in part if not row["quarantined"]]),
             ("quarantine", [row for row in part if row["quarantined"]]),
         ):
-            write_part(place.folder / folder, f"part-{number:05d}", chosen, place.schema)
-        number += 1
+            write_part(place.folder / folder, name, chosen, place.schema)
     shutil.rmtree(place.journal)
 
 

@@ -1,5 +1,6 @@
 """Pools of engines on Ray Serve: started side by side, watched, and gone when a step is over."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -13,14 +14,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from avr.config import RoleConfig
 from avr.config_stage2 import ServingConfig
 from avr.core.messages import content_id
+from avr.pipeline.cluster import RELEASE_TIMEOUT_S
 from avr.pipeline.hosting import Hosted, MakeEngine, vllm_engine
 from avr.pipeline.plan import gpus_of
 from avr.pipeline.progress import CONSOLE
-from avr.pipeline.replica import RemoteGenerate, RemoteScore, Replica, handle_of
-from avr.pipeline.witness import Report
+from avr.pipeline.replica import RemoteGenerate, RemoteScore, Replica, call_replica
+from avr.pipeline.witness import told
 
 _SAY_EVERY_S = 30.0
-_RELEASE_TIMEOUT_S = 120.0
 
 
 class PoolError(RuntimeError):
@@ -60,7 +61,7 @@ class Pools:
             )
             self._wait_until_running()
         except BaseException:
-            self._delete()
+            self._delete_quietly()
             raise
         return self
 
@@ -71,9 +72,11 @@ class Pools:
         trace: TracebackType | None,
     ) -> None:
         """Stop all pools and wait until their processes have ended."""
+        if error is not None:
+            self._delete_quietly()
+            return
         self._delete()
-        if error is None:
-            self._wait_until_gone()
+        self._wait_until_gone()
 
     def generate(
         self, role: str, model: str | None = None, sampling: Mapping[str, Any] | None = None
@@ -82,23 +85,40 @@ class Pools:
         app, one = self._of(role)
         model = model or one.config.model
         sampling = None if sampling is None else dict(sampling)
-        identity = self._ask(app, model, sampling)
-        return RemoteGenerate(app, model, sampling, identity, one.max_deaths + 1)
+        identity = self._identity(app, model, sampling)
+        return RemoteGenerate(app, model, sampling, identity, self._serving.start_timeout_s)
 
     def score(self, role: str = "reward_model") -> RemoteScore:
         """The pool's Score, once its rewards agree with Hugging Face's."""
         app, one = self._of(role)
-        return RemoteScore(app, self._ask(app, one.config.model, None), one.max_deaths + 1)
+        identity = self._identity(app, one.config.model, None)
+        return RemoteScore(app, identity, self._serving.start_timeout_s)
+
+    @property
+    def num_cpus(self) -> float:
+        """The CPUs that all pools take when they have grown to their most."""
+        return sum(one.config.max_replicas * one.config.num_cpus for one in self._hosted.values())
 
     def check(self) -> None:
         """Raise PoolError where a pool cannot come back by itself."""
-        for app, status in self._statuses().items():
-            if status.status == "DEPLOY_FAILED":
-                raise PoolError(f"pool {self._hosted[app].role}: {status.message}")
+        self._check({one.role: one.max_deaths for one in self._hosted.values()})
 
-    def _ask(self, app: str, model: str, sampling: dict[str, Any] | None) -> str:
-        identity: str = handle_of(app).identity.remote(model, sampling).result()
-        return identity
+    def _check(self, patience: Mapping[str, int]) -> None:
+        """`patience`: how many engines of a role may fail to start."""
+        statuses, failures = self._statuses(), told(self._witness).failures
+        for app, one in self._hosted.items():
+            causes = [cause for role, cause in failures if role == one.role]
+            if len(causes) > patience[one.role]:
+                raise PoolError(causes[-1])
+            if app not in statuses:
+                raise PoolError(f"the pool of the {one.role} is gone; {'; '.join(causes[-1:])}")
+            if statuses[app].status == "DEPLOY_FAILED":
+                words = [d.message for d in statuses[app].deployments.values()]
+                raise PoolError(f"the pool of the {one.role} failed: {'; '.join(words)}")
+
+    def _identity(self, app: str, model: str, sampling: dict[str, Any] | None) -> str:
+        patience = self._serving.start_timeout_s
+        return str(asyncio.run(call_replica(app, "identity", patience, model, sampling)))
 
     def _of(self, role: str) -> tuple[str, Hosted]:
         return next((app, one) for app, one in self._hosted.items() if one.role == role)
@@ -112,7 +132,7 @@ class Pools:
             health_check_period_s=serving.health_check_period_s,
             health_check_timeout_s=serving.health_check_timeout_s,
             graceful_shutdown_wait_loop_s=0.2,
-            graceful_shutdown_timeout_s=20.0,
+            graceful_shutdown_timeout_s=serving.graceful_shutdown_timeout_s,
             **_replicas(role, serving),
         )
         return deployment.bind(app, one, self._witness, self._make_engine)
@@ -121,12 +141,10 @@ class Pools:
         started = told = time.monotonic()
         while True:
             statuses = self._statuses()
-            if all(status.status == "RUNNING" for status in statuses.values()):
+            running = [app for app, status in statuses.items() if status.status == "RUNNING"]
+            if len(running) == len(self._hosted):
                 return
-            self.check()
-            report: Report = ray.get(self._witness.report.remote())
-            if report.failures:
-                raise PoolError(report.failures[0])
+            self._check(dict.fromkeys((one.role for one in self._hosted.values()), 0))
             waited = time.monotonic() - started
             if waited > self._serving.start_timeout_s:
                 raise PoolError(f"pools did not start in {waited:.0f} s: {self._waiting(statuses)}")
@@ -162,12 +180,18 @@ class Pools:
         for app in self._statuses():
             serve.delete(app)
 
+    def _delete_quietly(self) -> None:
+        """While an error is on its way, which must not be replaced by another."""
+        try:
+            self._delete()
+        except Exception as error:
+            CONSOLE.print(f"  pools could not be removed: {error}")
+
     def _wait_until_gone(self) -> None:
         """Every process of every engine has ended: only then is its device free."""
-        report: Report = ray.get(self._witness.report.remote())
-        deadline = time.monotonic() + _RELEASE_TIMEOUT_S
-        for node, role, pids in report.processes:
-            while left := _alive(node, pids):
+        deadline = time.monotonic() + RELEASE_TIMEOUT_S
+        for (node, pid), (role, children) in told(self._witness).processes.items():
+            while left := _alive(node, [pid, *children]):
                 if time.monotonic() > deadline:
                     raise PoolError(f"processes {left} of the {role}'s engine still hold a device")
                 time.sleep(0.5)
@@ -199,7 +223,7 @@ def _alive(node: str, pids: list[int]) -> list[int]:
         return []
     here = NodeAffinitySchedulingStrategy(node, soft=False)
     asked = _running.options(scheduling_strategy=here).remote(pids)
-    running: list[int] = ray.get(asked, timeout=_RELEASE_TIMEOUT_S)
+    running: list[int] = ray.get(asked, timeout=RELEASE_TIMEOUT_S)
     return running
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import ray
@@ -51,10 +51,23 @@ class Worked:
     engine_deaths: dict[str, int]
 
 
+class EnginePools(Protocol):
+    """The part of `avr.pipeline.pools.Pools` that matters here."""
+
+    @property
+    def num_cpus(self) -> float:
+        """The CPUs the pools take at their most."""
+        ...
+
+    def check(self) -> None:
+        """Raise where a pool cannot come back by itself."""
+        ...
+
+
 def run_queries(
     queries: Iterable[Query],
     work: Work,
-    check: Callable[[], None],
+    pools: EnginePools,
     config: QueriesConfig,
     place: Place,
     name: str,
@@ -63,7 +76,7 @@ def run_queries(
     """Work through the queries that are not committed yet; checks that none is lost or doubled.
 
     The tasks apply `work` to each query; it marks one that cannot be finished as `quarantined`.
-    `check` raises when the engines cannot come back. Raises QueriesError with the worker's cause.
+    Raises QueriesError with the worker's cause, and what `pools.check` raises.
     """
     source = place.folder / "queries.parquet"
     rows = ({"id": query["id"], "query": json.dumps(query)} for query in queries)
@@ -73,7 +86,7 @@ def run_queries(
     if wanted - there:
         pending = (json.loads(r["query"]) for r in read_rows(source) if r["id"] not in there)
         with Progress({name: (num_queries, resumed)}, witness, "queries") as progress:
-            _Flow(pending, work, check, config, place, name, witness, progress).run()
+            _Flow(pending, work, pools, config, place, name, witness, progress).run()
     compact(place)
     num_done, num_quarantined = check_complete(wanted, place)
     return Worked(num_done, num_quarantined, resumed, dict(told(witness).deaths))
@@ -86,7 +99,7 @@ class _Flow:
         self,
         pending: Iterator[Query],
         work: Work,
-        check: Callable[[], None],
+        pools: EnginePools,
         config: QueriesConfig,
         place: Place,
         name: str,
@@ -95,7 +108,7 @@ class _Flow:
     ):
         self._pending = pending
         self._work = ray.put(work)
-        self._check = check
+        self._pools = pools
         self._config = config
         self._place = place
         self._name = name
@@ -104,9 +117,9 @@ class _Flow:
         self._running: dict[Any, int] = {}
         self._submitted = 0
         self._finished = 0
-        self._advanced = 0
         self._shown = 0
         self._moved = self._checked = time.monotonic()
+        self._most_tasks = self._room()
 
     def run(self) -> None:
         """Submit, collect, watch, until nothing is left."""
@@ -114,6 +127,7 @@ class _Flow:
             while self._submit() or self._running:
                 self._collect()
                 self._watch()
+            self._show(self._finished)
         except BaseException:
             for task in self._running:
                 ray.cancel(task, force=True)
@@ -123,7 +137,9 @@ class _Flow:
         """Fill the window; whether queries may be left."""
         config = self._config
         size = config.queries_per_task
-        while self._in_flight() + size <= max(size, config.max_queries_in_flight):
+        while len(self._running) < self._most_tasks and self._submitted - self._shown + size <= max(
+            size, config.max_queries_in_flight
+        ):
             shard = list(islice(self._pending, size))
             if not shard:
                 return False
@@ -135,9 +151,13 @@ class _Flow:
             self._submitted += len(shard)
         return True
 
-    def _in_flight(self) -> int:
-        """Told progress may count a repeated query twice, so finished tasks set the floor."""
-        return self._submitted - min(self._submitted, max(self._finished, self._advanced))
+    def _room(self) -> int:
+        """How many tasks may run: what they hold is not there for an engine that has to come back.
+
+        At least one, and as many more as fit beside pools of their largest size.
+        """
+        cpus = ray.cluster_resources().get("CPU", 0.0) - self._pools.num_cpus
+        return max(1, int(cpus / self._config.cpus_per_task))
 
     def _collect(self) -> None:
         done, _ = ray.wait(list(self._running), timeout=_POLL_S) if self._running else ([], [])
@@ -149,20 +169,24 @@ class _Flow:
             self._finished += self._running.pop(task)
 
     def _watch(self) -> None:
+        # A task that is run again tells some queries twice; finished tasks are exact.
+        advanced = min(told(self._witness).advanced[self._name], self._submitted)
+        self._show(max(self._finished, advanced))
         now = time.monotonic()
-        advanced = told(self._witness).advanced[self._name]
-        if advanced != self._advanced:
-            self._advanced, self._moved = advanced, now
-            self._progress.committed(self._submitted - self._in_flight() - self._shown)
-            self._shown = self._submitted - self._in_flight()
         if now - self._moved > self._config.no_progress_timeout_s:
             raise QueriesError(
                 f"{self._name}: not one query advanced in {now - self._moved:.0f} s; "
-                f"{self._in_flight()} are in flight"
+                f"{self._submitted - self._shown} are in flight"
             )
         if now - self._checked > _CHECK_POOLS_EVERY_S:
             self._checked = now
-            self._check()
+            self._pools.check()
+            self._most_tasks = self._room()
+
+    def _show(self, num_done: int) -> None:
+        if num_done > self._shown:
+            self._progress.committed(num_done - self._shown)
+            self._shown, self._moved = num_done, time.monotonic()
 
 
 @ray.remote
@@ -198,4 +222,5 @@ def _cause(error: BaseException, report: Report) -> str:
     while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
         error = error.cause
     words = str(error).strip() or repr(error)
-    return "; ".join([words, *report.failures[-1:], *report.causes[-3:]])
+    failures = [cause for _, cause in report.failures[-1:]]
+    return "; ".join([words, *failures, *report.causes[-3:]])

@@ -1,6 +1,8 @@
 """One engine as a replica of a Ray Serve deployment, and the roles that call it from elsewhere."""
 
 import asyncio
+import itertools
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -8,6 +10,8 @@ from typing import Any
 
 from ray import serve
 from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
     NodeDiedError,
     ObjectLostError,
     RayActorError,
@@ -63,12 +67,16 @@ class Replica:
     async def check_health(self) -> None:
         """Serve's health check. A pool whose job is gone takes itself down, and frees its device.
 
-        Serve's applications outlive the job that started them; the witness does not.
+        Serve's applications outlive the job that started them; the witness does not. That it
+        cannot be reached for a moment means nothing.
         """
         try:
             await self._witness.report.remote()
-        except RayActorError:
+        except ActorDiedError:
             await asyncio.to_thread(serve.delete, self._app, _blocking=False)
+        except ActorUnavailableError:
+            pass
+        await self._host.check_health()
 
     def __del__(self) -> None:
         host = getattr(self, "_host", None)
@@ -82,15 +90,20 @@ def handle_of(app: str) -> Any:
     return serve.get_app_handle(app)
 
 
-async def _call(app: str, method: str, max_tries: int, *arguments: Any) -> Any:
-    """Call a replica; one that ends under the request costs a retry on another."""
-    for attempt in range(1, max_tries + 1):
+async def call_replica(app: str, method: str, patience_s: float, *arguments: Any) -> Any:
+    """Call a replica; one that ends under the request costs a retry on another.
+
+    Retries go on for `patience_s`, the time that a replacement may take: how often engines may die
+    is for the witness to count, and whether the pool can come back for `Pools.check`.
+    """
+    started = time.monotonic()
+    for attempt in itertools.count(1):
         try:
             return await getattr(handle_of(app), method).remote(*arguments)
         except RayTaskError as error:  # what the replica raised, not the trace around it
             raise (error.cause if isinstance(error.cause, Exception) else error) from error
         except _REPLICA_LOST:
-            if attempt == max_tries:
+            if time.monotonic() - started > patience_s:
                 raise
             await asyncio.sleep(min(0.2 * 2**attempt, 5.0))
     raise AssertionError("unreachable")
@@ -104,15 +117,15 @@ class RemoteGenerate:
     model: str
     sampling: Mapping[str, Any] | None
     identity: str
-    max_tries: int
+    patience_s: float
 
     async def generate(
         self, conversation: Conversation, n: int, seed: int
     ) -> tuple[Completion, ...]:
         """See `avr.core.roles.Generate`."""
         arguments = (self.model, self.sampling, conversation, n, seed)
-        completions: tuple[Completion, ...] = await _call(
-            self.app, "generate", self.max_tries, *arguments
+        completions: tuple[Completion, ...] = await call_replica(
+            self.app, "generate", self.patience_s, *arguments
         )
         return completions
 
@@ -123,8 +136,8 @@ class RemoteScore:
 
     app: str
     identity: str
-    max_tries: int
+    patience_s: float
 
     async def score(self, conversation: Conversation) -> float:
         """See `avr.core.roles.Score`."""
-        return float(await _call(self.app, "score", self.max_tries, conversation))
+        return float(await call_replica(self.app, "score", self.patience_s, conversation))

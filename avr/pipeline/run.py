@@ -102,17 +102,16 @@ def run_steps(
     asked = config.steps
     folder = Path(config.run_dir).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = lock_folder(folder)
-    ledger = Ledger(folder / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
-    run = kind(config, folder, ledger, {step.step: step for step in plan})
-    connect(config.ray, plan, folder / "logs" / "driver.log")
-    for step in steps:
-        if step in asked:
-            getattr(run, step)()
-    if set(asked) >= set(all_steps):  # a run of some steps says nothing about the others
-        _write_config(config, folder / "config.yaml")
-    summarise(config, folder, ledger)
-    lock.close()
+    with lock_folder(folder):
+        ledger = Ledger(folder / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
+        run = kind(config, folder, ledger, {step.step: step for step in plan})
+        connect(config.ray, plan, folder / "logs" / "driver.log")
+        for step in steps:
+            if step in asked:
+                getattr(run, step)()
+        if set(asked) >= set(all_steps):  # a run of some steps says nothing about the others
+            _write_config(config, folder / "config.yaml")
+        summarise(config, folder, ledger)
 
 
 def model_settings(role: RoleConfig) -> dict[str, Any]:

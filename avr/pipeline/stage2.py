@@ -140,9 +140,10 @@ class Stage2(Run[Stage2Config]):
                 template=template_of(config.trajectories),
                 num_outputs=1,
                 max_tries=1,
+                failures_count=True,
             )
-            table = evaluate(config, folder, recipe, answer, think, pools.check, witness)
-        return {"input": ingested, "table": table}
+            result = evaluate(config, folder, recipe, answer, think, pools, witness)
+        return {"input": ingested, **result}
 
     def _inputs(self, policy: RoleConfig, prompts: PromptsConfig) -> dict[str, Any]:
         config = self.config
@@ -182,9 +183,7 @@ class Stage2(Run[Stage2Config]):
             recipe = _recipe(inputs)
             prompts = map(tables.prompt_of, tables.read_rows(place.folder / "prompts.parquet"))
             queries = (tree_query(plant(prompt, recipe)) for prompt in prompts)
-            worked = run_queries(
-                queries, work, pools.check, config.queries, place, "search", witness
-            )
+            worked = run_queries(queries, work, pools, config.queries, place, "search", witness)
         return {"input": ingested, "queries": asdict(worked)}
 
     def _sample(self, policy: RoleConfig, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,9 +203,7 @@ class Stage2(Run[Stage2Config]):
             recipe = _recipe(inputs)
             prompts = map(tables.prompt_of, tables.read_rows(place.folder / "prompts.parquet"))
             queries = (set_query(open_set(prompt, recipe), "rsft") for prompt in prompts)
-            worked = run_queries(
-                queries, work, pools.check, config.queries, place, "sample", witness
-            )
+            worked = run_queries(queries, work, pools, config.queries, place, "sample", witness)
         return {"input": ingested, "queries": asdict(worked)}
 
     def _place(self, step: str, out: str, schema: pa.Schema) -> Place:

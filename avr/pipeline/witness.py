@@ -17,15 +17,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 class Report:
     """Trees advanced by operator, and the engine deaths by role with their causes.
 
-    `failures` are engines that did not start; `processes` are (node id, role, process ids) of the
-    engines that did.
+    `failures` are (role, cause) of engines that did not start. `processes` maps (node id, process
+    id) of each host to its role and the processes of its engine.
     """
 
     advanced: Counter[str] = field(default_factory=Counter)
     deaths: Counter[str] = field(default_factory=Counter)
     causes: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    processes: list[tuple[str, str, list[int]]] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    processes: dict[tuple[str, int], tuple[str, list[int]]] = field(default_factory=dict)
 
 
 @ray.remote(num_cpus=0)
@@ -45,13 +45,13 @@ class Witness:
         self._report.causes.append(f"{role}: {cause}")
         return self._report.deaths[role]
 
-    def failed(self, cause: str) -> None:
+    def failed(self, role: str, cause: str) -> None:
         """Note an engine that did not start."""
-        self._report.failures.append(cause)
+        self._report.failures.append((role, cause))
 
-    def hosted(self, node: str, role: str, pids: list[int]) -> None:
-        """Note the processes of an engine that runs now."""
-        self._report.processes.append((node, role, pids))
+    def hosted(self, node: str, pid: int, role: str, children: list[int]) -> None:
+        """Note a process that hosts an engine, and the processes its engine has started by now."""
+        self._report.processes[node, pid] = (role, children)
 
     def report(self) -> Report:
         """All that was told."""

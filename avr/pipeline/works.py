@@ -11,6 +11,7 @@ from avr.core.growth import Shape, score, self_refine
 from avr.core.outputs import (
     OutputSet,
     sample_outputs,
+    score_failures,
     score_outputs,
     set_from_dict,
     set_to_dict,
@@ -57,7 +58,10 @@ class Search:
 
 @dataclass(frozen=True)
 class SampleOutputs:
-    """Whole outputs of the model that `query["model"]` names; scored unless nobody judges."""
+    """Whole outputs of the model that `query["model"]` names; scored unless nobody judges.
+
+    `failures_count` has a failure judged as an empty answer, for evaluation.
+    """
 
     policies: Mapping[str, Generate]
     reward_model: Score | None
@@ -65,6 +69,7 @@ class SampleOutputs:
     template: TrajectoryTemplate
     num_outputs: int
     max_tries: int
+    failures_count: bool = False
 
     async def __call__(self, query: Query) -> Query:
         """The filled set of `query["set"]`."""
@@ -76,6 +81,8 @@ class SampleOutputs:
             )
             if self.reward_model is not None:
                 outputs = await score_outputs(outputs, self.reward_model)
+                if self.failures_count:
+                    outputs = await score_failures(outputs, self.reward_model)
         except TreeFault as error:
             outputs = replace(outputs, quarantined=f"sample: {error}")
         return set_to_dict(outputs)

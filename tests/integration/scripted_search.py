@@ -39,7 +39,12 @@ class ScriptedEngine:
         self.role = role
         self._behaviour = config.env
         if self._behaviour.get("SCRIPT") == "does not start":
-            raise RuntimeError("the scripted engine refuses to start")
+            raise ValueError("the scripted engine refuses to start")
+        once = self._behaviour.get("ONCE")
+        if once and Path(once).exists():
+            raise ValueError("the script lets it start once")
+        if once:
+            Path(once).touch()
 
     async def generate(self, conversation, n, seed, sampling=None):
         await asyncio.sleep(float(self._behaviour.get("LATENCY", "0.02")))
@@ -70,6 +75,9 @@ class ScriptedEngine:
 
     def identity_of(self, model, sampling):
         return f"{model} {sampling}"
+
+    async def check_health(self):
+        pass
 
     def shutdown(self):
         pass
@@ -135,7 +143,7 @@ def search_all(
         worked = run_queries(
             map(tree_query, planted(num_queries)),
             work,
-            pools.check,
+            pools,
             queries or QueriesConfig(queries_per_task=8, max_queries_in_flight=16),
             Place(folder, "trees", TREES),
             "search",

@@ -31,6 +31,11 @@ def cluster(ray_cluster):
     serve.shutdown()
 
 
+def hosts_of(report, role):
+    """How many processes hosted an engine of the role."""
+    return sum(hosted == role for hosted, _ in report.processes.values())
+
+
 def alive(pid):
     try:
         return "zombie" not in Path(f"/proc/{pid}/status").read_text().split("State:")[1][:15]
@@ -50,7 +55,7 @@ def test_searched_trees_equal_those_of_a_search_without_a_cluster(tmp_path):
 def test_pools_are_gone_when_the_search_is_over(tmp_path):
     _, report = search_all(tmp_path, 4)
     assert serve.status().applications == {}
-    pids = [pid for _, _, processes in report.processes for pid in processes]
+    pids = [pid for _, pid in report.processes]
     assert len(pids) == 2
     assert not any(map(alive, pids))
 
@@ -63,7 +68,7 @@ def test_killed_replica_costs_a_retry_and_no_query(tmp_path):
             while not list(journalled(tmp_path / "journal")):
                 time.sleep(0.02)
             processes = ray.get(witness.report.remote()).processes
-            (victim,) = [pids[0] for _, role, pids in processes if role == "policy"]
+            (victim,) = [pid for (_, pid), (role, _) in processes.items() if role == "policy"]
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)
 
@@ -71,7 +76,7 @@ def test_killed_replica_costs_a_retry_and_no_query(tmp_path):
 
     worked, report = search_all(tmp_path, NUM_QUERIES, {"LATENCY": 0.1}, while_running=kill_soon)
     assert killed
-    assert [role for _, role, _ in report.processes].count("policy") == 2
+    assert hosts_of(report, "policy") == 2
     assert (worked.num_done, worked.num_quarantined) == (NUM_QUERIES, 0)
     assert plain(trees_of(tmp_path)) == plain(undisturbed(NUM_QUERIES))
 
@@ -155,6 +160,21 @@ def test_engine_that_does_not_start_ends_the_run_with_its_own_words(tmp_path):
     assert serve.status().applications == {}
 
 
+def test_engine_that_starts_no_second_time_ends_the_run_with_its_own_words(tmp_path):
+    behaviour = {"DIED": tmp_path / "died", "ONCE": tmp_path / "once"}
+    with pytest.raises((PoolError, QueriesError), match="the script lets it start once"):
+        search_all(tmp_path / "run", 8, behaviour)
+    assert serve.status().applications == {}
+
+
+def test_dead_replica_comes_back_although_tasks_wait_for_every_cpu(tmp_path):
+    queries = QueriesConfig(queries_per_task=1, max_queries_in_flight=64, cpus_per_task=1.0)
+    worked, report = search_all(tmp_path / "run", 24, {"DIED": tmp_path / "died"}, queries)
+    assert worked.engine_deaths == {"policy": 1}
+    assert hosts_of(report, "policy") == 2
+    assert plain(trees_of(tmp_path / "run")) == plain(undisturbed(24))
+
+
 def test_pool_without_devices_says_what_it_waits_for(tmp_path):
     serving = ServingConfig(start_timeout_s=45)  # Serve itself speaks after 30 s
     policy = RoleConfig(**{**vars(scripted_search.ROLE), "num_cpus": 100})
@@ -173,7 +193,7 @@ def test_pool_grows_under_load_up_to_its_most(tmp_path):
         serving,
         policy,
     )
-    assert [role for _, role, _ in report.processes].count("policy") == 2
+    assert hosts_of(report, "policy") == 2
     assert plain(trees_of(tmp_path)) == plain(undisturbed(NUM_QUERIES))
 
 

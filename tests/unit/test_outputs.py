@@ -17,11 +17,13 @@ from avr.core.outputs import (
     make_output_pairs,
     open_set,
     sample_outputs,
+    score_failures,
     score_outputs,
     set_from_dict,
     set_to_dict,
     thinking_of,
 )
+from avr.core.roles import TreeFault
 from avr.core.selection import PROFILES, SWITCHES
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, Trajectory, Turn, render_trajectory
 from avr.core.tree import Prompt
@@ -134,9 +136,9 @@ def test_reward_model_sees_the_query_and_final_answers_alone():
     found = sampled(policy, 3, 1, replace(TEMPLATES, system="Think."), opened=opened)
     assert policy.requests[0][0] == (Message("system", "Think."), user("question"))
     judged, engine = scored(found)
-    answers = ("long answer", "hm", "", "the row's own")  # a failure counts as the empty answer
+    answers = ("long answer", "hm", "the row's own")
     assert engine.requests == [(user("question"), assistant(text)) for text in answers]
-    assert [o.reward for o in judged.outputs + judged.failures] == [11.0, 2.0, 0.0]
+    assert [o.reward for o in judged.outputs + judged.failures] == [11.0, 2.0, None]
     assert tuple(replace(o, reward=None) for o in judged.outputs) == found.outputs
     assert (judged.num_missing, judged.reference) == (1, 13.0)
     assert scored(opened)[0].reference == 13.0
@@ -242,10 +244,32 @@ def test_set_comes_back_from_plain_data(item):
 def test_thinking_and_answer_make_up_the_output(draft, answer, num_turns, template):
     text = loop(answer, num_turns, draft, template)
     (found,) = sampled(says(text), num_outputs=1, template=template).outputs
-    thinking = thinking_of(found, template)
-    assert template.markers["start"] not in thinking and template.markers["end"] not in thinking
-    before, inside, rest = found.text.partition(thinking)
-    assert (before.strip(), inside) == (template.markers["start"], thinking)
-    assert rest.strip().startswith(template.markers["end"])
-    final = rest.strip().removeprefix(template.markers["end"]).strip()
+    inside = found.text.split(template.markers["end"])[0].split(template.markers["start"])[1]
+    assert thinking_of(found, template) == template.unescape(inside.strip())
+    final = found.text.split(template.markers["end"])[1].strip()
     assert template.unescape(final) == found.answer == answer.strip()
+
+
+def test_output_that_cannot_be_judged_fails_alone():
+    class Refusing(ScriptedScore):
+        async def score(self, conversation):
+            if conversation[-1].content == "too long":
+                raise TreeFault("4097 > 4096")
+            return await super().score(conversation)
+
+    found = sampled(says(loop("fine"), loop("too long"), loop("good")), 3)
+    judged = asyncio.run(score_outputs(found, Refusing()))
+    assert [o.answer for o in judged.outputs] == ["fine", "good"]
+    (failed,) = judged.failures
+    assert (failed.failure, failed.answer) == ("cannot be judged: 4097 > 4096", "")
+    assert judged.num_missing == 1
+
+
+def test_failures_get_the_reward_of_the_empty_answer_asked_for_once():
+    found = sampled(says("malformed", "again", loop("fine")), 3, 1)
+    engine = ScriptedScore(lambda text: len(text) - 1)
+    counted = asyncio.run(score_failures(found, engine))
+    assert [o.reward for o in counted.failures] == [-1.0, -1.0]
+    assert engine.requests == [(user("question"), assistant(""))]
+    nothing = sampled(says(loop("fine")), 1)
+    assert asyncio.run(score_failures(nothing, engine)) == nothing

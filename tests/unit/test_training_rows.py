@@ -183,7 +183,7 @@ def test_template_that_cuts_thinking_away_is_an_error():
     check_prompt_parity(Cutting(), [rsft_row("q", plain), dpo_row(plain, "c")])
     with pytest.raises(RowError, match=r"row r1: messages\[1\]: .* cut thinking away"):
         check_prompt_parity(Cutting(), [rsft_row("q", thinking)])
-    with pytest.raises(RowError, match="row d1: rejected: .* cut thinking away"):
+    with pytest.raises(RowError, match=r"row d1: rejected: .* cut thinking away"):
         check_prompt_parity(Cutting(), [dpo_row(plain, thinking)])
 
 
