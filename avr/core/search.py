@@ -1,6 +1,7 @@
 """Greedy search (method, Stage II.1): correct and score the best answer while it gets better."""
 
 from dataclasses import replace
+from itertools import takewhile
 
 from avr.core.growth import Shape, correct, respond, score
 from avr.core.prompts import Templates
@@ -41,31 +42,39 @@ def best_of(level: Level) -> tuple[Critique, Response] | None:
     return max(refined, key=lambda pair: reward_of(pair[1]), default=None)
 
 
-def has_improved(tree: RefinementTree, level: Level) -> bool:
-    """Whether a refinement of the level is strictly better than the answer it refines."""
+def has_improved(tree: RefinementTree, level: Level, min_gain: float = 0.0) -> bool:
+    """Whether a refinement of the level beats the answer it refines by more than `min_gain`."""
     best = best_of(level)
     of = next(r for r in tree.responses() if r.id == level.of)
-    return best is not None and reward_of(best[1]) > reward_of(of)
+    return best is not None and reward_of(best[1]) - reward_of(of) > min_gain
 
 
-def improving_turns(tree: RefinementTree) -> tuple[tuple[Critique, Response], ...]:
-    """(best critique, best refinement) of each level that improved, in order."""
-    turns = [best_of(level) for level in tree.levels if has_improved(tree, level)]
+def improving_turns(
+    tree: RefinementTree, min_gain: float = 0.0
+) -> tuple[tuple[Critique, Response], ...]:
+    """(best critique, best refinement) of each level, up to the first that did not improve.
+
+    With `min_gain` 0 that is all that the search took for better (released). A larger one reads
+    the search as if it had asked for more (ours): a small gain is often the reward model's noise
+    or its liking for length.
+    """
+    levels = takewhile(lambda level: has_improved(tree, level, min_gain), tree.levels)
+    turns = map(best_of, levels)
     return tuple(turn for turn in turns if turn is not None)
 
 
-def best_answer(tree: RefinementTree) -> Response:
+def best_answer(tree: RefinementTree, min_gain: float = 0.0) -> Response:
     """Where the search ended: the last improving refinement, or y0."""
-    turns = improving_turns(tree)
+    turns = improving_turns(tree, min_gain)
     return turns[-1][1] if turns else tree.first
 
 
-def closing_critique(tree: RefinementTree) -> Critique | None:
-    """A critique of the best answer, from the level that failed to improve it.
+def closing_critique(tree: RefinementTree, min_gain: float = 0.0) -> Critique | None:
+    """A critique of the best answer, from the first level that failed to improve it.
 
     Of several the one with the highest rating: it is what a model should say before it stops
-    (ours; the method does not say which). None where the search was still improving at its end.
+    (ours; the method does not say which). None where every level improved.
     """
-    if not tree.levels or has_improved(tree, tree.levels[-1]):
-        return None
-    return max(tree.levels[-1].critiques, key=lambda critique: critique.rating, default=None)
+    failed = tree.levels[len(improving_turns(tree, min_gain)) :]
+    critiques = failed[0].critiques if failed else ()
+    return max(critiques, key=lambda critique: critique.rating, default=None)

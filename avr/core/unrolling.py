@@ -26,31 +26,29 @@ class Unrolled:
     tree: RefinementTree
     trajectory: Trajectory
     nodes: tuple[Response | Critique, ...]
-
-    @property
-    def gain(self) -> float:
-        """Reward of the final answer minus that of y0."""
-        return reward_of(best_answer(self.tree)) - reward_of(self.tree.first)
+    gain: float
 
 
-def unroll(tree: RefinementTree) -> Unrolled:
+def unroll(tree: RefinementTree, min_gain: float = 0.0) -> Unrolled:
     """y0, (best critique, best refinement) of each improving turn, closing critique, best answer.
 
-    Source: method, Stage II.2.
+    Source: method, Stage II.2. For `min_gain` see `improving_turns`; `gain` is the reward of the
+    final answer minus that of y0.
     """
-    turns, closing = improving_turns(tree), closing_critique(tree)
+    turns, closing = improving_turns(tree, min_gain), closing_critique(tree, min_gain)
+    best = best_answer(tree, min_gain)
     trajectory = Trajectory(
         first=tree.first.text,
         turns=tuple(Turn(critique.text, refinement.text) for critique, refinement in turns),
         closing=closing.text if closing else None,
-        answer=best_answer(tree).text,
+        answer=best.text,
     )
     nodes = (
         tree.first,
         *(node for turn in turns for node in turn),
         *([closing] if closing else []),
     )
-    return Unrolled(tree, trajectory, nodes)
+    return Unrolled(tree, trajectory, nodes, reward_of(best) - reward_of(tree.first))
 
 
 def select_trajectories(
@@ -58,8 +56,10 @@ def select_trajectories(
     templates: Templates,
     template: TrajectoryTemplate,
     switches: frozenset[str],
-    unchanged_share: float,
     funnel: Funnel,
+    *,
+    unchanged_share: float,
+    min_gain: float = 0.0,
 ) -> Iterator[RsftRow]:
     """One row per tree whose trajectory passes the rules, in the order of the trees.
 
@@ -95,7 +95,7 @@ def select_trajectories(
     ]
     if "unique" in switches:  # the last rule: only a row that is kept makes another a duplicate
         rules.append(Rule("unique", unique(lambda item: (item.tree.prompt.query, text(item)))))
-    for item in map(unroll, trees):
+    for item in (unroll(tree, min_gain) for tree in trees):
         if funnel.admit(item, item.tree.id, rules):
             kept["all"] += 1
             kept["unchanged"] += not item.trajectory.turns

@@ -46,9 +46,7 @@ def compare(
         "reward": _compared([a.reward for a in ours], [a.reward for a in seed]),
     }
     if oracle is not None:
-        row["oracle"] = _compared(
-            *([oracle(a.query, a.text) for a in side] for side in (ours, seed))
-        )
+        row["oracle"] = _compared(_true(ours, oracle), _true(seed, oracle))
     return row
 
 

@@ -123,6 +123,7 @@ def _check(config: Stage2Config) -> None:
             "outputs.num_outputs": (2, config.outputs.num_outputs),
             "outputs.max_tries": (1, config.outputs.max_tries),
             "trajectories.unchanged_share": (0, config.trajectories.unchanged_share),
+            "trajectories.min_gain": (0, config.trajectories.min_gain),
             "1 - trajectories.unchanged_share": (0, 1 - config.trajectories.unchanged_share),
             **_query_bounds(config),
         }

@@ -61,6 +61,7 @@ class Stage2(Run[Stage2Config]):
             "after": self.ledger.inputs_id("search"),
             "rules": sorted(switches),
             "unchanged_share": rules.unchanged_share,
+            "min_gain": rules.min_gain,
             "template": template_of(rules).markers,
         }
         self.ledger.step("unroll", inputs, lambda: self._unroll(switches))
@@ -230,8 +231,9 @@ class Stage2(Run[Stage2Config]):
             self.templates,
             template_of(rules),
             switches,
-            rules.unchanged_share,
             funnel,
+            unchanged_share=rules.unchanged_share,
+            min_gain=rules.min_gain,
         )
         file = self.folder / "unroll" / "rows.parquet"
         count = tables.write_rows(file, map(tables.rsft_row, rows), tables.RSFT_ROWS)
