@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from operator import itemgetter
 
 import pytest
 from hypothesis import given, settings
@@ -15,14 +16,16 @@ from avr.pipeline import journal, tables
 from avr.pipeline.journal import Place, QueriesError, Writer, check_complete, compact, journalled
 
 
+def prompt(number):
+    return Prompt.of((user(f"süß\u2028 {number}"),), "own\nanswer")
+
+
 def tree_row(number, quarantined=""):
-    tree = plant(Prompt.of((user(f"question {number}"),)), "recipe")
-    return tree_to_dict(replace(tree, quarantined=quarantined))
+    return tree_to_dict(replace(plant(prompt(number), "recipe"), quarantined=quarantined))
 
 
 def set_row(number, quarantined=""):
-    outputs = open_set(Prompt.of((user(f"süß\u2028 {number}"),), "own\nanswer"), "recipe")
-    return set_to_dict(replace(outputs, quarantined=quarantined))
+    return set_to_dict(replace(open_set(prompt(number), "recipe"), quarantined=quarantined))
 
 
 ROWS = [set_row(n, "too long" if n % 3 == 2 else "") for n in range(10)]
@@ -45,21 +48,24 @@ def commit(place, rows, prefix="shard"):
 
 def tear(place, row, prefix="shard", cut=-1):
     """A journal whose only line was cut off before its end; returns the file."""
-    commit(place, [row], "torn")
-    (whole,) = place.journal.glob("torn*")
     file = place.journal / f"{prefix}-torn.jsonl"
-    file.write_text(whole.read_text()[:cut])
-    whole.unlink()
+    place.journal.mkdir(parents=True, exist_ok=True)
+    file.write_text((json.dumps(row) + "\n")[:cut])
     return file
 
 
-def stored(place, folder):
-    return sorted(tables.read_rows(place.folder / folder), key=lambda row: row["id"])
+def finished(place, done, quarantined):
+    tables.write_part(place.folder / place.out, "part", done, place.schema)
+    tables.write_part(place.folder / "quarantine", "part", quarantined, place.schema)
 
 
 def in_order(rows):
-    """Rows as Parquet gives them back, sorted by id."""
-    return sorted(json.loads(json.dumps(rows)), key=lambda row: row["id"])
+    """Plain rows, sorted by id."""
+    return sorted(json.loads(json.dumps(list(rows))), key=itemgetter("id"))
+
+
+def stored(place, folder):
+    return in_order(tables.read_rows(place.folder / folder))
 
 
 def split(rows):
@@ -101,15 +107,14 @@ def test_torn_last_line_is_not_committed_and_the_others_are(place, cut):
     assert ROWS[3]["id"] not in place.ended()
 
 
-def test_id_in_two_journals_comes_once(place):
+def test_id_in_two_journals_or_twice_in_one_comes_once(place):
     commit(place, ROWS[:3], "a")
-    commit(place, ROWS[1:5], "b")
-    commit(place, [ROWS[0], ROWS[0]], "c")
+    commit(place, [*ROWS[1:5], ROWS[1]], "b")
     assert ids(journalled(place.journal)) == ids(ROWS[:5])
 
 
 def test_writer_never_continues_a_file_that_is_there(place):
-    torn = tear(place, ROWS[0], "shard")
+    torn = tear(place, ROWS[0])
     before = torn.read_text()
     commit(place, ROWS[1:2])
     commit(place, ROWS[2:3])
@@ -119,17 +124,14 @@ def test_writer_never_continues_a_file_that_is_there(place):
 
 
 def test_prefix_takes_the_journals_of_one_shard(place):
-    for prefix, row in zip(("one", "two", "two"), ROWS, strict=False):
-        commit(place, [row], prefix)
-    assert ids(journalled(place.journal, "one")) == ids(ROWS[:1])
-    assert set(ids(journalled(place.journal, "two"))) == set(ids(ROWS[1:3]))
+    commit(place, ROWS[:1], "one")
+    commit(place, ROWS[1:3], "two")
+    assert ids(journalled(place.journal, "two")) == ids(ROWS[1:3])
     assert list(journalled(place.journal, "three")) == []
 
 
 def test_ended_are_the_ids_of_journal_parquet_and_quarantine(place):
-    tables.write_part(place.folder / "outputs", "part", ROWS[:2], place.schema)
-    tables.write_part(place.folder / "quarantine", "part", ROWS[2:3], place.schema)
-    tables.write_part(place.folder / "elsewhere", "part", ROWS[3:4], place.schema)
+    finished(place, ROWS[:2], ROWS[2:3])
     commit(place, ROWS[4:6])
     assert place.ended() == set(ids([*ROWS[:3], *ROWS[4:6]]))
 
@@ -138,30 +140,23 @@ def test_ended_are_the_ids_of_journal_parquet_and_quarantine(place):
     ("schema", "row"), [(tables.TREES, tree_row), (tables.OUTPUTS, set_row)], ids=["trees", "sets"]
 )
 def test_compacted_rows_lie_in_parquet_as_they_were_committed(tmp_path, schema, row):
-    place = Place(tmp_path, "out", schema)
+    place = Place(tmp_path / "step", "out", schema)
     rows = [row(1), row(2, "no room"), row(3)]
+    compact(place)  # no journal yet, so nothing to do
+    assert not place.folder.exists()
     commit(place, rows)
     compact(place)
     assert_compacted(place, rows)
 
 
-def test_compact_without_a_journal_changes_nothing(place):
-    compact(place)
-    assert not place.folder.exists()
-    commit(place, ROWS)
-    compact(place)
-    compact(place)
-    assert_compacted(place, ROWS)
-
-
 def test_rows_are_spread_over_parts_of_bounded_size(place, monkeypatch):
     monkeypatch.setattr(journal, "_ROWS_PER_PART", 4)
     commit(place, ROWS)
-    compact(place)
-    assert_compacted(place, ROWS)
-    parts = list((place.folder / "outputs").glob("*.parquet"))
-    assert len(parts) == 3
-    assert max(len(list(tables.read_rows(part))) for part in parts) == 3  # of 4, one quarantined
+    for _ in range(2):  # the second finds nothing to do
+        compact(place)
+        assert_compacted(place, ROWS)
+    parts = (place.folder / "outputs").glob("*.parquet")
+    assert sorted(len(tables.read_ids(part)) for part in parts) == [1, 3, 3]
 
 
 def test_journal_that_outlives_its_parquet_doubles_nothing(place, monkeypatch, tmp_path):
@@ -196,11 +191,6 @@ def test_compact_killed_after_any_part_ends_the_same_when_done_again(place, monk
     assert_compacted(place, ROWS)
 
 
-def finished(place, done, quarantined=()):
-    tables.write_part(place.folder / "outputs", "part", list(done), place.schema)
-    tables.write_part(place.folder / "quarantine", "part", list(quarantined), place.schema)
-
-
 def wrong(place, wanted):
     with pytest.raises(QueriesError) as caught:
         check_complete(set(wanted), place)
@@ -216,8 +206,7 @@ def test_complete_queries_are_counted(place):
 def test_lost_strange_and_doubled_queries_are_errors_that_name_the_first(place):
     finished(place, *split(ROWS))
     late = [set_row(11), set_row(12)]
-    lost = min(ids(late))
-    strange, twice = min(ids(ROWS[:2])), min(ids(ROWS[1:3]))
+    lost, strange, twice = (min(ids(rows)) for rows in (late, ROWS[:2], ROWS[1:3]))
     assert wrong(place, ids([*ROWS, *late])) == f"2 queries lost, the first: {lost}"
     assert wrong(place, ids(ROWS[2:])) == f"2 queries not asked for, the first: {strange}"
     finished(place, ROWS[:3], ROWS[1:])

@@ -1,6 +1,7 @@
 """Prompts in, Parquet between the steps, the ledger: the parts of the pipeline without Ray."""
 
 import json
+from dataclasses import fields, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,7 +9,9 @@ import pytest
 from scripted import critique, response, tree
 
 from avr.config import ConfigError, PromptsConfig
-from avr.core.tree import tree_to_dict
+from avr.core.messages import assistant, user
+from avr.core.outputs import Output, OutputSet, open_set, set_to_dict
+from avr.core.tree import Prompt, tree_to_dict
 from avr.pipeline import tables
 from avr.pipeline.ledger import Ledger, LedgerError, lock_folder
 from avr.pipeline.prompts import ingest, prompts_of
@@ -154,6 +157,42 @@ def test_a_part_that_came_out_empty_the_second_time_is_gone(tmp_path):
     tables.write_part(tmp_path / "t", "one", [tree_to_dict(forest()[0])], tables.TREES)
     tables.write_part(tmp_path / "t", "one", [], tables.TREES)
     assert tables.read_ids(tmp_path / "t") == set()
+
+
+def sets():
+    """Sets as they come out of sampling: full, with failures only, not scored, and untouched."""
+    good = Output("n1", "<think>\na\n</think>\n\nsüß", "süß", 2, "stop", 7, reward=-1.5)
+    bad = Output("n2", "", "", 0, "length", 640, "has no end marker, cut off at its token limit")
+    dialogue = (user("hi"), assistant("ho"), user("q\u2028"))
+    full = open_set(Prompt.of(dialogue, "its own answer", "in.jsonl:3"), "recipe")
+    lone = open_set(Prompt.of((user("lone"),)), "recipe")
+    untouched = open_set(Prompt.of((user("long"),)), "recipe")
+    return [
+        replace(full, outputs=(good, replace(good, id="n3")), failures=(bad,), reference=0.25),
+        replace(lone, failures=(bad, replace(bad, id="n4", reward=-9.0)), num_missing=2),
+        OutputSet("set", lone.prompt, (replace(good, reward=None),), num_missing=1),
+        replace(untouched, quarantined="sample: 500 + 100 tokens do not fit into 512"),
+    ]
+
+
+def test_sets_survive_parquet_in_the_order_of_their_ids(tmp_path):
+    by_id = sorted(sets(), key=lambda item: item.id)
+    for name, part in (("a", by_id[2:]), ("b", by_id[1::-1])):  # parts and rows out of order
+        tables.write_part(tmp_path / "o", name, list(map(set_to_dict, part)), tables.OUTPUTS)
+    assert list(tables.read_sets(tmp_path / "o")) == by_id
+
+
+def test_sets_of_a_folder_that_is_empty_or_not_there_are_none(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert list(tables.read_sets(tmp_path / "empty")) == []
+    assert list(tables.read_sets(tmp_path / "none")) == []
+
+
+def test_every_field_of_a_set_and_its_outputs_has_a_column():
+    assert tables.OUTPUTS.names == [field.name for field in fields(OutputSet)]
+    for name in ("outputs", "failures"):
+        columns = tables.OUTPUTS.field(name).type.value_type
+        assert [column.name for column in columns] == [field.name for field in fields(Output)]
 
 
 def test_half_written_parts_are_not_read(tmp_path):

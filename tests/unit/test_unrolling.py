@@ -23,7 +23,9 @@ WORDY = " ".join(f"the word{i}" for i in range(60))  # honest, but "the" 60 time
 
 def rows_of(*trees, switches=(), share=1.0, templates=TEMPLATES, template=NAMED[0]):
     funnel = Funnel("trajectories")
-    rows = select_trajectories(trees, templates, template, frozenset(switches), share, funnel)
+    rows = select_trajectories(
+        trees, templates, template, frozenset(switches), funnel, unchanged_share=share
+    )
     return list(rows), funnel
 
 
@@ -244,3 +246,20 @@ def test_every_row_is_a_whole_loop_and_all_is_counted(trees, switches, share, te
         assert num_unchanged <= share * num_rows
     changed, _ = rows_of(*trees, share=0.0)
     assert len(changed) == sum(bool(item.trajectory.turns) for item in of.values())
+
+
+@pytest.mark.parametrize(
+    ("min_gain", "answers"),
+    [(0.0, ("y0", "y1", "y2", "y3")), (0.5, ("y0", "y1")), (2.0, ("y0",))],
+)
+def test_trajectory_ends_at_the_first_turn_that_gains_too_little(min_gain, answers):
+    levels = [
+        (critique(f"c{n}", response(f"y{n}", reward)),)
+        for n, reward in enumerate((2.0, 2.4, 5.0, 5.0), start=1)
+    ]
+    item = unroll(searched(response("y0", 0.0), *levels), min_gain)
+    found = item.trajectory
+    assert (found.first, *(turn.refinement for turn in found.turns)) == answers
+    assert found.answer == answers[-1]
+    assert found.closing == f"c{len(answers)}"
+    assert item.gain == {"y0": 0.0, "y1": 2.0, "y3": 5.0}[found.answer]

@@ -1,0 +1,248 @@
+"""Stage II and answering: recipes, what steps need, and what is wrong before anything starts."""
+
+import ast
+import asyncio
+from dataclasses import make_dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
+
+from avr.config import ConfigError
+from avr.config_stage2 import STAGE2_STEPS, AnswerConfig, Stage2Config
+from avr.core.growth import Shape
+from avr.core.messages import user
+from avr.core.search import search
+from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
+from avr.core.tree import Prompt, plant
+from avr.loading import load
+from avr.miniature.thinking import TEMPLATE
+from avr.pipeline.plan_stage2 import plan_answer, plan_stage2, preflight, template_of
+from avr.training import settings
+
+RECIPES = sorted(Path("conf").glob("*/stage2.yaml"))
+MINIATURE, LLAMA = Path("conf/miniature/stage2.yaml"), Path("conf/llama3_8b/stage2.yaml")
+ANSWER = Path("conf/miniature/answer.yaml")
+OWN = "trajectories.templates.mine"
+MINE = ["trajectories.template=mine"] + [
+    f"{OWN}.{name}='{text}'"
+    for name, text in (("start", "[a]"), ("critique", "[b]"), ("refinement", "[c]"), ("end", "[d]"))
+]
+
+
+def stage2(*overrides, recipe=MINIATURE):
+    return load(Stage2Config, recipe, overrides)
+
+
+def fields_in(package, file, name):
+    """The annotated fields of a class, read as text: importing TRL takes seconds."""
+    tree = ast.parse((Path(find_spec(package).origin).parent / file).read_text())
+    (found,) = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name]
+    return {node.target.id for node in found.body if isinstance(node, ast.AnnAssign)}
+
+
+def trl_arguments(kind):
+    """Stands in for TRL's configuration classes, with the same fields."""
+    name = settings.CLASSES[kind]
+    names = fields_in("transformers", "training_args.py", "TrainingArguments")
+    names |= fields_in("trl", "trainer/base_config.py", "_BaseConfig")
+    names |= fields_in("trl", f"trainer/{name[:3].lower()}_config.py", name)
+    return make_dataclass(name, sorted(names))
+
+
+@pytest.fixture
+def stage1_dir(tmp_path, monkeypatch):
+    """A run directory of Stage I with a model in it; TRL need not be imported to check names."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(settings, "_arguments_class", trl_arguments)
+    model = tmp_path / "stage1" / "dpo"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    return f"stage1_dir={model.parent}"
+
+
+def wrong(check, *arguments, **more):
+    with pytest.raises(ConfigError) as caught:
+        check(*arguments, **more)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parent.name)
+def test_every_recipe_passes_all_checks_and_says_why_it_is_there(recipe, stage1_dir):
+    config = stage2(stage1_dir, recipe=recipe)
+    preflight(config)
+    assert {step.step for step in plan_stage2(config)} >= {"search", "rsft", "sample", "dpo"}
+    assert recipe.read_text().startswith("# ")
+
+
+def test_there_are_the_two_recipes_and_the_one_to_answer():
+    assert {MINIATURE, LLAMA} <= set(RECIPES)
+    assert load(AnswerConfig, ANSWER).policy.model == f"{stage2().run_dir}/dpo"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parent.name)
+def test_policy_is_the_last_model_of_the_stage_1_run_that_is_named(recipe):
+    assert stage2(recipe=recipe).policy.model == f"{stage2(recipe=recipe).stage1_dir}/dpo"
+    assert stage2("stage1_dir=/shared/mine", recipe=recipe).policy.model == "/shared/mine/dpo"
+
+
+def test_steps_and_their_pools_are_planned():
+    plans = {step.step: step for step in plan_stage2(stage2())}
+    assert list(plans) == [step for step in STAGE2_STEPS if step not in ("unroll", "pair")]
+    for step in ("search", "sample", "evaluate"):
+        assert [pool.name for pool in plans[step].pools] == ["policy", "reward_model"]
+        assert plans[step].least() == (2.5, 0)
+    for step in ("rsft", "dpo"):
+        assert [pool.name for pool in plans[step].pools] == ["training worker"]
+        assert plans[step].least() == (2, 0)
+    assert [s.step for s in plan_stage2(stage2("steps=[pair,dpo,search]"))] == ["search", "dpo"]
+
+
+def test_without_an_evaluation_nothing_is_planned_for_it():
+    assert "evaluate" not in {step.step for step in plan_stage2(stage2(recipe=LLAMA))}
+    assert {step.least()[1] for step in plan_stage2(stage2(recipe=LLAMA))} == {4 + 2, 8}
+
+
+@pytest.mark.parametrize(("depth", "critiques", "refinements"), [(1, 1, 1), (3, 2, 4), (5, 3, 2)])
+def test_planned_texts_are_those_of_a_search_that_always_improves(depth, critiques, refinements):
+    shape = Shape(critiques, refinements)
+    overrides = [f"max_depth={depth}", f"tree.num_critiques={critiques}"]
+    (plan,) = plan_stage2(
+        stage2(*overrides, f"tree.num_refinements={refinements}", "steps=[search]")
+    )
+    says = {"CRITIQUE?": "fine Rating: [[7]]"}
+    policy = ScriptedGenerate(
+        lambda asked, number, _: says.get(asked[-1].content, "a" * (number + 1))
+    )
+    scorer, tree = ScriptedScore(len), plant(Prompt.of((user("question"),)), "recipe")
+    asyncio.run(search(tree, policy, scorer, TEMPLATES, shape, depth))
+    num_texts = sum(n for _, n, _ in policy.requests)
+    assert [pool.samples for pool in plan.pools] == [num_texts, len(scorer.requests)]
+    assert num_texts == 1 + depth * (critiques + critiques * refinements)
+
+
+def test_planned_outputs_and_rounds_of_evaluation_are_the_most_there_can_be():
+    overrides = ["outputs.num_outputs=7", "evaluation.rounds.seed=4", "evaluation.rounds.stage1=3"]
+    plans = {step.step: step for step in plan_stage2(stage2(*overrides))}
+    assert [pool.samples for pool in plans["sample"].pools] == [7, 7]
+    assert [pool.samples for pool in plans["evaluate"].pools] == [1 + 2 * 4, 1 + 4]
+
+
+def test_answering_is_one_step_with_one_pool(stage1_dir):
+    model = stage1_dir.partition("=")[2] + "/dpo"
+    config = load(AnswerConfig, ANSWER, [f"policy.model={model}", "policy.max_replicas=3"])
+    (plan,) = plan_answer(config)
+    assert (plan.step, plan.least()) == ("answer", (1.5, 0))
+    (pool,) = plan.pools
+    assert (pool.name, pool.model, pool.max_replicas, pool.samples) == ("policy", model, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("policy.model=/none", "no model folder at /none"),
+        ("prompts.path=none.jsonl", "no prompts at none.jsonl (for step answer)"),
+        ("prompts.path=null", "the prompts of step answer have no path"),
+        ("max_tries=0", "max_tries is 0, must be at least 1"),
+        ("queries.queries_per_task=0", "queries.queries_per_task is 0"),
+        ("policy.min_replicas=2", "policy.max_replicas 1 < min_replicas 2"),
+        ("policy.sampling.max_token=2", "did you mean 'max_tokens'?"),
+        ("trajectories.template=thinc", "trajectories.template 'thinc': there are miniature,"),
+    ],
+)
+def test_what_is_wrong_with_answering_is_named(stage1_dir, override, message):
+    model = stage1_dir.partition("=")[2] + "/dpo"
+    config = load(AnswerConfig, ANSWER, [f"policy.model={model}", override])
+    assert message in wrong(plan_answer, config)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("max_depth=0", "max_depth is 0, must be at least 1"),
+        ("tree.num_critiques=0", "tree.num_critiques is 0"),
+        ("outputs.num_outputs=1", "outputs.num_outputs is 1, must be at least 2"),
+        ("outputs.max_tries=0", "outputs.max_tries is 0"),
+        ("trajectories.unchanged_share=1.5", "trajectories.unchanged_share"),
+        ("trajectories.unchanged_share=-0.1", "trajectories.unchanged_share is -0.1"),
+        ("trajectories.min_gain=-1", "trajectories.min_gain is -1"),
+        ("queries.queries_per_task=0", "queries.queries_per_task is 0"),
+        ("serving.max_ongoing_requests=0", "serving.max_ongoing_requests is 0"),
+        ("serving.target_ongoing_requests=0.5", "serving.target_ongoing_requests is 0.5"),
+        ("policy.min_replicas=0", "policy.min_replicas is 0"),
+        ("reward_model.min_replicas=3", "reward_model.max_replicas 1 < min_replicas 3"),
+        ("evaluation.rounds.dpo=1", "evaluation.rounds.dpo: there are seed and stage1"),
+        ("steps=[search,serch]", "unknown step 'serch'; there are: search, unroll, rsft"),
+    ],
+)
+def test_values_no_type_excludes_are_refused(override, message):
+    assert message in wrong(plan_stage2, stage2(override))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stage1_dir=/none", "stage1_dir: no folder /none; jobs/stage1.py makes one"),
+        ("prompts.search.path=null", "the prompts of step search have no path"),
+        ("prompts.sample.path=none.jsonl", "no prompts at none.jsonl (for step sample)"),
+        ("policy.model=/none", "no model folder at /none"),
+        ("reward_model.model=./none", "no model folder at ./none"),
+        ("evaluation.seed=avr/miniature/none", "no model folder at avr/miniature/none"),
+        ("trajectories.profile=as_it_was", "unknown profile 'as_it_was'; there are: as_released"),
+        ("trajectories.switches.closd=true", "unknown rule 'closd'; there are: "),
+        ("pairs.profile=none", "unknown profile 'none'; there are: as_released"),
+        ("pairs.switches.short=false", "unknown rule 'short'; there are: "),
+        ("policy.engine.max_num_seq=1", "policy.engine.max_num_seq is no vLLM setting; did you"),
+        ("policy.sampling.temprature=1", "did you mean 'temperature'?"),
+        ("policy.sampling.n=2", "policy.sampling.n is set by the growth"),
+        ("reward_model.engine.dtyp=float32", "did you mean 'dtype'?"),
+        ("rsft.trl.learning_rat=1", "rsft.trl.learning_rat is no field of TRL's SFTConfig; did"),
+        ("dpo.trl.bta=1", "dpo.trl.bta is no field of TRL's DPOConfig; did you mean 'beta'?"),
+        ("dpo.trl.output_dir=x", "dpo.trl.output_dir cannot be set"),
+        ("dpo.num_workers=0", "dpo.num_workers is 0"),
+        ("trajectories.template=thnk", "trajectories.template 'thnk': there are miniature, "),
+    ],
+)
+def test_what_would_fail_later_is_found_before_anything_starts(stage1_dir, override, message):
+    assert message in wrong(preflight, stage2(stage1_dir, override))
+
+
+def test_prompts_of_steps_that_are_not_asked_for_need_not_be_there(stage1_dir):
+    preflight(stage2(stage1_dir, "prompts.search.path=none.jsonl", "steps=[sample,pair,dpo]"))
+
+
+def test_relative_run_dir_is_refused_on_a_cluster(stage1_dir, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert "must be an absolute path" in wrong(preflight, stage2(stage1_dir))
+
+
+def test_misspelt_keys_suggest_the_ones_meant(tmp_path):
+    file = tmp_path / "stage2.yaml"
+    file.write_text(MINIATURE.read_text().replace("trajectories:", "trajectory:"))
+    message = wrong(stage2, recipe=file)
+    assert str(file) in message and "did you mean 'trajectories'?" in message
+    assert "did you mean 'max_depth'?" in wrong(stage2, "max_dept=3")
+    assert "did you mean 'outputs.num_outputs'?" in wrong(stage2, "outputs.num_output=3")
+    assert "did you mean 'max_tries'?" in wrong(load, AnswerConfig, ANSWER, ["max_try=3"])
+
+
+def test_trajectory_template_is_found_by_name_ones_own_first():
+    for name, template in TRAJECTORY_TEMPLATES.items():
+        assert template_of(stage2(f"trajectories.template={name}").trajectories) == template
+    mine = TrajectoryTemplate("[a]", "[b]", "[c]", "[d]")
+    assert template_of(stage2(*MINE).trajectories) == mine
+    message = wrong(template_of, stage2(*MINE, "trajectories.template=yours").trajectories)
+    assert message == "trajectories.template 'yours': there are mine, miniature, released, think"
+
+
+def test_own_template_that_cannot_be_told_apart_is_refused_by_its_name(stage1_dir):
+    config = stage2(stage1_dir, *MINE, f"{OWN}.end='[b]'")
+    assert wrong(template_of, config.trajectories).startswith(f"{OWN}: trajectory template: the ")
+    assert wrong(preflight, config).startswith(f"{OWN}: ")
+    assert f"no value for {OWN}.critique, {OWN}.end" in wrong(stage2, f"{OWN}.start=x")
+
+
+def test_miniature_recipes_and_documents_have_one_trajectory_template():
+    assert template_of(stage2().trajectories) == TEMPLATE
+    assert template_of(load(AnswerConfig, ANSWER).trajectories) == TEMPLATE
