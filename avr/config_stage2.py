@@ -24,7 +24,8 @@ class QueriesConfig(LimitsConfig):
     own. One query per task is possible and costs a process start and a Serve router for every
     query; with many, a lost task repeats the queries it had not committed, no more. See
     `benchmarks/search.py` for the measured effect: QUERIES_PER_TASK_MEASURED
-    `max_queries_in_flight` bounds the queries that run at a time over all tasks.
+    `max_queries_in_flight` bounds the queries that run at a time over all tasks (one task always
+    runs). Tasks take no more CPUs than the pools leave at their largest.
     """
 
     queries_per_task: int = 32

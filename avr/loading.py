@@ -64,9 +64,10 @@ def _explain(schema: type, error: Exception) -> str:
     near = difflib.get_close_matches(unknown.group(1), known, n=1, cutoff=0.5)
     anywhere = [k for k in _all_keys(schema) if k.rpartition(".")[2] == unknown.group(1)]
     hint = f"did you mean {'.'.join(filter(None, [parent, near[0]]))!r}?" if near else ""
-    if not near and anywhere:
+    if len(anywhere) == 1:
         hint = f"did you mean {anywhere[0]!r}?"
-    return f"unknown key {full_key!r}; {hint or 'there are: ' + ', '.join(known)}"
+    listed = f"there are: {', '.join(known)}" if known else first_line
+    return f"unknown key {full_key!r}; {hint or listed}"
 
 
 def _keys_at(schema: type, dotted: str) -> list[str]:

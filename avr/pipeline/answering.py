@@ -62,7 +62,7 @@ class Answering(Run[AnswerConfig]):
             "prompts": {**asdict(config.prompts), "content": content_of(config.prompts)},
             "templates": asdict(config.templates),
             "policy": model_settings(config.policy),
-            "template": template_of(config.trajectories).markers,
+            "template": asdict(template_of(config.trajectories)),
             "max_tries": config.max_tries,
             "seed": config.seed,
         }

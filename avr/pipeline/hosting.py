@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +53,11 @@ class Host:
     def __init__(self, hosted: Hosted, witness: Any, make_engine: MakeEngine = vllm_engine):
         self._hosted = hosted
         self._witness = witness
-        self._log = hosted.folder / "logs" / f"{hosted.name}-{hosted.role}-{os.getpid()}.log"
+        self._log = hosted.folder / "logs" / _log_name(hosted)
         redirect_output(self._log)
         os.environ.update(hosted.config.env)
         self._checked = asyncio.Lock()
+        self._given_up = ""
         self._tell_processes()  # before the start as well: it may be cut short
         try:
             self._reference = _reference(hosted) if hosted.parity is not None else None
@@ -101,13 +103,16 @@ class Host:
         """
         cause = root_cause(self._log)
         role, most = self._hosted.role, self._hosted.max_deaths
+        if self._given_up:
+            raise RuntimeError(self._given_up) from error
         try:
             deaths = ray.get(self._witness.died.remote(role, cause), timeout=30)
         except ray.exceptions.RayError:  # no witness left: the retry still stands
             os._exit(1)
         if deaths < most:
             os._exit(1)
-        raise RuntimeError(f"{deaths} engines of the {role} died; last: {cause}") from error
+        self._given_up = f"{deaths} engines of the {role} died; last: {cause}"
+        raise RuntimeError(self._given_up) from error
 
     async def _check_parity(self) -> None:
         """Once, before the first reward: agree with Hugging Face or stop the run."""
@@ -120,6 +125,11 @@ class Host:
             ours = [await self._engine.score(probe) for probe in PROBES]
             check_parity(self._hosted.config.model, ours, self._reference, self._hosted.parity)
             self._reference = None
+
+
+def _log_name(hosted: Hosted) -> str:
+    """Process ids come again, on other nodes and in later runs; a log holds one process's words."""
+    return f"{hosted.name}-{hosted.role}-{os.getpid()}-{uuid.uuid4().hex[:6]}.log"
 
 
 def _reference(hosted: Hosted) -> list[float]:

@@ -102,7 +102,8 @@ def compact(place: Place) -> None:
             ("quarantine", [row for row in part if row["quarantined"]]),
         ):
             write_part(place.folder / folder, name, chosen, place.schema)
-    shutil.rmtree(place.journal)
+    os.sync()  # results must be on disk before the journals go
+    shutil.rmtree(place.journal, ignore_errors=True)  # a killed driver's task may still write
 
 
 def check_complete(wanted: set[str], place: Place) -> tuple[int, int]:

@@ -33,13 +33,14 @@ class Pool:
 class StepPlan:
     """The pools of a step; `together` says whether all of them live at once or one by one.
 
-    `reserve` CPUs are for Ray Data's own reading and committing tasks.
+    `reserve` CPUs are for what works between the pools. `waves`: they could run one by one.
     """
 
     step: str
     pools: tuple[Pool, ...]
     together: bool
     reserve: float = 1.0
+    waves: bool = False
 
     def least(self) -> tuple[float, float]:
         """(CPUs, GPUs) without which the step cannot run."""
@@ -62,7 +63,7 @@ class StepPlan:
         pools = ", ".join(
             f"{p.min_replicas} x {p.name} ({p.cpus:g} CPUs, {p.gpus:g} GPUs)" for p in self.pools
         )
-        hint = " placement=waves runs the pools one after the other." if self.together else ""
+        hint = " growth.placement=waves runs the pools one after the other." if self.waves else ""
         return f"step {self.step} needs {' and '.join(missing)}: {pools}.{hint}"
 
 
@@ -80,10 +81,13 @@ def plan_stage1(config: Stage1Config) -> list[StepPlan]:
         first = [engines("corrector", config.corrector, refining)]
         first = [*([engines("policy", config.policy, 1)] if sampled else []), *first]
     steps = {
-        "grow_rsft": StepPlan("grow_rsft", (*first, reward), together),
+        "grow_rsft": StepPlan("grow_rsft", (*first, reward), together, waves=together),
         "rsft": StepPlan("rsft", (workers(config.policy.model, config.rsft),), True, 0.0),
         "grow_dpo": StepPlan(
-            "grow_dpo", (engines("policy", second_policy(config), 1 + refining), reward), together
+            "grow_dpo",
+            (engines("policy", second_policy(config), 1 + refining), reward),
+            together,
+            waves=together,
         ),
         "dpo": StepPlan("dpo", (workers("the RSFT model", config.dpo),), True, 0.0),
     }
@@ -93,7 +97,7 @@ def plan_stage1(config: Stage1Config) -> list[StepPlan]:
             engines("policy", config.policy, 1 + 2 * rounds),
             engines("reward_model", config.reward_model, 1 + rounds),
         )
-        steps["evaluate"] = StepPlan("evaluate", pools, together)
+        steps["evaluate"] = StepPlan("evaluate", pools, together, waves=together)
     return [step for name, step in steps.items() if name in config.steps]
 
 

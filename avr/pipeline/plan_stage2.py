@@ -1,9 +1,11 @@
 """What Stage II needs, and what can be known to be wrong with its configuration. Starts nothing."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from avr.config import ConfigError
+from avr.config import ConfigError, RoleConfig
 from avr.config_stage2 import (
     STAGE2_STEPS,
     AnswerConfig,
@@ -14,6 +16,7 @@ from avr.core.prompts import Templates
 from avr.core.selection import switched_on
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.engines.settings import check_role
+from avr.evaluation.judged import load_oracle
 from avr.pipeline.plan import StepPlan, check_bounds, check_replicas, engines, workers
 from avr.pipeline.preflight import check_model, check_prompts, check_run_dir
 from avr.training.settings import check_training
@@ -33,7 +36,7 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
     rounds = max(config.evaluation.rounds.values(), default=0) if config.evaluation else 0
     steps = {
         "search": (1 + config.max_depth * refining, 1 + config.max_depth * width),
-        "sample": (outputs, outputs),
+        "sample": (outputs, outputs + bool(config.prompts.sample.answer_field)),
         "evaluate": (1 + 2 * rounds, 1 + rounds),
     }
     plans = {
@@ -64,20 +67,20 @@ def preflight(config: Stage2Config) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     check_run_dir(config.run_dir)
-    if config.stage1_dir is not None and not Path(config.stage1_dir).is_dir():
-        raise ConfigError(
-            f"stage1_dir: no folder {config.stage1_dir}; jobs/stage1.py makes one, and "
-            "stage1_dir=DIR names another"
-        )
+    _check_stage1(config.stage1_dir, config.policy.model)
     sets = {"search": config.prompts.search, "sample": config.prompts.sample}
     models = [config.policy.model, config.reward_model.model]
     if config.evaluation is not None:
         sets["evaluate"] = config.evaluation.prompts
         models.append(config.evaluation.seed)
+        load_oracle(config.evaluation.oracle)
     check_prompts({step: prompts for step, prompts in sets.items() if step in config.steps})
     for model in models:
         check_model(model)
+    whole = {**config.policy.sampling, **config.outputs.sampling}
     check_role("policy", config.policy)
+    check_role("policy", replace(config.policy, sampling=whole))
+    check_length("outputs.sampling.max_tokens", whole, config.policy)
     check_role("reward_model", config.reward_model, scores=True)
     check_training("rsft", config.rsft)
     check_training("dpo", config.dpo)
@@ -92,6 +95,9 @@ def plan_answer(config: AnswerConfig) -> list[StepPlan]:
     check_prompts({"answer": config.prompts})
     check_model(config.policy.model)
     check_role("policy", config.policy)
+    check_length("policy.sampling.max_tokens", config.policy.sampling, config.policy)
+    if config.steps != ["answer"]:
+        raise ConfigError(f"steps is {config.steps}; there is one step: answer")
     pool = engines("policy", config.policy, 1)
     return [StepPlan("answer", (pool,), True, config.queries.cpus_per_task)]
 
@@ -110,6 +116,28 @@ def template_of(config: TrajectoriesConfig) -> TrajectoryTemplate:
     return TRAJECTORY_TEMPLATES[config.template]
 
 
+def check_length(name: str, sampling: Mapping[str, Any], role: RoleConfig) -> None:
+    """Raise ConfigError where an output alone would not fit: every prompt would be set aside."""
+    limit, wanted = role.engine.get("max_model_len"), sampling.get("max_tokens")
+    if limit is not None and wanted is not None and wanted >= limit:
+        raise ConfigError(f"{name} is {wanted}, and engine.max_model_len only {limit}")
+
+
+def _check_stage1(stage1_dir: str | None, model: str) -> None:
+    if stage1_dir is None:
+        if model.startswith("None/"):
+            raise ConfigError(f"policy.model is {model!r}: stage1_dir is not set")
+        return
+    if not Path(stage1_dir).is_dir():
+        raise ConfigError(
+            f"stage1_dir: no folder {stage1_dir}; jobs/stage1.py makes one, and "
+            "stage1_dir=DIR names another"
+        )
+    inside = Path(model).is_relative_to(stage1_dir)
+    if inside and not (Path(model) / "config.json").exists():
+        raise ConfigError(f"no model at {model}: Stage I has not come to its end there")
+
+
 def _check(config: Stage2Config) -> None:
     unknown = [step for step in config.steps if step not in STAGE2_STEPS]
     if unknown:
@@ -122,16 +150,19 @@ def _check(config: Stage2Config) -> None:
             "tree.max_tries": (1, config.tree.max_tries),
             "outputs.num_outputs": (2, config.outputs.num_outputs),
             "outputs.max_tries": (1, config.outputs.max_tries),
-            "trajectories.unchanged_share": (0, config.trajectories.unchanged_share),
             "trajectories.min_gain": (0, config.trajectories.min_gain),
-            "1 - trajectories.unchanged_share": (0, 1 - config.trajectories.unchanged_share),
             **_query_bounds(config),
         }
     )
+    share = config.trajectories.unchanged_share
+    if not 0 <= share <= 1:
+        raise ConfigError(f"trajectories.unchanged_share is {share}, must lie between 0 and 1")
     check_replicas({"policy": config.policy, "reward_model": config.reward_model})
     if config.evaluation is not None:
         for name in set(config.evaluation.rounds) - {"seed", "stage1"}:
             raise ConfigError(f"evaluation.rounds.{name}: there are seed and stage1")
+        rounds = config.evaluation.rounds.items()
+        check_bounds({f"evaluation.rounds.{name}": (0, number) for name, number in rounds})
 
 
 def _query_bounds(config: Stage2Config | AnswerConfig) -> dict[str, tuple[float, float]]:
@@ -140,4 +171,7 @@ def _query_bounds(config: Stage2Config | AnswerConfig) -> dict[str, tuple[float,
         "queries.max_queries_in_flight": (1, config.queries.max_queries_in_flight),
         "serving.max_ongoing_requests": (1, config.serving.max_ongoing_requests),
         "serving.target_ongoing_requests": (1, config.serving.target_ongoing_requests),
+        "serving.start_timeout_s": (1, config.serving.start_timeout_s),
+        "queries.cpus_per_task": (0.01, config.queries.cpus_per_task),
+        "queries.max_engine_deaths": (1, config.queries.max_engine_deaths),
     }

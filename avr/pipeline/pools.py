@@ -105,8 +105,14 @@ class Pools:
 
     def _check(self, patience: Mapping[str, int]) -> None:
         """`patience`: how many engines of a role may fail to start."""
-        statuses, failures = self._statuses(), told(self._witness).failures
+        statuses, report = self._statuses(), told(self._witness)
+        failures = report.failures
         for app, one in self._hosted.items():
+            if report.deaths[one.role] >= one.max_deaths:
+                raise PoolError(
+                    f"{report.deaths[one.role]} engines of the {one.role} died; "
+                    f"last: {report.causes[-1]}"
+                )
             causes = [cause for role, cause in failures if role == one.role]
             if len(causes) > patience[one.role]:
                 raise PoolError(causes[-1])

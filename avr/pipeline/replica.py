@@ -1,7 +1,6 @@
 """One engine as a replica of a Ray Serve deployment, and the roles that call it from elsewhere."""
 
 import asyncio
-import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from avr.pipeline.hosting import Host, Hosted, MakeEngine
 # What a caller sees of a replica that ended under its request. Errors of the request itself arrive
 # as themselves.
 _REPLICA_LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
+_RETRY_EVERY_S = 1.0
 
 
 class Replica:
@@ -93,20 +93,24 @@ def handle_of(app: str) -> Any:
 async def call_replica(app: str, method: str, patience_s: float, *arguments: Any) -> Any:
     """Call a replica; one that ends under the request costs a retry on another.
 
-    Retries go on for `patience_s`, the time that a replacement may take: how often engines may die
-    is for the witness to count, and whether the pool can come back for `Pools.check`.
+    Retries go on until `patience_s`, the time that a replacement may take, have passed since the
+    first of calls that were lost at once: how often engines may die is for the witness to count,
+    and whether the pool can come back for `Pools.check`.
     """
-    started = time.monotonic()
-    for attempt in itertools.count(1):
+    first_lost: float | None = None
+    while True:
+        asked = time.monotonic()
         try:
             return await getattr(handle_of(app), method).remote(*arguments)
         except RayTaskError as error:  # what the replica raised, not the trace around it
             raise (error.cause if isinstance(error.cause, Exception) else error) from error
         except _REPLICA_LOST:
-            if time.monotonic() - started > patience_s:
+            lost = time.monotonic()
+            if first_lost is None or lost - asked > _RETRY_EVERY_S:  # this call did run for a while
+                first_lost = lost
+            if lost - first_lost > patience_s:
                 raise
-            await asyncio.sleep(min(0.2 * 2**attempt, 5.0))
-    raise AssertionError("unreachable")
+            await asyncio.sleep(_RETRY_EVERY_S)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Stage2(Run[Stage2Config]):
             "rules": sorted(switches),
             "unchanged_share": rules.unchanged_share,
             "min_gain": rules.min_gain,
-            "template": template_of(rules).markers,
+            "template": asdict(template_of(rules)),
         }
         self.ledger.step("unroll", inputs, lambda: self._unroll(switches))
 
@@ -78,7 +78,7 @@ class Stage2(Run[Stage2Config]):
         inputs = {
             **self._inputs(policy, config.prompts.sample),
             "outputs": asdict(config.outputs),
-            "template": template_of(config.trajectories).markers,
+            "template": asdict(template_of(config.trajectories)),
         }
         self.ledger.step("sample", inputs, lambda: self._sample(policy, inputs))
 
@@ -106,7 +106,7 @@ class Stage2(Run[Stage2Config]):
             "models": {n: weights_id(m) for n, m in {**refining, **recursive}.items()},
             "evaluation": asdict(config.evaluation),
             "sampling": self._whole(config.policy),
-            "template": template_of(config.trajectories).markers,
+            "template": asdict(template_of(config.trajectories)),
         }
         self.ledger.step(
             "evaluate", inputs, lambda: self._evaluate(refining, recursive, content_id(inputs))

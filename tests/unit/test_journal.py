@@ -175,7 +175,7 @@ def test_compact_killed_after_any_part_ends_the_same_when_done_again(place, monk
     commit(place, ROWS)
     written = []
 
-    def write_then_die(*arguments):
+    def write_then_die(*arguments, **options):
         if len(written) == num_parts:
             raise KeyboardInterrupt
         written.append(tables.write_part(*arguments))
