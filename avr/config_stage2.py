@@ -22,8 +22,8 @@ class QueriesConfig(LimitsConfig):
 
     A task carries `queries_per_task` queries and runs them concurrently, each committed on its
     own. One query per task is possible and costs a process start and a Serve router for every
-    query; with many, a lost task repeats the queries it had not committed, no more. See
-    `benchmarks/search.py` for the measured effect: QUERIES_PER_TASK_MEASURED
+    query; with many, a lost task repeats the queries it had not committed, no more.
+    `benchmarks/search.py` measures the choice on a machine at hand.
     `max_queries_in_flight` bounds the queries that run at a time over all tasks (one task always
     runs). Tasks take no more CPUs than the pools leave at their largest.
     """

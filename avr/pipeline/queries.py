@@ -194,7 +194,7 @@ def work_through(shard: list[Query], work: Work, journal: Path, name: str, witne
     """Run a shard's queries concurrently and commit each one; those in the journal are done.
 
     A query per task would be the simplest unit, but every task costs a process start and every
-    process a Serve router of its own. MEASURED
+    process a Serve router of its own: `QueriesConfig.queries_per_task`.
     """
     return asyncio.run(_work_through(shard, work, journal, name, witness))
 
