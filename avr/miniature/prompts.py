@@ -20,7 +20,7 @@ from avr.miniature.world import Request, Slot, render_prompt
 DATA = Path(__file__).parent / "data"
 NUM_PROMPTS = 800
 #: Shipped set to the hash buckets it is drawn from, and how many of their prompts come before it.
-#: A bucket has few prompts of two lists and most of them come first: later sets are the harder ones.
+#: A bucket has few prompts of two lists, and most of them come first: later sets are harder.
 SETS = {
     "rsft": ("rsft", 0),
     "dpo": ("dpo", 0),

@@ -180,7 +180,7 @@ def evaluation_table(summary: dict[str, Any]) -> Table | None:
         ]
         recursive = row["rounds"] is None
         failed = f"{row['failed']:.1%}" if row["rounds"] or recursive else "-"
-        name = row["model"] if recursive else f"{row['model']} r{row['rounds']}"
+        name = f"stage2 {row['model']}" if recursive else f"{row['model']} r{row['rounds']}"
         table.add_row(name, *numbers, f"{row['words']:.1f}", failed)
     return table
 
