@@ -19,6 +19,7 @@ from avr.pipeline.tables import read_ids, read_rows, read_sets, read_trees
 
 pytestmark = pytest.mark.integration
 NUM_SEARCH, NUM_SAMPLE, NUM_HELDOUT = 96, 32, 16
+MIN_GAIN = 1.0  # of the recipe
 
 
 def command(run_dir, *more):
@@ -93,7 +94,7 @@ def test_rows_are_whole_trajectories_of_the_trees(finished):
         query, turn = row["messages"]
         loop = parse_trajectory(turn["content"], TEMPLATE)
         assert query["content"] == tree.prompt.query[0].content
-        assert (loop.first, loop.answer) == (tree.first.text, best_answer(tree).text)
+        assert (loop.first, loop.answer) == (tree.first.text, best_answer(tree, MIN_GAIN).text)
         assert loop.closing is not None
         assert (row["gain"] > 0) == bool(loop.turns)
 
