@@ -62,6 +62,7 @@ class Stage2(Run[Stage2Config]):
             "rules": sorted(switches),
             "unchanged_share": rules.unchanged_share,
             "min_gain": rules.min_gain,
+            "min_closing_rating": rules.min_closing_rating,
             "template": asdict(template_of(rules)),
         }
         self.ledger.step("unroll", inputs, lambda: self._unroll(switches))
@@ -234,10 +235,12 @@ class Stage2(Run[Stage2Config]):
             funnel,
             unchanged_share=rules.unchanged_share,
             min_gain=rules.min_gain,
+            min_closing_rating=rules.min_closing_rating,
         )
         file = self.folder / "unroll" / "rows.parquet"
         count = tables.write_rows(file, map(tables.rsft_row, rows), tables.RSFT_ROWS)
-        return {"num_rows": count, "funnel": funnel.to_dict()}
+        num_unchanged = sum(row["gain"] == 0 for row in tables.read_rows(file, ["gain"]))
+        return {"num_rows": count, "num_unchanged": num_unchanged, "funnel": funnel.to_dict()}
 
     def _pair(self, switches: frozenset[str]) -> dict[str, Any]:
         funnel = Funnel("outputs")

@@ -124,7 +124,7 @@ def _search_table(summary: dict[str, Any]) -> Table | None:
     if "search" not in summary:
         return None
     search = summary["search"]
-    trees = search["trees"]
+    trees, unrolled = search["trees"], summary.get("unroll", {})
     table = _plain_table("Search (Stage I model)")
     rewards, oracle = trees["reward"], trees.get("oracle")
     rows = {
@@ -133,9 +133,11 @@ def _search_table(summary: dict[str, Any]) -> Table | None:
         "queries searched": str(search["queries"]["num_done"]),
         "  quarantined": str(search["queries"]["num_quarantined"]),
         "mean depth": f"{trees['mean_depth']:.2f}",
-        "share improved": f"{trees['share_improved']:.1%}",
+        "share improved (any gain)": f"{trees['share_improved']:.1%}",
         "mean reward y0 / best": f"{rewards['y0']:.3f} / {rewards['best']:.3f}",
         "oracle quality y0 / best": f"{oracle['y0']:.3f} / {oracle['best']:.3f}" if oracle else "-",
+        "trajectories": str(unrolled.get("num_rows", "-")),
+        "  in which nothing was changed": str(unrolled.get("num_unchanged", "-")),
         "generated tokens": f"{trees['tokens']:,}",
     }
     for name, value in rows.items():

@@ -1,0 +1,72 @@
+"""A search with real engines, an engine and then the driver killed: the undisturbed trees, exactly.
+
+One sequence at a time and no prefix cache: in a batch, what a sequence's neighbours are moves the
+last bits of its logits, and now and then a token.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from test_stage1 import kill_an_engine, wait_for
+
+from avr.core.tree import tree_to_dict
+from avr.pipeline.journal import journalled
+from avr.pipeline.tables import read_ids, read_trees
+
+pytestmark = pytest.mark.integration
+NUM_QUERIES = 16
+
+
+def start(run_dir, log):
+    one_at_a_time = ("engine.max_num_seqs=1", "engine.enable_prefix_caching=false")
+    command = [
+        sys.executable,
+        "jobs/stage2.py",
+        "conf/miniature/stage2.yaml",
+        f"run_dir={run_dir}",
+        "stage1_dir=null",
+        "policy.model=avr/miniature/models/policy",
+        f"prompts.search.limit={NUM_QUERIES}",
+        "queries.queries_per_task=4",
+        "queries.max_queries_in_flight=8",
+        "steps=[search]",
+        *(f"{role}.{one}" for role in ("policy", "reward_model") for one in one_at_a_time),
+    ]
+    return subprocess.Popen(
+        command, stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def test_killed_engine_and_killed_driver_change_no_tree(tmp_path):
+    calm, run_dir = tmp_path / "calm", tmp_path / "run"
+    log = tmp_path / "log"
+    job = start(calm, log)
+    assert job.wait(600) == 0, log.read_text()[-3000:]
+
+    def num_committed():
+        return len(list(journalled(run_dir / "search" / "journal")))
+
+    job = start(run_dir, log)
+    wait_for(num_committed, job, log)
+    kill_an_engine(job.pid, "search-policy")
+    before = num_committed()
+    wait_for(lambda: num_committed() > before, job, log)  # its replacement works
+    assert "an engine died and is replaced: policy:" in log.read_text()
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    committed = num_committed()
+    assert committed < NUM_QUERIES
+    job = start(run_dir, log)
+    assert job.wait(600) == 0, log.read_text()[-3000:]
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["search"]["queries"]["num_resumed"] >= committed
+    assert trees_of(run_dir) == trees_of(calm)
+    assert len(read_ids(run_dir / "search" / "trees")) == NUM_QUERIES
+
+
+def trees_of(run_dir):
+    return {tree.id: tree_to_dict(tree) for tree in read_trees(run_dir / "search" / "trees")}
