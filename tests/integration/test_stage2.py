@@ -1,4 +1,4 @@
-"""Stage II as a user runs it: the job as a process, real engines, real training, and a kill.
+"""Stage II as a user runs it: the job as a process, real engines, real training.
 
 It starts from the shipped policy, which knows the long form, so no Stage I has to run first.
 """
@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-from test_stage1 import kill_an_engine, wait_for
 
 from avr.core.search import best_answer, has_improved
 from avr.core.trajectory import parse_trajectory
@@ -41,35 +40,27 @@ def command(run_dir, *more):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run in which an engine was killed during the search; the run directory and the output."""
+    """The run directory and what the job printed."""
     run_dir = tmp_path_factory.mktemp("stage2") / "run"
-    log = run_dir.with_suffix(".log")
-    job = subprocess.Popen(
-        command(run_dir, "queries.max_queries_in_flight=16"),
-        stdout=log.open("w"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
+    job = subprocess.run(
+        command(run_dir), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
-    journal = run_dir / "search" / "journal"
-    wait_for(lambda: any(f.stat().st_size for f in journal.glob("*")), job, log)
-    kill_an_engine(job.pid, "search-policy")
-    assert job.wait(1200) == 0, log.read_text()[-3000:]
-    return run_dir, log.read_text()
+    assert job.returncode == 0, job.stdout[-3000:]
+    return run_dir, job.stdout
 
 
 def summary_of(run_dir):
     return json.loads((run_dir / "summary.json").read_text())
 
 
-def test_every_query_is_searched_once_although_an_engine_was_killed(finished):
-    run_dir, output = finished
+def test_every_query_is_searched_once(finished):
+    run_dir, _ = finished
     folder = run_dir / "search"
     trees = list(read_trees(folder / "trees"))  # raises on an id that is there twice
     wanted = read_ids(folder / "queries.parquet")
     assert {tree.id for tree in trees} | read_ids(folder / "quarantine") == wanted
     assert len(wanted) == NUM_SEARCH
-    assert summary_of(run_dir)["search"]["queries"]["engine_deaths"] == {"policy": 1}
-    assert "an engine died and is replaced: policy:" in output
+    assert summary_of(run_dir)["search"]["queries"]["engine_deaths"] == {}
 
 
 def test_searches_go_on_while_they_improve(finished):
@@ -136,7 +127,7 @@ def test_summary_accounts_for_everything(finished):
 
 def test_finished_run_does_nothing_again_and_refuses_other_settings(finished):
     run_dir, _ = finished
-    same = command(run_dir, "queries.max_queries_in_flight=16")
+    same = command(run_dir)
     run = subprocess.run(same, capture_output=True, text=True, check=True)
     assert run.stdout.count("done before") == 7
     changed = subprocess.run([*same, "max_depth=3"], capture_output=True, text=True, check=False)
