@@ -47,9 +47,10 @@ def test_large_replicas_are_placed_before_small_ones_scatter_over_their_nodes():
     assert misfit(both, [NodeType("pair", 2, 4, 2)]) is None
 
 
-def test_small_replicas_leave_large_nodes_free():
-    cpus = step(pool("tasks", 1, 4, 0), pool("trainer", 8, 4, 1))
-    assert misfit(cpus, [NodeType("gpu", 1, 32, 8), NodeType("cpu", 1, 4)]) is None
+def test_replicas_take_the_smallest_node_that_holds_them():
+    parts = step(pool("policy", 1, 8, 1), pool("tasks", 1, 10, 0))
+    small, large = NodeType("small", 1, 8, 1), NodeType("large", 1, 16, 1)
+    assert misfit(parts, [large, small]) is misfit(parts, [small, large]) is None
 
 
 def test_pools_in_waves_are_placed_one_after_the_other():
