@@ -44,12 +44,14 @@ unit: setup
 integration: setup
 	$(PYTHON_) -m pytest tests/integration
 
-COMPILE = .venv/bin/uv pip compile pyproject.toml --extra test --override requirements/overrides.txt \
-    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --quiet
+TARGET = --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --quiet
+COMPILE = .venv/bin/uv pip compile pyproject.toml --extra test --override requirements/overrides.txt $(TARGET)
 
 requirements: setup
 	$(COMPILE) --extra cpu $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) -o requirements/cpu.txt
 	$(COMPILE) --extra gpu -o requirements/gpu.txt
+	printf 'boto3\ngoogle-api-python-client\n' | .venv/bin/uv pip compile - $(TARGET) \
+	    --override requirements/gpu.txt | grep -vxFf requirements/gpu.txt >requirements/cluster.txt
 
 miniature-models: setup
 	$(PYTHON_) -m avr.miniature.prompts

@@ -50,6 +50,15 @@ class StepPlan:
             return sum(cpus) + self.reserve, sum(gpus)
         return max(cpus) + self.reserve, max(gpus)
 
+    def groups(self) -> tuple[tuple[Pool, ...], ...]:
+        """Pools that must have room at the same time: all of them, or each alone where in waves.
+
+        The reserve is in every group, as a pool of one replica.
+        """
+        reserve = (Pool("Ray tasks", "", 1, 1, self.reserve, 0.0),) if self.reserve else ()
+        groups = (self.pools,) if self.together else tuple((pool,) for pool in self.pools)
+        return tuple((*group, *reserve) for group in groups)
+
     def shortfall(self, cpus: float, gpus: float) -> str | None:
         """In words, what is missing on a cluster with so many devices; None where it fits."""
         need_cpus, need_gpus = self.least()

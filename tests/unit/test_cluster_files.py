@@ -1,0 +1,254 @@
+"""Files in cluster/: valid by their own schemas, safe by default, and large enough for each recipe.
+
+Ray is imported inside tests alone: its package holds the launcher's schema and the code that reads
+KubeRay manifests. Nothing is started.
+"""
+
+import copy
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from avr.config import Stage1Config
+from avr.config_stage2 import AnswerConfig, Stage2Config
+from avr.loading import load
+from avr.pipeline.fit import NodeType, misfits
+from avr.pipeline.plan import plan_stage1
+from avr.pipeline.plan_stage2 import plan_answer, plan_stage2
+
+LAUNCHER = [Path("cluster/aws.yaml"), Path("cluster/gcp.yaml")]
+KUBERAY = [Path("cluster/kuberay/raycluster.yaml"), Path("cluster/kuberay/rayjob.yaml")]
+CRDS = Path("../shared/data/kuberay")
+ANY = "avr/miniature/data/rsft.jsonl"  # recipes that are given their prompts or model later
+RECIPES = {
+    "stage1": (Stage1Config, plan_stage1, []),
+    "alpaca_eval": (Stage1Config, plan_stage1, [f"prompts.rsft.path={ANY}"]),
+    "stage2": (Stage2Config, plan_stage2, []),
+    "answer": (AnswerConfig, plan_answer, ["policy.model=avr/miniature/models/policy"]),
+}
+by_name = {"ids": lambda path: "/".join(path.parts[-2:])}
+
+
+def read(path):
+    return yaml.safe_load(path.read_text())
+
+
+def spec_of(manifest):
+    """The RayCluster inside either kind of manifest."""
+    spec = manifest["spec"]
+    return spec["rayClusterSpec"] if manifest["kind"] == "RayJob" else spec
+
+
+@cache
+def autoscaling(path):
+    """A cluster file as Ray's autoscaler reads it; raises where it would."""
+    from ray.autoscaler._private.kuberay import autoscaling_config
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    if path in LAUNCHER:
+        config = prepare_config(read(path))
+        validate_config(config)
+        return config
+    cluster = {
+        "metadata": {"name": "avr", "namespace": "default"},
+        "spec": spec_of(read(path)),
+    }
+    return autoscaling_config._derive_autoscaling_config_from_ray_cr(cluster)
+
+
+def node_types(path):
+    config = autoscaling(path)
+    return {
+        name: NodeType(
+            name,
+            1 if name == config["head_node_type"] else kind["max_workers"],
+            kind["resources"]["CPU"],
+            kind["resources"].get("GPU", 0),
+        )
+        for name, kind in config["available_node_types"].items()
+    }
+
+
+def plan_of(recipe, *overrides):
+    schema, plan, given = RECIPES[recipe.stem]
+    return plan(load(schema, recipe, [*given, *overrides]))
+
+
+def closed(schema):
+    """A CRD's schema in which a field it does not know is an error and not silently pruned."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {key: closed(value) for key, value in schema.items()}
+    is_object = schema.get("type") == "object" and isinstance(schema.get("properties", {}), dict)
+    if is_object and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        out.setdefault("additionalProperties", False)
+    return out
+
+
+@cache
+def crd_validator(kind):
+    file = CRDS / f"ray.io_{kind.lower()}s.yaml"
+    if not file.exists():
+        pytest.skip(f"KubeRay's CRD is not there: {file}")
+    crd = yaml.load(file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    (version,) = [v for v in crd["spec"]["versions"] if v["storage"]]
+    schema = closed(version["schema"]["openAPIV3Schema"])
+    schema["properties"]["metadata"] = {"type": "object"}  # every object's, not the CRD's to say
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("path", LAUNCHER, **by_name)
+def test_launcher_files_are_what_ray_reads_and_leave_it_nothing_to_install(path):
+    config = autoscaling(path)
+    assert config["max_workers"] == sum(
+        kind["max_workers"] for kind in config["available_node_types"].values()
+    )
+    commands = [c for key in config if key.endswith("setup_commands") for c in config[key]]
+    assert commands == []
+
+
+@pytest.mark.parametrize("path", LAUNCHER, **by_name)
+def test_launcher_files_know_no_field_that_the_schema_does_not(path):
+    from ray.autoscaler._private.util import validate_config
+
+    for place in ("", "docker", "auth"):
+        config = copy.deepcopy(autoscaling(path))
+        (config[place] if place else config)["idle_timeout_minuts"] = 5
+        with pytest.raises(jsonschema.ValidationError, match="idle_timeout_minuts"):
+            validate_config(config)
+
+
+@pytest.mark.parametrize("path", KUBERAY, **by_name)
+def test_kuberay_manifests_are_what_their_crd_describes(path):
+    manifest = read(path)
+    errors = crd_validator(manifest["kind"]).iter_errors(manifest)
+    assert [f"{error.json_path}: {error.message[:200]}" for error in errors] == []
+
+
+def test_a_field_that_the_crd_does_not_know_would_be_found_at_any_depth():
+    manifest = read(KUBERAY[0])
+    spec = manifest["spec"]
+    container = spec["workerGroupSpecs"][1]["template"]["spec"]["containers"][0]
+    for place in (spec, spec["autoscalerOptions"], container, container["resources"]):
+        place["maxReplica"] = 3
+        (error,) = crd_validator("RayCluster").iter_errors(manifest)
+        assert "maxReplica" in error.message
+        del place["maxReplica"]
+
+
+def test_the_job_brings_the_cluster_of_the_other_manifest_and_is_tried_again():
+    cluster, job = (read(path) for path in KUBERAY)
+    params = spec_of(job)["headGroupSpec"]["rayStartParams"]
+    assert params.pop("dashboard-host") == "0.0.0.0"  # KubeRay submits through the Service
+    assert spec_of(cluster)["headGroupSpec"]["rayStartParams"].pop("dashboard-host") == "127.0.0.1"
+    assert spec_of(job) == spec_of(cluster)
+    assert job["spec"]["backoffLimit"] > 0 and job["spec"]["shutdownAfterJobFinishes"]
+    words = job["spec"]["entrypoint"].split()
+    assert words[0] == "python"
+    assert all(Path(word).relative_to("/opt/avr").exists() for word in words[1:3])
+    assert words[3].startswith("run_dir=/shared/")
+
+
+@pytest.mark.parametrize("cluster", LAUNCHER + KUBERAY, **by_name)
+@pytest.mark.parametrize("recipe", sorted(Path("conf").glob("*/*.yaml")), **by_name)
+def test_every_recipe_can_be_placed_on_every_cluster(recipe, cluster):
+    assert misfits(plan_of(recipe), list(node_types(cluster).values())) == []
+
+
+@pytest.mark.parametrize("recipe", sorted(Path("conf/miniature").glob("*.yaml")), **by_name)
+def test_laptop_recipes_fit_the_logical_cpus_they_ask_for(recipe):
+    schema, _, given = RECIPES[recipe.stem]
+    cpus = load(schema, recipe, given).ray["num_cpus"]
+    assert misfits(plan_of(recipe), [NodeType("laptop", 1, cpus)]) == []
+
+
+@pytest.mark.parametrize("cluster", LAUNCHER + KUBERAY, **by_name)
+def test_a_recipe_that_can_never_be_placed_is_told_with_the_role(cluster):
+    recipe = Path("conf/llama3_8b/stage1.yaml")
+    nodes = node_types(cluster)
+    large = max(nodes, key=lambda name: nodes[name].gpus)
+    without = [node for name, node in nodes.items() if name != large]
+    assert "corrector needs 2 GPUs" in misfits(plan_of(recipe), without)[0]
+    wide = plan_of(recipe, "corrector.engine.tensor_parallel_size=16")
+    assert "corrector needs 16 GPUs" in misfits(wide, list(nodes.values()))[0]
+    many = plan_of(recipe, "rsft.num_workers=64")
+    assert "training worker needs" in misfits(many, list(nodes.values()))[0]
+
+
+@pytest.mark.parametrize("cluster", LAUNCHER + KUBERAY, **by_name)
+def test_heads_do_no_work_and_nodes_outlive_the_pause_between_steps(cluster):
+    config = autoscaling(cluster)
+    head = config["available_node_types"][config["head_node_type"]]
+    assert head["resources"]["CPU"] == 0 and not head["resources"].get("GPU")
+    assert config["idle_timeout_minutes"] >= 15
+    workers = [n for name, n in node_types(cluster).items() if name != config["head_node_type"]]
+    assert {node.gpus for node in workers} == {0, 1, 8}
+    kinds = config["available_node_types"].values()
+    assert all(kind["min_workers"] == 0 for kind in kinds)  # nothing is paid for that is not used
+
+
+def test_gpu_workers_are_spot_and_heads_are_not():
+    for path, is_spot in (
+        (LAUNCHER[0], lambda node: node.get("InstanceMarketOptions") == {"MarketType": "spot"}),
+        (LAUNCHER[1], lambda node: node.get("scheduling", {}).get("provisioningModel") == "SPOT"),
+    ):
+        types = read(path)["available_node_types"]
+        assert {name for name, kind in types.items() if is_spot(kind["node_config"])} == (
+            types.keys() - {"head"}
+        )
+    spot = "cloud.google.com/gke-spot"
+    spec = spec_of(read(KUBERAY[0]))
+    for group in spec["workerGroupSpecs"]:
+        assert group["template"]["spec"]["nodeSelector"][spot] == "true"
+    affinity = json.dumps(spec["headGroupSpec"]["template"]["spec"]["affinity"])
+    assert spot in affinity and "DoesNotExist" in affinity
+
+
+def test_every_cluster_asks_for_the_token_and_holds_none():
+    for path in LAUNCHER:
+        config = read(path)
+        starts = config["head_start_ray_commands"] + config["worker_start_ray_commands"]
+        starts = [command for command in starts if "ray start" in command]
+        assert len(starts) == 2 and all("RAY_AUTH_MODE=token ray start" in c for c in starts)
+        assert list(config["file_mounts"].values()) == ["~/.ray/auth_token"]
+    for path in KUBERAY:
+        assert spec_of(read(path))["authOptions"] == {"mode": "token"}
+    secret = re.compile(
+        r"AKIA[0-9A-Z]{12}|hf_[A-Za-z0-9]{16}|BEGIN [A-Z ]*PRIVATE KEY"
+        r"|(?i:(token|password|secret|api_key)[\"']?\s*[:=]\s*[\"']?[A-Za-z0-9+/_-]{16,})"
+    )
+    for file in filter(Path.is_file, Path("cluster").rglob("*")):
+        assert not secret.search(file.read_text()), file
+
+
+def test_nothing_listens_to_the_world_and_nothing_trusts_remote_code():
+    for path in LAUNCHER:
+        (head,) = [c for c in read(path)["head_start_ray_commands"] if "--head" in c]
+        assert "--dashboard-host=127.0.0.1" in head
+    for path in KUBERAY:
+        assert spec_of(read(path))["headGroupSpec"]["serviceType"] == "ClusterIP"
+    files = [f for f in Path("cluster").rglob("*") if f.is_file()]
+    public = {f for f in files if "0.0.0.0" in f.read_text() or "EXPOSE" in f.read_text()}
+    assert public <= {Path("cluster/kuberay/rayjob.yaml")}
+    for file in [*files, *Path("conf").rglob("*.yaml")]:
+        assert not re.search(r"trust.remote.code\W+true", file.read_text(), re.IGNORECASE), file
+
+
+def test_pods_run_as_no_root_and_share_one_volume_that_many_may_write():
+    storage = read(Path("cluster/kuberay/storage.yaml"))
+    assert storage["spec"]["accessModes"] == ["ReadWriteMany"]
+    spec = spec_of(read(KUBERAY[0]))
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] and pod["restartPolicy"] == "Never"
+        claims = [v["persistentVolumeClaim"] for v in pod["volumes"] if v["name"] == "shared"]
+        assert claims == [{"claimName": storage["metadata"]["name"]}]
+        (container,) = pod["containers"]
+        assert {"name": "shared", "mountPath": "/shared"} in container["volumeMounts"]

@@ -1,0 +1,100 @@
+"""Replicas into nodes: what has no place is named, with what it lacks."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avr.config import Stage1Config
+from avr.loading import load
+from avr.pipeline.fit import NodeType, misfit, misfits
+from avr.pipeline.plan import Pool, StepPlan, plan_stage1
+
+LLAMA = "conf/llama3_8b/stage1.yaml"
+
+
+def step(*pools, together=True, reserve=0.0, waves=False):
+    return StepPlan("grow", pools, together, reserve, waves)
+
+
+def pool(name, replicas, cpus, gpus):
+    return Pool(name, "model", replicas, replicas + 3, cpus, gpus)
+
+
+def test_gpus_of_one_engine_must_be_on_one_node():
+    corrector = step(pool("corrector", 1, 1, 2))
+    assert misfit(corrector, [NodeType("small", 8, 16, 1)]) == (
+        "step grow cannot be placed: corrector needs 2 GPUs and 1 CPU on one node, "
+        "and the largest is small with 1 GPU and 16 CPUs"
+    )
+    assert misfit(corrector, [NodeType("small", 8, 16, 1), NodeType("large", 1, 2, 2)]) is None
+
+
+def test_cpus_count_beside_the_gpus_of_the_same_node():
+    wide = step(pool("policy", 1, 8, 1))
+    nodes = [NodeType("cpu", 4, 64), NodeType("gpu", 4, 4, 1)]
+    assert "policy needs 1 GPU and 8 CPUs on one node" in misfit(wide, nodes)
+
+
+def test_what_fits_alone_may_not_fit_beside_the_others():
+    both = step(pool("policy", 2, 1, 1), pool("corrector", 1, 1, 2))
+    assert misfit(both, [NodeType("node", 1, 8, 4)]) is None
+    words = misfit(both, [NodeType("node", 1, 8, 3)])
+    assert "policy needs 1 GPU and 1 CPU on one node, 2 times, and there is room for 1" in words
+    assert "corrector" not in words
+
+
+def test_large_replicas_are_placed_before_small_ones_scatter_over_their_nodes():
+    both = step(pool("policy", 2, 1, 1), pool("corrector", 1, 1, 2))
+    assert misfit(both, [NodeType("pair", 2, 4, 2)]) is None
+
+
+def test_replicas_take_the_smallest_node_that_holds_them():
+    parts = step(pool("policy", 1, 8, 1), pool("tasks", 1, 10, 0))
+    small, large = NodeType("small", 1, 8, 1), NodeType("large", 1, 16, 1)
+    assert misfit(parts, [large, small]) is misfit(parts, [small, large]) is None
+
+
+def test_pools_in_waves_are_placed_one_after_the_other():
+    pools = pool("policy", 2, 1, 1), pool("corrector", 1, 1, 2)
+    node = [NodeType("node", 1, 8, 2)]
+    resident = misfit(step(*pools, waves=True), node)
+    assert resident.endswith("growth.placement=waves runs the pools one after the other")
+    assert misfit(step(*pools, together=False), node) is None
+    hopeless = misfit(step(*pools, waves=True), [NodeType("node", 4, 8, 1)])
+    assert "corrector" in hopeless and "waves" not in hopeless
+
+
+def test_what_works_between_pools_needs_its_cpus_too():
+    tight = step(pool("policy", 1, 2, 0), reserve=1.0)
+    assert misfit(tight, [NodeType("laptop", 1, 3)]) is None
+    assert "Ray tasks needs 1 CPU" in misfit(tight, [NodeType("laptop", 1, 2)])
+
+
+def test_a_cluster_without_nodes_is_said_to_be_one():
+    assert "there is no node" in misfit(step(pool("policy", 1, 1, 0)), [NodeType("cpu", 0, 8)])
+
+
+def test_the_large_recipe_fits_one_node_of_8_gpus_or_two_of_4_but_no_single_gpus():
+    plan = plan_stage1(load(Stage1Config, LLAMA))
+    assert misfits(plan, [NodeType("node", 1, 96, 8)]) == []
+    assert misfits(plan, [NodeType("half", 2, 48, 4)]) == []
+    single = misfits(plan, [NodeType("single", 8, 12, 1)])
+    assert [words.split()[1] for words in single] == ["grow_rsft", "grow_dpo"]
+    assert "corrector needs 2 GPUs" in single[0] and "reward_model needs 2 GPUs" in single[0]
+    few = misfits(plan, [NodeType("node", 1, 96, 4)])
+    assert [words.split()[1] for words in few] == ["grow_rsft", "rsft", "dpo"]
+    assert "training worker needs 1 GPU and 4 CPUs on one node, 8 times" in few[1]
+
+
+SIZES = st.tuples(st.integers(1, 4), st.integers(0, 8), st.integers(0, 4))
+
+
+@given(st.lists(SIZES, min_size=1, max_size=4), st.lists(SIZES, max_size=4))
+def test_what_can_be_placed_is_never_short_in_sum(pools, nodes):
+    plan = step(*(pool(f"p{i}", *size) for i, size in enumerate(pools)), reserve=1.0)
+    types = [NodeType(f"n{i}", *size) for i, size in enumerate(nodes)]
+    cpus = sum(node.count * node.cpus for node in types)
+    gpus = sum(node.count * node.gpus for node in types)
+    if misfit(plan, types) is None:
+        assert plan.shortfall(cpus, gpus) is None
+    elif len(types) == 1 and types[0].count == 1:
+        assert plan.shortfall(cpus, gpus) is not None
