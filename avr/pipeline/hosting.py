@@ -19,13 +19,21 @@ T = TypeVar("T")
 MakeEngine = Callable[[str, RoleConfig, int], Any]
 
 
+def vllm_engine(role: str, config: RoleConfig, seed: int) -> Any:
+    """The real engine. vLLM reads its environment on import, and the driver never needs it."""
+    from avr.engines.engine import Engine
+
+    return Engine(role, config, seed)
+
+
 @dataclass(frozen=True)
 class Hosted:
     """The engine of one pool.
 
     `name` is the pool's in logs; `role` names the model in errors. `parity` is None or the
     tolerance of the reward check, `folder` takes logs and the parity cache. After `max_deaths`
-    engines of the role have died the run ends.
+    engines of the role have died the run ends. `make_engine` gives the engine; tests of what
+    surrounds engines host scripted ones.
     """
 
     name: str
@@ -35,22 +43,13 @@ class Hosted:
     folder: Path
     max_deaths: int
     parity: float | None = None
-
-
-def vllm_engine(role: str, config: RoleConfig, seed: int) -> Any:
-    """The real engine. vLLM reads its environment on import, and the driver never needs it."""
-    from avr.engines.engine import Engine
-
-    return Engine(role, config, seed)
+    make_engine: MakeEngine = vllm_engine
 
 
 class Host:
-    """One engine in this process, and what happens around it.
+    """One engine in this process, and what happens around it."""
 
-    `make_engine` is `vllm_engine`; tests of what surrounds engines host scripted ones.
-    """
-
-    def __init__(self, hosted: Hosted, witness: Any, make_engine: MakeEngine = vllm_engine):
+    def __init__(self, hosted: Hosted, witness: Any):
         self._hosted = hosted
         self._witness = witness
         self._log = hosted.folder / "logs" / _log_name(hosted)
@@ -61,7 +60,7 @@ class Host:
         self._tell_processes()  # before the start as well: it may be cut short
         try:
             self._reference = _reference(hosted) if hosted.parity is not None else None
-            self._engine = make_engine(hosted.role, hosted.config, hosted.seed)
+            self._engine = hosted.make_engine(hosted.role, hosted.config, hosted.seed)
         except Exception as error:
             # vLLM's RuntimeError only points at the log; any other error speaks for itself.
             words = root_cause(self._log) if type(error) is RuntimeError else str(error)

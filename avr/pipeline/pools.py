@@ -15,7 +15,7 @@ from avr.config import RoleConfig
 from avr.config_stage2 import ServingConfig
 from avr.core.messages import content_id
 from avr.pipeline.cluster import RELEASE_TIMEOUT_S
-from avr.pipeline.hosting import Hosted, MakeEngine, vllm_engine
+from avr.pipeline.hosting import Hosted
 from avr.pipeline.plan import gpus_of
 from avr.pipeline.progress import CONSOLE
 from avr.pipeline.replica import RemoteGenerate, RemoteScore, Replica, call_replica
@@ -40,12 +40,10 @@ class Pools:
         hosted: list[Hosted],
         serving: ServingConfig,
         witness: Any,
-        make_engine: MakeEngine = vllm_engine,
     ):
         self._hosted = {_app_of(one): one for one in hosted}
         self._serving = serving
         self._witness = witness
-        self._make_engine = make_engine
 
     def __enter__(self) -> "Pools":
         """Start all pools, wait until every one has its least number of replicas."""
@@ -141,7 +139,7 @@ class Pools:
             graceful_shutdown_timeout_s=serving.graceful_shutdown_timeout_s,
             **_replicas(role, serving),
         )
-        return deployment.bind(app, one, self._witness, self._make_engine)
+        return deployment.bind(app, one, self._witness)
 
     def _wait_until_running(self) -> None:
         started = told = time.monotonic()

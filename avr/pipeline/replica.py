@@ -20,7 +20,7 @@ from ray.exceptions import (
 
 from avr.core.messages import Conversation
 from avr.core.roles import Completion
-from avr.pipeline.hosting import Host, Hosted, MakeEngine
+from avr.pipeline.hosting import Host, Hosted
 
 # What a caller sees of a replica that ended under its request. Errors of the request itself arrive
 # as themselves.
@@ -31,10 +31,10 @@ _RETRY_EVERY_S = 1.0
 class Replica:
     """Serve's health checks, restarts and autoscaling around one `Host`."""
 
-    def __init__(self, app: str, hosted: Hosted, witness: Any, make_engine: MakeEngine):
+    def __init__(self, app: str, hosted: Hosted, witness: Any):
         self._app = app
         self._witness = witness
-        self._host = Host(hosted, witness, make_engine)
+        self._host = Host(hosted, witness)
 
     async def generate(
         self,

@@ -132,12 +132,12 @@ def search_all(
     env = {key: str(value) for key, value in (behaviour or {}).items()}
     roles = {"policy": RoleConfig(**{**vars(policy), "env": env}), "reward_model": ROLE}
     hosted = [
-        Hosted(name, name, config, seed=0, folder=folder, max_deaths=3)
+        Hosted(name, name, config, seed=0, folder=folder, max_deaths=3, make_engine=ScriptedEngine)
         for name, config in roles.items()
     ]
     witness = witness_beside_driver()
     serving = serving or ServingConfig(health_check_period_s=1.0)
-    with Pools(hosted, serving, witness, ScriptedEngine) as pools:
+    with Pools(hosted, serving, witness) as pools:
         work = Search(pools.generate("policy"), pools.score(), TEMPLATES, SHAPE, MAX_DEPTH)
         while_running(pools, witness)
         worked = run_queries(
