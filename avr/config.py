@@ -31,6 +31,14 @@ class FirstAnswer(Enum):
     input = "input"
 
 
+class Resume(Enum):
+    """Whether a run directory may, or must, hold a run already."""
+
+    never = "never"
+    always = "always"
+    if_possible = "if_possible"
+
+
 @dataclass
 class PromptsConfig:
     """A prompt set: a Parquet, JSONL or JSON file or folder, or `hf://DATASET` (`split`, `subset`).
@@ -188,12 +196,21 @@ class Stage1Prompts:
 
 @dataclass
 class RunConfig:
-    """What every job has. A run directory belongs to one configuration and is continued by it."""
+    """What every job has. A run directory belongs to one configuration and is continued by it.
+
+    `resume` says whether the directory may hold a run already (`if_possible`), must (`always`: a
+    mistyped run_dir starts nothing) or must not (`never`); under other settings than before none
+    is continued. Each step waits until the cluster has room for all that it needs at once, saying
+    what is missing; after `placement_timeout_s` the job ends. `ray` goes to `ray.init` of a
+    cluster that the job starts for itself.
+    """
 
     run_dir: str = MISSING
     seed: int = 0
     steps: list[str] = field(default_factory=list)
     templates: TemplatesConfig = field(default_factory=TemplatesConfig)
+    resume: Resume = Resume.if_possible
+    placement_timeout_s: float = 3600.0
     ray: dict[str, Any] = field(default_factory=dict)
 
 

@@ -4,16 +4,19 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.placement_group import placement_group, remove_placement_group
 
-from avr.pipeline.plan import StepPlan
-from avr.pipeline.progress import CONSOLE
+from avr.pipeline.fit import NodeType, misfit, misfits
+from avr.pipeline.plan import Pool, StepPlan
 
 RELEASE_TIMEOUT_S = 120.0
+_FIRST_WORD_S = 20.0
+_SAY_EVERY_S = 60.0
 
 
 class ClusterError(RuntimeError):
@@ -24,8 +27,8 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> No
     """Join the cluster named by RAY_ADDRESS (as in a submitted job), or start one right here.
 
     `settings` go to `ray.init` of a cluster of our own; what Ray's native code has to say goes to
-    `log`. Raises ClusterError where that one is too
-    small for the plan; a foreign cluster may still grow, so there it is only said.
+    `log`. Raises ClusterError where that one is too small for the plan; a foreign cluster may
+    still grow: see `place`.
     """
     if ray.is_initialized():  # called from a program that has its own connection
         return
@@ -34,8 +37,9 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> No
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     own = "RAY_ADDRESS" not in os.environ
     if own:
-        # The token that Ray 2.60 wants by default protects a cluster that others can reach; this
-        # one listens on this machine and ends with the job.
+        # "local", or Ray would join whatever cluster was started on this machine last. The token
+        # that a cluster should demand protects one that others can reach; this one listens on this
+        # machine and ends with the job.
         # Ray would start an idle worker per logical CPU ahead of need, at seconds of CPU each, and
         # warn of more workers than cores: logical CPUs of a laptop are more than its cores.
         system = {
@@ -43,15 +47,70 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> No
             "worker_maximum_startup_concurrency": int(settings.get("num_cpus", 0)) or None,
         }
         system = {key: value for key, value in system.items() if value is not None}
-        quiet |= {"include_dashboard": False, "_system_config": system, **settings}
+        here = {"address": "local", "include_dashboard": False, "_system_config": system}
+        quiet |= {**here, **settings}
     ray.init(**quiet)
-    there = ray.cluster_resources()
-    for step in plan:
-        shortfall = step.shortfall(there.get("CPU", 0), there.get("GPU", 0))
-        if shortfall and own:
-            raise ClusterError(shortfall)
-        if shortfall:
-            CONSOLE.print(f"  waiting for the cluster to grow: {shortfall}")
+    problems = misfits(plan, nodes_there()) if own else []
+    if problems:
+        raise ClusterError(problems[0])
+
+
+def nodes_there() -> list[NodeType]:
+    """The nodes of the cluster that are alive, each as a type of its own."""
+    return [
+        NodeType(
+            f"node {node['NodeID'][:8]}",
+            1,
+            node["Resources"].get("CPU", 0.0),
+            node["Resources"].get("GPU", 0.0),
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def place(step: StepPlan, timeout_s: float, say: Callable[[str], None]) -> None:
+    """Return once there is room, at the same time, for all that the step has to have at once.
+
+    All of it is asked for in one go, so a cluster that grows adds its nodes together, and engines
+    of the step before that are still ending are waited for. `say` is told every minute what is
+    missing. The room is free again on return, for the engines to take. Raises ClusterError after
+    `timeout_s`.
+    """
+    started = time.monotonic()
+    for group in step.groups():
+        demands = [{"CPU": pool.cpus, "GPU": pool.gpus} for pool in group for _ in _least(pool)]
+        bundles = [{key: n for key, n in demand.items() if n} for demand in demands]
+        room = placement_group([bundle for bundle in bundles if bundle], strategy="PACK")
+        try:
+            patience = _FIRST_WORD_S
+            while not room.wait(min(patience, timeout_s)):
+                waited = time.monotonic() - started
+                if waited >= timeout_s:
+                    raise ClusterError(f"waited {waited:.0f} s in vain: {_missing(step)}")
+                say(f"waiting: {_missing(step)}")
+                patience = _SAY_EVERY_S
+        finally:
+            remove_placement_group(room)
+
+
+def _least(pool: Pool) -> range:
+    return range(pool.min_replicas)
+
+
+def _missing(step: StepPlan) -> str:
+    """Which role has no place on the nodes there are, or what is in use by others."""
+    nodes = nodes_there()
+    problem = misfit(step, nodes)
+    if problem is not None:
+        there = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
+        return f"{problem}. The cluster has {there} now"
+    free = ray.available_resources()
+    cpus, gpus = step.least()
+    return (
+        f"step {step.step} needs {cpus:g} CPUs and {gpus:g} GPUs, and others hold them: "
+        f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs are free"
+    )
 
 
 def _divert_native_stderr(log: Path) -> None:
@@ -63,21 +122,3 @@ def _divert_native_stderr(log: Path) -> None:
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     with log.open("a") as file:
         os.dup2(file.fileno(), 2)
-
-
-def wait_until_free(step: StepPlan) -> None:
-    """Return once the devices of a step are free; engines of the step before may still be ending.
-
-    Raises ClusterError after two minutes, saying what is held.
-    """
-    deadline = time.monotonic() + RELEASE_TIMEOUT_S
-    while True:
-        free, there = ray.available_resources(), ray.cluster_resources()
-        shortfall = step.shortfall(free.get("CPU", 0), free.get("GPU", 0))
-        if shortfall is None or step.shortfall(there.get("CPU", 0), there.get("GPU", 0)):
-            return
-        if time.monotonic() > deadline:
-            raise ClusterError(
-                f"devices are still held after {RELEASE_TIMEOUT_S:.0f} s: {shortfall}"
-            )
-        time.sleep(0.5)

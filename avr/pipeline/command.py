@@ -10,6 +10,7 @@ from avr.loading import load
 from avr.versions import check_versions
 
 C = TypeVar("C")
+STOPPED = 130  # the shell's for an interrupted command
 
 
 def job(
@@ -33,4 +34,10 @@ def job(
     except (ConfigError, RuntimeError, ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C; Ray turns SIGTERM (`ray job stop`) into exits
+        print(
+            "stopped from outside: what is committed is kept, the same command continues",
+            file=sys.stderr,
+        )
+        return STOPPED
     return 0

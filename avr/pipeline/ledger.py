@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from avr.config import Resume
 from avr.core.messages import content_id
 
 
@@ -83,6 +84,17 @@ class Ledger:
         entry = self._read(name)
         assert entry is not None
         return dict(entry["inputs"])
+
+    def check_resume(self, resume: Resume) -> None:
+        """Raise LedgerError where a run is there that must not be, or none that must be."""
+        begun = sorted(file.stem for file in self._folder.glob("*.json"))
+        folder = self._folder.parent
+        if resume == Resume.never and begun:
+            raise LedgerError(
+                f"{folder} holds a run (steps begun: {', '.join(begun)}), and resume is 'never'"
+            )
+        if resume == Resume.always and not begun:
+            raise LedgerError(f"there is no run to continue in {folder}, and resume is 'always'")
 
     def seconds(self) -> dict[str, float]:
         """Wall time of each step that was done, over all its runs."""

@@ -59,22 +59,6 @@ class StepPlan:
         groups = (self.pools,) if self.together else tuple((pool,) for pool in self.pools)
         return tuple((*group, *reserve) for group in groups)
 
-    def shortfall(self, cpus: float, gpus: float) -> str | None:
-        """In words, what is missing on a cluster with so many devices; None where it fits."""
-        need_cpus, need_gpus = self.least()
-        missing = [
-            f"{need:g} {unit} ({have:g} there)"
-            for need, have, unit in ((need_cpus, cpus, "CPUs"), (need_gpus, gpus, "GPUs"))
-            if need > have
-        ]
-        if not missing:
-            return None
-        pools = ", ".join(
-            f"{p.min_replicas} x {p.name} ({p.cpus:g} CPUs, {p.gpus:g} GPUs)" for p in self.pools
-        )
-        hint = " growth.placement=waves runs the pools one after the other." if self.waves else ""
-        return f"step {self.step} needs {' and '.join(missing)}: {pools}.{hint}"
-
 
 def plan_stage1(config: Stage1Config) -> list[StepPlan]:
     """Every step of Stage I that starts engines or workers. Raises ConfigError on nonsense."""

@@ -50,8 +50,8 @@ class Progress:
         """Show the bars, or the first line."""
         self._bars.start()
         if not CONSOLE.is_terminal:
-            resumed = f", resumed {self._num_committed}" if self._num_committed else ""
-            CONSOLE.print(f"  {self._total} {self._items}{resumed}")
+            before = f"resumed {self._num_committed}/" if self._num_committed else ""
+            CONSOLE.print(f"  {self._items}: {before}{self._total}")
         self._thread.start()
         return self
 

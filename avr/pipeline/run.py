@@ -11,7 +11,7 @@ from avr.config import ConfigError, LimitsConfig, RoleConfig, RunConfig, Trainin
 from avr.core.prompts import Templates
 from avr.engines.weights import weights_id
 from avr.pipeline import tables
-from avr.pipeline.cluster import connect, wait_until_free
+from avr.pipeline.cluster import connect, place
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.ledger import Ledger, lock_folder
 from avr.pipeline.plan import StepPlan
@@ -40,9 +40,9 @@ class Run(Generic[C]):
         return str(self.folder / step)
 
     def wait(self, step: str) -> None:
-        """Until the devices of the step are free."""
+        """Until the cluster has room for the step."""
         if step in self.plan:
-            wait_until_free(self.plan[step])
+            place(self.plan[step], self.config.placement_timeout_s, indented)
 
     def hosted(
         self, name: str, role: str, settings: RoleConfig, step: str, limits: LimitsConfig
@@ -101,9 +101,10 @@ def run_steps(
     """
     asked = config.steps
     folder = Path(config.run_dir).resolve()
+    ledger = Ledger(folder / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
+    ledger.check_resume(config.resume)
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
-        ledger = Ledger(folder / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
         run = kind(config, folder, ledger, {step.step: step for step in plan})
         connect(config.ray, plan, folder / "logs" / "driver.log")
         for step in steps:

@@ -100,19 +100,13 @@ class Stage1(Run[Stage1Config]):
             self._operator("answer", "policy", config.policy, shape, "evaluate"),
             self._operator("score", "reward_model", config.reward_model, shape, "evaluate"),
         ]
-        self.wait("evaluate")
-        self.ledger.step(
-            "evaluate",
-            inputs,
-            lambda: evaluate(
-                config.evaluation,
-                models,
-                operators,
-                config.growth,
-                self.folder / "evaluate",
-                inputs,
-            ),
-        )
+
+        def work() -> dict[str, Any]:
+            self.wait("evaluate")
+            folder = self.folder / "evaluate"
+            return evaluate(config.evaluation, models, operators, config.growth, folder, inputs)
+
+        self.ledger.step("evaluate", inputs, work)
 
     def _grow(
         self, step: str, prompts: PromptsConfig, roles: dict[str, RoleConfig], from_input: bool

@@ -1,11 +1,10 @@
 """The Ray Train side of a run: the group of ranks, its restarts, its environment."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.train import (
     CheckpointConfig,
     FailureConfig,
@@ -23,7 +22,7 @@ from avr.training.progress import append_event
 from avr.training.worker import run_rank
 
 
-def run_group(job: Job, say: Callable[[str], None]) -> dict[str, Any]:
+def run_group(job: Job) -> dict[str, Any]:
     """Runs all ranks to the end, restarts included; rank 0's return value."""
     # Ray Train's controller looks after its workers this often (default 2 s), so a run ends up to
     # so much later than its work does. Read from the driver's environment.
@@ -50,9 +49,6 @@ def run_group(job: Job, say: Callable[[str], None]) -> dict[str, Any]:
         # Failures are told through `RecordFailures`; the rank logs hold the rest.
         logging_config=LoggingConfig(log_level="CRITICAL"),
     )
-    if ray.is_initialized():
-        for line in shortfalls(scaling.total_resources, ray.cluster_resources()):
-            say(f"{job.kind}: {line}")
     trainer = _Trainer(
         run_rank, train_loop_config={"job": job}, scaling_config=scaling, run_config=run
     )
@@ -112,12 +108,3 @@ def environment(job: Job) -> dict[str, str]:
         # compiler: 4 s per rank. Nothing is compiled for CPUs here.
         variables["TORCHDYNAMO_DISABLE"] = "1"
     return variables
-
-
-def shortfalls(wanted: Mapping[str, float], present: Mapping[str, float]) -> list[str]:
-    """One line per resource the cluster has too little of; Ray Train waits for it in silence."""
-    return [
-        f"needs {amount:g} {name}, the cluster has {present.get(name, 0):g}: waiting for more nodes"
-        for name, amount in wanted.items()
-        if amount > present.get(name, 0)
-    ]

@@ -58,7 +58,7 @@ def train(
     for folder in (job.logs, job.checkpoints):
         folder.mkdir(parents=True, exist_ok=True)
     with Follower(kind, job.events, say):
-        outcome = run_group(job, say)
+        outcome = run_group(job)
     result = TrainingResult(
         kind=kind,
         model=str(output),

@@ -131,16 +131,6 @@ def test_plan_sums_pools_when_resident_and_takes_the_largest_in_waves():
     assert grow.least()[1] == 2 * 1 + 2 * 2 + 1 * 2
     config.growth.placement = Placement.waves
     assert plan_stage1(config)[0].least()[1] == 4
-    assert plan_stage1(config)[0].shortfall(cpus=64, gpus=4) is None
-
-
-def test_shortfall_is_in_words():
-    config = load(Stage1Config, "conf/llama3_8b/stage1.yaml")
-    words = plan_stage1(config)[0].shortfall(cpus=64, gpus=4)
-    assert words is not None
-    assert "8 GPUs (4 there)" in words
-    assert "2 x corrector" in words
-    assert "placement=waves" in words
 
 
 def test_corrector_gpus_go_to_the_policy_in_the_second_growth():

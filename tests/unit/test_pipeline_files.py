@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from scripted import critique, response, tree
 
-from avr.config import ConfigError, PromptsConfig
+from avr.config import ConfigError, PromptsConfig, Resume
 from avr.core.messages import assistant, user
 from avr.core.outputs import Output, OutputSet, open_set, set_to_dict
 from avr.core.tree import Prompt, tree_to_dict
@@ -229,3 +229,16 @@ def test_step_that_failed_continues_and_one_under_other_settings_is_refused(tmp_
         ledger.result("a")
     assert ledger.step("a", {"trl": {"lr": 1}}, lambda: {"ok": True}) == {"ok": True}
     assert "a: continues" in said
+
+
+def test_resume_says_whether_a_run_may_be_there(tmp_path):
+    ledger = Ledger(tmp_path / "ledger", print)
+    ledger.check_resume(Resume.never)
+    ledger.check_resume(Resume.if_possible)
+    with pytest.raises(LedgerError, match=r"no run to continue in .*resume is 'always'"):
+        ledger.check_resume(Resume.always)
+    ledger.step("a", {}, dict)
+    ledger.check_resume(Resume.always)
+    ledger.check_resume(Resume.if_possible)
+    with pytest.raises(LedgerError, match=r"holds a run \(steps begun: a\), and resume is 'never'"):
+        ledger.check_resume(Resume.never)

@@ -1,0 +1,71 @@
+"""Stage I growth whose engines answer from a script: for what happens around engines, not in them.
+
+`python tests/integration/scripted_growth.py FOLDER NUM_TREES LATENCY_S GPUS` is a job that can be
+submitted to a cluster; GPUS is 0, or 1 for engines that each take a (scripted) GPU.
+"""
+
+import asyncio
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from scripted_engine import ROLE, SHAPE, TEMPLATES, Local, ScriptedEngine
+
+from avr.config import GrowthConfig
+from avr.core.growth import correct, respond, score
+from avr.core.messages import user
+from avr.core.tree import Prompt, plant, tree_to_dict
+from avr.pipeline.cluster import connect
+from avr.pipeline.dataflow import Seedling, grow
+from avr.pipeline.hosting import Hosted
+from avr.pipeline.operators import Operator
+from avr.pipeline.tables import read_trees
+
+
+def planted(num_trees):
+    return [plant(Prompt.of((user(f"question {n}"),)), "recipe") for n in range(num_trees)]
+
+
+def undisturbed(num_trees):
+    """The trees that growth without any cluster ends with."""
+
+    async def one(tree):
+        local = Local()
+        tree = await respond(tree, local, TEMPLATES, SHAPE.max_tries)
+        return await score(await correct(tree, local, TEMPLATES, SHAPE), local)
+
+    async def all_of_them():
+        return await asyncio.gather(*map(one, planted(num_trees)))
+
+    return sorted(map(tree_to_dict, asyncio.run(all_of_them())), key=lambda tree: tree["id"])
+
+
+def grown_in(folder):
+    return sorted(map(tree_to_dict, read_trees(folder / "trees")), key=lambda tree: tree["id"])
+
+
+def grow_all(folder, num_trees, latency, gpus):
+    env = {"LATENCY": str(latency)}
+    role = replace(ROLE, use_gpu=bool(gpus), max_rows_per_replica=8, max_replicas=2, env=env)
+    steps = {"respond": "policy", "correct": "corrector", "score": "reward_model"}
+    operators = [
+        Operator(
+            step,
+            Hosted(step, name, role, 0, folder, max_deaths=1000, make_engine=ScriptedEngine),
+            TEMPLATES,
+            SHAPE,
+        )
+        for step, name in steps.items()
+    ]
+    config = GrowthConfig(rows_per_block=4)
+    return grow(map(Seedling, planted(num_trees)), operators, config, folder)
+
+
+def main():
+    folder, num_trees, latency, gpus = Path(sys.argv[1]), *map(float, sys.argv[2:])
+    connect({}, [], folder / "driver.log")
+    print(grow_all(folder, int(num_trees), latency, int(gpus)))
+
+
+if __name__ == "__main__":
+    main()
