@@ -74,16 +74,13 @@ class TrajectoriesConfig(RulesConfig):
     `template` names one of `templates` or of `avr.core.trajectory.TRAJECTORY_TEMPLATES`.
     `unchanged_share` of the rows may be traces in which nothing had to be changed (unless the rule
     `improved` is on). A turn whose reward does not rise by more than `min_gain` logits ends the
-    trajectory as if it had not improved; 0 is the released rule. A trajectory that closes on a
-    critique with a rating below `min_closing_rating` (1 to 10) is dropped: it says what is wrong
-    and stops all the same. 1 keeps all; what a 10 is worth depends on the critic.
+    trajectory as if it had not improved; 0 is the released rule.
     """
 
     template: str = "think"
     templates: dict[str, TrajectoryTemplateConfig] = field(default_factory=dict)
     unchanged_share: float = 0.1
     min_gain: float = 0.0
-    min_closing_rating: int = 1
 
 
 @dataclass
