@@ -21,9 +21,12 @@ class QueriesConfig(LimitsConfig):
     """How Ray tasks work through queries that need several calls each (search, whole outputs).
 
     A task carries `queries_per_task` queries and runs them concurrently, each committed on its
-    own. One query per task is possible and costs a process start and a Serve router for every
-    query; with many, a lost task repeats the queries it had not committed, no more.
-    `benchmarks/search.py` measures the choice on a machine at hand.
+    own. One query per task is possible, and then every process that runs tasks keeps a Serve
+    router for a single query: on two cores, with the engines of the miniature world and 64
+    queries, 1 gave 2.71 queries/s (2.28 to 2.86), 8 gave 3.29, 32 gave 3.26 and 64 gave 3.01
+    (2.92 to 4.07 all three; `benchmarks/search.py`, medians of 3). So the number matters little
+    above a few, where engines are the limit as here; 32 keeps routers few on a large cluster,
+    and a lost task repeats only the queries it had not committed.
     `max_queries_in_flight` bounds the queries that run at a time over all tasks (one task always
     runs). Tasks take no more CPUs than the pools leave at their largest.
     """
@@ -74,16 +77,13 @@ class TrajectoriesConfig(RulesConfig):
     `template` names one of `templates` or of `avr.core.trajectory.TRAJECTORY_TEMPLATES`.
     `unchanged_share` of the rows may be traces in which nothing had to be changed (unless the rule
     `improved` is on). A turn whose reward does not rise by more than `min_gain` logits ends the
-    trajectory as if it had not improved; 0 is the released rule. A trajectory that closes on a
-    critique with a rating below `min_closing_rating` (1 to 10) is dropped: it says what is wrong
-    and stops all the same. 1 keeps all; what a 10 is worth depends on the critic.
+    trajectory as if it had not improved; 0 is the released rule.
     """
 
     template: str = "think"
     templates: dict[str, TrajectoryTemplateConfig] = field(default_factory=dict)
     unchanged_share: float = 0.1
     min_gain: float = 0.0
-    min_closing_rating: int = 1
 
 
 @dataclass

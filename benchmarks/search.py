@@ -1,10 +1,11 @@
 """Stage II search: what the number of queries per Ray task does to throughput.
 
-    python benchmarks/search.py conf/miniature/stage2.yaml [key=value ...] [--queries 96]
+    python benchmarks/search.py conf/miniature/stage2.yaml --queries 64 --per-task 1 8 32 64
 
-One pair of pools serves every arm, one after the other and in turn, so that all arms meet the same
-machine; engine starts are left out. Writes benchmarks/results/search.json: queries/s and generated
-tokens/s per arm, median and range over the rounds, with the machine and versions.
+It takes the Stage I model of `make demo`, or of another run with stage1_dir=RUN_DIR. One pair of
+pools serves every arm, one after the other and in turn, so that all arms meet the same machine;
+engine starts are left out. Writes benchmarks/results/search.json: queries/s and generated tokens/s
+per arm, median and range over the rounds, with the machine and versions.
 """
 
 import argparse
@@ -57,7 +58,8 @@ def main() -> None:
     connect(config.ray, [], folder / "driver.log")
     arms = measure(config, folder, arguments.queries, arguments.per_task, arguments.rounds)
     RESULTS.mkdir(exist_ok=True)
-    report = {"arguments": vars(arguments) | {"work": None}, "machine": machine(), "arms": arms}
+    asked = {key: getattr(arguments, key) for key in ("config", "queries", "rounds")}
+    report = {"arguments": asked, "machine": machine(), "arms": arms}
     (RESULTS / "search.json").write_text(json.dumps(report, indent=1) + "\n")
     for arm in arms:
         print(arm)

@@ -73,7 +73,6 @@ def scored_conversation(query: Conversation, answer: str) -> Conversation:
     return (*query, assistant(answer))
 
 
-MAX_RATING = 10
 _RATING = re.compile(r"\[\[\s*(\d{1,2})\s*\]\][\s.*_`)]*\Z")
 
 
@@ -84,4 +83,4 @@ def parse_rating(critique: str) -> int | None:
     """
     match = _RATING.search(critique)
     rating = int(match.group(1)) if match else 0
-    return rating if 1 <= rating <= MAX_RATING else None
+    return rating if 1 <= rating <= 10 else None

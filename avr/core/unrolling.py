@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from avr.core import filters
 from avr.core.funnel import Funnel, Rule, unique
 from avr.core.messages import assistant, content_id
-from avr.core.prompts import MAX_RATING, Templates, answer_context
+from avr.core.prompts import Templates, answer_context
 from avr.core.search import best_answer, closing_critique, improving_turns
 from avr.core.selection import RsftRow
 from avr.core.trajectory import (
@@ -60,14 +60,12 @@ def select_trajectories(
     *,
     unchanged_share: float,
     min_gain: float = 0.0,
-    min_closing_rating: int = 1,
 ) -> Iterator[RsftRow]:
     """One row per tree whose trajectory passes the rules, in the order of the trees.
 
     Without the rule `improved`, traces that need no change (y0, a closing critique, y0 again) are
     kept as long as they make up at most `unchanged_share` of the rows so far (ours: a model that
-    only ever sees improvement never learns to stop). A trajectory whose closing critique rates the
-    answer below `min_closing_rating` is dropped (ours: it names faults and stops all the same).
+    only ever sees improvement never learns to stop).
     """
     kept = {"all": 0, "unchanged": 0}
 
@@ -92,7 +90,6 @@ def select_trajectories(
     rules = [
         Rule("was_criticised", lambda item: _was_criticised(item.tree)),
         *(rule for rule in optional if rule.name in switches),
-        Rule("closing_rating", lambda item: _closing_rating(item) >= min_closing_rating),
         Rule("parses", lambda item: parse_trajectory(text(item), template) == item.trajectory),
         Rule("unchanged_share", has_room),
     ]
@@ -106,12 +103,6 @@ def select_trajectories(
             query = answer_context(item.tree.prompt.query, templates)
             messages = (*query, assistant(text(item)))
             yield RsftRow(content_id("trajectory", *nodes), messages, nodes, item.gain)
-
-
-def _closing_rating(item: Unrolled) -> int:
-    """The highest there is for a trajectory without a closing critique: nothing contradicts it."""
-    last = item.nodes[-1]
-    return last.rating if isinstance(last, Critique) else MAX_RATING
 
 
 def _was_criticised(tree: RefinementTree) -> bool:

@@ -12,7 +12,7 @@ from avr.config_stage2 import (
     Stage2Config,
     TrajectoriesConfig,
 )
-from avr.core.prompts import MAX_RATING, Templates
+from avr.core.prompts import Templates
 from avr.core.selection import switched_on
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.engines.settings import check_role
@@ -151,18 +151,12 @@ def _check(config: Stage2Config) -> None:
             "outputs.num_outputs": (2, config.outputs.num_outputs),
             "outputs.max_tries": (1, config.outputs.max_tries),
             "trajectories.min_gain": (0, config.trajectories.min_gain),
-            "trajectories.min_closing_rating": (1, config.trajectories.min_closing_rating),
             **_query_bounds(config),
         }
     )
     share = config.trajectories.unchanged_share
     if not 0 <= share <= 1:
         raise ConfigError(f"trajectories.unchanged_share is {share}, must lie between 0 and 1")
-    rating = config.trajectories.min_closing_rating
-    if rating > MAX_RATING:
-        raise ConfigError(
-            f"trajectories.min_closing_rating is {rating}, ratings end at {MAX_RATING}"
-        )
     check_replicas({"policy": config.policy, "reward_model": config.reward_model})
     if config.evaluation is not None:
         for name in set(config.evaluation.rounds) - {"seed", "stage1"}:

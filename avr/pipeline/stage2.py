@@ -62,7 +62,6 @@ class Stage2(Run[Stage2Config]):
             "rules": sorted(switches),
             "unchanged_share": rules.unchanged_share,
             "min_gain": rules.min_gain,
-            "min_closing_rating": rules.min_closing_rating,
             "template": asdict(template_of(rules)),
         }
         self.ledger.step("unroll", inputs, lambda: self._unroll(switches))
@@ -235,7 +234,6 @@ class Stage2(Run[Stage2Config]):
             funnel,
             unchanged_share=rules.unchanged_share,
             min_gain=rules.min_gain,
-            min_closing_rating=rules.min_closing_rating,
         )
         file = self.folder / "unroll" / "rows.parquet"
         count = tables.write_rows(file, map(tables.rsft_row, rows), tables.RSFT_ROWS)

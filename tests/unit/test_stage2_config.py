@@ -167,8 +167,6 @@ def test_what_is_wrong_with_answering_is_named(stage1_dir, override, message):
         ("trajectories.unchanged_share=1.5", "trajectories.unchanged_share"),
         ("trajectories.unchanged_share=-0.1", "trajectories.unchanged_share is -0.1"),
         ("trajectories.min_gain=-1", "trajectories.min_gain is -1"),
-        ("trajectories.min_closing_rating=0", "min_closing_rating is 0, must be at least 1"),
-        ("trajectories.min_closing_rating=11", "min_closing_rating is 11, ratings end at 10"),
         ("queries.queries_per_task=0", "queries.queries_per_task is 0"),
         ("serving.max_ongoing_requests=0", "serving.max_ongoing_requests is 0"),
         ("serving.target_ongoing_requests=0.5", "serving.target_ongoing_requests is 0.5"),

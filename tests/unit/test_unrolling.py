@@ -21,10 +21,10 @@ LOOPING = "a good start then " + "over and " * 20
 WORDY = " ".join(f"the word{i}" for i in range(60))  # honest, but "the" 60 times
 
 
-def rows_of(*trees, switches=(), share=1.0, templates=TEMPLATES, template=NAMED[0], **margins):
+def rows_of(*trees, switches=(), share=1.0, templates=TEMPLATES, template=NAMED[0]):
     funnel = Funnel("trajectories")
     rows = select_trajectories(
-        trees, templates, template, frozenset(switches), funnel, unchanged_share=share, **margins
+        trees, templates, template, frozenset(switches), funnel, unchanged_share=share
     )
     return list(rows), funnel
 
@@ -263,17 +263,3 @@ def test_trajectory_ends_at_the_first_turn_that_gains_too_little(min_gain, answe
     assert found.answer == answers[-1]
     assert found.closing == f"c{len(answers)}"
     assert item.gain == {"y0": 0.0, "y1": 2.0, "y3": 5.0}[found.answer]
-
-
-@pytest.mark.parametrize(("lowest", "kept"), [(1, "abcd"), (7, "bcd"), (8, "cd"), (9, "d")])
-def test_trajectory_that_names_faults_and_stops_is_dropped(lowest, kept):
-    """Ratings 6, 7 and 8 close the first three, the search of the last one was still improving."""
-
-    def closing(name, rating):
-        last = (critique("harsh"), replace(critique("mild"), rating=rating))  # the harsh one: 5
-        return searched(response(name, 3.0), last, query=name)
-
-    trees = [closing("a", 6), closing("b", 7), closing("c", 8), improving("d")]
-    rows, funnel = rows_of(*trees, min_closing_rating=lowest)
-    assert "".join(row.messages[0].content for row in rows) == kept
-    assert funnel.removed.get("closing_rating", 0) == 4 - len(kept)
