@@ -195,6 +195,17 @@ class Stage1Prompts:
 
 
 @dataclass
+class BudgetConfig:
+    """What a run may spend, all its jobs together.
+
+    After `max_device_hours` (GPUs, or engines and workers without one) a job stops at the next
+    commit of trees or queries, or before the next step. Training is not interrupted.
+    """
+
+    max_device_hours: float | None = None
+
+
+@dataclass
 class RunConfig:
     """What every job has. A run directory belongs to one configuration and is continued by it.
 
@@ -211,6 +222,7 @@ class RunConfig:
     templates: TemplatesConfig = field(default_factory=TemplatesConfig)
     resume: Resume = Resume.if_possible
     placement_timeout_s: float = 3600.0
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     ray: dict[str, Any] = field(default_factory=dict)
 
 

@@ -72,10 +72,10 @@ class Answering(Run[AnswerConfig]):
         config, folder = self.config, self.folder / "answer"
         prompts = folder / "prompts.parquet"
         ingested = ingest(config.prompts, prompts, folder / "rejected.parquet")
-        self.wait("answer")
         witness = witness_beside_driver()
         hosted = self.hosted("answer", "policy", config.policy, "answer", config.queries)
-        with Pools([hosted], config.serving, witness) as pools:
+        pooled = Pools([hosted], config.serving, witness, self.meter.tick)
+        with self.placed("answer"), pooled as pools:
             work = SampleOutputs(
                 policies={"policy": pools.generate("policy")},
                 reward_model=None,

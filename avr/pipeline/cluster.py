@@ -83,13 +83,13 @@ def place(step: StepPlan, timeout_s: float, say: Callable[[str], None]) -> None:
         bundles = [{key: n for key, n in demand.items() if n} for demand in demands]
         room = placement_group([bundle for bundle in bundles if bundle], strategy="PACK")
         try:
-            patience = _FIRST_WORD_S
-            while not room.wait(min(patience, timeout_s)):
+            patience = min(_FIRST_WORD_S, timeout_s)
+            while not room.wait(patience):
                 waited = time.monotonic() - started
                 if waited >= timeout_s:
                     raise ClusterError(f"waited {waited:.0f} s in vain: {_missing(step)}")
                 say(f"waiting: {_missing(step)}")
-                patience = _SAY_EVERY_S
+                patience = min(_SAY_EVERY_S, timeout_s - waited)
         finally:
             remove_placement_group(room)
 

@@ -8,7 +8,7 @@ cannot read trees back in waves; ids that come from content make the plain way e
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import ray
 from avr.config import GrowthConfig, Placement
 from avr.core.messages import content_id
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
+from avr.pipeline.budget import BudgetSpent
 from avr.pipeline.operators import Operator, Worker
 from avr.pipeline.plan import gpus_of
 from avr.pipeline.progress import CONSOLE, Progress
@@ -54,12 +55,17 @@ class GrowthError(RuntimeError):
 
 
 def grow(
-    seedlings: Iterable[Seedling], operators: list[Operator], config: GrowthConfig, folder: Path
+    seedlings: Iterable[Seedling],
+    operators: list[Operator],
+    config: GrowthConfig,
+    folder: Path,
+    on_commit: Callable[[], None] = lambda: None,
 ) -> Grown:
     """Take each seedling through the operators, in order, into `folder/trees`.
 
     Trees that cannot be finished go to `folder/quarantine`, with the reason. What is in either is
-    not grown again. Raises GrowthError when a tree got lost or the engines kept dying.
+    not grown again. `on_commit` is called after each block and may end the growth by raising.
+    Raises GrowthError when a tree got lost or the engines kept dying.
     """
     extras: dict[str, tuple[str, int]] = {}
     source = folder / "seedlings.parquet"
@@ -72,7 +78,9 @@ def grow(
         pending = folder / "pending.parquet"
         if write_rows(pending, (row for row in rows if row["id"] not in there), SEEDLINGS):
             bars = {operator.step: (len(extras), len(there)) for operator in wave}
-            deaths += _flow(pending, wave, config, out, folder / "quarantine", bars).deaths
+            deaths += _flow(
+                pending, wave, config, out, folder / "quarantine", bars, on_commit
+            ).deaths
         rows = _again(out, extras)
     trees, quarantined = read_ids(folder / "trees"), read_ids(folder / "quarantine")
     _check_complete(extras.keys(), trees, quarantined)
@@ -103,6 +111,7 @@ def _flow(
     out: Path,
     quarantine: Path,
     bars: dict[str, tuple[int, int]],
+    on_commit: Callable[[], None],
 ) -> Report:
     """Stream the pending trees through the operators' pools and commit them block by block."""
     witness = witness_beside_driver()
@@ -134,6 +143,9 @@ def _flow(
         try:
             for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
                 progress.committed(sum(batch["num_trees"].to_pylist()))
+                on_commit()
+        except BudgetSpent:
+            raise
         except Exception as error:  # Ray Data raises its own kinds, not only RayError
             raise GrowthError(_cause(error, told(witness))) from error
         return told(witness)

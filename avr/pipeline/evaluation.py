@@ -1,6 +1,6 @@
 """The evaluation step: models answer held-out prompts and refine their own answers r times."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ def evaluate(
     growth: GrowthConfig,
     folder: Path,
     inputs: Mapping[str, Any],
+    on_commit: Callable[[], None],
 ) -> dict[str, Any]:
     """Answer, refine, score; returns the table as plain data (see `refined_row`).
 
@@ -48,6 +49,7 @@ def evaluate(
         operators,
         growth,
         folder,
+        on_commit,
     )
     trees = {tree.id: tree for tree in read_trees(folder / "trees")}
     oracle = load_oracle(config.oracle)

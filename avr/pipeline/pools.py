@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -32,7 +32,8 @@ class Pools:
     """A context in which each of `hosted` is a Serve application, named after role and folder.
 
     Inside, `generate` and `score` give the roles that algorithm code calls, from any process of
-    the cluster. Raises PoolError where engines do not start, with the engine's own words.
+    the cluster. `on_check` is called now and then while work goes on, and may end it by raising.
+    Raises PoolError where engines do not start, with the engine's own words.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class Pools:
         hosted: list[Hosted],
         serving: ServingConfig,
         witness: Any,
+        on_check: Callable[[], None] = lambda: None,
     ):
         self._hosted = {_app_of(one): one for one in hosted}
         self._serving = serving
         self._witness = witness
+        self._on_check = on_check
 
     def __enter__(self) -> "Pools":
         """Start all pools, wait until every one has its least number of replicas."""
@@ -98,7 +101,8 @@ class Pools:
         return sum(one.config.max_replicas * one.config.num_cpus for one in self._hosted.values())
 
     def check(self) -> None:
-        """Raise PoolError where a pool cannot come back by itself."""
+        """Raise PoolError where a pool cannot come back by itself, or what `on_check` raises."""
+        self._on_check()
         self._check({one.role: one.max_deaths for one in self._hosted.values()})
 
     def _check(self, patience: Mapping[str, int]) -> None:

@@ -1,6 +1,7 @@
 """A run of some stage: its folder, its ledger, and what the steps of both stages share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -11,6 +12,7 @@ from avr.config import ConfigError, LimitsConfig, RoleConfig, RunConfig, Trainin
 from avr.core.prompts import Templates
 from avr.engines.weights import weights_id
 from avr.pipeline import tables
+from avr.pipeline.budget import Meter
 from avr.pipeline.cluster import connect, place
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.ledger import Ledger, lock_folder
@@ -29,6 +31,7 @@ class Run(Generic[C]):
     folder: Path
     ledger: Ledger
     plan: Mapping[str, StepPlan]
+    meter: Meter
 
     @property
     def templates(self) -> Templates:
@@ -39,10 +42,15 @@ class Run(Generic[C]):
         """The model folder that a training step leaves."""
         return str(self.folder / step)
 
-    def wait(self, step: str) -> None:
-        """Until the cluster has room for the step."""
-        if step in self.plan:
-            place(self.plan[step], self.config.placement_timeout_s, indented)
+    @contextmanager
+    def placed(self, step: str) -> Iterator[None]:
+        """Inside, the cluster has room for the step, and its device-hours are counted."""
+        place(self.plan[step], self.config.placement_timeout_s, indented)
+        self.meter.start(self.plan[step])
+        try:
+            yield
+        finally:
+            self.meter.stop()
 
     def hosted(
         self, name: str, role: str, settings: RoleConfig, step: str, limits: LimitsConfig
@@ -80,8 +88,8 @@ class Run(Generic[C]):
         def work() -> dict[str, Any]:
             if not any(True for _ in tables.read_rows(rows, ["id"])):
                 raise RuntimeError(f"{rows} holds no rows to train on: see the funnel of {rows_of}")
-            self.wait(step)
-            return asdict(train(step, training, model, rows, self.folder / step, say=indented))
+            with self.placed(step):
+                return asdict(train(step, training, model, rows, self.folder / step, say=indented))
 
         self.ledger.step(step, inputs, work)
 
@@ -105,7 +113,8 @@ def run_steps(
     ledger.check_resume(config.resume)
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
-        run = kind(config, folder, ledger, {step.step: step for step in plan})
+        meter = Meter(folder / "device_hours.json", config.budget)
+        run = kind(config, folder, ledger, {step.step: step for step in plan}, meter)
         connect(config.ray, plan, folder / "logs" / "driver.log")
         for step in steps:
             if step in asked:

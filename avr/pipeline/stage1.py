@@ -102,9 +102,17 @@ class Stage1(Run[Stage1Config]):
         ]
 
         def work() -> dict[str, Any]:
-            self.wait("evaluate")
             folder = self.folder / "evaluate"
-            return evaluate(config.evaluation, models, operators, config.growth, folder, inputs)
+            with self.placed("evaluate"):
+                return evaluate(
+                    config.evaluation,
+                    models,
+                    operators,
+                    config.growth,
+                    folder,
+                    inputs,
+                    self.meter.tick,
+                )
 
         self.ledger.step("evaluate", inputs, work)
 
@@ -156,13 +164,14 @@ class Stage1(Run[Stage1Config]):
             )
         # Where a prompt set lies does not change the trees that grow from it.
         recipe = content_id({k: v for k, v in inputs.items() if k != "prompts"})
-        self.wait(step)
-        grown = grow(
-            _seedlings(folder / "prompts.parquet", recipe, from_input),
-            operators,
-            self.config.growth,
-            folder,
-        )
+        with self.placed(step):
+            grown = grow(
+                _seedlings(folder / "prompts.parquet", recipe, from_input),
+                operators,
+                self.config.growth,
+                folder,
+                self.meter.tick,
+            )
         return {"input": asdict(ingested), "growth": asdict(grown)}
 
     def _operator(

@@ -1,6 +1,7 @@
 """Stage II in seven steps, each recorded in the run directory's ledger."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -160,14 +161,16 @@ class Stage2(Run[Stage2Config]):
         """Sampling of whole outputs: the policy's, with what is said for outputs laid over."""
         return {**policy.sampling, **self.config.outputs.sampling}
 
-    def _pools(self, step: str, policy: RoleConfig, witness: Any) -> Pools:
-        self.wait(step)
+    @contextmanager
+    def _pools(self, step: str, policy: RoleConfig, witness: Any) -> Iterator[Pools]:
         limits = self.config.queries
         roles = {"policy": policy, "reward_model": self.config.reward_model}
         hosted = [
             self.hosted(step, role, settings, step, limits) for role, settings in roles.items()
         ]
-        return Pools(hosted, self.config.serving, witness)
+        pooled = Pools(hosted, self.config.serving, witness, self.meter.tick)
+        with self.placed(step), pooled as pools:
+            yield pools
 
     def _search(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         config, place = self.config, self._place("search", "trees", tables.TREES)

@@ -1,7 +1,7 @@
 """Stage I growth whose engines answer from a script: for what happens around engines, not in them.
 
 `python tests/integration/scripted_growth.py FOLDER NUM_TREES LATENCY_S GPUS` is a job that can be
-submitted to a cluster; GPUS is 0, or 1 for engines that each take a (scripted) GPU.
+submitted to a cluster; GPUS is how many (scripted) ones an engine takes.
 """
 
 import asyncio
@@ -15,10 +15,11 @@ from avr.config import GrowthConfig
 from avr.core.growth import correct, respond, score
 from avr.core.messages import user
 from avr.core.tree import Prompt, plant, tree_to_dict
-from avr.pipeline.cluster import connect
+from avr.pipeline.cluster import connect, place
 from avr.pipeline.dataflow import Seedling, grow
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
+from avr.pipeline.plan import StepPlan, engines
 from avr.pipeline.tables import read_trees
 
 
@@ -46,7 +47,14 @@ def grown_in(folder):
 
 def grow_all(folder, num_trees, latency, gpus):
     env = {"LATENCY": str(latency)}
-    role = replace(ROLE, use_gpu=bool(gpus), max_rows_per_replica=8, max_replicas=2, env=env)
+    role = replace(
+        ROLE,
+        use_gpu=gpus > 0,
+        max_rows_per_replica=8,
+        max_replicas=2,
+        engine={"tensor_parallel_size": gpus},
+        env=env,
+    )
     steps = {"respond": "policy", "correct": "corrector", "score": "reward_model"}
     operators = [
         Operator(
@@ -57,6 +65,8 @@ def grow_all(folder, num_trees, latency, gpus):
         )
         for step, name in steps.items()
     ]
+    plan = StepPlan("grow", tuple(engines(name, role, 1) for name in steps.values()), True)
+    place(plan, 45.0, print)
     config = GrowthConfig(rows_per_block=4)
     return grow(map(Seedling, planted(num_trees)), operators, config, folder)
 

@@ -1,0 +1,85 @@
+"""What a run has spent on devices so far, and the end of it where a budget says so."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from avr.config import BudgetConfig
+from avr.pipeline.plan import StepPlan
+
+_WRITE_EVERY_S = 10.0
+
+
+class BudgetSpent(RuntimeError):
+    """The run has taken as many device-hours as it may. What is committed is kept."""
+
+
+class Meter:
+    """Counts the device-hours of one step at a time into a file, over all jobs of a run.
+
+    A pool counts at its most replicas, so that a budget is never overrun by growing pools; a
+    replica without GPUs counts as one device. Time spent waiting for a cluster does not count.
+    """
+
+    def __init__(self, file: Path, budget: BudgetConfig, clock: Callable[[], float] = time.time):
+        self._file = file
+        self._most = budget.max_device_hours
+        self._clock = clock
+        self._hours: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+        self._step = ""
+        self._devices = 0.0
+        self._counted = self._written = clock()
+
+    @property
+    def hours(self) -> dict[str, float]:
+        """Device-hours by step."""
+        return dict(self._hours)
+
+    def start(self, plan: StepPlan) -> None:
+        """The devices of a step are there. Raises BudgetSpent where nothing is left to spend."""
+        self._step = plan.step
+        self._devices = devices(plan)
+        self._counted = self._clock()
+        self._check()
+
+    def tick(self) -> None:
+        """Something was committed: a good moment to stop. Raises BudgetSpent."""
+        self._count()
+        if self._clock() - self._written > _WRITE_EVERY_S:
+            self._write()
+        self._check()
+
+    def stop(self) -> None:
+        """The step has ended, well or not."""
+        self._count()
+        self._devices = 0.0
+        self._write()
+
+    def _count(self) -> None:
+        now = self._clock()
+        hours = (now - self._counted) * self._devices / 3600
+        self._counted = now
+        if hours:
+            self._hours[self._step] = self._hours.get(self._step, 0.0) + hours
+
+    def _write(self) -> None:
+        self._written = self._clock()
+        temporary = self._file.with_name(f".{self._file.name}.tmp")
+        temporary.write_text(json.dumps(self._hours, indent=1))
+        temporary.rename(self._file)
+
+    def _check(self) -> None:
+        spent = sum(self._hours.values())
+        if self._most is not None and spent >= self._most:
+            raise BudgetSpent(
+                f"{spent:.3g} device-hours are spent, and budget.max_device_hours is "
+                f"{self._most:g}. What is committed is kept; the same command with a larger budget "
+                "continues"
+            )
+
+
+def devices(plan: StepPlan) -> float:
+    """The devices a step takes at its most: GPUs, or engines and workers that have none."""
+    counts = [pool.max_replicas * (pool.gpus or 1.0) for pool in plan.pools]
+    return sum(counts) if plan.together else max(counts)
