@@ -50,13 +50,22 @@ def search_all(
     queries=None,
     serving=None,
     policy=ROLE,
+    max_deaths=3,
     while_running=lambda pools, witness: None,
 ):
     """The queries through real Serve pools and real Ray tasks; returns (worked, report)."""
     env = {key: str(value) for key, value in (behaviour or {}).items()}
     roles = {"policy": RoleConfig(**{**vars(policy), "env": env}), "reward_model": ROLE}
     hosted = [
-        Hosted(name, name, config, seed=0, folder=folder, max_deaths=3, make_engine=ScriptedEngine)
+        Hosted(
+            name,
+            name,
+            config,
+            seed=0,
+            folder=folder,
+            max_deaths=max_deaths,
+            make_engine=ScriptedEngine,
+        )
         for name, config in roles.items()
     ]
     witness = witness_beside_driver()
@@ -92,7 +101,7 @@ def main():
     ray.init(log_to_driver=False, runtime_env={"env_vars": here})  # RAY_ADDRESS says where
     behaviour = {"LATENCY": 0.2, "REQUESTS": folder / "requests.log"}
     folder.mkdir(parents=True, exist_ok=True)
-    worked, _ = search_all(folder, num_queries, behaviour)
+    worked, _ = search_all(folder, num_queries, behaviour, max_deaths=1000)
     print(worked)
 
 
