@@ -122,8 +122,9 @@ class Engine:
             raise EngineDied(str(error)) from error
 
     def shutdown(self) -> None:
-        """Stop the engine's processes and free its device."""
+        """Stop the engine's processes and free its device; nothing can be asked any more."""
         self._llm.shutdown()
+        del self._llm  # or it would shut down again when Python ends, and find its modules gone
 
     def _fitting(
         self, conversation: Conversation, *, to_continue: bool, reserved: int

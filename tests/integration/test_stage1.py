@@ -14,7 +14,7 @@ import pytest
 from avr.pipeline.tables import read_ids, read_rows, read_trees
 
 pytestmark = pytest.mark.integration
-NUM_PROMPTS, NUM_HELDOUT = 48, 24
+NUM_PROMPTS, NUM_HELDOUT = 32, 8
 
 
 def command(run_dir):

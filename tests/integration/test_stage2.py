@@ -17,7 +17,7 @@ from avr.miniature.thinking import TEMPLATE
 from avr.pipeline.tables import read_ids, read_rows, read_sets, read_trees
 
 pytestmark = pytest.mark.integration
-NUM_SEARCH, NUM_SAMPLE, NUM_HELDOUT = 96, 32, 16
+NUM_SEARCH, NUM_SAMPLE, NUM_HELDOUT = 64, 24, 8
 MIN_GAIN = 1.0  # of the recipe
 
 

@@ -18,7 +18,7 @@ from avr.pipeline.journal import journalled
 from avr.pipeline.tables import read_ids, read_trees
 
 pytestmark = pytest.mark.integration
-NUM_QUERIES = 16
+NUM_QUERIES = 10
 
 
 def start(run_dir, log):
@@ -31,8 +31,8 @@ def start(run_dir, log):
         "stage1_dir=null",
         "policy.model=avr/miniature/models/policy",
         f"prompts.search.limit={NUM_QUERIES}",
-        "queries.queries_per_task=4",
-        "queries.max_queries_in_flight=8",
+        "queries.queries_per_task=2",
+        "queries.max_queries_in_flight=4",
         "steps=[search]",
         *(f"{role}.{one}" for role in ("policy", "reward_model") for one in one_at_a_time),
     ]
