@@ -10,11 +10,20 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import ray
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    ObjectLostError,
+    OwnerDiedError,
+    WorkerCrashedError,
+)
 
 from avr.config import GrowthConfig, Placement
 from avr.core.messages import content_id
@@ -28,6 +37,16 @@ from avr.pipeline.witness import Report, told, witness_beside_driver
 
 SEEDLINGS = pa.schema(
     [("id", pa.string()), ("tree", pa.string()), ("model", pa.string()), ("rounds", pa.int64())]
+)
+
+_MAX_LOSSES = 3
+_LOSSES = (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    ObjectLostError,
+    OwnerDiedError,
+    WorkerCrashedError,
 )
 
 
@@ -54,6 +73,14 @@ class GrowthError(RuntimeError):
     """Growing trees failed; the message carries the worker's cause."""
 
 
+class _Lost(GrowthError):
+    """A node or process was lost under work that has nothing wrong with it."""
+
+    def __init__(self, cause: str, deaths: Counter[str]):
+        super().__init__(cause)
+        self.deaths = deaths
+
+
 def grow(
     seedlings: Iterable[Seedling],
     operators: list[Operator],
@@ -72,16 +99,10 @@ def grow(
     write_rows(source, _seedling_rows(seedlings, extras), SEEDLINGS)
     num_resumed = len(extras.keys() & _ended(folder))
     deaths: Counter[str] = Counter()
-    rows: Iterator[dict[str, Any]] = read_rows(source)
+    rows: Callable[[], Iterator[dict[str, Any]]] = partial(read_rows, source)
     for out, wave in _waves(operators, config.placement, folder):
-        there = _ended(folder) | read_ids(out)
-        pending = folder / "pending.parquet"
-        if write_rows(pending, (row for row in rows if row["id"] not in there), SEEDLINGS):
-            bars = {operator.step: (len(extras), len(there)) for operator in wave}
-            deaths += _flow(
-                pending, wave, config, out, folder / "quarantine", bars, on_commit
-            ).deaths
-        rows = _again(out, extras)
+        deaths += _flow_until_done(rows, wave, config, out, folder, len(extras), on_commit)
+        rows = partial(_again, out, extras)
     trees, quarantined = read_ids(folder / "trees"), read_ids(folder / "quarantine")
     _check_complete(extras.keys(), trees, quarantined)
     if extras and not trees:
@@ -102,6 +123,39 @@ def _waves(
     *early, last = operators
     waves = [(folder / f"wave-{n}-{op.step}", [op]) for n, op in enumerate(early)]
     return [*waves, (folder / "trees", [last])]
+
+
+def _flow_until_done(
+    rows: Callable[[], Iterator[dict[str, Any]]],
+    operators: list[Operator],
+    config: GrowthConfig,
+    out: Path,
+    folder: Path,
+    num_trees: int,
+    on_commit: Callable[[], None],
+) -> Counter[str]:
+    """Stream what is not there yet; returns the engine deaths by role.
+
+    Ray repeats what a dead node or process was doing, but not all of Ray Data's own work (the
+    actor that reads Parquet footers, say): then the rest is streamed again. Gives up when that
+    has happened `_MAX_LOSSES` times in a row without a single new tree.
+    """
+    pending, deaths, losses = folder / "pending.parquet", Counter[str](), 0
+    while True:
+        there = _ended(folder) | read_ids(out)
+        if not write_rows(pending, (row for row in rows() if row["id"] not in there), SEEDLINGS):
+            return deaths
+        bars = {operator.step: (num_trees, len(there)) for operator in operators}
+        quarantine = folder / "quarantine"
+        try:
+            report = _flow(pending, operators, config, out, quarantine, bars, on_commit)
+            return deaths + report.deaths
+        except _Lost as loss:
+            deaths += loss.deaths
+            losses = 0 if len(_ended(folder) | read_ids(out)) > len(there) else losses + 1
+            if losses == _MAX_LOSSES:
+                raise
+            CONSOLE.print(f"  a node or process was lost, the rest is streamed again: {loss}")
 
 
 def _flow(
@@ -147,7 +201,11 @@ def _flow(
         except BudgetSpent:
             raise
         except Exception as error:  # Ray Data raises its own kinds, not only RayError
-            raise GrowthError(_cause(error, told(witness))) from error
+            report = told(witness)
+            cause = _cause(error, report)
+            if _is_loss(error) and not report.failures:
+                raise _Lost(cause, report.deaths) from error
+            raise GrowthError(cause) from error
         return told(witness)
 
 
@@ -173,13 +231,19 @@ def _pool(operator: Operator, rows_per_block: int) -> ray.data.ActorPoolStrategy
     )
 
 
+def _is_loss(error: Exception) -> bool:
+    """By its words: what Ray Data wraps does not always survive the way to the driver as a type."""
+    return any(kind.__name__ in str(error) for kind in _LOSSES)
+
+
 def _cause(error: Exception, report: Report) -> str:
     """The worker's own words: the innermost error, and what the witness knows of dead engines."""
     inner: BaseException = error
     words = str(error).strip()
     while (deeper := getattr(inner, "cause", None) or inner.__cause__) is not None:
         inner = deeper
-        words = str(inner).strip() or words
+        if "Failed to deserialize exception" not in str(inner):
+            words = str(inner).strip() or words
     return "; ".join([words or repr(error), *report.causes[-3:]])
 
 

@@ -212,6 +212,8 @@ class Chaos:
 
     def _kill(self, driver):
         targets = {kind: self.nodes.workers(names) for kind, names in KINDS_OF_PROCESS.items()}
+        if not (targets["engine actor"] or targets["serve replica"]):
+            return  # nothing works yet: a kill now would only test Ray's own start
         targets |= {"node": self.nodes.raylets(), "driver": [driver]}
         kind = self.chance.choice(sorted(kind for kind, there in targets.items() if there))
         victim = self.chance.choice(targets[kind])
