@@ -2,11 +2,12 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 export PYTHONUNBUFFERED := 1
-.PHONY: help setup demo stage1 stage2 test check unit integration requirements miniature-models clean
+.PHONY: help setup demo stage1 stage2 test check unit integration chaos requirements miniature-models clean
 EXTRA ?= cpu
 PYTHON_ := .venv/bin/python
 RUN_DIR ?= runs/miniature
 STAGES ?= 1
+N ?= 100
 comma := ,
 
 help:
@@ -14,6 +15,7 @@ help:
 	@echo "make demo STAGES=1,2    Stage I and then Stage II ($(RUN_DIR)-stage2)"
 	@echo "make test               lint, types, unit and integration tests, from nothing"
 	@echo "make check | unit | integration"
+	@echo "make chaos N=100        kill so many nodes, engines, tasks and drivers; compare what is left"
 	@echo "make setup [EXTRA=gpu]  only the environment (.venv)"
 	@echo "make miniature-models   train the three tiny models again"
 	@echo "make requirements       compile requirements/*.txt from pyproject.toml"
@@ -43,6 +45,9 @@ unit: setup
 
 integration: setup
 	$(PYTHON_) -m pytest tests/integration
+
+chaos: setup
+	$(PYTHON_) tests/integration/chaos.py --kills $(N) --report runs/chaos.json
 
 TARGET = --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --quiet
 COMPILE = .venv/bin/uv pip compile pyproject.toml --extra test --override requirements/overrides.txt $(TARGET)

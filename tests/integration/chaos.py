@@ -176,7 +176,7 @@ class Chaos:
         before = self.kills.total()
         driver = self._start(work, folder, log)
         while True:
-            status = self._wait(driver, self.chance.uniform(0.5, 4.0))
+            status = self._wait(driver, self.chance.uniform(0.5, 12.0))
             if status == 0:
                 return
             if time.monotonic() > deadline:
