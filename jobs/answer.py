@@ -11,6 +11,7 @@ import sys
 
 from avr.config_stage2 import AnswerConfig
 from avr.pipeline.command import job
+from avr.pipeline.plan import StepPlan
 
 
 def run(config: AnswerConfig) -> None:
@@ -20,13 +21,12 @@ def run(config: AnswerConfig) -> None:
     answer_prompts(config)
 
 
-def show_plan(config: AnswerConfig) -> None:
+def plan(config: AnswerConfig) -> list[StepPlan]:
     """What it takes; starts nothing."""
     from avr.pipeline.plan_stage2 import plan_answer
-    from avr.pipeline.summary import print_plan
 
-    print_plan(plan_answer(config))
+    return plan_answer(config)
 
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, AnswerConfig, run, show_plan))
+    sys.exit(job(__doc__, AnswerConfig, run, plan))

@@ -11,6 +11,7 @@ import sys
 
 from avr.config import Stage1Config
 from avr.pipeline.command import job
+from avr.pipeline.plan import StepPlan
 
 
 def run(config: Stage1Config) -> None:
@@ -20,12 +21,15 @@ def run(config: Stage1Config) -> None:
     stage1.run(config)
 
 
-def show_plan(config: Stage1Config) -> None:
+def plan(config: Stage1Config) -> list[StepPlan]:
     """What it takes; starts nothing."""
-    from avr.pipeline import preflight
+    from avr.pipeline.plan import plan_stage1
+    from avr.pipeline.preflight import preflight
 
-    preflight.show_plan(config)
+    steps = plan_stage1(config)
+    preflight(config)
+    return steps
 
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, Stage1Config, run, show_plan))
+    sys.exit(job(__doc__, Stage1Config, run, plan))

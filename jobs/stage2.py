@@ -12,6 +12,7 @@ import sys
 
 from avr.config_stage2 import Stage2Config
 from avr.pipeline.command import job
+from avr.pipeline.plan import StepPlan
 
 
 def run(config: Stage2Config) -> None:
@@ -21,15 +22,14 @@ def run(config: Stage2Config) -> None:
     stage2.run(config)
 
 
-def show_plan(config: Stage2Config) -> None:
+def plan(config: Stage2Config) -> list[StepPlan]:
     """What it takes; starts nothing."""
     from avr.pipeline.plan_stage2 import plan_stage2, preflight
-    from avr.pipeline.summary import print_plan
 
-    plan = plan_stage2(config)
+    steps = plan_stage2(config)
     preflight(config)
-    print_plan(plan)
+    return steps
 
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, Stage2Config, run, show_plan))
+    sys.exit(job(__doc__, Stage2Config, run, plan))

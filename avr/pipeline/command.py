@@ -2,11 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from avr.config import ConfigError
 from avr.loading import load
+from avr.pipeline.fit import misfits
+from avr.pipeline.plan import StepPlan
 from avr.versions import check_versions
 
 C = TypeVar("C")
@@ -17,7 +20,7 @@ def job(
     documentation: str | None,
     schema: type[C],
     run: Callable[[C], None],
-    show_plan: Callable[[C], None],
+    plan: Callable[[C], Sequence[StepPlan]],
 ) -> int:
     """Parse, check, run; returns the exit status. What a user did wrong is one line on stderr."""
     parser = argparse.ArgumentParser(
@@ -26,11 +29,15 @@ def job(
     parser.add_argument("config", help="a YAML file; conf/ holds recipes")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--plan", action="store_true", help="say what it takes, start nothing")
+    parser.add_argument("--cluster", metavar="FILE", help="with --plan: does it fit this cluster?")
     arguments = parser.parse_intermixed_args()
     try:
         check_versions()
         config = load(schema, arguments.config, arguments.overrides)
-        (show_plan if arguments.plan else run)(config)
+        if not arguments.plan:
+            run(config)
+        elif not _show(plan(config), arguments.cluster):
+            return 1
     except (ConfigError, RuntimeError, ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -41,3 +48,16 @@ def job(
         )
         return STOPPED
     return 0
+
+
+def _show(plan: Sequence[StepPlan], cluster: str | None) -> bool:
+    """Print the plan; whether it fits the cluster file, where one is given."""
+    from avr.pipeline.cluster_files import node_types  # both bring Ray along
+    from avr.pipeline.summary import print_plan
+
+    print_plan(plan)
+    if cluster is None:
+        return True
+    problems = misfits(plan, list(node_types(Path(cluster)).values()))
+    print("\n".join(problems) or f"every step can be placed on {cluster}")
+    return not problems

@@ -10,17 +10,7 @@ from avr.core.pairs import KINDS
 from avr.core.prompts import Templates
 from avr.core.selection import switched_on
 from avr.engines.settings import check_role
-from avr.pipeline.plan import plan_stage1
 from avr.training.settings import check_training
-
-
-def show_plan(config: Stage1Config) -> None:
-    """Print what each step needs; starts nothing. Raises ConfigError like a run would."""
-    from avr.pipeline.summary import print_plan  # brings Ray along, which a check does not need
-
-    plan = plan_stage1(config)
-    preflight(config)
-    print_plan(plan)
 
 
 def preflight(config: Stage1Config) -> None:

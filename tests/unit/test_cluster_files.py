@@ -14,9 +14,10 @@ import jsonschema
 import pytest
 import yaml
 
-from avr.config import Stage1Config
+from avr.config import ConfigError, Stage1Config
 from avr.config_stage2 import AnswerConfig, Stage2Config
 from avr.loading import load
+from avr.pipeline.cluster_files import autoscaling, node_types, spec_of
 from avr.pipeline.fit import NodeType, misfits
 from avr.pipeline.plan import plan_stage1
 from avr.pipeline.plan_stage2 import plan_answer, plan_stage2
@@ -36,42 +37,6 @@ by_name = {"ids": lambda path: "/".join(path.parts[-2:])}
 
 def read(path):
     return yaml.safe_load(path.read_text())
-
-
-def spec_of(manifest):
-    """The RayCluster inside either kind of manifest."""
-    spec = manifest["spec"]
-    return spec["rayClusterSpec"] if manifest["kind"] == "RayJob" else spec
-
-
-@cache
-def autoscaling(path):
-    """A cluster file as Ray's autoscaler reads it; raises where it would."""
-    from ray.autoscaler._private.kuberay import autoscaling_config
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
-    if path in LAUNCHER:
-        config = prepare_config(read(path))
-        validate_config(config)
-        return config
-    cluster = {
-        "metadata": {"name": "avr", "namespace": "default"},
-        "spec": spec_of(read(path)),
-    }
-    return autoscaling_config._derive_autoscaling_config_from_ray_cr(cluster)
-
-
-def node_types(path):
-    config = autoscaling(path)
-    return {
-        name: NodeType(
-            name,
-            1 if name == config["head_node_type"] else kind["max_workers"],
-            kind["resources"]["CPU"],
-            kind["resources"].get("GPU", 0),
-        )
-        for name, kind in config["available_node_types"].items()
-    }
 
 
 def plan_of(recipe, *overrides):
@@ -252,3 +217,20 @@ def test_pods_run_as_no_root_and_share_one_volume_that_many_may_write():
         assert claims == [{"claimName": storage["metadata"]["name"]}]
         (container,) = pod["containers"]
         assert {"name": "shared", "mountPath": "/shared"} in container["volumeMounts"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kind: Pod\nspec: {}\n", "not a cluster that Ray can read"),
+        ("{", "not a cluster"),
+        ("", ""),
+    ],
+)
+def test_a_file_that_is_no_cluster_is_named(tmp_path, text, message):
+    file = tmp_path / "cluster.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=f"cluster.yaml: .*{message}"):
+        node_types(file)
+    with pytest.raises(ConfigError, match="no cluster file at"):
+        node_types(tmp_path / "other.yaml")
