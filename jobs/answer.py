@@ -29,4 +29,4 @@ def plan(config: AnswerConfig) -> list[StepPlan]:
 
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, AnswerConfig, run, plan))
+    sys.exit(job(__doc__, AnswerConfig, run, plan, lambda c: {"answer": ("answer", c.prompts)}))

@@ -11,7 +11,7 @@ import sys
 
 from avr.config import Stage1Config
 from avr.pipeline.command import job
-from avr.pipeline.plan import StepPlan
+from avr.pipeline.plan import StepPlan, plan_stage1, prompts_stage1
 
 
 def run(config: Stage1Config) -> None:
@@ -23,7 +23,6 @@ def run(config: Stage1Config) -> None:
 
 def plan(config: Stage1Config) -> list[StepPlan]:
     """What it takes; starts nothing."""
-    from avr.pipeline.plan import plan_stage1
     from avr.pipeline.preflight import preflight
 
     steps = plan_stage1(config)
@@ -32,4 +31,4 @@ def plan(config: Stage1Config) -> list[StepPlan]:
 
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, Stage1Config, run, plan))
+    sys.exit(job(__doc__, Stage1Config, run, plan, prompts_stage1))

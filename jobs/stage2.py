@@ -13,6 +13,7 @@ import sys
 from avr.config_stage2 import Stage2Config
 from avr.pipeline.command import job
 from avr.pipeline.plan import StepPlan
+from avr.pipeline.plan_stage2 import plan_stage2, preflight, prompts_stage2
 
 
 def run(config: Stage2Config) -> None:
@@ -24,12 +25,10 @@ def run(config: Stage2Config) -> None:
 
 def plan(config: Stage2Config) -> list[StepPlan]:
     """What it takes; starts nothing."""
-    from avr.pipeline.plan_stage2 import plan_stage2, preflight
-
     steps = plan_stage2(config)
     preflight(config)
     return steps
 
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, Stage2Config, run, plan))
+    sys.exit(job(__doc__, Stage2Config, run, plan, prompts_stage2))

@@ -2,13 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from avr.config import ConfigError
+from avr.config import ConfigError, PromptsConfig
 from avr.loading import load
 from avr.pipeline.fit import misfits
+from avr.pipeline.forecast import forecast
 from avr.pipeline.plan import StepPlan
 from avr.versions import check_versions
 
@@ -21,8 +22,12 @@ def job(
     schema: type[C],
     run: Callable[[C], None],
     plan: Callable[[C], Sequence[StepPlan]],
+    prompts: Callable[[C], Mapping[str, tuple[str, PromptsConfig]]],
 ) -> int:
-    """Parse, check, run; returns the exit status. What a user did wrong is one line on stderr."""
+    """Parse, check, run; returns the exit status. What a user did wrong is one line on stderr.
+
+    `prompts`: for each step, the step that reads its prompts, and which.
+    """
     parser = argparse.ArgumentParser(
         description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -30,14 +35,19 @@ def job(
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--plan", action="store_true", help="say what it takes, start nothing")
     parser.add_argument("--cluster", metavar="FILE", help="with --plan: does it fit this cluster?")
+    parser.add_argument(
+        "--probe", metavar="RUN_DIR", help="with --plan: scale up what this small run has taken"
+    )
     arguments = parser.parse_intermixed_args()
     try:
         check_versions()
         config = load(schema, arguments.config, arguments.overrides)
         if not arguments.plan:
             run(config)
-        elif not _show(plan(config), arguments.cluster):
-            return 1
+            return 0
+        steps = plan(config)
+        _show(steps, arguments.probe and prompts(config), arguments.probe)
+        return 0 if _fits(steps, arguments.cluster) else 1
     except (ConfigError, RuntimeError, ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -47,17 +57,28 @@ def job(
             file=sys.stderr,
         )
         return STOPPED
-    return 0
 
 
-def _show(plan: Sequence[StepPlan], cluster: str | None) -> bool:
-    """Print the plan; whether it fits the cluster file, where one is given."""
-    from avr.pipeline.cluster_files import node_types  # both bring Ray along
-    from avr.pipeline.summary import print_plan
+def _show(
+    steps: Sequence[StepPlan],
+    prompts: Mapping[str, tuple[str, PromptsConfig]] | None,
+    probe: str | None,
+) -> None:
+    from avr.pipeline.prompts import count_rows  # both bring Ray along
+    from avr.pipeline.summary import print_forecast, print_plan
 
-    print_plan(plan)
+    print_plan(steps)
+    if prompts and probe:
+        counts = {step: (source, count_rows(which)) for step, (source, which) in prompts.items()}
+        print_forecast(forecast(counts, Path(probe)))
+
+
+def _fits(steps: Sequence[StepPlan], cluster: str | None) -> bool:
+    """Say whether the steps fit the cluster file, where one is given."""
+    from avr.pipeline.cluster_files import node_types
+
     if cluster is None:
         return True
-    problems = misfits(plan, list(node_types(Path(cluster)).values()))
+    problems = misfits(steps, list(node_types(Path(cluster)).values()))
     print("\n".join(problems) or f"every step can be placed on {cluster}")
     return not problems

@@ -7,6 +7,7 @@ from avr.config import (
     ConfigError,
     FirstAnswer,
     Placement,
+    PromptsConfig,
     RoleConfig,
     Stage1Config,
     TrainingConfig,
@@ -92,6 +93,19 @@ def plan_stage1(config: Stage1Config) -> list[StepPlan]:
         )
         steps["evaluate"] = StepPlan("evaluate", pools, together, waves=together)
     return [step for name, step in steps.items() if name in config.steps]
+
+
+def prompts_stage1(config: Stage1Config) -> dict[str, tuple[str, PromptsConfig]]:
+    """For each step, the step that reads the prompts it depends on, and which."""
+    sets = {
+        "grow_rsft": ("grow_rsft", config.prompts.rsft),
+        "rsft": ("grow_rsft", config.prompts.rsft),
+        "grow_dpo": ("grow_dpo", config.prompts.dpo),
+        "dpo": ("grow_dpo", config.prompts.dpo),
+    }
+    if config.evaluation is not None:
+        sets["evaluate"] = ("evaluate", config.evaluation.prompts)
+    return {step: read for step, read in sets.items() if step in config.steps}
 
 
 def second_policy(config: Stage1Config) -> RoleConfig:

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from avr.config import ConfigError, RoleConfig
+from avr.config import ConfigError, PromptsConfig, RoleConfig
 from avr.config_stage2 import (
     STAGE2_STEPS,
     AnswerConfig,
@@ -55,6 +55,19 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
     plans["dpo"] = StepPlan("dpo", (workers("the RSFT model", config.dpo),), True, 0.0)
     wanted = set(config.steps) - ({"evaluate"} if config.evaluation is None else set())
     return [plans[step] for step in STAGE2_STEPS if step in wanted and step in plans]
+
+
+def prompts_stage2(config: Stage2Config) -> dict[str, tuple[str, PromptsConfig]]:
+    """For each step, the step that reads the prompts it depends on, and which."""
+    sets = {
+        "search": ("search", config.prompts.search),
+        "rsft": ("search", config.prompts.search),
+        "sample": ("sample", config.prompts.sample),
+        "dpo": ("sample", config.prompts.sample),
+    }
+    if config.evaluation is not None:
+        sets["evaluate"] = ("evaluate", config.evaluation.prompts)
+    return {step: read for step, read in sets.items() if step in config.steps}
 
 
 def preflight(config: Stage2Config) -> None:

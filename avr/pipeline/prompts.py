@@ -70,6 +70,13 @@ def ingest(
     return Ingested(num_rows, num_prompts, len(bad))
 
 
+def count_rows(config: PromptsConfig) -> int:
+    """How many rows `ingest` would read, usable or not; of a hub data set, its `limit`."""
+    if config.path and config.path.startswith("hf://") and config.limit is not None:
+        return config.limit
+    return sum(1 for _ in _rows(config))
+
+
 def prompts_of(run_dir: Path, steps: Iterable[str]) -> dict[str, str]:
     """The ids of the prompts that the steps of a run use, and the step that uses each."""
     files = ((step, run_dir / step / "prompts.parquet") for step in steps)

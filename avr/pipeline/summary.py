@@ -3,7 +3,7 @@
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,6 +15,7 @@ from rich.table import Table
 from avr.config import Stage1Config
 from avr.core.selection import has_refinement
 from avr.core.tree import RefinementTree
+from avr.pipeline.forecast import Forecast
 from avr.pipeline.ledger import Ledger
 from avr.pipeline.plan import StepPlan
 from avr.pipeline.progress import CONSOLE
@@ -36,6 +37,21 @@ def print_plan(plan: Sequence[StepPlan]) -> None:
             name = f"{pool.name}: {pool.model}"
             first = (step.step, least) if n == 0 else ("", "")
             table.add_row(first[0], name, replicas, each, str(pool.samples or "-"), first[1])
+    CONSOLE.print(table)
+
+
+def print_forecast(forecasts: Iterable[Forecast]) -> None:
+    """What each step will take, and all together."""
+    table = Table(title="What it will take", title_justify="left", box=box.SIMPLE)
+    for column in ("step", "prompts", "generated tokens", "device-hours", "GiB on disk"):
+        table.add_column(column, justify="left" if column == "step" else "right")
+    rows = list(forecasts)
+    for row in rows:
+        hours, gib = number(row.device_hours, ".3g"), number(row.gib, ".3g")
+        table.add_row(row.step, f"{row.prompts:,}", number(row.tokens, ",.0f"), hours, gib)
+    hours = sum(row.device_hours or 0.0 for row in rows)
+    gib = sum(row.gib or 0.0 for row in rows)
+    table.add_row("all", "", "", f"{hours:.3g}", f"{gib:.3g}")
     CONSOLE.print(table)
 
 
