@@ -39,14 +39,28 @@ def from_dicts(messages: Sequence[Mapping[str, object]]) -> Conversation:
     conversation = []
     for turn, message in enumerate(messages):
         if not isinstance(message, Mapping):
-            raise ValueError(f"turn {turn} is {type(message).__name__}, not a role/content mapping")
+            raise ValueError(f"turn {turn} is {kind_of(message)}, not a role and a content")
         role, content = message.get("role"), message.get("content")
         if role not in ROLES:
             raise ValueError(f"turn {turn}: role is {role!r}, expected one of {', '.join(ROLES)}")
         if not isinstance(content, str):
-            raise ValueError(f"turn {turn}: content is {type(content).__name__}, not text")
+            raise ValueError(f"turn {turn}: content is {kind_of(content)}, not text")
         conversation.append(Message(str(role), content))
     return tuple(conversation)
+
+
+def kind_of(value: object) -> str:
+    """What a value of a JSON row is, in the words of JSON."""
+    kinds: dict[type, str] = {
+        type(None): "null",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+        dict: "an object",
+    }
+    return kinds.get(type(value), type(value).__name__)
 
 
 def content_id(*parts: object) -> str:

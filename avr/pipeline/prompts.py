@@ -4,6 +4,7 @@ A row that cannot be used goes to the quarantine with file, line, field and reas
 the input is then either a prompt or a quarantined row.
 """
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from avr.config import ConfigError, PromptsConfig
-from avr.core.messages import Conversation, content_id, from_dicts, user
+from avr.core.messages import Conversation, content_id, from_dicts, kind_of, user
 from avr.core.tree import Prompt
 from avr.pipeline.tables import PROMPTS, prompt_row, read_rows, write_rows
 
@@ -111,9 +112,22 @@ def _prompt(
         except ValueError:
             if needs_answer:
                 raise
-    for text in (*(m.content for m in query), answer or ""):
-        text.encode()  # half of a surrogate pair cannot be stored; its error is a ValueError
+    for field, texts in (
+        (config.prompt_field, [m.content for m in query]),
+        (config.answer_field, [answer or ""]),
+    ):
+        _check_storable(field, texts)
     return Prompt.of(query, answer, source)
+
+
+def _check_storable(field: str | None, texts: Iterable[str]) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"field {field!r} holds half a surrogate pair at character {error.start}"
+            ) from error
 
 
 def _conversation(row: Mapping[str, Any], field: str) -> Conversation:
@@ -123,11 +137,27 @@ def _conversation(row: Mapping[str, Any], field: str) -> Conversation:
             raise ValueError(f"field {field!r} is empty")
         return (user(value),)
     if not isinstance(value, list) or not value:
-        raise ValueError(f"field {field!r} is {type(value).__name__}, neither text nor messages")
+        what = "an empty list" if value == [] else kind_of(value)
+        raise ValueError(f"field {field!r} is {what}, neither text nor messages")
     try:
-        return from_dicts(value)
+        conversation = from_dicts(value)
+        _check_turns(conversation)
     except ValueError as error:
         raise ValueError(f"field {field!r}, {error}") from error
+    return conversation
+
+
+def _check_turns(conversation: Conversation) -> None:
+    """Chat templates refuse other orders, or render them silently as something else."""
+    expected = ("system", "user")
+    for turn, message in enumerate(conversation):
+        if message.role not in expected:
+            raise ValueError(
+                f"turn {turn} is the {message.role}'s, expected the {' or the '.join(expected)}'s"
+            )
+        if not message.content.strip():
+            raise ValueError(f"turn {turn}: content is empty")
+        expected = ("assistant",) if message.role == "user" else ("user",)
 
 
 def _answer(row: Mapping[str, Any], field: str) -> str:
@@ -142,9 +172,9 @@ def _answer(row: Mapping[str, Any], field: str) -> str:
 
 def _field(row: Mapping[str, Any], field: str) -> Any:
     if not isinstance(row, Mapping):
-        raise ValueError(f"the row is {type(row).__name__}, not a record with fields")
+        raise ValueError(f"the row is {kind_of(row)}, not an object with fields")
     if field not in row:
-        raise ValueError(f"no field {field!r}; the row has {', '.join(sorted(row))}")
+        raise ValueError(f"no field {field!r}; the row has {', '.join(sorted(row)) or 'no fields'}")
     return row[field]
 
 
@@ -184,15 +214,20 @@ def _hub_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
 def _jsonl_rows(file: Path) -> Iterator[tuple[str, Any]]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield f"{file}:{number}", _parsed(line)
+            text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if text.strip():
+                yield f"{file}:{number}", _parsed(text.strip())
 
 
 def _parsed(line: bytes) -> Any:
     try:
         return json.loads(line.decode("utf-8"))
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError both are
-        return ValueError(f"not a JSON line: {error}")
+    except UnicodeDecodeError as error:
+        return ValueError(f"not UTF-8: {error.reason} at byte {error.start} of the line")
+    except json.JSONDecodeError as error:
+        return ValueError(f"not a JSON line: {error.msg} at character {error.pos} of the line")
+    except RecursionError:
+        return ValueError("not a JSON line: nested too deeply")
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
