@@ -4,7 +4,7 @@
 through under their own names.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
@@ -15,6 +15,23 @@ from avr.core.prompts import CRITIQUE_REQUEST, REFINE_REQUEST
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message says where and what would be right."""
+
+
+def at_least(least: float, default: Any) -> Any:
+    """A field whose value must not be below `least`; None, where the type has it, is fine."""
+    return field(default=default, metadata={"least": least})
+
+
+def check_values(config: Any, path: str = "") -> None:
+    """Raise ConfigError for a value below the least that its field takes, at any depth."""
+    for each in fields(config):
+        name, value = f"{path}{each.name}", getattr(config, each.name)
+        if is_dataclass(value):
+            check_values(value, f"{name}.")
+        elif value is not None and "least" in each.metadata:
+            least = each.metadata["least"]
+            if not value >= least:  # so that NaN is refused as well
+                raise ConfigError(f"{name} is {value}, must be at least {least}")
 
 
 class Placement(Enum):
@@ -52,8 +69,8 @@ class PromptsConfig:
     answer_field: str | None = None
     split: str = "train"
     subset: str | None = None
-    skip: int = 0
-    limit: int | None = None
+    skip: int = at_least(0, 0)
+    limit: int | None = at_least(1, None)
 
 
 @dataclass
@@ -75,11 +92,11 @@ class RoleConfig:
     """
 
     model: str = MISSING
-    min_replicas: int = 1
-    max_replicas: int = 1
-    num_cpus: float = 1.0
+    min_replicas: int = at_least(1, 1)
+    max_replicas: int = at_least(1, 1)
+    num_cpus: float = at_least(0, 1.0)
     use_gpu: bool = True
-    max_rows_per_replica: int = 128
+    max_rows_per_replica: int = at_least(1, 128)
     trust_remote_code: bool = False
     engine: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
@@ -90,9 +107,9 @@ class RoleConfig:
 class TreeConfig:
     """Shape of a level and the bound on retries of malformed samples (released: 2 x 2, 5 tries)."""
 
-    num_critiques: int = 2
-    num_refinements: int = 2
-    max_tries: int = 5
+    num_critiques: int = at_least(1, 2)
+    num_refinements: int = at_least(1, 2)
+    max_tries: int = at_least(1, 5)
 
 
 @dataclass
@@ -104,9 +121,9 @@ class LimitsConfig:
     from those of Hugging Face, in logits.
     """
 
-    max_engine_deaths: int = 5
-    no_progress_timeout_s: float = 1800.0
-    parity_tolerance: float = 0.05
+    max_engine_deaths: int = at_least(1, 5)
+    no_progress_timeout_s: float = at_least(1, 1800.0)
+    parity_tolerance: float = at_least(0, 0.05)
 
 
 @dataclass
@@ -118,7 +135,7 @@ class GrowthConfig(LimitsConfig):
 
     placement: Placement = Placement.resident
     first_answer: FirstAnswer = FirstAnswer.sampled
-    rows_per_block: int = 8
+    rows_per_block: int = at_least(1, 8)
 
 
 @dataclass
@@ -162,11 +179,11 @@ class TrainingConfig:
     (-1: any number) not counted. `trackers`: tensorboard, wandb, mlflow.
     """
 
-    num_workers: int = 8
+    num_workers: int = at_least(1, 8)
     use_gpu: bool = True
     resources_per_worker: dict[str, float] = field(default_factory=dict)
-    max_failures: int = 2
-    max_preemption_failures: int = -1
+    max_failures: int = at_least(0, 2)
+    max_preemption_failures: int = at_least(-1, -1)
     trl: dict[str, Any] = field(default_factory=dict)
     deepspeed: dict[str, Any] = field(default_factory=_zero3)
     save_dtype: str | None = None
@@ -202,7 +219,7 @@ class BudgetConfig:
     commit of trees or queries, or before the next step. Training is not interrupted.
     """
 
-    max_device_hours: float | None = None
+    max_device_hours: float | None = at_least(0, None)
 
 
 @dataclass
@@ -217,11 +234,11 @@ class RunConfig:
     """
 
     run_dir: str = MISSING
-    seed: int = 0
+    seed: int = at_least(0, 0)
     steps: list[str] = field(default_factory=list)
     templates: TemplatesConfig = field(default_factory=TemplatesConfig)
     resume: Resume = Resume.if_possible
-    placement_timeout_s: float = 3600.0
+    placement_timeout_s: float = at_least(1, 3600.0)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     ray: dict[str, Any] = field(default_factory=dict)
 

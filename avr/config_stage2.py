@@ -13,6 +13,7 @@ from avr.config import (
     RunConfig,
     TrainingConfig,
     TreeConfig,
+    at_least,
 )
 
 
@@ -31,9 +32,9 @@ class QueriesConfig(LimitsConfig):
     runs). Tasks take no more CPUs than the pools leave at their largest.
     """
 
-    queries_per_task: int = 32
-    max_queries_in_flight: int = 256
-    cpus_per_task: float = 0.5
+    queries_per_task: int = at_least(1, 32)
+    max_queries_in_flight: int = at_least(1, 256)
+    cpus_per_task: float = at_least(0.01, 0.5)
 
 
 @dataclass
@@ -50,14 +51,14 @@ class ServingConfig:
     long a request waits for a replacement.
     """
 
-    max_ongoing_requests: int = 1024
-    target_ongoing_requests: float = 128.0
-    upscale_delay_s: float = 30.0
-    downscale_delay_s: float = 600.0
-    health_check_period_s: float = 10.0
-    health_check_timeout_s: float = 60.0
-    graceful_shutdown_timeout_s: float = 60.0
-    start_timeout_s: float = 1800.0
+    max_ongoing_requests: int = at_least(1, 1024)
+    target_ongoing_requests: float = at_least(1, 128.0)
+    upscale_delay_s: float = at_least(0, 30.0)
+    downscale_delay_s: float = at_least(0, 600.0)
+    health_check_period_s: float = at_least(0.1, 10.0)
+    health_check_timeout_s: float = at_least(0.1, 60.0)
+    graceful_shutdown_timeout_s: float = at_least(0, 60.0)
+    start_timeout_s: float = at_least(1, 1800.0)
 
 
 @dataclass
@@ -83,7 +84,7 @@ class TrajectoriesConfig(RulesConfig):
     template: str = "think"
     templates: dict[str, TrajectoryTemplateConfig] = field(default_factory=dict)
     unchanged_share: float = 0.1
-    min_gain: float = 0.0
+    min_gain: float = at_least(0, 0.0)
 
 
 @dataclass
@@ -94,8 +95,8 @@ class OutputsConfig:
     `max_tries` requests, the first included, until every output has a final answer.
     """
 
-    num_outputs: int = 5
-    max_tries: int = 5
+    num_outputs: int = at_least(2, 5)
+    max_tries: int = at_least(1, 5)
     sampling: dict[str, Any] = field(default_factory=dict)
 
 
@@ -138,7 +139,7 @@ class Stage2Config(RunConfig):
     policy: RoleConfig = field(default_factory=RoleConfig)
     reward_model: RoleConfig = field(default_factory=RoleConfig)
     tree: TreeConfig = field(default_factory=TreeConfig)
-    max_depth: int = 5
+    max_depth: int = at_least(1, 5)
     queries: QueriesConfig = field(default_factory=QueriesConfig)
     serving: ServingConfig = field(default_factory=ServingConfig)
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
@@ -157,6 +158,6 @@ class AnswerConfig(RunConfig):
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     policy: RoleConfig = field(default_factory=RoleConfig)
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
-    max_tries: int = 1
+    max_tries: int = at_least(1, 1)
     queries: QueriesConfig = field(default_factory=QueriesConfig)
     serving: ServingConfig = field(default_factory=ServingConfig)

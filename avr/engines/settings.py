@@ -14,23 +14,43 @@ from typing import Any
 from avr.config import ConfigError, RoleConfig
 
 SET_BY_GROWTH = ("n", "seed", "output_kind")
+RANGES = {"max_tokens": (1, 1 << 24), "temperature": (0, 100), "top_p": (1e-6, 1)}
+SET_BY_ROLE = {"model": "model", "trust_remote_code": "trust_remote_code"}
 
 
-def check_role(role: str, config: RoleConfig, *, scores: bool = False) -> None:
-    """Raise ConfigError for settings that vLLM does not have or that are not the user's."""
+def check_role(
+    role: str, config: RoleConfig, *, scores: bool = False, sampling_at: str | None = None
+) -> None:
+    """Raise ConfigError for settings that vLLM does not have or that are not the user's.
+
+    `sampling_at` is where the sampling was set, `ROLE.sampling` unless it is another place.
+    """
     engine = _fields("engine/arg_utils.py", "EngineArgs")
     engine |= _fields("engine/arg_utils.py", "AsyncEngineArgs")
     _check_names(f"{role}.engine", config.engine, engine)
-    if scores:
-        return
-    _check_names(
-        f"{role}.sampling", config.sampling, _fields("sampling_params.py", "SamplingParams")
-    )
+    for name, ours in SET_BY_ROLE.items():
+        if name in config.engine:
+            raise ConfigError(f"{role}.engine.{name} cannot be set there: it is {role}.{ours}")
+    if not scores:
+        _check_sampling(role, config, sampling_at or f"{role}.sampling")
+
+
+def _check_sampling(role: str, config: RoleConfig, at: str) -> None:
+    _check_names(at, config.sampling, _fields("sampling_params.py", "SamplingParams"))
     for name in SET_BY_GROWTH:
         if name in config.sampling:
-            raise ConfigError(f"{role}.sampling.{name} is set by the growth of the tree")
+            raise ConfigError(f"{at}.{name} is set by the growth of the tree")
     if "max_tokens" not in config.sampling:
-        raise ConfigError(f"{role}.sampling.max_tokens is not set (vLLM's default is 16 tokens)")
+        raise ConfigError(f"{at}.max_tokens is not set (vLLM's default is 16 tokens)")
+    for name, (least, most) in RANGES.items():
+        value = config.sampling.get(name, least)
+        if not isinstance(value, int | float) or not least <= value <= most:
+            raise ConfigError(f"{at}.{name} is {value!r}, must be {least:g} to {most:g}")
+    limit, wanted = config.engine.get("max_model_len"), config.sampling["max_tokens"]
+    if limit is not None and wanted >= limit:
+        raise ConfigError(
+            f"{at}.max_tokens is {wanted}, and {role}.engine.max_model_len only {limit}"
+        )
 
 
 def _check_names(section: str, settings: Mapping[str, Any], known: Iterable[str]) -> None:

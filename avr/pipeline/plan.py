@@ -1,6 +1,6 @@
 """What each step needs before anything is started: pools, devices, requests per tree. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from avr.config import (
@@ -11,6 +11,7 @@ from avr.config import (
     RoleConfig,
     Stage1Config,
     TrainingConfig,
+    check_values,
 )
 
 
@@ -122,14 +123,7 @@ def second_policy(config: Stage1Config) -> RoleConfig:
 
 def check(config: Stage1Config) -> None:
     """Raise ConfigError for values that no type can exclude."""
-    check_bounds(
-        {
-            "tree.num_critiques": (1, config.tree.num_critiques),
-            "tree.num_refinements": (1, config.tree.num_refinements),
-            "tree.max_tries": (1, config.tree.max_tries),
-            "growth.rows_per_block": (1, config.growth.rows_per_block),
-        }
-    )
+    check_values(config)
     roles = {"policy": config.policy, "reward_model": config.reward_model}
     roles |= {"corrector": config.corrector} if config.corrector else {}
     check_replicas(roles)
@@ -140,22 +134,22 @@ def check(config: Stage1Config) -> None:
     for step, (name, prompts) in sets.items():
         if step in config.steps and not prompts.path:
             raise ConfigError(f"{name}.path is not set, and step {step} needs it")
-    unknown = set(config.evaluation.rounds) - {"seed", "rsft", "dpo"} if config.evaluation else ()
-    for name in unknown:
-        raise ConfigError(f"evaluation.rounds.{name}: there are seed, rsft and dpo")
+    if config.evaluation:
+        check_rounds(config.evaluation.rounds, ("seed", "rsft", "dpo"))
 
 
-def check_bounds(bounds: Mapping[str, tuple[float, float]]) -> None:
-    """Raise ConfigError for a (least, value) whose value is below its least."""
-    for path, (least, value) in bounds.items():
-        if value < least:
-            raise ConfigError(f"{path} is {value}, must be at least {least}")
+def check_rounds(rounds: Mapping[str, int], models: Sequence[str]) -> None:
+    """Raise ConfigError for rounds of a model that is not evaluated, or fewer than none."""
+    for name, number in rounds.items():
+        if name not in models:
+            raise ConfigError(f"evaluation.rounds.{name}: there are {', '.join(models)}")
+        if number < 0:
+            raise ConfigError(f"evaluation.rounds.{name} is {number}, must be at least 0")
 
 
 def check_replicas(roles: Mapping[str, RoleConfig]) -> None:
     """Raise ConfigError for numbers of replicas that cannot be."""
     for name, role in roles.items():
-        check_bounds({f"{name}.min_replicas": (1, role.min_replicas)})
         if role.max_replicas < role.min_replicas:
             raise ConfigError(
                 f"{name}.max_replicas {role.max_replicas} < min_replicas {role.min_replicas}"

@@ -1,11 +1,9 @@
 """What Stage II needs, and what can be known to be wrong with its configuration. Starts nothing."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from avr.config import ConfigError, PromptsConfig, RoleConfig
+from avr.config import ConfigError, PromptsConfig, check_values
 from avr.config_stage2 import (
     STAGE2_STEPS,
     AnswerConfig,
@@ -17,7 +15,7 @@ from avr.core.selection import switched_on
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
-from avr.pipeline.plan import StepPlan, check_bounds, check_replicas, engines, workers
+from avr.pipeline.plan import StepPlan, check_replicas, check_rounds, engines, workers
 from avr.pipeline.preflight import check_model, check_prompts, check_run_dir
 from avr.training.settings import check_training
 
@@ -92,8 +90,7 @@ def preflight(config: Stage2Config) -> None:
         check_model(model)
     whole = {**config.policy.sampling, **config.outputs.sampling}
     check_role("policy", config.policy)
-    check_role("policy", replace(config.policy, sampling=whole))
-    check_length("outputs.sampling.max_tokens", whole, config.policy)
+    check_role("policy", replace(config.policy, sampling=whole), sampling_at="outputs.sampling")
     check_role("reward_model", config.reward_model, scores=True)
     check_training("rsft", config.rsft)
     check_training("dpo", config.dpo)
@@ -101,14 +98,13 @@ def preflight(config: Stage2Config) -> None:
 
 def plan_answer(config: AnswerConfig) -> list[StepPlan]:
     """The one step of answering. Raises ConfigError like a run would."""
-    check_bounds({"max_tries": (1, config.max_tries), **_query_bounds(config)})
+    check_values(config)
     check_replicas({"policy": config.policy})
     template_of(config.trajectories)
     check_run_dir(config.run_dir)
     check_prompts({"answer": config.prompts})
     check_model(config.policy.model)
     check_role("policy", config.policy)
-    check_length("policy.sampling.max_tokens", config.policy.sampling, config.policy)
     if config.steps != ["answer"]:
         raise ConfigError(f"steps is {config.steps}; there is one step: answer")
     pool = engines("policy", config.policy, 1)
@@ -127,13 +123,6 @@ def template_of(config: TrajectoriesConfig) -> TrajectoryTemplate:
         names = ", ".join(sorted({*own, *TRAJECTORY_TEMPLATES}))
         raise ConfigError(f"trajectories.template {config.template!r}: there are {names}")
     return TRAJECTORY_TEMPLATES[config.template]
-
-
-def check_length(name: str, sampling: Mapping[str, Any], role: RoleConfig) -> None:
-    """Raise ConfigError where an output alone would not fit: every prompt would be set aside."""
-    limit, wanted = role.engine.get("max_model_len"), sampling.get("max_tokens")
-    if limit is not None and wanted is not None and wanted >= limit:
-        raise ConfigError(f"{name} is {wanted}, and engine.max_model_len only {limit}")
 
 
 def _check_stage1(stage1_dir: str | None, model: str) -> None:
@@ -155,36 +144,10 @@ def _check(config: Stage2Config) -> None:
     unknown = [step for step in config.steps if step not in STAGE2_STEPS]
     if unknown:
         raise ConfigError(f"unknown step {unknown[0]!r}; there are: {', '.join(STAGE2_STEPS)}")
-    check_bounds(
-        {
-            "max_depth": (1, config.max_depth),
-            "tree.num_critiques": (1, config.tree.num_critiques),
-            "tree.num_refinements": (1, config.tree.num_refinements),
-            "tree.max_tries": (1, config.tree.max_tries),
-            "outputs.num_outputs": (2, config.outputs.num_outputs),
-            "outputs.max_tries": (1, config.outputs.max_tries),
-            "trajectories.min_gain": (0, config.trajectories.min_gain),
-            **_query_bounds(config),
-        }
-    )
+    check_values(config)
     share = config.trajectories.unchanged_share
     if not 0 <= share <= 1:
         raise ConfigError(f"trajectories.unchanged_share is {share}, must lie between 0 and 1")
     check_replicas({"policy": config.policy, "reward_model": config.reward_model})
     if config.evaluation is not None:
-        for name in set(config.evaluation.rounds) - {"seed", "stage1"}:
-            raise ConfigError(f"evaluation.rounds.{name}: there are seed and stage1")
-        rounds = config.evaluation.rounds.items()
-        check_bounds({f"evaluation.rounds.{name}": (0, number) for name, number in rounds})
-
-
-def _query_bounds(config: Stage2Config | AnswerConfig) -> dict[str, tuple[float, float]]:
-    return {
-        "queries.queries_per_task": (1, config.queries.queries_per_task),
-        "queries.max_queries_in_flight": (1, config.queries.max_queries_in_flight),
-        "serving.max_ongoing_requests": (1, config.serving.max_ongoing_requests),
-        "serving.target_ongoing_requests": (1, config.serving.target_ongoing_requests),
-        "serving.start_timeout_s": (1, config.serving.start_timeout_s),
-        "queries.cpus_per_task": (0.01, config.queries.cpus_per_task),
-        "queries.max_engine_deaths": (1, config.queries.max_engine_deaths),
-    }
+        check_rounds(config.evaluation.rounds, ("seed", "stage1"))

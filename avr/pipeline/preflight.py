@@ -10,6 +10,7 @@ from avr.core.pairs import KINDS
 from avr.core.prompts import Templates
 from avr.core.selection import switched_on
 from avr.engines.settings import check_role
+from avr.evaluation.judged import load_oracle
 from avr.training.settings import check_training
 
 
@@ -31,8 +32,12 @@ def preflight(config: Stage1Config) -> None:
         raise ConfigError(
             "growth.first_answer is 'input', but prompts.rsft.answer_field is not set"
         )
+    if not config.steps:
+        raise ConfigError(f"steps is empty; there are: {', '.join(STEPS)}")
     check_run_dir(config.run_dir)
     _check_paths(config)
+    if config.evaluation is not None:
+        load_oracle(config.evaluation.oracle)
     check_role("policy", config.policy)
     check_role("reward_model", config.reward_model, scores=True)
     if config.corrector is not None:
@@ -43,6 +48,8 @@ def preflight(config: Stage1Config) -> None:
 
 def check_run_dir(run_dir: str) -> None:
     """On a cluster a relative path would mean another place on every node."""
+    if not run_dir.strip():
+        raise ConfigError("run_dir is empty")
     if "RAY_ADDRESS" in os.environ and not Path(run_dir).is_absolute():
         raise ConfigError(
             f"run_dir is {run_dir!r}: on a cluster it must be an absolute path on "

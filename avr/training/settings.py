@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from avr.config import ConfigError, TrainingConfig
+from avr.config import ConfigError, TrainingConfig, check_values
 
 KINDS = ("rsft", "dpo")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
@@ -39,10 +39,9 @@ def check_training(kind: str, config: TrainingConfig) -> None:
     """
     if kind not in KINDS:
         raise ConfigError(f"training kind {kind!r}, expected one of {', '.join(KINDS)}")
+    check_values(config, f"{kind}.")
     check_names(kind, config.trl, [f.name for f in fields(_arguments_class(kind))])
     check_deepspeed(config.deepspeed)
-    if config.num_workers < 1:
-        raise ConfigError(f"{kind}.num_workers is {config.num_workers}, expected at least 1")
     for tracker in config.trackers:
         if tracker not in TRACKERS:
             raise ConfigError(f"{kind}.trackers: {tracker!r} is not one of {', '.join(TRACKERS)}")

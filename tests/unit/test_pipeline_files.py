@@ -55,8 +55,8 @@ def test_bad_rows_are_quarantined_with_file_line_field_and_reason(tmp_path):
     assert reasons["6"] == f"the same prompt as {source}:1"
     assert "assistant's turn" in reasons["8"]
     assert "'prompt', turn 0: role is 'bot'" in reasons["9"]
-    assert "not a record" in reasons["10"]
-    assert "surrogates not allowed" in reasons["12"]
+    assert "not an object" in reasons["10"]
+    assert "half a surrogate pair" in reasons["12"]
 
 
 def test_broken_encoding_is_one_bad_row_not_a_dead_job(tmp_path):

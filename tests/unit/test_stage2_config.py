@@ -172,7 +172,7 @@ def test_what_is_wrong_with_answering_is_named(stage1_dir, override, message):
         ("serving.target_ongoing_requests=0.5", "serving.target_ongoing_requests is 0.5"),
         ("policy.min_replicas=0", "policy.min_replicas is 0"),
         ("reward_model.min_replicas=3", "reward_model.max_replicas 1 < min_replicas 3"),
-        ("evaluation.rounds.dpo=1", "evaluation.rounds.dpo: there are seed and stage1"),
+        ("evaluation.rounds.dpo=1", "evaluation.rounds.dpo: there are seed, stage1"),
         ("steps=[search,serch]", "unknown step 'serch'; there are: search, unroll, rsft"),
     ],
 )
