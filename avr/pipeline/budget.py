@@ -1,6 +1,7 @@
 """What a run has spent on devices so far, and the end of it where a budget says so."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from avr.config import BudgetConfig
 from avr.pipeline.plan import StepPlan
 
-_WRITE_EVERY_S = 10.0
+_COUNT_EVERY_S = 10.0
 
 
 class BudgetSpent(RuntimeError):
@@ -22,54 +23,21 @@ class Meter:
     replica without GPUs counts as one device. Time spent waiting for a cluster does not count.
     """
 
-    def __init__(self, file: Path, budget: BudgetConfig, clock: Callable[[], float] = time.time):
+    def __init__(
+        self, file: Path, budget: BudgetConfig, clock: Callable[[], float] = time.monotonic
+    ):
         self._file = file
         self._most = budget.max_device_hours
         self._clock = clock
         self._hours: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
         self._step = ""
         self._devices = 0.0
-        self._counted = self._written = clock()
+        self._counted = clock()
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
 
-    @property
-    def hours(self) -> dict[str, float]:
-        """Device-hours by step."""
-        return dict(self._hours)
-
-    def start(self, plan: StepPlan) -> None:
-        """The devices of a step are there. Raises BudgetSpent where nothing is left to spend."""
-        self._step = plan.step
-        self._devices = devices(plan)
-        self._counted = self._clock()
-        self._check()
-
-    def tick(self) -> None:
-        """Something was committed: a good moment to stop. Raises BudgetSpent."""
-        self._count()
-        if self._clock() - self._written > _WRITE_EVERY_S:
-            self._write()
-        self._check()
-
-    def stop(self) -> None:
-        """The step has ended, well or not."""
-        self._count()
-        self._devices = 0.0
-        self._write()
-
-    def _count(self) -> None:
-        now = self._clock()
-        hours = (now - self._counted) * self._devices / 3600
-        self._counted = now
-        if hours:
-            self._hours[self._step] = self._hours.get(self._step, 0.0) + hours
-
-    def _write(self) -> None:
-        self._written = self._clock()
-        temporary = self._file.with_name(f".{self._file.name}.tmp")
-        temporary.write_text(json.dumps(self._hours, indent=1))
-        temporary.rename(self._file)
-
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise BudgetSpent where nothing is left to spend."""
         spent = sum(self._hours.values())
         if self._most is not None and spent >= self._most:
             raise BudgetSpent(
@@ -77,6 +45,43 @@ class Meter:
                 f"{self._most:g}. What is committed is kept; the same command with a larger budget "
                 "continues"
             )
+
+    def start(self, plan: StepPlan) -> None:
+        """The devices of a step are there. From now on they count, killed or not."""
+        self._step = plan.step
+        self._devices = devices(plan)
+        self._counted = self._clock()
+        self._stopped.clear()
+        threading.Thread(target=self._keep_counting, daemon=True).start()
+
+    def tick(self) -> None:
+        """Something was committed: a good moment to stop. Raises BudgetSpent."""
+        self._count()
+        self.check()
+
+    def stop(self) -> None:
+        """The step has ended, well or not."""
+        self._stopped.set()
+        self._count()
+        self._devices = 0.0
+
+    def _keep_counting(self) -> None:
+        while not self._stopped.wait(_COUNT_EVERY_S):
+            self._count()
+
+    def _count(self) -> None:
+        with self._lock:
+            now = self._clock()
+            hours = (now - self._counted) * self._devices / 3600
+            self._counted = now
+            if hours:
+                self._hours[self._step] = self._hours.get(self._step, 0.0) + hours
+                self._write()
+
+    def _write(self) -> None:
+        temporary = self._file.with_name(f".{self._file.name}.tmp")
+        temporary.write_text(json.dumps(self._hours, indent=1))
+        temporary.rename(self._file)
 
 
 def devices(plan: StepPlan) -> float:

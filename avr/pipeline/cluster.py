@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.state import available_resources_per_node
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from avr.pipeline.fit import NodeType, misfit, misfits
-from avr.pipeline.plan import Pool, StepPlan
+from avr.pipeline.plan import StepPlan
+from avr.pipeline.progress import CONSOLE
 
 RELEASE_TIMEOUT_S = 120.0
 _FIRST_WORD_S = 20.0
@@ -50,9 +52,11 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> No
         here = {"address": "local", "include_dashboard": False, "_system_config": system}
         quiet |= {**here, **settings}
     ray.init(**quiet)
-    problems = misfits(plan, nodes_there()) if own else []
-    if problems:
+    problems = misfits(plan, nodes_there())
+    if problems and own:
         raise ClusterError(problems[0])
+    for problem in problems:
+        CONSOLE.print(f"  the cluster has to grow: {problem}", markup=False)
 
 
 def nodes_there() -> list[NodeType]:
@@ -77,40 +81,40 @@ def place(step: StepPlan, timeout_s: float, say: Callable[[str], None]) -> None:
     missing. The room is free again on return, for the engines to take. Raises ClusterError after
     `timeout_s`.
     """
-    started = time.monotonic()
+    deadline = time.monotonic() + timeout_s
     for group in step.groups():
-        demands = [{"CPU": pool.cpus, "GPU": pool.gpus} for pool in group for _ in _least(pool)]
+        demands = [
+            {"CPU": pool.cpus, "GPU": pool.gpus} for pool in group for _ in range(pool.min_replicas)
+        ]
         bundles = [{key: n for key, n in demand.items() if n} for demand in demands]
         room = placement_group([bundle for bundle in bundles if bundle], strategy="PACK")
         try:
-            patience = min(_FIRST_WORD_S, timeout_s)
-            while not room.wait(patience):
-                waited = time.monotonic() - started
-                if waited >= timeout_s:
-                    raise ClusterError(f"waited {waited:.0f} s in vain: {_missing(step)}")
-                say(f"waiting: {_missing(step)}")
-                patience = min(_SAY_EVERY_S, timeout_s - waited)
+            word = time.monotonic() + _FIRST_WORD_S
+            while not room.wait(1):  # a second at a time: signals are not seen inside
+                now = time.monotonic()
+                if now > deadline:
+                    raise ClusterError(f"waited {timeout_s:.0f} s in vain: {_missing(step)}")
+                if now > word:
+                    say(f"waiting: {_missing(step)}")
+                    word = now + _SAY_EVERY_S
         finally:
             remove_placement_group(room)
 
 
-def _least(pool: Pool) -> range:
-    return range(pool.min_replicas)
-
-
 def _missing(step: StepPlan) -> str:
-    """Which role has no place on the nodes there are, or what is in use by others."""
+    """Which role has no place on the nodes there are, or on what is free of them."""
     nodes = nodes_there()
+    there = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
     problem = misfit(step, nodes)
     if problem is not None:
-        there = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
         return f"{problem}. The cluster has {there} now"
-    free = ray.available_resources()
-    cpus, gpus = step.least()
-    return (
-        f"step {step.step} needs {cpus:g} CPUs and {gpus:g} GPUs, and others hold them: "
-        f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs are free"
-    )
+    free = available_resources_per_node()
+    left = [
+        NodeType(f"node {node[:8]}", 1, devices.get("CPU", 0.0), devices.get("GPU", 0.0))
+        for node, devices in free.items()
+    ]
+    problem = misfit(step, left) or f"step {step.step} is about to be placed"
+    return f"{problem}, counting what is free on {there}"
 
 
 def _divert_native_stderr(log: Path) -> None:

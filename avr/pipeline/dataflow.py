@@ -8,7 +8,7 @@ cannot read trees back in waves; ids that come from content make the plain way e
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,18 +21,24 @@ from ray.exceptions import (
     ActorUnavailableError,
     NodeDiedError,
     ObjectLostError,
-    OwnerDiedError,
     WorkerCrashedError,
 )
 
 from avr.config import GrowthConfig, Placement
 from avr.core.messages import content_id
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
-from avr.pipeline.budget import BudgetSpent
 from avr.pipeline.operators import Operator, Worker
 from avr.pipeline.plan import gpus_of
 from avr.pipeline.progress import CONSOLE, Progress
-from avr.pipeline.tables import TREES, read_ids, read_rows, read_trees, write_part, write_rows
+from avr.pipeline.tables import (
+    TREES,
+    drop_doubles,
+    read_ids,
+    read_rows,
+    read_trees,
+    write_part,
+    write_rows,
+)
 from avr.pipeline.witness import Report, told, witness_beside_driver
 
 SEEDLINGS = pa.schema(
@@ -40,12 +46,12 @@ SEEDLINGS = pa.schema(
 )
 
 _MAX_LOSSES = 3
+_UNREADABLE = "Failed to deserialize exception"
 _LOSSES = (
     ActorDiedError,
     ActorUnavailableError,
     NodeDiedError,
     ObjectLostError,
-    OwnerDiedError,
     WorkerCrashedError,
 )
 
@@ -103,6 +109,7 @@ def grow(
     for out, wave in _waves(operators, config.placement, folder):
         deaths += _flow_until_done(rows, wave, config, out, folder, len(extras), on_commit)
         rows = partial(_again, out, extras)
+    _settle(folder, folder / "trees")
     trees, quarantined = read_ids(folder / "trees"), read_ids(folder / "quarantine")
     _check_complete(extras.keys(), trees, quarantined)
     if extras and not trees:
@@ -142,6 +149,7 @@ def _flow_until_done(
     """
     pending, deaths, losses = folder / "pending.parquet", Counter[str](), 0
     while True:
+        _settle(folder, out)
         there = _ended(folder) | read_ids(out)
         if not write_rows(pending, (row for row in rows() if row["id"] not in there), SEEDLINGS):
             return deaths
@@ -155,7 +163,10 @@ def _flow_until_done(
             losses = 0 if len(_ended(folder) | read_ids(out)) > len(there) else losses + 1
             if losses == _MAX_LOSSES:
                 raise
-            CONSOLE.print(f"  a node or process was lost, the rest is streamed again: {loss}")
+            first = str(loss).partition("\n")[0]
+            CONSOLE.print(
+                f"  a node or process was lost, the rest is streamed again: {first}", markup=False
+            )
 
 
 def _flow(
@@ -194,19 +205,30 @@ def _flow(
     )
     CONSOLE.print("  engines are starting")
     with Progress(bars, witness, "trees") as progress:
+        batches = _batches(dataset)
         try:
-            for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            while (batch := _next(batches, witness)) is not None:
                 progress.committed(sum(batch["num_trees"].to_pylist()))
                 on_commit()
-        except BudgetSpent:
-            raise
-        except Exception as error:  # Ray Data raises its own kinds, not only RayError
-            report = told(witness)
-            cause = _cause(error, report)
-            if _is_loss(error) and not report.failures:
-                raise _Lost(cause, report.deaths) from error
-            raise GrowthError(cause) from error
+        finally:
+            batches.close()  # ends the actors where the stream has not come to its end
         return told(witness)
+
+
+def _batches(dataset: ray.data.Dataset) -> Generator[pa.Table, None, None]:
+    yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+def _next(batches: Iterator[pa.Table], witness: Any) -> pa.Table | None:
+    """The next batch, None at the end. Raises _Lost or GrowthError with the worker's cause."""
+    try:
+        return next(batches, None)
+    except Exception as error:  # Ray Data raises its own kinds, not only RayError
+        report = told(witness)
+        cause = _cause(error, report)
+        if _is_loss(error):
+            raise _Lost(cause, report.deaths) from error
+        raise GrowthError(cause) from error
 
 
 def commit(block: pa.Table, out: Path, quarantine: Path) -> pa.Table:
@@ -231,9 +253,16 @@ def _pool(operator: Operator, rows_per_block: int) -> ray.data.ActorPoolStrategy
     )
 
 
-def _is_loss(error: Exception) -> bool:
-    """By its words: what Ray Data wraps does not always survive the way to the driver as a type."""
-    return any(kind.__name__ in str(error) for kind in _LOSSES)
+def _is_loss(error: BaseException | None) -> bool:
+    """Whether a node or process went away; one that could not even start has a fault of its own."""
+    while error is not None:
+        if isinstance(error, _LOSSES) and not getattr(error, "actor_init_failed", False):
+            return True
+        words = str(error)  # an error that did not survive the way to the driver has only these
+        if _UNREADABLE in words and any(kind.__name__ in words for kind in _LOSSES):
+            return True
+        error = getattr(error, "cause", None) or error.__cause__
+    return False
 
 
 def _cause(error: Exception, report: Report) -> str:
@@ -242,7 +271,7 @@ def _cause(error: Exception, report: Report) -> str:
     words = str(error).strip()
     while (deeper := getattr(inner, "cause", None) or inner.__cause__) is not None:
         inner = deeper
-        if "Failed to deserialize exception" not in str(inner):
+        if _UNREADABLE not in str(inner):
             words = str(inner).strip() or words
     return "; ".join([words or repr(error), *report.causes[-3:]])
 
@@ -263,6 +292,12 @@ def _again(folder: Path, extras: dict[str, tuple[str, int]]) -> Iterator[dict[st
 def _row(tree: RefinementTree, model: str, rounds: int) -> dict[str, Any]:
     text = json.dumps(tree_to_dict(tree))
     return {"id": tree.id, "tree": text, "model": model, "rounds": rounds}
+
+
+def _settle(folder: Path, out: Path) -> None:
+    """Work that was given up may have committed after it was counted, and was done again."""
+    drop_doubles(out)
+    drop_doubles(folder / "quarantine")
 
 
 def _ended(folder: Path) -> set[str]:

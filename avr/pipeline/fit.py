@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 from avr.pipeline.plan import Pool, StepPlan
 
+_RESOLUTION = 1e-4  # Ray's own: it counts devices in ten-thousandths
+
 
 @dataclass(frozen=True, slots=True)
 class NodeType:
@@ -32,7 +34,7 @@ class _Room:
 
     def take(self, pool: Pool) -> bool:
         """Place one replica here, if it fits."""
-        if pool.cpus > self.cpus or pool.gpus > self.gpus:
+        if pool.cpus > self.cpus + _RESOLUTION or pool.gpus > self.gpus + _RESOLUTION:
             return False
         self.cpus -= pool.cpus
         self.gpus -= pool.gpus

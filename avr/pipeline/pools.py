@@ -184,14 +184,14 @@ class Pools:
         applications = serve.status().applications
         return {app: applications[app] for app in self._hosted if app in applications}
 
-    def _delete(self) -> None:
+    def _delete(self, wait: bool = True) -> None:
         for app in self._statuses():
-            serve.delete(app)
+            serve.delete(app, _blocking=wait)
 
     def _delete_quietly(self) -> None:
-        """While an error is on its way, which must not be replaced by another."""
+        """While an error is on its way, which must not be replaced by another, nor wait."""
         try:
-            self._delete()
+            self._delete(wait=False)
         except Exception as error:
             CONSOLE.print(f"  pools could not be removed: {error}")
 

@@ -80,7 +80,7 @@ class Progress:
                 done = before + report.advanced[operator]
                 self._bars.update(self._tasks[operator], completed=done)
             for cause in report.causes[causes:]:
-                CONSOLE.print(f"  an engine died and is replaced: {cause}")
+                CONSOLE.print(f"  an engine died and is replaced: {cause}", markup=False)
             causes = len(report.causes)
             if not CONSOLE.is_terminal and time.monotonic() - told > _LINE_EVERY_S:
                 told = time.monotonic()

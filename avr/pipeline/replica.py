@@ -34,6 +34,7 @@ class Replica:
     def __init__(self, app: str, hosted: Hosted, witness: Any):
         self._app = app
         self._witness = witness
+        self._witness_deaths = 0
         self._host = Host(hosted, witness)
 
     async def generate(
@@ -68,12 +69,16 @@ class Replica:
         """Serve's health check. A pool whose job is gone takes itself down, and frees its device.
 
         Serve's applications outlive the job that started them; the witness does not. That it
-        cannot be reached for a moment means nothing.
+        cannot be reached for a moment means nothing, and neither does a single word of its death:
+        to a process whose own node has just died everyone else seems dead.
         """
         try:
             await self._witness.report.remote()
+            self._witness_deaths = 0
         except ActorDiedError:
-            await asyncio.to_thread(serve.delete, self._app, _blocking=False)
+            self._witness_deaths += 1
+            if self._witness_deaths > 1:
+                await asyncio.to_thread(serve.delete, self._app, _blocking=False)
         except ActorUnavailableError:
             pass
         await self._host.check_health()

@@ -45,6 +45,7 @@ class Run(Generic[C]):
     @contextmanager
     def placed(self, step: str) -> Iterator[None]:
         """Inside, the cluster has room for the step, and its device-hours are counted."""
+        self.meter.check()  # before nodes are asked for
         place(self.plan[step], self.config.placement_timeout_s, indented)
         self.meter.start(self.plan[step])
         try:

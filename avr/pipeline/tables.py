@@ -142,6 +142,24 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str
         yield from batch.to_pylist()
 
 
+def drop_doubles(folder: Path) -> int:
+    """Remove rows whose id another file of the folder holds as well; returns how many.
+
+    Of several the first, by the name of its file, stays. Each file is replaced whole.
+    """
+    seen: set[str] = set()
+    num_dropped = 0
+    for file in sorted(folder.glob("*.parquet")):
+        ids = pq.read_table(file, columns=["id"])["id"].to_pylist()
+        fresh = [each not in seen for each in ids]
+        seen.update(ids)
+        if not all(fresh):
+            num_dropped += fresh.count(False)
+            table = pq.read_table(file)
+            write_part(folder, file.stem, table.filter(pa.array(fresh)).to_pylist(), table.schema)
+    return num_dropped
+
+
 def read_ids(path: Path) -> set[str]:
     """The `id` column of a Parquet file or folder. Raises ValueError where an id is there twice."""
     ids: set[str] = set()

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -60,17 +62,25 @@ class Nodes:
         self.address = ""
 
     def __enter__(self):
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self):
         self._ray("start", "--head", "--num-cpus=0", "--port=0", "--include-dashboard=false")
         (self.address,) = {
             line.split("'")[1] for line in self._said.splitlines() if "ray start --address=" in line
         }
         for _ in range(NUM_NODES):
             self.add()
-        return self
 
     def __exit__(self, *error):
         for process in self._mine():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def add(self):
         self._ray("start", f"--address={self.address}", f"--num-cpus={CPUS_PER_NODE}")
@@ -175,6 +185,13 @@ class Chaos:
         deadline = time.monotonic() + TIME_LIMIT_S
         before = self.kills.total()
         driver = self._start(work, folder, log)
+        try:
+            self._to_the_end(driver, work, folder, log, deadline, before + max_kills)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(self.driver.pid, signal.SIGKILL)
+
+    def _to_the_end(self, driver, work, folder, log, deadline, most_kills):
         while True:
             status = self._wait(driver, self.chance.uniform(0.5, 12.0))
             if status == 0:
@@ -183,22 +200,23 @@ class Chaos:
                 raise AssertionError(f"{work.name} does not end:\n{log.read_text()[-3000:]}")
             if status is not None:
                 if status != -signal.SIGKILL:  # it gave up; its user would start it again
-                    self.errors.append(log.read_text().strip().splitlines()[-1][:300])
+                    self.errors.append(_last_error(log.read_text()))
                 driver = self._start(work, folder, log)
-            elif self.kills.total() - before < max_kills:
+            elif self.kills.total() < most_kills:
                 self._kill(driver)
 
     def _start(self, work, folder, log):
         self.submissions += 1
         self._restore()
         with log.open("a") as output:
-            return subprocess.Popen(
+            self.driver = subprocess.Popen(
                 [sys.executable, *work.command, *work.arguments(folder)],
                 env={**self.nodes.environment, "RAY_ADDRESS": self.nodes.address},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        return self.driver
 
     def _wait(self, driver, seconds):
         try:
@@ -231,6 +249,11 @@ class Chaos:
             self._restore()
 
 
+def _last_error(said):
+    errors = [line for line in said.splitlines() if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    return (errors or said.strip().splitlines())[-1][:300]
+
+
 def chaos(num_kills, seed, folder, kills_per_run=8):
     """Kill until `num_kills` have been killed; raises where a result differs. Returns a report."""
     works = (Growth(), Search())
@@ -238,10 +261,12 @@ def chaos(num_kills, seed, folder, kills_per_run=8):
     temporary = Path(tempfile.mkdtemp(prefix="avr-", dir="/tmp"))  # short: Ray's sockets lie there
     compared = Counter()
     runs = 0
+    most_runs = len(works) + num_kills
     try:
         with Nodes(temporary) as nodes:
             fire = Chaos(nodes, chance)
             while fire.kills.total() < num_kills or runs < len(works):
+                assert runs < most_runs, f"no kill lands: {fire.kills} in {runs} runs"
                 work = works[runs % len(works)]
                 here = folder / f"{work.name}-{runs}"
                 fire.run(work, here, min(kills_per_run, num_kills - fire.kills.total()))
@@ -269,9 +294,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=Path, default=Path("runs/chaos.json"))
     arguments = parser.parse_args()
-    folder = arguments.report.with_suffix("").resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    arguments.report.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=arguments.report.parent)).resolve()
     report = chaos(arguments.kills, arguments.seed, folder)
     arguments.report.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))

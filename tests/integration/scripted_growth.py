@@ -45,7 +45,7 @@ def grown_in(folder):
     return sorted(map(tree_to_dict, read_trees(folder / "trees")), key=lambda tree: tree["id"])
 
 
-def grow_all(folder, num_trees, latency, gpus):
+def grow_all(folder, num_trees, latency, gpus, on_commit=lambda: None):
     env = {"LATENCY": str(latency)}
     role = replace(
         ROLE,
@@ -68,7 +68,7 @@ def grow_all(folder, num_trees, latency, gpus):
     plan = StepPlan("grow", tuple(engines(name, role, 1) for name in steps.values()), True)
     place(plan, 45.0, print)
     config = GrowthConfig(rows_per_block=4)
-    return grow(map(Seedling, planted(num_trees)), operators, config, folder)
+    return grow(map(Seedling, planted(num_trees)), operators, config, folder, on_commit)
 
 
 def main():

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,7 +121,8 @@ def cluster():
         yield made
     finally:
         for _, process in made.processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -205,7 +207,8 @@ def test_job_that_was_stopped_continues_when_it_is_submitted_again(cluster, tmp_
     assert 0 < len(committed) < 80
     status, said = cluster.run(*growth(folder, 80, 0.2), log=log)
     assert status == 0, said[-3000:]
-    assert f"resumed {len(committed)}/80" in said
+    resumed = int(said.split("resumed ")[1].split("/80")[0])
+    assert len(committed) <= resumed < 80  # what was in flight may have committed as well
     assert grown_in(folder) == undisturbed(80)
 
 
