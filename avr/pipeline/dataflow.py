@@ -103,6 +103,7 @@ def grow(
     extras: dict[str, tuple[str, int]] = {}
     source = folder / "seedlings.parquet"
     write_rows(source, _seedling_rows(seedlings, extras), SEEDLINGS)
+    _settle(folder, folder / "trees")
     num_resumed = len(extras.keys() & _ended(folder))
     deaths: Counter[str] = Counter()
     rows: Callable[[], Iterator[dict[str, Any]]] = partial(read_rows, source)

@@ -1,6 +1,7 @@
 """Pools of engines on Ray Serve: started side by side, watched, and gone when a step is over."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -43,7 +44,9 @@ class Pools:
         witness: Any,
         on_check: Callable[[], None] = lambda: None,
     ):
-        self._hosted = {_app_of(one): one for one in hosted}
+        # A name for this job alone: replicas of an earlier one may still be taking theirs down.
+        job = secrets.token_hex(4)
+        self._hosted = {f"{_prefix_of(one)}-{job}": one for one in hosted}
         self._serving = serving
         self._witness = witness
         self._on_check = on_check
@@ -52,7 +55,7 @@ class Pools:
         """Start all pools, wait until every one has its least number of replicas."""
         serve.start(proxy_location="Disabled")
         try:
-            self._delete()  # what a job that was killed left behind
+            self._delete_leftovers()
             serve.run_many(
                 [
                     serve.RunTarget(self._application(app, one), name=app, route_prefix=None)
@@ -184,6 +187,13 @@ class Pools:
         applications = serve.status().applications
         return {app: applications[app] for app in self._hosted if app in applications}
 
+    def _delete_leftovers(self) -> None:
+        """What a job that was killed left of these pools."""
+        prefixes = tuple(map(_prefix_of, self._hosted.values()))
+        for app in serve.status().applications:
+            if app.startswith(prefixes):
+                serve.delete(app)
+
     def _delete(self, wait: bool = True) -> None:
         for app in self._statuses():
             serve.delete(app, _blocking=wait)
@@ -219,8 +229,8 @@ def _replicas(role: RoleConfig, serving: ServingConfig) -> dict[str, Any]:
     }
 
 
-def _app_of(one: Hosted) -> str:
-    """The same name in every run of a folder: what an earlier job left is found and removed."""
+def _prefix_of(one: Hosted) -> str:
+    """The same in every job of a folder, so that what an earlier one left is found."""
     return f"avr-{one.role}-{content_id(str(one.folder.resolve()))[:8]}"
 
 
