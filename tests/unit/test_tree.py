@@ -30,7 +30,7 @@ def test_tree_survives_json(first, refined, reward):
 def test_bad_messages_are_named_by_turn_and_field():
     with pytest.raises(ValueError, match="turn 1: role is 'bot'"):
         from_dicts([{"role": "user", "content": "x"}, {"role": "bot", "content": "x"}])
-    with pytest.raises(ValueError, match="turn 0: content is int"):
+    with pytest.raises(ValueError, match="turn 0: content is a number, not text"):
         from_dicts([{"role": "user", "content": 3}])
 
 
