@@ -26,6 +26,7 @@ from avr.pipeline.hosting import Host, Hosted
 # as themselves.
 _REPLICA_LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 _RETRY_EVERY_S = 1.0
+_ORPHANED_FOR_S = 20.0
 
 
 class Replica:
@@ -34,7 +35,7 @@ class Replica:
     def __init__(self, app: str, hosted: Hosted, witness: Any):
         self._app = app
         self._witness = witness
-        self._witness_deaths = 0
+        self._orphaned: float | None = None
         self._host = Host(hosted, witness)
 
     async def generate(
@@ -69,15 +70,15 @@ class Replica:
         """Serve's health check. A pool whose job is gone takes itself down, and frees its device.
 
         Serve's applications outlive the job that started them; the witness does not. That it
-        cannot be reached for a moment means nothing, and neither does a single word of its death:
-        to a process whose own node has just died everyone else seems dead.
+        cannot be reached for a moment means nothing, and neither does word of its death by itself:
+        to a process whose own node has died everyone else may seem dead, but it ends in seconds.
         """
         try:
             await self._witness.report.remote()
-            self._witness_deaths = 0
+            self._orphaned = None
         except ActorDiedError:
-            self._witness_deaths += 1
-            if self._witness_deaths > 1:
+            self._orphaned = self._orphaned or time.monotonic()
+            if time.monotonic() - self._orphaned > _ORPHANED_FOR_S:
                 await asyncio.to_thread(serve.delete, self._app, _blocking=False)
         except ActorUnavailableError:
             pass

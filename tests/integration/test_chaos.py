@@ -9,5 +9,4 @@ pytestmark = pytest.mark.integration
 def test_what_is_left_after_random_kills_is_what_no_kill_would_have_left(tmp_path):
     report = chaos(num_kills=8, seed=0, folder=tmp_path, kills_per_run=4)
     assert sum(report["kills"].values()) == 8
-    assert report["gave_up"] == []  # what is lost is done again by the same job
     assert report["compared"]["trees"] >= NUM_TREES + NUM_QUERIES  # one run of each at least
