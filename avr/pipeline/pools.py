@@ -64,8 +64,8 @@ class Pools:
                 wait_for_applications_running=False,
             )
             self._wait_until_running()
-        except BaseException:
-            self._delete_quietly()
+        except BaseException as error:
+            self._delete_quietly(error)
             raise
         return self
 
@@ -77,7 +77,7 @@ class Pools:
     ) -> None:
         """Stop all pools and wait until their processes have ended."""
         if error is not None:
-            self._delete_quietly()
+            self._delete_quietly(error)
             return
         self._delete()
         self._wait_until_gone()
@@ -198,10 +198,13 @@ class Pools:
         for app in self._statuses():
             serve.delete(app, _blocking=wait)
 
-    def _delete_quietly(self) -> None:
-        """While an error is on its way, which must not be replaced by another, nor wait."""
+    def _delete_quietly(self, cause: BaseException) -> None:
+        """While an error is on its way, which must not be replaced by another.
+
+        A job that is stopped has seconds to end.
+        """
         try:
-            self._delete(wait=False)
+            self._delete(wait=isinstance(cause, Exception))
         except Exception as error:
             CONSOLE.print(f"  pools could not be removed: {error}")
 
