@@ -68,8 +68,11 @@ def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
 
 
 def check_model(model: str) -> None:
-    """A path, which a hub name with its one slash is not, must lead to a model folder."""
-    is_path = model.startswith((".", "/", "~")) or len(Path(model).parts) > 2
+    """A path must lead to a model folder; a hub name has one slash, and no folder of its owner."""
+    parts = Path(model).parts
+    if not parts:
+        raise ConfigError("a model is empty: it takes a folder or a hub name")
+    is_path = model.startswith((".", "/", "~")) or len(parts) > 2 or Path(parts[0]).is_dir()
     if is_path and not (Path(model) / "config.json").exists():
         raise ConfigError(f"no model folder at {model}")
 

@@ -236,6 +236,8 @@ SETTINGS = [
     ),
     ("policy.model=/no/such/model", "no model folder at /no/such/model"),
     ("policy.model=./nope", "no model folder at ./nope"),
+    ("policy.model=avr/nope", "no model folder at avr/nope"),
+    ("policy.model=''", "a model is empty: it takes a folder or a hub name"),
     ("prompts.rsft.path=null", "prompts.rsft.path is not set, and step grow_rsft needs it"),
     ("prompts.rsft.path=nowhere.jsonl", "no prompts at nowhere.jsonl (for step grow_rsft)"),
     ("prompts.rsft.limit=-1", "prompts.rsft.limit is -1, must be at least 1"),
