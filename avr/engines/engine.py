@@ -23,7 +23,7 @@ from avr.core.messages import Conversation, content_id, user
 from avr.core.roles import Completion, ContextTooLong, EngineDied, TreeFault
 from avr.engines.chat import token_ids
 from avr.engines.settings import check_role
-from avr.engines.weights import weights_id
+from avr.engines.weights import local_model, weights_id
 
 
 class Engine:
@@ -41,10 +41,11 @@ class Engine:
         self._config = config
         self._seed = seed
         self._model = config.model
-        self._tokenizer = _tokenizer(config, config.model)
+        here = local_model(config.model)
+        self._tokenizer = _tokenizer(config, here)
         token_ids(self._tokenizer, (user("probe"),), to_continue=True)  # raises ChatError
         self._sampling = {} if self.scores else config.sampling
-        self._llm = AsyncLLM.from_engine_args(_engine_args(config, self.scores))
+        self._llm = AsyncLLM.from_engine_args(_engine_args(config, here, self.scores))
         self.max_model_len: int = self._llm.model_config.max_model_len
         self.identity = self.identity_of(config.model)
         self._requests = itertools.count()
@@ -103,10 +104,11 @@ class Engine:
                 self._idle.notify_all()
 
     async def _load(self, model: str) -> None:
-        await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": model})
+        here = await asyncio.to_thread(local_model, model)
+        await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": here})
         await self._llm.reset_prefix_cache()
         self._model = model
-        self._tokenizer = _tokenizer(self._config, model)
+        self._tokenizer = _tokenizer(self._config, here)
         self.identity = self.identity_of(model)
 
     def identity_of(self, model: str, sampling: Mapping[str, Any] | None = None) -> str:
@@ -155,7 +157,7 @@ def _tokenizer(config: RoleConfig, model: str) -> Any:
     return AutoTokenizer.from_pretrained(model, trust_remote_code=config.trust_remote_code)
 
 
-def _engine_args(config: RoleConfig, scores: bool) -> AsyncEngineArgs:
+def _engine_args(config: RoleConfig, model: str, scores: bool) -> AsyncEngineArgs:
     settings: dict[str, Any] = {"enable_log_requests": False, "disable_log_stats": True}
     if current_platform.is_cpu():
         # A seeded request prefilled in chunks kills the engine on a CPU: its generator has no
@@ -167,6 +169,4 @@ def _engine_args(config: RoleConfig, scores: bool) -> AsyncEngineArgs:
     if settings.get("tensor_parallel_size", 1) > 1:
         # The "ray" executor leaks its placement groups until the driver exits (ray#64035).
         settings.setdefault("distributed_executor_backend", "mp")
-    return AsyncEngineArgs(
-        model=config.model, trust_remote_code=config.trust_remote_code, **settings
-    )
+    return AsyncEngineArgs(model=model, trust_remote_code=config.trust_remote_code, **settings)

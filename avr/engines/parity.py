@@ -8,10 +8,10 @@ a process of its own so that its device memory is free again before the engine s
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from avr.core.messages import Conversation, assistant, user
-from avr.engines.weights import weights_id
+from avr.engines.weights import local_model, weights_id
+from avr.storage import Location, write_text
 
 PROBES: tuple[Conversation, ...] = (
     (user("Name a fruit."), assistant("An apple is a fruit.")),
@@ -31,20 +31,17 @@ class ParityError(RuntimeError):
 
 
 def reference_rewards(
-    model: str, cache: Path, dtype: str = "auto", trust_remote_code: bool = False
+    model: str, cache: Location, dtype: str = "auto", trust_remote_code: bool = False
 ) -> list[float]:
     """Hugging Face's logits of `PROBES`, from the cache folder where they were computed before."""
     file = cache / f"{weights_id(model)}-{dtype}.json"
     if not file.exists():
-        command = [sys.executable, "-m", "avr.engines.reference", model, dtype]
+        command = [sys.executable, "-m", "avr.engines.reference", local_model(model), dtype]
         command += ["--trust-remote-code"] if trust_remote_code else []
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode != 0:
             raise ParityError(f"no reference rewards of {model}: {run.stderr.strip()[-2000:]}")
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(f".{id(run)}.tmp")
-        temporary.write_text(run.stdout.strip().splitlines()[-1])
-        temporary.replace(file)
+        write_text(file, run.stdout.strip().splitlines()[-1])
     rewards: list[float] = json.loads(file.read_text())
     return rewards
 

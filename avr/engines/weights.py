@@ -1,24 +1,24 @@
 """What identifies a model: ids of trees and ledger entries change when its weights do."""
 
 import hashlib
-from pathlib import Path
 
 from avr.core.messages import content_id
+from avr.storage import fetched, is_remote, location
 
 _EDGE = 1 << 20
 
 
 def weights_id(model: str) -> str:
-    """An id of a local model folder from its content, of a hub model from its name.
+    """An id of a model folder from its content, of a hub model from its name.
 
     Content is config, tokenizer and chat template plus name, size, first and last MiB of every
     weight file: enough to tell two trainings apart, and seconds rather than minutes for a 70B
     model. Moving a folder keeps its id.
-    Raises FileNotFoundError for a local folder without weights.
+    Raises FileNotFoundError for a folder without weights.
     """
-    folder = Path(model)
+    folder = location(model)
     if not folder.is_dir():
-        if folder.is_absolute() or model.startswith("."):
+        if is_remote(folder) or folder.is_absolute() or model.startswith("."):
             raise FileNotFoundError(f"no model folder at {model}")
         return content_id("hub", model)
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
@@ -35,3 +35,9 @@ def weights_id(model: str) -> str:
             stream.seek(max(0, file.stat().st_size - _EDGE))
             digest.update(stream.read(_EDGE))
     return digest.hexdigest()
+
+
+def local_model(model: str) -> str:
+    """What vLLM and Transformers load: a hub name or folder as it is, of a store a copy here."""
+    folder = location(model)
+    return str(fetched(folder, weights_id(model))) if is_remote(folder) else model

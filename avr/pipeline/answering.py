@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -21,6 +20,7 @@ from avr.pipeline.queries import run_queries
 from avr.pipeline.run import Run, indented, model_settings, run_steps
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import SampleOutputs, set_query
+from avr.storage import Location, location, write_text
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def answer_prompts(config: AnswerConfig) -> Iterator[Answered]:
     the model cannot hold is in `answer/quarantine` and has no Answered.
     """
     run_steps(Answering, config, plan_answer(config), ("answer",), ("answer",), _summarise)
-    return _answers(config, Path(config.run_dir).resolve())
+    return _answers(config, location(config.run_dir).resolve())
 
 
 class Answering(Run[AnswerConfig]):
@@ -97,7 +97,7 @@ class Answering(Run[AnswerConfig]):
         return {"input": asdict(ingested), "queries": asdict(worked)}
 
 
-def _answers(config: AnswerConfig, folder: Path) -> Iterator[Answered]:
+def _answers(config: AnswerConfig, folder: Location) -> Iterator[Answered]:
     template = template_of(config.trajectories)
     of_prompt = {s.prompt.id: s for s in tables.read_sets(folder / "answer" / "outputs")}
     for row in tables.read_rows(folder / "answer" / "prompts.parquet", ["id"]):
@@ -119,13 +119,11 @@ def _answers(config: AnswerConfig, folder: Path) -> Iterator[Answered]:
         )
 
 
-def _summarise(config: AnswerConfig, folder: Path, ledger: Ledger) -> None:
+def _summarise(config: AnswerConfig, folder: Location, ledger: Ledger) -> None:
     result = ledger.result("answer")
     answers = list(_answers(config, folder))
     file = folder / "answers.jsonl"
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(asdict(answer)) + "\n" for answer in answers))
-    temporary.rename(file)
+    write_text(file, "".join(json.dumps(asdict(answer)) + "\n" for answer in answers))
     sets = list(tables.read_sets(folder / "answer" / "outputs"))
     reasons = Counter(output.failure for outputs in sets for output in outputs.failures)
     num_samples = reasons.total() + sum(len(outputs.outputs) for outputs in sets)

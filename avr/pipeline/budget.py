@@ -4,10 +4,10 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from avr.config import BudgetConfig
 from avr.pipeline.plan import StepPlan
+from avr.storage import Location, write_text
 
 _COUNT_EVERY_S = 10.0
 
@@ -24,7 +24,7 @@ class Meter:
     """
 
     def __init__(
-        self, file: Path, budget: BudgetConfig, clock: Callable[[], float] = time.monotonic
+        self, file: Location, budget: BudgetConfig, clock: Callable[[], float] = time.monotonic
     ):
         self._file = file
         self._most = budget.max_device_hours
@@ -79,9 +79,7 @@ class Meter:
                 self._write()
 
     def _write(self) -> None:
-        temporary = self._file.with_name(f".{self._file.name}.tmp")
-        temporary.write_text(json.dumps(self._hours, indent=1))
-        temporary.rename(self._file)
+        write_text(self._file, json.dumps(self._hours, indent=1))
 
 
 def devices(plan: StepPlan) -> float:

@@ -66,11 +66,12 @@ def _show(
 ) -> None:
     from avr.pipeline.prompts import count_rows  # both bring Ray along
     from avr.pipeline.summary import print_forecast, print_plan
+    from avr.storage import location
 
     print_plan(steps)
     if prompts and probe:
         counts = {step: (source, count_rows(which)) for step, (source, which) in prompts.items()}
-        print_forecast(forecast(counts, Path(probe)))
+        print_forecast(forecast(counts, location(probe)))
 
 
 def _fits(steps: Sequence[StepPlan], cluster: str | None) -> bool:

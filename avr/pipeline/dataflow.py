@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -40,6 +39,7 @@ from avr.pipeline.tables import (
     write_rows,
 )
 from avr.pipeline.witness import Report, told, witness_beside_driver
+from avr.storage import Location, for_arrow, path_of
 
 SEEDLINGS = pa.schema(
     [("id", pa.string()), ("tree", pa.string()), ("model", pa.string()), ("rounds", pa.int64())]
@@ -91,7 +91,7 @@ def grow(
     seedlings: Iterable[Seedling],
     operators: list[Operator],
     config: GrowthConfig,
-    folder: Path,
+    folder: Location,
     on_commit: Callable[[], None] = lambda: None,
 ) -> Grown:
     """Take each seedling through the operators, in order, into `folder/trees`.
@@ -123,8 +123,8 @@ def grow(
 
 
 def _waves(
-    operators: list[Operator], placement: Placement, folder: Path
-) -> list[tuple[Path, list[Operator]]]:
+    operators: list[Operator], placement: Placement, folder: Location
+) -> list[tuple[Location, list[Operator]]]:
     """Where each wave writes, and its operators: all at once, or one after the other."""
     if placement == Placement.resident:
         return [(folder / "trees", operators)]
@@ -137,8 +137,8 @@ def _flow_until_done(
     rows: Callable[[], Iterator[dict[str, Any]]],
     operators: list[Operator],
     config: GrowthConfig,
-    out: Path,
-    folder: Path,
+    out: Location,
+    folder: Location,
     num_trees: int,
     on_commit: Callable[[], None],
 ) -> Counter[str]:
@@ -171,11 +171,11 @@ def _flow_until_done(
 
 
 def _flow(
-    pending: Path,
+    pending: Location,
     operators: list[Operator],
     config: GrowthConfig,
-    out: Path,
-    quarantine: Path,
+    out: Location,
+    quarantine: Location,
     bars: dict[str, tuple[int, int]],
     on_commit: Callable[[], None],
 ) -> Report:
@@ -186,7 +186,7 @@ def _flow(
     context.execution_no_progress_timeout_s = config.no_progress_timeout_s
     context.max_consecutive_actor_init_deaths = config.max_engine_deaths
     # A small Parquet input is read as one block, and a block is what one actor call takes.
-    dataset = ray.data.read_parquet(str(pending)).repartition(
+    dataset = ray.data.read_parquet(path_of(pending), **for_arrow(pending)).repartition(
         target_num_rows_per_block=config.rows_per_block
     )
     for operator in operators:
@@ -232,7 +232,7 @@ def _next(batches: Iterator[pa.Table], witness: Any) -> pa.Table | None:
         raise GrowthError(cause) from error
 
 
-def commit(block: pa.Table, out: Path, quarantine: Path) -> pa.Table:
+def commit(block: pa.Table, out: Location, quarantine: Location) -> pa.Table:
     """Write one block of trees; the table that goes on to the driver is only their number."""
     trees = [tree_from_dict(json.loads(text)) for text in block["tree"].to_pylist()]
     name = content_id("block", sorted(tree.id for tree in trees))
@@ -285,7 +285,7 @@ def _seedling_rows(
         yield _row(seedling.tree, seedling.model, seedling.rounds)
 
 
-def _again(folder: Path, extras: dict[str, tuple[str, int]]) -> Iterator[dict[str, Any]]:
+def _again(folder: Location, extras: dict[str, tuple[str, int]]) -> Iterator[dict[str, Any]]:
     for tree in read_trees(folder):
         yield _row(tree, *extras[tree.id])
 
@@ -295,13 +295,13 @@ def _row(tree: RefinementTree, model: str, rounds: int) -> dict[str, Any]:
     return {"id": tree.id, "tree": text, "model": model, "rounds": rounds}
 
 
-def _settle(folder: Path, out: Path) -> None:
+def _settle(folder: Location, out: Location) -> None:
     """Work that was given up may have committed after it was counted, and was done again."""
     drop_doubles(out)
     drop_doubles(folder / "quarantine")
 
 
-def _ended(folder: Path) -> set[str]:
+def _ended(folder: Location) -> set[str]:
     return read_ids(folder / "trees") | read_ids(folder / "quarantine")
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from avr.config import EvaluationConfig, GrowthConfig
@@ -13,6 +12,7 @@ from avr.pipeline.dataflow import Seedling, grow
 from avr.pipeline.operators import Operator
 from avr.pipeline.prompts import ingest, prompts_of
 from avr.pipeline.tables import prompt_of, read_rows, read_trees
+from avr.storage import Location
 
 
 def evaluate(
@@ -20,7 +20,7 @@ def evaluate(
     models: Mapping[str, str],
     operators: list[Operator],
     growth: GrowthConfig,
-    folder: Path,
+    folder: Location,
     inputs: Mapping[str, Any],
     on_commit: Callable[[], None],
 ) -> dict[str, Any]:

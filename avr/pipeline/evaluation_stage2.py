@@ -1,7 +1,6 @@
 """Stage II on held-out prompts: models that refine when asked, and models that do so unasked."""
 
 from dataclasses import asdict
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -15,11 +14,12 @@ from avr.pipeline.evaluation import judged, refined_row
 from avr.pipeline.journal import Place
 from avr.pipeline.queries import EnginePools, run_queries
 from avr.pipeline.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
+from avr.storage import Location
 
 
 def evaluate(
     config: Stage2Config,
-    folder: Path,
+    folder: Location,
     recipe: str,
     answer: AnswerAndRefine,
     think: SampleOutputs,

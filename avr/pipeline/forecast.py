@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from avr.config import ConfigError
+from avr.storage import Location, size_of
 
 GIB = 1 << 30
 
@@ -24,7 +24,7 @@ class Forecast:
     gib: float | None
 
 
-def forecast(steps: Mapping[str, tuple[str, int]], probe: Path) -> Iterator[Forecast]:
+def forecast(steps: Mapping[str, tuple[str, int]], probe: Location) -> Iterator[Forecast]:
     """`steps`: for each, the step that reads its prompts and how many there will be.
 
     `probe` is the run directory of the small run. All grows with the number of prompts, engine
@@ -48,13 +48,9 @@ def forecast(steps: Mapping[str, tuple[str, int]], probe: Path) -> Iterator[Fore
             prompts,
             tokens=_scaled(counted.get("tokens"), scale),
             device_hours=_scaled(hours.get(step), scale),
-            gib=_scaled((_size(probe / step) + _size(probe / f"{step}.training")) / GIB, scale),
+            gib=_scaled((size_of(probe / step) + size_of(probe / f"{step}.training")) / GIB, scale),
         )
 
 
 def _scaled(value: float | None, scale: float) -> float | None:
     return None if value is None else value * scale
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

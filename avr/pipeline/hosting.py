@@ -4,8 +4,8 @@ import asyncio
 import os
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
@@ -14,6 +14,7 @@ import ray
 from avr.config import RoleConfig
 from avr.core.roles import EngineDied
 from avr.pipeline.witness import redirect_output, root_cause
+from avr.storage import Location, is_remote, scratch
 
 T = TypeVar("T")
 MakeEngine = Callable[[str, RoleConfig, int], Any]
@@ -40,7 +41,7 @@ class Hosted:
     role: str
     config: RoleConfig
     seed: int
-    folder: Path
+    folder: Location
     max_deaths: int
     parity: float | None = None
     make_engine: MakeEngine = vllm_engine
@@ -52,7 +53,10 @@ class Host:
     def __init__(self, hosted: Hosted, witness: Any):
         self._hosted = hosted
         self._witness = witness
-        self._log = hosted.folder / "logs" / _log_name(hosted)
+        name = _log_name(hosted)
+        self._kept_log = hosted.folder / "logs" / name
+        folder = self._kept_log.parent
+        self._log = scratch() / "logs" / name if is_remote(folder) else folder / name
         redirect_output(self._log)
         os.environ.update(hosted.config.env)
         self._checked = asyncio.Lock()
@@ -63,7 +67,7 @@ class Host:
             self._engine = hosted.make_engine(hosted.role, hosted.config, hosted.seed)
         except Exception as error:
             # vLLM's RuntimeError only points at the log; any other error speaks for itself.
-            words = root_cause(self._log) if type(error) is RuntimeError else str(error)
+            words = self._cause() if type(error) is RuntimeError else str(error)
             cause = f"the {hosted.role}'s engine did not start: {words}"
             witness.failed.remote(hosted.role, cause)
             raise RuntimeError(cause) from error
@@ -88,6 +92,18 @@ class Host:
     def shutdown(self) -> None:
         """Stop the engine's processes and free its device."""
         self._engine.shutdown()
+        self._keep_log()
+
+    def _cause(self) -> str:
+        """What the log says, which may be all that is left of this node in a moment."""
+        self._keep_log()
+        return f"{root_cause(self._log)} (log: {self._kept_log})"
+
+    def _keep_log(self) -> None:
+        """An object store gets the log at the end of the process: nothing can be appended to it."""
+        if is_remote(self._kept_log):
+            with suppress(Exception):  # must not hide what the log is about
+                self._kept_log.fs.put_file(str(self._log), self._kept_log.path)
 
     def _tell_processes(self) -> None:
         node = ray.get_runtime_context().get_node_id()
@@ -100,7 +116,7 @@ class Host:
         Raising would retry on the same dead engine for ever; after `max_deaths` it is what ends
         the job.
         """
-        cause = root_cause(self._log)
+        cause = self._cause()
         role, most = self._hosted.role, self._hosted.max_deaths
         if self._given_up:
             raise RuntimeError(self._given_up) from error

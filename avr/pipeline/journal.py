@@ -2,27 +2,28 @@
 
 A journal is a file of one JSON object a line, written by one attempt of one task: each line is
 flushed to disk before the next query counts. Nobody continues a file that another attempt began, so
-only a last line can be torn.
+only a last line can be torn. On an object store, which appends nothing, each line is an object.
 """
 
 import json
 import os
-import shutil
+import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 
 from avr.core.messages import content_id
 from avr.pipeline.tables import read_ids, read_rows, write_part
+from avr.storage import Location, is_remote, remove
 
 Query = dict[str, Any]
 _ROWS_PER_PART = 1024
+_OBJECTS_AT_A_TIME = 256
 
 
 class QueriesError(RuntimeError):
@@ -33,12 +34,12 @@ class QueriesError(RuntimeError):
 class Place:
     """Where results go: `folder/out` and `folder/quarantine`, with the rows of `schema`."""
 
-    folder: Path
+    folder: Location
     out: str
     schema: pa.Schema
 
     @property
-    def journal(self) -> Path:
+    def journal(self) -> Location:
         """Finished queries, until all are."""
         return self.folder / "journal"
 
@@ -49,17 +50,27 @@ class Place:
 
 
 class Writer:
-    """A new journal file of the shard `prefix`; use it as a context."""
+    """A new journal of the shard `prefix`; use it as a context. Threads may commit side by side."""
 
-    def __init__(self, journal: Path, prefix: str):
-        journal.mkdir(parents=True, exist_ok=True)
-        self._file = (journal / f"{prefix}-{uuid.uuid4().hex}.jsonl").open("a")
+    def __init__(self, journal: Location, prefix: str):
+        self._journal = journal
+        self._name = f"{prefix}-{uuid.uuid4().hex}"
+        self._lock = threading.Lock()
+        self._file: TextIO | None = None
+        if not is_remote(journal):
+            journal.mkdir(parents=True, exist_ok=True)
+            self._file = (journal / f"{self._name}.jsonl").open("a")
 
     def commit(self, row: Query) -> None:
         """Write one finished query; when this returns it survives the machine."""
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = json.dumps(row) + "\n"
+        if self._file is None:
+            (self._journal / f"{self._name}-{row['id']}.jsonl").write_text(line)
+            return
+        with self._lock:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> "Writer":
         """The writer itself."""
@@ -72,21 +83,34 @@ class Writer:
         trace: TracebackType | None,
     ) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
-def journalled(journal: Path, prefix: str = "") -> Iterator[Query]:
+def journalled(journal: Location, prefix: str = "") -> Iterator[Query]:
     """The rows of the journals, each id once; a torn last line was not committed."""
     seen: set[str] = set()
-    for file in sorted(journal.glob(f"{prefix}*.jsonl")):
+    for line in _lines(journal, prefix):
+        if not line.endswith("\n"):
+            continue
+        row = json.loads(line)
+        if row["id"] not in seen:
+            seen.add(row["id"])
+            yield row
+
+
+def _lines(journal: Location, prefix: str) -> Iterator[str]:
+    files = sorted(journal.glob(f"{prefix}*.jsonl"), key=str)
+    if is_remote(journal):  # many small objects: asked for side by side
+        paths = iter([file.path for file in files])
+        while some := list(islice(paths, _OBJECTS_AT_A_TIME)):
+            texts = journal.fs.cat(some)
+            for path in some:
+                yield texts[path].decode()
+        return
+    for file in files:
         with file.open() as lines:
-            for line in lines:
-                if not line.endswith("\n"):
-                    continue
-                row = json.loads(line)
-                if row["id"] not in seen:
-                    seen.add(row["id"])
-                    yield row
+            yield from lines
 
 
 def compact(place: Place) -> None:
@@ -103,7 +127,7 @@ def compact(place: Place) -> None:
         ):
             write_part(place.folder / folder, name, chosen, place.schema)
     os.sync()  # results must be on disk before the journals go
-    shutil.rmtree(place.journal, ignore_errors=True)  # a killed driver's task may still write
+    remove(place.journal)  # a killed driver's task may still write
 
 
 def check_complete(wanted: set[str], place: Place) -> tuple[int, int]:

@@ -1,38 +1,23 @@
 """Which steps of a run are done, and under which settings: what makes a job run again continue."""
 
-import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from avr.config import Resume
 from avr.core.messages import content_id
+from avr.storage import Location, write_text
 
 
 class LedgerError(RuntimeError):
     """A run directory and a configuration that do not belong together."""
 
 
-def lock_folder(folder: Path) -> TextIO:
-    """Hold a run directory for this process. Raises LedgerError while another job holds it.
-
-    The lock goes with the process, however it ends; close the file to let go.
-    """
-    file = (folder / ".lock").open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise LedgerError(f"another job is running in {folder}") from None
-    return file
-
-
 class Ledger:
     """One JSON file per step in `folder`; `say` gets one line about each step."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None]):
+    def __init__(self, folder: Location, say: Callable[[str], None]):
         self._folder = folder
         self._say = say
 
@@ -115,10 +100,7 @@ class Ledger:
         return json.loads(file.read_text()) if file.exists() else None
 
     def _write(self, name: str, entry: Mapping[str, Any]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f".{name}.tmp"
-        temporary.write_text(json.dumps(entry, indent=1))
-        temporary.rename(self._folder / f"{name}.json")
+        write_text(self._folder / f"{name}.json", json.dumps(entry, indent=1))
 
 
 def _changes(before: Any, now: Any, path: str = "") -> Iterator[str]:

@@ -1,7 +1,6 @@
 """What Stage II needs, and what can be known to be wrong with its configuration. Starts nothing."""
 
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from avr.config import ConfigError, PromptsConfig, check_values
 from avr.config_stage2 import (
@@ -17,6 +16,7 @@ from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
 from avr.pipeline.plan import StepPlan, check_replicas, check_rounds, engines, workers
 from avr.pipeline.preflight import check_model, check_prompts, check_run_dir
+from avr.storage import location
 from avr.training.settings import check_training
 
 
@@ -130,13 +130,13 @@ def _check_stage1(stage1_dir: str | None, model: str) -> None:
         if model.startswith("None/"):
             raise ConfigError(f"policy.model is {model!r}: stage1_dir is not set")
         return
-    if not Path(stage1_dir).is_dir():
+    if not location(stage1_dir).is_dir():
         raise ConfigError(
             f"stage1_dir: no folder {stage1_dir}; jobs/stage1.py makes one, and "
             "stage1_dir=DIR names another"
         )
-    inside = Path(model).is_relative_to(stage1_dir)
-    if inside and not (Path(model) / "config.json").exists():
+    inside = model.startswith(f"{stage1_dir.rstrip('/')}/")
+    if inside and not (location(model) / "config.json").exists():
         raise ConfigError(f"no model at {model}: Stage I has not come to its end there")
 
 

@@ -234,7 +234,7 @@ def _replicas(role: RoleConfig, serving: ServingConfig) -> dict[str, Any]:
 
 def _prefix_of(one: Hosted) -> str:
     """The same in every job of a folder, so that what an earlier one left is found."""
-    return f"avr-{one.role}-{content_id(str(one.folder.resolve()))[:8]}"
+    return f"avr-{one.role}-{content_id(str(one.folder))[:8]}"
 
 
 def _alive(node: str, pids: list[int]) -> list[int]:

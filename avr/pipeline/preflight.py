@@ -11,6 +11,7 @@ from avr.core.prompts import Templates
 from avr.core.selection import switched_on
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
+from avr.storage import is_remote, location
 from avr.training.settings import check_training
 
 
@@ -50,10 +51,11 @@ def check_run_dir(run_dir: str) -> None:
     """On a cluster a relative path would mean another place on every node."""
     if not run_dir.strip():
         raise ConfigError("run_dir is empty")
-    if "RAY_ADDRESS" in os.environ and not Path(run_dir).is_absolute():
+    folder = location(run_dir)
+    if "RAY_ADDRESS" in os.environ and not (is_remote(folder) or folder.is_absolute()):
         raise ConfigError(
             f"run_dir is {run_dir!r}: on a cluster it must be an absolute path on "
-            "storage that all nodes share"
+            "storage that all nodes share, or on an object store"
         )
 
 
@@ -63,7 +65,7 @@ def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
         path = prompts.path or ""
         if not path:
             raise ConfigError(f"the prompts of step {step} have no path")
-        if not path.startswith("hf://") and not Path(path).exists():
+        if not path.startswith("hf://") and not location(path).exists():
             raise ConfigError(f"no prompts at {path} (for step {step})")
 
 
@@ -73,7 +75,7 @@ def check_model(model: str) -> None:
     if not parts:
         raise ConfigError("a model is empty: it takes a folder or a hub name")
     is_path = model.startswith((".", "/", "~")) or len(parts) > 2 or Path(parts[0]).is_dir()
-    if is_path and not (Path(model) / "config.json").exists():
+    if (is_path or "://" in model) and not (location(model) / "config.json").exists():
         raise ConfigError(f"no model folder at {model}")
 
 

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +19,7 @@ from avr.config import ConfigError, PromptsConfig
 from avr.core.messages import Conversation, content_id, from_dicts, kind_of, user
 from avr.core.tree import Prompt
 from avr.pipeline.tables import PROMPTS, prompt_row, read_rows, write_rows
+from avr.storage import Location, location
 
 QUARANTINED = pa.schema([("source", pa.string()), ("reason", pa.string())])
 
@@ -35,8 +35,8 @@ class Ingested:
 
 def ingest(
     config: PromptsConfig,
-    prompts: Path,
-    quarantine: Path,
+    prompts: Location,
+    quarantine: Location,
     needs_answer: bool = False,
     taken: Mapping[str, str] = MappingProxyType({}),
 ) -> Ingested:
@@ -73,12 +73,12 @@ def ingest(
 
 def count_rows(config: PromptsConfig) -> int:
     """How many rows `ingest` would read, usable or not; of a hub data set, its `limit`."""
-    if config.path and config.path.startswith("hf://") and config.limit is not None:
+    if _on_hub(config) and config.limit is not None:
         return config.limit
     return sum(1 for _ in _rows(config))
 
 
-def prompts_of(run_dir: Path, steps: Iterable[str]) -> dict[str, str]:
+def prompts_of(run_dir: Location, steps: Iterable[str]) -> dict[str, str]:
     """The ids of the prompts that the steps of a run use, and the step that uses each."""
     files = ((step, run_dir / step / "prompts.parquet") for step in steps)
     return {row["id"]: f"one in {step}" for step, file in files for row in read_rows(file, ["id"])}
@@ -86,7 +86,9 @@ def prompts_of(run_dir: Path, steps: Iterable[str]) -> dict[str, str]:
 
 def content_of(config: PromptsConfig) -> str:
     """An id of what the prompt set holds: of a file's bytes, of a hub data set's name."""
-    path = Path(config.path or "")
+    if _on_hub(config):
+        return content_id(config.path)
+    path = location(config.path or "")
     if not path.exists():
         return content_id(config.path)
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
@@ -187,10 +189,10 @@ def _rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
 def _all_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
     if not config.path:
         raise ConfigError("a prompt set has no path")
-    if config.path.startswith("hf://"):
+    if _on_hub(config):
         yield from _hub_rows(config)
         return
-    path = Path(config.path)
+    path = location(config.path)
     if not path.exists():
         raise ConfigError(f"no prompts at {path}")
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
@@ -202,6 +204,10 @@ def _all_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
         yield from reader(file)
 
 
+def _on_hub(config: PromptsConfig) -> bool:
+    return (config.path or "").startswith("hf://")
+
+
 def _hub_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
     from datasets import load_dataset  # slow to import, and needed for this source alone
 
@@ -211,7 +217,7 @@ def _hub_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
         yield f"{config.path}:{config.split}:{number}", row
 
 
-def _jsonl_rows(file: Path) -> Iterator[tuple[str, Any]]:
+def _jsonl_rows(file: Location) -> Iterator[tuple[str, Any]]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
@@ -230,7 +236,7 @@ def _parsed(line: bytes) -> Any:
         return ValueError("not a JSON line: nested too deeply")
 
 
-def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
+def _json_rows(file: Location) -> Iterator[tuple[str, Any]]:
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -241,6 +247,6 @@ def _json_rows(file: Path) -> Iterator[tuple[str, Any]]:
         yield f"{file}[{number}]", row
 
 
-def _parquet_rows(file: Path) -> Iterator[tuple[str, Any]]:
+def _parquet_rows(file: Location) -> Iterator[tuple[str, Any]]:
     for number, row in enumerate(read_rows(file)):
         yield f"{file}:row {number}", row

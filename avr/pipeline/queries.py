@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -33,6 +32,7 @@ from avr.pipeline.journal import (
 from avr.pipeline.progress import Progress
 from avr.pipeline.tables import read_ids, read_rows, write_rows
 from avr.pipeline.witness import Report, Tally, told
+from avr.storage import Location
 
 Work = Callable[[Query], Awaitable[Query]]
 
@@ -190,7 +190,7 @@ class _Flow:
 
 
 @ray.remote
-def work_through(shard: list[Query], work: Work, journal: Path, name: str, witness: Any) -> int:
+def work_through(shard: list[Query], work: Work, journal: Location, name: str, witness: Any) -> int:
     """Run a shard's queries concurrently and commit each one; those in the journal are done.
 
     A query per task would be the simplest unit, but every process that runs tasks has a Serve
@@ -201,7 +201,7 @@ def work_through(shard: list[Query], work: Work, journal: Path, name: str, witne
 
 
 async def _work_through(
-    shard: list[Query], work: Work, journal: Path, name: str, witness: Any
+    shard: list[Query], work: Work, journal: Location, name: str, witness: Any
 ) -> int:
     prefix = content_id([query["id"] for query in shard])
     there = {row["id"] for row in journalled(journal, prefix)}
@@ -210,7 +210,8 @@ async def _work_through(
     with Writer(journal, prefix) as writer:
 
         async def one(query: Query) -> None:
-            writer.commit(await work(query))
+            row = await work(query)
+            await asyncio.to_thread(writer.commit, row)  # the others go on meanwhile
             tally.add()
 
         await asyncio.gather(*map(one, left))

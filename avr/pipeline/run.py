@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from omegaconf import OmegaConf
@@ -15,9 +14,11 @@ from avr.pipeline import tables
 from avr.pipeline.budget import Meter
 from avr.pipeline.cluster import connect, place
 from avr.pipeline.hosting import Hosted
-from avr.pipeline.ledger import Ledger, lock_folder
+from avr.pipeline.ledger import Ledger
+from avr.pipeline.lock import lock_folder
 from avr.pipeline.plan import StepPlan
 from avr.pipeline.progress import CONSOLE
+from avr.storage import Location, check_writable, is_remote, location, scratch, write_text
 from avr.training.launch import train
 
 C = TypeVar("C", bound=RunConfig)
@@ -28,7 +29,7 @@ class Run(Generic[C]):
     """What a step works with. Data travels between steps only through files in `folder`."""
 
     config: C
-    folder: Path
+    folder: Location
     ledger: Ledger
     plan: Mapping[str, StepPlan]
     meter: Meter
@@ -101,7 +102,7 @@ def run_steps(
     plan: Sequence[StepPlan],
     all_steps: Sequence[str],
     steps: Sequence[str],
-    summarise: Callable[[C, Path, Ledger], Any],
+    summarise: Callable[[C, Location, Ledger], Any],
 ) -> None:
     """Do those of `steps` that `config.steps` asks for and that are not done, then summarise.
 
@@ -109,14 +110,15 @@ def run_steps(
     folder.
     """
     asked = config.steps
-    folder = Path(config.run_dir).resolve()
+    folder = location(config.run_dir).resolve()
     ledger = Ledger(folder / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
     ledger.check_resume(config.resume)
-    folder.mkdir(parents=True, exist_ok=True)
-    with lock_folder(folder):
+    check_writable(folder, "run_dir")
+    with lock_folder(folder, indented):
         meter = Meter(folder / "device_hours.json", config.budget)
         run = kind(config, folder, ledger, {step.step: step for step in plan}, meter)
-        connect(config.ray, plan, folder / "logs" / "driver.log")
+        logs = scratch() if is_remote(folder) else folder
+        connect(config.ray, plan, logs / "logs" / "driver.log")
         for step in steps:
             if step in asked:
                 getattr(run, step)()
@@ -140,11 +142,11 @@ def indented(line: str) -> None:
     CONSOLE.print(f"  {line}")
 
 
-def _write_config(config: RunConfig, file: Path) -> None:
+def _write_config(config: RunConfig, file: Location) -> None:
     """The configuration in full, once every step has accepted it; environments may hold secrets."""
     shown = OmegaConf.structured(config)
     for field in fields(config):
         if isinstance(getattr(config, field.name), RoleConfig):
             role = shown[field.name]
             role.env = dict.fromkeys(role.env, "(not shown)")
-    file.write_text(OmegaConf.to_yaml(shown))
+    write_text(file, OmegaConf.to_yaml(shown))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from avr.config import STEPS, FirstAnswer, PromptsConfig, RoleConfig, Stage1Config
@@ -23,6 +22,7 @@ from avr.pipeline.progress import CONSOLE
 from avr.pipeline.prompts import content_of, ingest, prompts_of
 from avr.pipeline.run import Run, model_settings, run_steps
 from avr.pipeline.summary import summarise
+from avr.storage import Location
 
 
 def run(config: Stage1Config) -> None:
@@ -195,7 +195,7 @@ class Stage1(Run[Stage1Config]):
         return {"num_pairs": count, "funnels": {k: f.to_dict() for k, f in funnels.items()}}
 
 
-def _seedlings(prompts: Path, recipe: str, from_input: bool) -> Iterator[Seedling]:
+def _seedlings(prompts: Location, recipe: str, from_input: bool) -> Iterator[Seedling]:
     for row in tables.read_rows(prompts):
         tree = plant(tables.prompt_of(row), recipe)
         yield Seedling(take_answer(tree) if from_input else tree)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -30,6 +29,7 @@ from avr.pipeline.run import Run, indented, model_settings, run_steps
 from avr.pipeline.summary_stage2 import summarise
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import AnswerAndRefine, SampleOutputs, Search, set_query, tree_query
+from avr.storage import location
 
 
 def run(config: Stage2Config) -> None:
@@ -120,7 +120,7 @@ class Stage2(Run[Stage2Config]):
         assert config.evaluation is not None
         taken = prompts_of(self.folder, ("search", "sample"))
         if config.stage1_dir:
-            taken |= prompts_of(Path(config.stage1_dir), ("grow_rsft", "grow_dpo"))
+            taken |= prompts_of(location(config.stage1_dir), ("grow_rsft", "grow_dpo"))
         ingested = self._ingest("evaluate", config.evaluation.prompts, taken)
         witness = witness_beside_driver()
         with self._pools("evaluate", config.policy, witness) as pools:

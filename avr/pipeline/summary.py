@@ -4,7 +4,6 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -20,6 +19,7 @@ from avr.pipeline.ledger import Ledger
 from avr.pipeline.plan import StepPlan
 from avr.pipeline.progress import CONSOLE
 from avr.pipeline.tables import read_rows, read_trees
+from avr.storage import Location, write_text, written
 
 
 def print_plan(plan: Sequence[StepPlan]) -> None:
@@ -55,7 +55,7 @@ def print_forecast(forecasts: Iterable[Forecast]) -> None:
     CONSOLE.print(table)
 
 
-def summarise(config: Stage1Config, folder: Path, ledger: Ledger) -> dict[str, Any]:
+def summarise(config: Stage1Config, folder: Location, ledger: Ledger) -> dict[str, Any]:
     """Gather the results of the steps that are done, print them, write summary.json."""
     seconds = ledger.seconds()
     summary: dict[str, Any] = {"run_dir": str(folder), "seconds": seconds}
@@ -75,15 +75,16 @@ def summarise(config: Stage1Config, folder: Path, ledger: Ledger) -> dict[str, A
 
 
 def show_summary(
-    title: str, folder: Path, summary: dict[str, Any], tables: Sequence[Table | None]
+    title: str, folder: Location, summary: dict[str, Any], tables: Sequence[Table | None]
 ) -> None:
     """Print the tables there are, write summary.json and the picture."""
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1))
+    write_text(folder / "summary.json", json.dumps(summary, indent=1))
     shown = [table for table in tables if table is not None]
     CONSOLE.print(*shown, sep="\n")
     picture = Console(record=True, width=116, file=io.StringIO())
     picture.print(*shown, sep="\n")
-    picture.save_svg(str(folder / "summary.svg"), title=f"{title}: {folder.name}")
+    with written(folder / "summary.svg") as file:
+        picture.save_svg(str(file), title=f"{title}: {folder.name}")
     CONSOLE.print(f"summary: {folder / 'summary.json'} (and .svg)")
 
 
@@ -92,7 +93,7 @@ def _funnels(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return funnels + (list(summary["pair"]["funnels"].values()) if "pair" in summary else [])
 
 
-def tree_statistics(folder: Path) -> dict[str, Any]:
+def tree_statistics(folder: Location) -> dict[str, Any]:
     """Counts and means over the trees of one growth. Gains are over trees with a refinement."""
     counts: Counter[str] = Counter()
     gains: list[float] = []

@@ -1,7 +1,6 @@
 """What a Stage II run came to: tables for the eye, summary.json for programs."""
 
 from collections import Counter
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -15,9 +14,10 @@ from avr.evaluation.judged import Oracle, load_oracle
 from avr.pipeline.ledger import Ledger
 from avr.pipeline.summary import evaluation_table, funnels_table, number, show_summary
 from avr.pipeline.tables import read_rows, read_sets, read_trees
+from avr.storage import Location
 
 
-def summarise(config: Stage2Config, folder: Path, ledger: Ledger) -> dict[str, Any]:
+def summarise(config: Stage2Config, folder: Location, ledger: Ledger) -> dict[str, Any]:
     """Gather the results of the steps that are done, print them, write summary.json."""
     seconds = ledger.seconds()
     oracle = load_oracle(config.evaluation.oracle) if config.evaluation else None
@@ -40,7 +40,7 @@ def summarise(config: Stage2Config, folder: Path, ledger: Ledger) -> dict[str, A
     return summary
 
 
-def search_statistics(folder: Path, oracle: Oracle | None) -> dict[str, Any]:
+def search_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]:
     """Depth is the number of levels a search grew; turns are those that improved."""
     depths: Counter[int] = Counter()
     turns: Counter[int] = Counter()
@@ -73,7 +73,7 @@ def search_statistics(folder: Path, oracle: Oracle | None) -> dict[str, Any]:
     return statistics
 
 
-def output_statistics(folder: Path, oracle: Oracle | None) -> dict[str, Any]:
+def output_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]:
     """Over all samples, malformed ones included; quality over those with a final answer."""
     reasons: Counter[str] = Counter()
     turns: Counter[int] = Counter()
@@ -100,7 +100,7 @@ def output_statistics(folder: Path, oracle: Oracle | None) -> dict[str, Any]:
     }
 
 
-def pair_lengths(folder: Path) -> dict[str, Any]:
+def pair_lengths(folder: Location) -> dict[str, Any]:
     """Mean characters of the final answers and of the whole outputs of the pairs."""
     answers = {
         output.id: output.answer

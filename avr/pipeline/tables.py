@@ -1,9 +1,7 @@
 """What lies in Parquet between the steps: schemas, atomic writes, streaming reads."""
 
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +13,7 @@ from avr.core.outputs import OutputSet, set_from_dict
 from avr.core.pairs import PreferencePair
 from avr.core.selection import RsftRow
 from avr.core.tree import Prompt, RefinementTree, tree_from_dict
+from avr.storage import Location, for_arrow, local_copy, path_of, written
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -106,7 +105,7 @@ PAIRS = pa.schema(
 )
 
 
-def write_part(folder: Path, name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+def write_part(folder: Location, name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     """Write rows as the one Parquet file of that name, whole or not at all; no rows, no file.
 
     Writing the same part again replaces the file, so a retried task doubles nothing.
@@ -115,52 +114,51 @@ def write_part(folder: Path, name: str, rows: list[dict[str, Any]], schema: pa.S
     if not rows:
         file.unlink(missing_ok=True)
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.{os.getpid()}.tmp"
-    pq.write_table(pa.Table.from_pylist(rows, schema), temporary)
-    temporary.rename(file)
+    with written(file) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema), temporary)
 
 
-def write_rows(file: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
+def write_rows(file: Location, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
     """Stream rows into one Parquet file, whole or not at all; returns how many there were."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.tmp")
     stream, num_rows = iter(rows), 0
-    with pq.ParquetWriter(temporary, schema) as writer:
+    with written(file) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         while batch := list(islice(stream, 1024)):
             writer.write_table(pa.Table.from_pylist(batch, schema))
             num_rows += len(batch)
-    temporary.rename(file)
     return num_rows
 
 
-def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+def read_rows(path: Location, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file or folder, batch by batch; a folder without files has none."""
     if not path.is_file() and not any(path.glob("*.parquet")):
         return
-    for batch in pads.dataset(path, format="parquet").to_batches(columns, batch_size=1024):
+    table = pads.dataset(path_of(path), format="parquet", **for_arrow(path))
+    for batch in table.to_batches(columns, batch_size=1024):
         yield from batch.to_pylist()
 
 
-def drop_doubles(folder: Path) -> int:
+def drop_doubles(folder: Location) -> int:
     """Remove rows whose id another file of the folder holds as well; returns how many.
 
     Of several the first, by the name of its file, stays. Each file is replaced whole.
     """
+    all_ids = [row["id"] for row in read_rows(folder, ["id"])]
+    if len(all_ids) == len(set(all_ids)):  # nearly always, and read in one go
+        return 0
     seen: set[str] = set()
     num_dropped = 0
     for file in sorted(folder.glob("*.parquet")):
-        ids = pq.read_table(file, columns=["id"])["id"].to_pylist()
+        ids = pq.read_table(path_of(file), columns=["id"], **for_arrow(file))["id"].to_pylist()
         fresh = [each not in seen for each in ids]
         seen.update(ids)
         if not all(fresh):
             num_dropped += fresh.count(False)
-            table = pq.read_table(file)
+            table = pq.read_table(path_of(file), **for_arrow(file))
             write_part(folder, file.stem, table.filter(pa.array(fresh)).to_pylist(), table.schema)
     return num_dropped
 
 
-def read_ids(path: Path) -> set[str]:
+def read_ids(path: Location) -> set[str]:
     """The `id` column of a Parquet file or folder. Raises ValueError where an id is there twice."""
     ids: set[str] = set()
     for row in read_rows(path, ["id"]):
@@ -170,7 +168,7 @@ def read_ids(path: Path) -> set[str]:
     return ids
 
 
-def read_trees(folder: Path) -> Iterator[RefinementTree]:
+def read_trees(folder: Location) -> Iterator[RefinementTree]:
     """Trees in the order of their ids, each once.
 
     The order is the same however often growth was interrupted, and so are all that is selected.
@@ -179,19 +177,20 @@ def read_trees(folder: Path) -> Iterator[RefinementTree]:
     return map(tree_from_dict, _rows_by_id(folder))
 
 
-def read_sets(folder: Path) -> Iterator[OutputSet]:
+def read_sets(folder: Location) -> Iterator[OutputSet]:
     """Sets of whole outputs, as `read_trees` reads trees."""
     return map(set_from_dict, _rows_by_id(folder))
 
 
-def _rows_by_id(folder: Path) -> Iterator[dict[str, Any]]:
+def _rows_by_id(folder: Location) -> Iterator[dict[str, Any]]:
     if not read_ids(folder):
         return
-    table = pads.dataset(folder, format="parquet")
-    ids = sorted((row["id"], n) for n, row in enumerate(read_rows(folder, ["id"])))
-    for chunk_start in range(0, len(ids), 1024):
-        chunk = [n for _, n in ids[chunk_start : chunk_start + 1024]]
-        yield from table.take(chunk).to_pylist()
+    with local_copy(folder) as here:  # chunks by id read every file again and again
+        table = pads.dataset(here, format="parquet")
+        ids = sorted((row["id"], n) for n, row in enumerate(read_rows(here, ["id"])))
+        for chunk_start in range(0, len(ids), 1024):
+            chunk = [n for _, n in ids[chunk_start : chunk_start + 1024]]
+            yield from table.take(chunk).to_pylist()
 
 
 def prompt_row(prompt: Prompt) -> dict[str, Any]:

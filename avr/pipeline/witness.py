@@ -59,8 +59,11 @@ class Witness:
 
 
 def witness_beside_driver() -> Any:
-    """A witness on the driver's node: a preempted worker node must not take it along."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    """A witness on the driver's node: a preempted worker node must not take it along.
+
+    The affinity is hard: with a soft one Ray puts an actor that needs no devices on any node.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return Witness.options(scheduling_strategy=here).remote()
 
 
@@ -112,7 +115,7 @@ _WRAPPERS = ("Engine core initialization failed", "EngineCore encountered an iss
 def root_cause(log: Path) -> str:
     """The first error that a log names which is not vLLM's notice of some other error."""
     if not log.exists():
-        return f"no log at {log}"
+        return "there is no log"
     errors = _ERROR_LINE.findall(log.read_text(errors="replace")[-200_000:])
     real = [e for e in errors if not any(w in e for w in _WRAPPERS)]
-    return f"{real[0] if real else 'no error was logged (killed from outside?)'} (log: {log})"
+    return real[0] if real else "no error was logged (killed from outside?)"

@@ -4,7 +4,9 @@ Why no copy is made: the trainer's output folder IS Ray Train's run folder on sh
 ZeRO each rank writes its own optimizer and weight shards into `checkpoint-STEP/` there. When all
 have (a barrier), rank 0 puts an empty file `complete` into it and hands the folder to
 `ray.train.report` with `NO_UPLOAD`, which only records it and rotates old ones.
-(`RayTrainReportCallback` of Ray copies the whole folder once per rank.)
+(`RayTrainReportCallback` of Ray copies the whole folder once per rank.) Where the run folder is in
+an object store the trainer writes to a folder of its node, and the first rank of each node sends
+what all of that node's ranks have written, each file once.
 
 Why resuming goes by the marker and not by `ray.train.get_checkpoint()`: Ray Train's controller
 learns of a report when it next polls the ranks, and a rank killed until then takes the report
@@ -13,6 +15,7 @@ and killed after that of step 12, at 8. A folder that was being written when a p
 marker and is never resumed from.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +24,65 @@ import torch
 from ray.train import Checkpoint, CheckpointUploadMode
 from transformers import TrainerCallback
 
+from avr.storage import Location, arrow_filesystem, download, is_remote, path_of, upload
+from avr.training.job import Job
 from avr.training.progress import append_event
 
 COMPLETE = "complete"
 
 
-def newest_complete(checkpoints: Path) -> str | None:
-    """The folder to resume from; None to begin at step 0."""
-    found = [marker.parent for marker in checkpoints.glob(f"checkpoint-*/{COMPLETE}")]
-    newest = max(found, key=lambda f: int(f.name.rpartition("-")[2]), default=None)
-    return str(newest) if newest else None
+def newest_complete(checkpoints: Location) -> str | None:
+    """The name of the folder to resume from; None to begin at step 0."""
+    found = [marker.parent.name for marker in checkpoints.glob(f"checkpoint-*/{COMPLETE}")]
+    return max(found, key=lambda name: int(name.rpartition("-")[2]), default=None)
+
+
+def resume_from(job: Job) -> str | None:
+    """A folder of this node to resume from, the same checkpoint on all ranks; a collective call."""
+    newest = [newest_complete(job.checkpoints) if _rank() == 0 else None]
+    torch.distributed.broadcast_object_list(newest, src=0)
+    if newest[0] is None:
+        return None
+    there, here = job.checkpoints / newest[0], Path(job.here.checkpoints) / newest[0]
+    if is_remote(there):
+        if _first_of_node():
+            shutil.rmtree(here, ignore_errors=True)
+            download(there, here)
+        torch.distributed.barrier()
+    return str(here)
+
+
+def _rank() -> int:
+    return int(ray.train.get_context().get_world_rank())
+
+
+def _first_of_node() -> bool:
+    return int(ray.train.get_context().get_local_rank()) == 0
 
 
 class RecordCheckpoint(TrainerCallback):
     """After every save of the trainer: all ranks meet, then rank 0 marks and records the folder."""
 
-    def __init__(self, events: Path):
-        self._events = events
+    def __init__(self, job: Job):
+        self._job = job
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called on every rank once its part of `checkpoint-STEP` is written."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        first = ray.train.get_context().get_world_rank() == 0
+        folder = self._job.checkpoints / f"checkpoint-{state.global_step}"
+        first = _rank() == 0
         torch.distributed.barrier()
+        if is_remote(folder):
+            if _first_of_node():
+                here = Path(args.output_dir) / folder.name
+                upload(here, folder)
+                shutil.rmtree(here)
+            torch.distributed.barrier()
         if first:
             (folder / COMPLETE).touch()
-            append_event(self._events, {"event": "checkpoint", "step": state.global_step})
+            append_event(self._job.events, {"event": "checkpoint", "step": state.global_step})
         ray.train.report(
             {"step": state.global_step},
-            checkpoint=Checkpoint(str(folder)) if first else None,
+            checkpoint=Checkpoint(path_of(folder), **arrow_filesystem(folder)) if first else None,
             checkpoint_dir_name=folder.name,
             checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
         )
@@ -58,7 +91,7 @@ class RecordCheckpoint(TrainerCallback):
 class RecordProgress(TrainerCallback):
     """On rank 0: the start and every logging step, one event each."""
 
-    def __init__(self, events: Path, facts: dict[str, Any]):
+    def __init__(self, events: Location, facts: dict[str, Any]):
         self._events, self._facts = events, facts
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:

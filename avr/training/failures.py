@@ -1,7 +1,8 @@
 """What a person is told when ranks fail: the cause of the rank that failed first, in few lines."""
 
 from collections.abc import Mapping
-from pathlib import Path
+
+from avr.storage import Location
 
 TRACEBACK_LINES = 12
 HEADLINE_CHARACTERS = 200
@@ -18,7 +19,7 @@ def first_cause(failures: Mapping[int, Exception]) -> tuple[int, str]:
     return next(iter(texts.items()))
 
 
-def explain(kind: str, logs: Path, error: Exception) -> str:
+def explain(kind: str, logs: Location, error: Exception) -> str:
     """The message of a run that is over: cause, end of the traceback, where the logs are."""
     failures = getattr(error, "worker_failures", None)
     if not failures:

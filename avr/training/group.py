@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ray.train import (
@@ -16,6 +15,7 @@ from ray.train import (
 from ray.train import TrainingFailedError as RayTrainingFailed
 from ray.train.torch import TorchTrainer
 
+from avr.storage import Location, arrow_filesystem, path_of
 from avr.training.failures import explain, first_cause, headline
 from avr.training.job import Job, TrainingError
 from avr.training.progress import append_event
@@ -38,13 +38,14 @@ def run_group(job: Job) -> dict[str, Any]:
     )
     run = RunConfig(
         name=job.checkpoints.name,
-        storage_path=str(job.checkpoints.parent),
+        storage_path=path_of(job.checkpoints.parent),
+        storage_filesystem=arrow_filesystem(job.checkpoints).get("filesystem"),
         failure_config=FailureConfig(
             max_failures=config.max_failures,
             max_preemption_failures=config.max_preemption_failures,
         ),
         checkpoint_config=CheckpointConfig(num_to_keep=config.trl.get("save_total_limit")),
-        callbacks=[RecordFailures(job.events)],
+        callbacks=[RecordFailures(job.failures)],
         worker_runtime_env={"env_vars": environment(job)},
         # Failures are told through `RecordFailures`; the rank logs hold the rest.
         logging_config=LoggingConfig(log_level="CRITICAL"),
@@ -79,14 +80,14 @@ class _Trainer(TorchTrainer):
 class RecordFailures(UserCallback):
     """On Ray Train's controller: each failure of the worker group becomes an event."""
 
-    def __init__(self, events: Path):
-        self._events = events
+    def __init__(self, file: Location):
+        self._file = file
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
         """Called before Ray Train decides whether to restart the group."""
         rank, text = first_cause(worker_exceptions)
         event = {"event": "failure", "rank": rank, "cause": headline(text)}
-        append_event(self._events, event)
+        append_event(self._file, event)
 
 
 def environment(job: Job) -> dict[str, str]:
@@ -99,8 +100,8 @@ def environment(job: Job) -> dict[str, str]:
         "PYTHONWARNINGS": "ignore::FutureWarning:torch.distributed.c10d_logger",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TENSORBOARD_LOGGING_DIR": str(job.logs / "tensorboard"),
-        "WANDB_DIR": str(job.logs),
+        "TENSORBOARD_LOGGING_DIR": str(job.here.logs / "tensorboard"),
+        "WANDB_DIR": str(job.here.logs),
     }
     if not job.config.use_gpu:
         variables["DS_ACCELERATOR"] = "cpu"

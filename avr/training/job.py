@@ -5,11 +5,12 @@ Free of ray, torch and trl.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avr.config import ConfigError, TrainingConfig
 from avr.engines.weights import weights_id
+from avr.storage import Location, is_remote, location, scratch
 from avr.training.rows import parquet_files
 
 RECORD = "training.json"
@@ -31,12 +32,40 @@ class Job:
     kind: str
     config: TrainingConfig
     model: str
-    rows: Path
-    checkpoints: Path
-    tokenised: Path
-    weights: Path
-    logs: Path
-    events: Path
+    fingerprint: str
+    rows: Location
+    checkpoints: Location
+    tokenised: Location
+    weights: Location
+    logs: Location
+
+    @property
+    def events(self) -> Location:
+        """What rank 0 reports, one JSON object a line."""
+        return self.logs / "events.jsonl"
+
+    @property
+    def failures(self) -> Location:
+        """What Ray Train's controller reports; a file of its own, so that each has one writer."""
+        return self.logs / "failures.jsonl"
+
+    @property
+    def here(self) -> "Job":
+        """The same job as this node's programs see it: where its files are in a store, its copies.
+
+        DeepSpeed and TRL write to folders. On a store these are copies on each node: ranks send
+        their parts of a checkpoint there, and the first of a node brings all parts back.
+        """
+        if not is_remote(self.weights):
+            return self
+        copy = scratch() / "training" / self.fingerprint
+        return replace(
+            self,
+            checkpoints=copy / "checkpoints",
+            tokenised=copy / "tokenised",
+            weights=copy / "weights",
+            logs=copy / "logs",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +88,7 @@ class TrainingResult:
     seconds: float
 
 
-def fingerprint_of(kind: str, config: TrainingConfig, model: str, rows: Path) -> str:
+def fingerprint_of(kind: str, config: TrainingConfig, model: str, rows: Location) -> str:
     """16 hexadecimal digits over all that decides the outcome: model and rows by their content."""
     settings = {name: getattr(config, name) for name in DECISIVE}
     digest = hashlib.sha256(json.dumps([kind, settings, weights_id(model)]).encode())
@@ -68,7 +97,7 @@ def fingerprint_of(kind: str, config: TrainingConfig, model: str, rows: Path) ->
     return digest.hexdigest()[:16]
 
 
-def finished_result(output: Path, fingerprint: str) -> TrainingResult | None:
+def finished_result(output: Location, fingerprint: str) -> TrainingResult | None:
     """The result that is already at `output`, if it is this call's."""
     if not output.exists():
         return None
@@ -77,41 +106,39 @@ def finished_result(output: Path, fingerprint: str) -> TrainingResult | None:
         stored = json.loads(record.read_text())
         if stored["fingerprint"] == fingerprint:
             return TrainingResult(**stored["result"])
+    elif is_remote(output):
+        return None  # the record is written last: this is a part of a model
     raise ConfigError(
         f"{output} exists and was not made by this call (model, rows or settings differ): "
         "choose another output or remove it"
     )
 
 
-def local_path(path: str | Path, what: str) -> Path:
+def absolute(path: str | Location) -> Location:
     """An absolute path. Relative ones would mean another place in a worker."""
-    if "://" in str(path):
-        raise ConfigError(
-            f"{what} {path}: DeepSpeed writes checkpoints to a file system; give a path on storage "
-            "that all nodes share"
-        )
-    return Path(path).expanduser().resolve()
+    there = location(path)
+    return there if is_remote(there) else Path(there).expanduser().resolve()
 
 
 def job_of(
     kind: str,
     config: TrainingConfig,
     model: str,
-    rows: Path,
-    output: Path,
+    rows: Location,
+    output: Location,
     fingerprint: str,
 ) -> Job:
     """The job with its folders beside `output` (layout: see `launch`)."""
     folder = output.with_name(f"{output.name}.training")
-    state, logs = folder / fingerprint, folder / "logs"
+    state = folder / fingerprint
     return Job(
         kind=kind,
         config=config,
         model=model,
+        fingerprint=fingerprint,
         rows=rows,
         checkpoints=state / "checkpoints",
         tokenised=state / "tokenised",
-        weights=state / "weights",
-        logs=logs,
-        events=logs / "events.jsonl",
+        weights=output if is_remote(output) else state / "weights",
+        logs=folder / "logs",
     )

@@ -7,24 +7,25 @@ Folders, for `output=runs/a/rsft`:
     runs/a/rsft.training/FINGERPRINT/  checkpoints and tokenised rows; gone once the model is there
 The fingerprint covers model, rows and settings: the same call made again after a kill continues
 from the last recorded checkpoint, another call starts from its own beginning. All of it must lie
-on storage that every node sees (NFS, or one machine's disk).
+on storage that every node sees: NFS, one machine's disk, or an object store, where the model
+appears file by file and is whole when training.json is there.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from avr.config import TrainingConfig
+from avr.storage import Location, is_remote, remove, write_text
 from avr.training.job import (
     RECORD,
     TrainingResult,
+    absolute,
     fingerprint_of,
     finished_result,
     job_of,
-    local_path,
 )
 from avr.training.progress import Follower
 
@@ -33,8 +34,8 @@ def train(
     kind: str,
     config: TrainingConfig,
     model: str | Path,
-    rows: str | Path,
-    output: str | Path,
+    rows: str | Location,
+    output: str | Location,
     *,
     say: Callable[[str], None] = print,
 ) -> TrainingResult:
@@ -47,17 +48,18 @@ def train(
     from avr.training.group import run_group  # imports torch: seconds a job need not begin with
 
     started = time.perf_counter()
-    rows, output = local_path(rows, "rows"), local_path(output, "output")
+    rows, output = absolute(rows), absolute(output)
     model = str(Path(model).resolve()) if Path(model).is_dir() else str(model)
     fingerprint = fingerprint_of(kind, config, model, rows)
     finished = finished_result(output, fingerprint)
     if finished:
         return finished
     job = job_of(kind, config, model, rows, output, fingerprint)
-    shutil.rmtree(job.weights, ignore_errors=True)
-    for folder in (job.logs, job.checkpoints):
-        folder.mkdir(parents=True, exist_ok=True)
-    with Follower(kind, job.events, say):
+    remove(job.weights)
+    if not is_remote(output):
+        for folder in (job.logs, job.checkpoints):
+            folder.mkdir(parents=True, exist_ok=True)
+    with Follower(kind, (job.events, job.failures), say):
         outcome = run_group(job)
     result = TrainingResult(
         kind=kind,
@@ -74,7 +76,8 @@ def train(
         "rows": str(rows),
         "settings": asdict(config),
     }
-    (job.weights / RECORD).write_text(json.dumps(record, indent=2))
-    job.weights.rename(output)
-    shutil.rmtree(job.checkpoints.parent, ignore_errors=True)
+    write_text(job.weights / RECORD, json.dumps(record, indent=2))
+    if not is_remote(output):
+        job.weights.rename(output)
+    remove(job.checkpoints.parent)
     return result

@@ -7,9 +7,11 @@ terminal; everything else the ranks print is in `logs/rank-N.log`.
 
 import json
 import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+
+from avr.storage import Location, append, is_remote
 
 SHOWN = {  # TRL's metric -> the word on the progress line
     "loss": "loss",
@@ -20,10 +22,9 @@ SHOWN = {  # TRL's metric -> the word on the progress line
 }
 
 
-def append_event(path: Path, event: Mapping[str, Any]) -> None:
+def append_event(path: Location, event: Mapping[str, Any]) -> None:
     """Adds one event; each is a single write, so a kill leaves whole lines."""
-    with path.open("a") as file:
-        file.write(json.dumps(dict(event)) + "\n")
+    append(path, json.dumps(dict(event)) + "\n")
 
 
 def line_of(kind: str, event: Mapping[str, Any]) -> str | None:
@@ -49,11 +50,15 @@ def _number(value: Any) -> str:
 
 
 class Follower:
-    """Reads events appended to a file and hands each one's line to `say`, from a thread."""
+    """Reads events appended to files and hands each one's line to `say`, from a thread.
 
-    def __init__(self, kind: str, path: Path, say: Callable[[str], None], every_s: float = 0.5):
-        self._kind, self._path, self._say, self._every_s = kind, path, say, every_s
-        self._position = path.stat().st_size if path.exists() else 0
+    It looks every half second, into an object store every 5.
+    """
+
+    def __init__(self, kind: str, paths: Sequence[Location], say: Callable[[str], None]):
+        self._kind, self._say = kind, say
+        self._every_s = 5.0 if any(map(is_remote, paths)) else 0.5
+        self._positions = {path: path.stat().st_size if path.exists() else 0 for path in paths}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -68,17 +73,21 @@ class Follower:
 
     def _follow(self) -> None:
         while not self._done.wait(self._every_s):
-            self._drain()
+            with suppress(OSError):  # a store that cannot be reached for a moment
+                self._drain()
 
     def _drain(self) -> None:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._position)
+        for path in self._positions:
+            if path.exists():
+                self._read_on(path)
+
+    def _read_on(self, path: Location) -> None:
+        with path.open("rb") as file:
+            file.seek(self._positions[path])
             for raw in file:
                 if not raw.endswith(b"\n"):
                     return  # half a line: read again next time
-                self._position += len(raw)
+                self._positions[path] += len(raw)
                 line = line_of(self._kind, json.loads(raw))
                 if line:
                     self._say(line)

@@ -10,13 +10,13 @@ is whatever has the members of `Tokenizer`.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 
 from avr.core.messages import from_dicts
 from avr.engines.chat import ChatError, token_ids
+from avr.storage import Location, for_arrow, path_of
 
 IGNORED = -100  # the label torch's cross entropy leaves out of the loss
 COLUMNS = {"rsft": ("id", "messages"), "dpo": ("id", "prompt", "chosen", "rejected")}
@@ -59,19 +59,19 @@ class Example:
     num_loss_tokens: int
 
 
-def parquet_files(path: Path) -> list[Path]:
+def parquet_files(path: Location) -> list[Location]:
     """The file itself, or all *.parquet below a folder in a fixed order."""
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    files = sorted(path.rglob("*.parquet"), key=str) if path.is_dir() else [path]
     if not files or not files[0].is_file():
         raise RowError(f"no Parquet rows at {path}")
     return files
 
 
-def read_rows(kind: str, path: Path, rank: int = 0, world_size: int = 1) -> Iterator[Row]:
+def read_rows(kind: str, path: Location, rank: int = 0, world_size: int = 1) -> Iterator[Row]:
     """Every `world_size`-th row from `rank` on, as a dict. Raises RowError on a wrong schema."""
     index = 0
     for file in parquet_files(path):
-        table = pq.ParquetFile(file)
+        table = pq.ParquetFile(path_of(file), **for_arrow(file))
         missing = [c for c in COLUMNS[kind] if c not in table.schema_arrow.names]
         if missing:
             raise RowError(

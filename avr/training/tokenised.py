@@ -1,5 +1,7 @@
 """Tokenised rows on shared storage: every rank encodes its share once, all ranks map all shares.
 
+Where nodes share an object store only, the ranks of each node encode all shares for their own.
+
 A share is an Arrow stream file, written to a temporary name and renamed, beside a JSON file of
 counts. Done here rather than by TRL's `dataset.map` because (1) DPOTrainer has no way in for token
 ids, (2) N ranks then work in parallel without further processes, (3) a restarted worker group finds
@@ -16,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from avr.storage import Location
 from avr.training.rows import Example, Tokenizer, check_prompt_parity, encode, read_rows
 
 NUM_PARITY_ROWS = 64  # per rank; the prefix and BOS checks of `encode` see every row anyway
@@ -48,7 +51,7 @@ class RowCounts:
 def write_share(
     kind: str,
     tokenizer: Tokenizer,
-    rows: Path,
+    rows: Location,
     folder: Path,
     max_length: int | None,
     rank: int,

@@ -9,12 +9,14 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from avr.config import ConfigError
+from avr.engines.weights import local_model
+from avr.storage import Location, is_remote, remove, upload
 from avr.training.job import Job
 from avr.training.rows import RowError
 from avr.training.tokenised import RowCounts, load_shares, write_share
@@ -31,7 +33,8 @@ def run_rank(settings: dict[str, Any]) -> dict[str, Any]:
     job: Job = settings["job"]
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    with _output_to(job.logs / f"rank-{rank}.log"):
+    log = Path(job.here.logs) / f"rank-{rank}.log"
+    with _kept(log, job.logs), _output_to(log):
         print(f"rank {rank}: begins in process {os.getpid()} on {os.uname().nodename}", flush=True)
         try:
             return _train(job, rank, context.get_world_size())
@@ -43,7 +46,7 @@ def run_rank(settings: dict[str, Any]) -> dict[str, Any]:
 def _train(job: Job, rank: int, world_size: int) -> dict[str, Any]:
     import torch
 
-    from avr.training.checkpoint import newest_complete
+    from avr.training.checkpoint import resume_from
 
     clock = _Clock(rank)
     prepared, error = None, ""
@@ -56,24 +59,29 @@ def _train(job: Job, rank: int, world_size: int) -> dict[str, Any]:
     torch.distributed.all_gather_object(errors, error)
     if prepared is None or any(errors):
         return {"error": next(e for e in errors if e)}
-    arguments, tokenizer = prepared
+    arguments, tokenizer, model = prepared
     counts = _all_counts(job, tokenizer, arguments.max_length, world_size)
     if not counts.num_trained:
         limit = arguments.max_length
         return {"error": f"RowError: all {counts.num_rows} rows are over {limit} tokens"}
     clock.say("rows ready")
-    trainer = _trainer(job, arguments, tokenizer, counts, world_size)
+    trainer = _trainer(job, arguments, tokenizer, model, counts, world_size)
     clock.say("model loaded")
-    last = [newest_complete(job.checkpoints)]
-    torch.distributed.broadcast_object_list(last, src=0)
-    output = trainer.train(resume_from_checkpoint=last[0])
+    output = trainer.train(resume_from_checkpoint=resume_from(job))
     clock.say("trained")
-    trainer.save_model(str(job.weights))  # collective: gathers the ZeRO shards on rank 0
+    weights = Path(job.here.weights)
+    trainer.save_model(str(weights))  # collective: gathers the ZeRO shards on rank 0
     if rank == 0:
         from avr.training.weights import finish
 
-        finish(job.weights, job.config.save_dtype)
+        finish(weights, job.config.save_dtype)
+        if is_remote(job.weights):
+            upload(weights, job.weights)
     clock.say("saved")
+    if is_remote(job.weights):
+        torch.distributed.barrier()
+        for copy in (job.here.checkpoints, job.here.tokenised, job.here.weights):
+            remove(copy)  # by whichever rank of the node comes first
     return _outcome(trainer, output, counts)
 
 
@@ -99,14 +107,14 @@ def _outcome(trainer: Any, output: Any, counts: RowCounts) -> dict[str, Any]:
     }
 
 
-def _prepare(job: Job, rank: int, world_size: int) -> tuple[Any, Any]:
-    """Training arguments (DeepSpeed active) and tokenizer; this rank's share of rows written."""
+def _prepare(job: Job, rank: int, world_size: int) -> tuple[Any, Any, str]:
+    """Training arguments (DeepSpeed active), tokenizer, model; this rank's part of rows written."""
     from transformers import AutoTokenizer
 
     from avr.training.settings import check_training, training_arguments
 
     for what, path in (("rows", job.rows), ("training folder", job.checkpoints)):
-        if not path.exists():
+        if not path.exists() and not is_remote(path):
             raise FileNotFoundError(
                 f"{what} {path} is not visible on {os.uname().nodename}: rows "
                 "and output must lie on storage that all nodes share"
@@ -121,36 +129,56 @@ def _prepare(job: Job, rank: int, world_size: int) -> tuple[Any, Any]:
             _without_compiler()
         backend = "nccl" if job.config.use_gpu else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
-    arguments = training_arguments(job.kind, job.config, job.checkpoints)
-    tokenizer = AutoTokenizer.from_pretrained(
-        job.model, trust_remote_code=arguments.trust_remote_code
-    )
-    write_share(
-        job.kind, tokenizer, job.rows, job.tokenised, arguments.max_length, rank, world_size
-    )
-    return arguments, tokenizer
+    arguments = training_arguments(job.kind, job.config, Path(job.here.checkpoints))
+    model = local_model(job.model)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=arguments.trust_remote_code)
+    folder = Path(job.here.tokenised)
+    for share in _shares_of(job, rank, world_size, arguments):
+        write_share(job.kind, tokenizer, job.rows, folder, arguments.max_length, share, world_size)
+    return arguments, tokenizer, model
+
+
+def _shares_of(job: Job, rank: int, world_size: int, arguments: Any) -> Iterable[int]:
+    """The shares this rank encodes: its own, or its part of all where nodes share no folder."""
+    if not is_remote(job.tokenised):
+        return [rank]
+    import ray.train
+
+    context = ray.train.get_context()
+    on_node = context.get_local_world_size()
+    if on_node < world_size and getattr(arguments, "precompute_ref_log_probs", False):
+        raise ConfigError(
+            "dpo.trl.precompute_ref_log_probs: TRL hands these on in a file, and with run_dir on "
+            "an object store the ranks of two nodes share none; switch it off, train on one node, "
+            "or use a run_dir on a shared file system"
+        )
+    return range(context.get_local_rank(), world_size, on_node)
 
 
 def _all_counts(job: Job, tokenizer: Any, max_length: int | None, world_size: int) -> RowCounts:
     """The counts of all shares; every one of them is written by now."""
     shares = [
-        write_share(job.kind, tokenizer, job.rows, job.tokenised, max_length, rank, world_size)
+        write_share(
+            job.kind, tokenizer, job.rows, Path(job.here.tokenised), max_length, rank, world_size
+        )
         for rank in range(world_size)
     ]
     return sum(shares, RowCounts()).check()
 
 
-def _trainer(job: Job, arguments: Any, tokenizer: Any, counts: RowCounts, world_size: int) -> Any:
+def _trainer(
+    job: Job, arguments: Any, tokenizer: Any, model: str, counts: RowCounts, world_size: int
+) -> Any:
     """TRL's trainer; it loads the model itself, already partitioned under ZeRO-3."""
     from avr.training.checkpoint import RecordCheckpoint, RecordProgress
 
     facts = asdict(counts) | {"max_length": arguments.max_length}
     return _trainer_class(job.kind)(
-        model=job.model,
+        model=model,
         args=arguments,
-        train_dataset=load_shares(job.tokenised, world_size),
+        train_dataset=load_shares(Path(job.here.tokenised), world_size),
         processing_class=tokenizer,
-        callbacks=[RecordCheckpoint(job.events), RecordProgress(job.events, facts)],
+        callbacks=[RecordCheckpoint(job), RecordProgress(job.events, facts)],
     )
 
 
@@ -184,6 +212,17 @@ def _without_compiler() -> None:
     """
     communication: Any = importlib.import_module("deepspeed.comm.torch")
     communication.build_shm_op = lambda: None
+
+
+@contextlib.contextmanager
+def _kept(log: Path, folder: Location) -> Iterator[None]:
+    """In the end, well or not, what is beside the log and the log itself go to the store."""
+    try:
+        yield
+    finally:
+        if is_remote(folder):
+            with contextlib.suppress(Exception):  # must not hide what the log is about
+                upload(log.parent, folder)
 
 
 @contextlib.contextmanager

@@ -5,9 +5,9 @@ submitted to a cluster; GPUS is how many (scripted) ones an engine takes.
 """
 
 import asyncio
+import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from scripted_engine import ROLE, SHAPE, TEMPLATES, Local, ScriptedEngine
 
@@ -21,6 +21,7 @@ from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
 from avr.pipeline.plan import StepPlan, engines
 from avr.pipeline.tables import read_trees
+from avr.storage import is_remote, location, scratch
 
 
 def planted(num_trees):
@@ -72,8 +73,9 @@ def grow_all(folder, num_trees, latency, gpus, on_commit=lambda: None):
 
 
 def main():
-    folder, num_trees, latency, gpus = Path(sys.argv[1]), *map(float, sys.argv[2:])
-    connect({}, [], folder / "driver.log")
+    folder, num_trees, latency, gpus = location(sys.argv[1]), *map(float, sys.argv[2:])
+    own = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": 8}
+    connect(own, [], (scratch() if is_remote(folder) else folder) / "driver.log")
     print(grow_all(folder, int(num_trees), latency, int(gpus)))
 
 

@@ -22,6 +22,7 @@ from avr.pipeline.queries import run_queries
 from avr.pipeline.tables import TREES, read_trees
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import Search, tree_query
+from avr.storage import is_remote, location
 
 MAX_DEPTH = 3
 
@@ -94,7 +95,7 @@ def plain(trees):
 
 
 def main():
-    folder, num_queries = Path(sys.argv[1]), int(sys.argv[2])
+    folder, num_queries = location(sys.argv[1]), int(sys.argv[2])
     ray.cloudpickle.register_pickle_by_value(sys.modules["__main__"])
     root = str(Path(__file__).parents[2])
     here = {"PYTHONPATH": f"{root}:{Path(__file__).parent}"}

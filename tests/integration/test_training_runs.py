@@ -144,8 +144,8 @@ class Killer(threading.Thread):
 
 
 def events(logs):
-    path = logs / "events.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
+    files = [file for file in (logs / "events.jsonl", logs / "failures.jsonl") if file.exists()]
+    lines = [line for file in files for line in file.read_text().splitlines()]
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 

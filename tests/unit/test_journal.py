@@ -183,7 +183,7 @@ def test_compact_killed_after_any_part_ends_the_same_when_done_again(place, monk
     with monkeypatch.context() as dying:
         dying.setattr(journal, "_ROWS_PER_PART", 4)
         dying.setattr(journal, "write_part", write_then_die)
-        dying.setattr(journal.shutil, "rmtree", write_then_die)
+        dying.setattr(journal, "remove", write_then_die)
         with pytest.raises(KeyboardInterrupt):
             compact(place)
     assert place.ended() == set(ids(ROWS))

@@ -13,7 +13,8 @@ from avr.core.messages import assistant, user
 from avr.core.outputs import Output, OutputSet, open_set, set_to_dict
 from avr.core.tree import Prompt, tree_to_dict
 from avr.pipeline import tables
-from avr.pipeline.ledger import Ledger, LedgerError, lock_folder
+from avr.pipeline.ledger import Ledger, LedgerError
+from avr.pipeline.lock import lock_folder
 from avr.pipeline.prompts import ingest, prompts_of
 
 
@@ -97,11 +98,13 @@ def test_answer_that_nobody_needs_may_be_missing(tmp_path):
 
 
 def test_run_directory_is_held_by_one_job_at_a_time(tmp_path):
-    held = lock_folder(tmp_path)
-    with pytest.raises(LedgerError, match="another job"):
-        lock_folder(tmp_path)
-    held.close()
-    lock_folder(tmp_path).close()
+    def hold():
+        with lock_folder(tmp_path, print):
+            return True
+
+    with lock_folder(tmp_path, print), pytest.raises(LedgerError, match="another job"):
+        hold()
+    assert hold()
 
 
 def test_window_takes_the_rows_asked_for(tmp_path):

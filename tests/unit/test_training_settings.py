@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from avr.config import ConfigError, TrainingConfig
+from avr.storage import is_remote, location
 from avr.training.failures import explain, first_cause, headline
 from avr.training.job import (
     RECORD,
@@ -17,7 +18,6 @@ from avr.training.job import (
     fingerprint_of,
     finished_result,
     job_of,
-    local_path,
 )
 from avr.training.progress import Follower, append_event, line_of
 from avr.training.settings import OWNED, check_deepspeed, check_names
@@ -112,9 +112,17 @@ def test_unfinished_folders_lie_beside_the_output(call, tmp_path):
     assert job.logs == tmp_path / "a" / "rsft.training" / "logs"
 
 
-def test_object_store_output_is_refused():
-    with pytest.raises(ConfigError, match="s3://bucket/x"):
-        local_path("s3://bucket/x", "output")
+def test_on_an_object_store_programs_see_folders_of_their_node(tmp_path):
+    call = {"kind": "rsft", "config": TrainingConfig(), "model": "m"}
+    store = location("memory://bucket/a")
+    job = job_of(**call, rows=store / "rows.parquet", output=store / "rsft", fingerprint="f1")
+    assert str(job.checkpoints) == "memory://bucket/a/rsft.training/f1/checkpoints"
+    assert job.weights == store / "rsft"  # nothing is renamed there
+    for name in ("checkpoints", "tokenised", "weights", "logs"):
+        assert getattr(job.here, name).is_absolute() and not is_remote(getattr(job.here, name))
+    assert (job.here.rows, job.events) == (job.rows, job.logs / "events.jsonl")
+    local = job_of(**call, rows=tmp_path / "r", output=tmp_path / "rsft", fingerprint="f1")
+    assert local.here is local
 
 
 def log_event(step, **metrics):
@@ -130,7 +138,7 @@ def test_progress_line_shows_loss_and_leaves_summaries_out():
 def test_follower_tells_only_whole_lines_of_this_run(tmp_path):
     path, said = tmp_path / "events.jsonl", []
     append_event(path, log_event(1, loss=9.0))
-    with Follower("dpo", path, said.append, every_s=0.01):
+    with Follower("dpo", (path, tmp_path / "failures.jsonl"), said.append):
         append_event(path, log_event(2, loss=1.0))
         with path.open("a") as file:
             file.write('{"event": "log", "st')
