@@ -120,10 +120,10 @@ def check_writable(folder: Location, name: str) -> None:
     """Raise ConfigError, with the reason, where nothing can be written to what `name` sets."""
     probe = folder / f".writable-{uuid.uuid4().hex[:8]}"
     try:
-        write_text(probe, "")
+        write_text(probe, "A full disk takes empty files.")
         probe.unlink()
     except Exception as error:  # every store has exceptions of its own
-        words = str(error) or type(error).__name__
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ConfigError(f"{name}: {folder} cannot be written to: {words}") from error
 
 

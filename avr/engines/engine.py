@@ -159,6 +159,7 @@ def _tokenizer(config: RoleConfig, model: str) -> Any:
 
 def _engine_args(config: RoleConfig, model: str, scores: bool) -> AsyncEngineArgs:
     settings: dict[str, Any] = {"enable_log_requests": False, "disable_log_stats": True}
+    settings["load_format"] = "safetensors"  # a pickle runs code when it is loaded
     if current_platform.is_cpu():
         # A seeded request prefilled in chunks kills the engine on a CPU: its generator has no
         # offset to rewind to, and every request of ours has a seed.

@@ -27,6 +27,7 @@ def main() -> None:
         dtype=arguments.dtype,
         device_map="auto" if torch.cuda.is_available() else None,
         num_labels=1,
+        use_safetensors=True,
         **trust,
     ).eval()
     rewards = []

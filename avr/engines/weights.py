@@ -21,9 +21,9 @@ def weights_id(model: str) -> str:
         if is_remote(folder) or folder.is_absolute() or model.startswith("."):
             raise FileNotFoundError(f"no model folder at {model}")
         return content_id("hub", model)
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    files = sorted(folder.glob("*.safetensors"), key=str)
     if not files:
-        raise FileNotFoundError(f"{model} holds no .safetensors or .bin weights")
+        raise FileNotFoundError(f"{model} holds no .safetensors weights")
     digest = hashlib.blake2b(digest_size=12)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (folder / name).exists():

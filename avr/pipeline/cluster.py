@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +18,8 @@ from avr.pipeline.plan import StepPlan
 from avr.pipeline.progress import CONSOLE
 
 RELEASE_TIMEOUT_S = 120.0
-_FIRST_WORD_S = 20.0
-_SAY_EVERY_S = 60.0
+FIRST_WORD_S = 20.0
+SAY_EVERY_S = 60.0
 
 
 class ClusterError(RuntimeError):
@@ -39,9 +40,10 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> No
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     own = "RAY_ADDRESS" not in os.environ
     if own:
-        # "local", or Ray would join whatever cluster was started on this machine last. The token
-        # that a cluster should demand protects one that others can reach; this one listens on this
-        # machine and ends with the job.
+        # "local", or Ray would join whatever cluster was started on this machine last. A cluster's
+        # processes listen on all interfaces and run what they are sent: without a token, anybody's.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         # Ray would start an idle worker per logical CPU ahead of need, at seconds of CPU each, and
         # warn of more workers than cores: logical CPUs of a laptop are more than its cores.
         system = {
@@ -89,19 +91,19 @@ def place(step: StepPlan, timeout_s: float, say: Callable[[str], None]) -> None:
         bundles = [{key: n for key, n in demand.items() if n} for demand in demands]
         room = placement_group([bundle for bundle in bundles if bundle], strategy="PACK")
         try:
-            word = time.monotonic() + _FIRST_WORD_S
+            word = time.monotonic() + FIRST_WORD_S
             while not room.wait(1):  # a second at a time: signals are not seen inside
                 now = time.monotonic()
                 if now > deadline:
-                    raise ClusterError(f"waited {timeout_s:.0f} s in vain: {_missing(step)}")
+                    raise ClusterError(f"waited {timeout_s:.0f} s in vain: {missing(step)}")
                 if now > word:
-                    say(f"waiting: {_missing(step)}")
-                    word = now + _SAY_EVERY_S
+                    say(f"waiting: {missing(step)}")
+                    word = now + SAY_EVERY_S
         finally:
             remove_placement_group(room)
 
 
-def _missing(step: StepPlan) -> str:
+def missing(step: StepPlan) -> str:
     """Which role has no place on the nodes there are, or on what is free of them."""
     nodes = nodes_there()
     there = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"

@@ -9,25 +9,21 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.exceptions import (
-    ActorDiedError,
-    ActorUnavailableError,
-    NodeDiedError,
-    ObjectLostError,
-    WorkerCrashedError,
-)
 
 from avr.config import GrowthConfig, Placement
 from avr.core.messages import content_id
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
+from avr.pipeline.cluster import missing
+from avr.pipeline.losses import cause_of, is_loss
 from avr.pipeline.operators import Operator, Worker
-from avr.pipeline.plan import gpus_of
+from avr.pipeline.plan import StepPlan, engines, gpus_of
 from avr.pipeline.progress import CONSOLE, Progress
 from avr.pipeline.tables import (
     TREES,
@@ -46,14 +42,6 @@ SEEDLINGS = pa.schema(
 )
 
 _MAX_LOSSES = 3
-_UNREADABLE = "Failed to deserialize exception"
-_LOSSES = (
-    ActorDiedError,
-    ActorUnavailableError,
-    NodeDiedError,
-    ObjectLostError,
-    WorkerCrashedError,
-)
 
 
 @dataclass(frozen=True)
@@ -92,13 +80,16 @@ def grow(
     operators: list[Operator],
     config: GrowthConfig,
     folder: Location,
+    placed: Callable[[], AbstractContextManager[None]] = nullcontext,
     on_commit: Callable[[], None] = lambda: None,
 ) -> Grown:
     """Take each seedling through the operators, in order, into `folder/trees`.
 
     Trees that cannot be finished go to `folder/quarantine`, with the reason. What is in either is
-    not grown again. `on_commit` is called after each block and may end the growth by raising.
-    Raises GrowthError when a tree got lost or the engines kept dying.
+    not grown again. Engines start inside `placed()`, which waits until the cluster has room for
+    them; it is entered again where a loss has ended them. `on_commit` is called after each block
+    and may end the growth by raising. Raises GrowthError when a tree got lost or the engines kept
+    dying.
     """
     extras: dict[str, tuple[str, int]] = {}
     source = folder / "seedlings.parquet"
@@ -108,7 +99,9 @@ def grow(
     deaths: Counter[str] = Counter()
     rows: Callable[[], Iterator[dict[str, Any]]] = partial(read_rows, source)
     for out, wave in _waves(operators, config.placement, folder):
-        deaths += _flow_until_done(rows, wave, config, out, folder, len(extras), on_commit)
+        deaths = _flow_until_done(
+            rows, wave, config, out, folder, len(extras), deaths, placed, on_commit
+        )
         rows = partial(_again, out, extras)
     _settle(folder, folder / "trees")
     trees, quarantined = read_ids(folder / "trees"), read_ids(folder / "quarantine")
@@ -140,15 +133,17 @@ def _flow_until_done(
     out: Location,
     folder: Location,
     num_trees: int,
+    deaths: Counter[str],
+    placed: Callable[[], AbstractContextManager[None]],
     on_commit: Callable[[], None],
 ) -> Counter[str]:
-    """Stream what is not there yet; returns the engine deaths by role.
+    """Stream what is not there yet; returns the engine deaths by role, those before included.
 
     Ray repeats what a dead node or process was doing, but not all of Ray Data's own work (the
     actor that reads Parquet footers, say): then the rest is streamed again. Gives up when that
     has happened `_MAX_LOSSES` times in a row without a single new tree.
     """
-    pending, deaths, losses = folder / "pending.parquet", Counter[str](), 0
+    pending, losses = folder / "pending.parquet", 0
     while True:
         _settle(folder, out)
         there = _ended(folder) | read_ids(out)
@@ -157,10 +152,11 @@ def _flow_until_done(
         bars = {operator.step: (num_trees, len(there)) for operator in operators}
         quarantine = folder / "quarantine"
         try:
-            report = _flow(pending, operators, config, out, quarantine, bars, on_commit)
-            return deaths + report.deaths
+            with placed():
+                report = _flow(pending, operators, config, out, quarantine, bars, deaths, on_commit)
+            return deaths | report.deaths
         except _Lost as loss:
-            deaths += loss.deaths
+            deaths |= loss.deaths
             losses = 0 if len(_ended(folder) | read_ids(out)) > len(there) else losses + 1
             if losses == _MAX_LOSSES:
                 raise
@@ -177,10 +173,11 @@ def _flow(
     out: Location,
     quarantine: Location,
     bars: dict[str, tuple[int, int]],
+    deaths: Counter[str],
     on_commit: Callable[[], None],
 ) -> Report:
     """Stream the pending trees through the operators' pools and commit them block by block."""
-    witness = witness_beside_driver()
+    witness = witness_beside_driver(deaths)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = config.no_progress_timeout_s
@@ -205,7 +202,7 @@ def _flow(
         num_cpus=0.1,
     )
     CONSOLE.print("  engines are starting")
-    with Progress(bars, witness, "trees") as progress:
+    with Progress(bars, witness, "trees", partial(_waiting, operators)) as progress:
         batches = _batches(dataset)
         try:
             while (batch := _next(batches, witness)) is not None:
@@ -214,6 +211,16 @@ def _flow(
         finally:
             batches.close()  # ends the actors where the stream has not come to its end
         return told(witness)
+
+
+def _waiting(operators: list[Operator], report: Report) -> str | None:
+    """Which roles have no engine's process yet, and what they wait for."""
+    there = {role for role, _ in report.processes.values()}
+    hosted = [op.hosted for op in operators if op.hosted.role not in there]
+    if not hosted:
+        return None
+    pools = tuple(engines(one.role, one.config, 0) for one in hosted)
+    return missing(StepPlan(hosted[0].folder.name, pools, True, reserve=0.0))
 
 
 def _batches(dataset: ray.data.Dataset) -> Generator[pa.Table, None, None]:
@@ -226,8 +233,8 @@ def _next(batches: Iterator[pa.Table], witness: Any) -> pa.Table | None:
         return next(batches, None)
     except Exception as error:  # Ray Data raises its own kinds, not only RayError
         report = told(witness)
-        cause = _cause(error, report)
-        if _is_loss(error):
+        cause = cause_of(error, report)
+        if is_loss(error):
             raise _Lost(cause, report.deaths) from error
         raise GrowthError(cause) from error
 
@@ -252,29 +259,6 @@ def _pool(operator: Operator, rows_per_block: int) -> ray.data.ActorPoolStrategy
         max_concurrent_calls_per_actor=calls,
         max_tasks_in_flight_per_actor=2 * calls,
     )
-
-
-def _is_loss(error: BaseException | None) -> bool:
-    """Whether a node or process went away; one that could not even start has a fault of its own."""
-    while error is not None:
-        if isinstance(error, _LOSSES) and not getattr(error, "actor_init_failed", False):
-            return True
-        words = str(error)  # an error that did not survive the way to the driver has only these
-        if _UNREADABLE in words and any(kind.__name__ in words for kind in _LOSSES):
-            return True
-        error = getattr(error, "cause", None) or error.__cause__
-    return False
-
-
-def _cause(error: Exception, report: Report) -> str:
-    """The worker's own words: the innermost error, and what the witness knows of dead engines."""
-    inner: BaseException = error
-    words = str(error).strip()
-    while (deeper := getattr(inner, "cause", None) or inner.__cause__) is not None:
-        inner = deeper
-        if _UNREADABLE not in str(inner):
-            words = str(inner).strip() or words
-    return "; ".join([words or repr(error), *report.causes[-3:]])
 
 
 def _seedling_rows(

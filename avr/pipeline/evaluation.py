@@ -1,6 +1,7 @@
 """The evaluation step: models answer held-out prompts and refine their own answers r times."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +23,7 @@ def evaluate(
     growth: GrowthConfig,
     folder: Location,
     inputs: Mapping[str, Any],
+    placed: Callable[[], AbstractContextManager[None]],
     on_commit: Callable[[], None],
 ) -> dict[str, Any]:
     """Answer, refine, score; returns the table as plain data (see `refined_row`).
@@ -49,6 +51,7 @@ def evaluate(
         operators,
         growth,
         folder,
+        placed,
         on_commit,
     )
     trees = {tree.id: tree for tree in read_trees(folder / "trees")}

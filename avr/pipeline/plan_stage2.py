@@ -12,10 +12,11 @@ from avr.config_stage2 import (
 from avr.core.prompts import Templates
 from avr.core.selection import switched_on
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
+from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
 from avr.pipeline.plan import StepPlan, check_replicas, check_rounds, engines, workers
-from avr.pipeline.preflight import check_model, check_prompts, check_run_dir
+from avr.pipeline.preflight import check_prompts, check_run_dir
 from avr.storage import location
 from avr.training.settings import check_training
 
@@ -80,14 +81,13 @@ def preflight(config: Stage2Config) -> None:
     check_run_dir(config.run_dir)
     _check_stage1(config.stage1_dir, config.policy.model)
     sets = {"search": config.prompts.search, "sample": config.prompts.sample}
-    models = [config.policy.model, config.reward_model.model]
     if config.evaluation is not None:
         sets["evaluate"] = config.evaluation.prompts
-        models.append(config.evaluation.seed)
+        check_model("evaluation.seed", config.evaluation.seed)
         load_oracle(config.evaluation.oracle)
     check_prompts({step: prompts for step, prompts in sets.items() if step in config.steps})
-    for model in models:
-        check_model(model)
+    check_model("policy.model", config.policy.model)
+    check_model("reward_model.model", config.reward_model.model, scores=True)
     whole = {**config.policy.sampling, **config.outputs.sampling}
     check_role("policy", config.policy)
     check_role("policy", replace(config.policy, sampling=whole), sampling_at="outputs.sampling")
@@ -103,7 +103,7 @@ def plan_answer(config: AnswerConfig) -> list[StepPlan]:
     template_of(config.trajectories)
     check_run_dir(config.run_dir)
     check_prompts({"answer": config.prompts})
-    check_model(config.policy.model)
+    check_model("policy.model", config.policy.model)
     check_role("policy", config.policy)
     if config.steps != ["answer"]:
         raise ConfigError(f"steps is {config.steps}; there is one step: answer")

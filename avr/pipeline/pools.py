@@ -15,14 +15,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from avr.config import RoleConfig
 from avr.config_stage2 import ServingConfig
 from avr.core.messages import content_id
-from avr.pipeline.cluster import RELEASE_TIMEOUT_S
+from avr.pipeline.cluster import FIRST_WORD_S, RELEASE_TIMEOUT_S, SAY_EVERY_S
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.plan import gpus_of
 from avr.pipeline.progress import CONSOLE
 from avr.pipeline.replica import RemoteGenerate, RemoteScore, Replica, call_replica
 from avr.pipeline.witness import told
-
-_SAY_EVERY_S = 30.0
 
 
 class PoolError(RuntimeError):
@@ -50,6 +48,8 @@ class Pools:
         self._serving = serving
         self._witness = witness
         self._on_check = on_check
+        self._without: float | None = None
+        self._said = 0.0
 
     def __enter__(self) -> "Pools":
         """Start all pools, wait until every one has its least number of replicas."""
@@ -107,6 +107,19 @@ class Pools:
         """Raise PoolError where a pool cannot come back by itself, or what `on_check` raises."""
         self._on_check()
         self._check({one.role: one.max_deaths for one in self._hosted.values()})
+        self._say_what_waits()
+
+    def _say_what_waits(self) -> None:
+        """A pool that has lost all its engines, and gets no room for others, should say so."""
+        waiting = self._waiting(self._statuses())
+        now = time.monotonic()
+        if not waiting:
+            self._without = None
+            return
+        self._without = self._without or now
+        if now - self._without > FIRST_WORD_S and now - self._said > SAY_EVERY_S:
+            self._said = now
+            CONSOLE.print(f"  waiting: {waiting}", markup=False)
 
     def _check(self, patience: Mapping[str, int]) -> None:
         """`patience`: how many engines of a role may fail to start."""
@@ -159,7 +172,7 @@ class Pools:
             waited = time.monotonic() - started
             if waited > self._serving.start_timeout_s:
                 raise PoolError(f"pools did not start in {waited:.0f} s: {self._waiting(statuses)}")
-            if time.monotonic() - told > _SAY_EVERY_S:
+            if time.monotonic() - told > SAY_EVERY_S:
                 told = time.monotonic()
                 waiting = self._waiting(statuses)
                 CONSOLE.print(f"  engines are starting, {waited:.0f} s: {waiting}")
@@ -169,7 +182,7 @@ class Pools:
         """Which roles wait, and for what."""
         words = []
         for app, status in statuses.items():
-            if status.status == "RUNNING":
+            if any(d.replica_states.get("RUNNING") for d in status.deployments.values()):
                 continue
             states = [
                 state for d in status.deployments.values() for state, n in d.replica_states.items()

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 
 from avr.config import STEPS, ConfigError, FirstAnswer, PromptsConfig, Stage1Config
 from avr.core.pairs import KINDS
 from avr.core.prompts import Templates
 from avr.core.selection import switched_on
+from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
 from avr.storage import is_remote, location
@@ -69,20 +69,12 @@ def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
             raise ConfigError(f"no prompts at {path} (for step {step})")
 
 
-def check_model(model: str) -> None:
-    """A path must lead to a model folder; a hub name has one slash, and no folder of its owner."""
-    parts = Path(model).parts
-    if not parts:
-        raise ConfigError("a model is empty: it takes a folder or a hub name")
-    is_path = model.startswith((".", "/", "~")) or len(parts) > 2 or Path(parts[0]).is_dir()
-    if (is_path or "://" in model) and not (location(model) / "config.json").exists():
-        raise ConfigError(f"no model folder at {model}")
-
-
 def _check_paths(config: Stage1Config) -> None:
     sets = {"grow_rsft": config.prompts.rsft, "grow_dpo": config.prompts.dpo}
     if config.evaluation is not None:
         sets["evaluate"] = config.evaluation.prompts
     check_prompts({step: prompts for step, prompts in sets.items() if step in config.steps})
-    for role in filter(None, (config.policy, config.corrector, config.reward_model)):
-        check_model(role.model)
+    check_model("policy.model", config.policy.model)
+    if config.corrector is not None:
+        check_model("corrector.model", config.corrector.model)
+    check_model("reward_model.model", config.reward_model.model, scores=True)

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -11,16 +12,29 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from avr.pipeline.witness import Report
+
 # In a log file there is no width to ask for; tables need one that holds them.
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 _LINE_EVERY_S = 15.0
+_LOOK_EVERY_S = 60.0
 
 
 class Progress:
-    """Follows a witness until the end; `bars` maps an operator to (all items, done before)."""
+    """Follows a witness until the end; `bars` maps an operator to (all items, done before).
 
-    def __init__(self, bars: dict[str, tuple[int, int]], witness: Any, items: str):
+    `waiting` says every minute what is waited for, if anything.
+    """
+
+    def __init__(
+        self,
+        bars: dict[str, tuple[int, int]],
+        witness: Any,
+        items: str,
+        waiting: Callable[[Report], str | None] = lambda report: None,
+    ):
         self._witness = witness
+        self._waiting = waiting
         self._items = items
         self._bars = Bars(
             TextColumn("  {task.description:10}"),
@@ -71,6 +85,7 @@ class Progress:
 
     def _follow(self) -> None:
         told, causes = time.monotonic(), 0
+        looked = time.monotonic()
         while not self._stop.wait(1.0):
             try:
                 report = ray.get(self._witness.report.remote(), timeout=30)
@@ -82,6 +97,10 @@ class Progress:
             for cause in report.causes[causes:]:
                 CONSOLE.print(f"  an engine died and is replaced: {cause}", markup=False)
             causes = len(report.causes)
+            if time.monotonic() - looked > _LOOK_EVERY_S:
+                looked = time.monotonic()
+                if words := self._waiting(report):
+                    CONSOLE.print(f"  waiting: {words}", markup=False)
             if not CONSOLE.is_terminal and time.monotonic() - told > _LINE_EVERY_S:
                 told = time.monotonic()
                 steps = ", ".join(

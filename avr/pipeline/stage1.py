@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from avr.config import STEPS, FirstAnswer, PromptsConfig, RoleConfig, Stage1Config
@@ -102,17 +103,16 @@ class Stage1(Run[Stage1Config]):
         ]
 
         def work() -> dict[str, Any]:
-            folder = self.folder / "evaluate"
-            with self.placed("evaluate"):
-                return evaluate(
-                    config.evaluation,
-                    models,
-                    operators,
-                    config.growth,
-                    folder,
-                    inputs,
-                    self.meter.tick,
-                )
+            return evaluate(
+                config.evaluation,
+                models,
+                operators,
+                config.growth,
+                self.folder / "evaluate",
+                inputs,
+                partial(self.placed, "evaluate"),
+                self.meter.tick,
+            )
 
         self.ledger.step("evaluate", inputs, work)
 
@@ -164,14 +164,14 @@ class Stage1(Run[Stage1Config]):
             )
         # Where a prompt set lies does not change the trees that grow from it.
         recipe = content_id({k: v for k, v in inputs.items() if k != "prompts"})
-        with self.placed(step):
-            grown = grow(
-                _seedlings(folder / "prompts.parquet", recipe, from_input),
-                operators,
-                self.config.growth,
-                folder,
-                self.meter.tick,
-            )
+        grown = grow(
+            _seedlings(folder / "prompts.parquet", recipe, from_input),
+            operators,
+            self.config.growth,
+            folder,
+            partial(self.placed, step),
+            self.meter.tick,
+        )
         return {"input": asdict(ingested), "growth": asdict(grown)}
 
     def _operator(

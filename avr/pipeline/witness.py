@@ -5,8 +5,10 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import ray
@@ -32,8 +34,8 @@ class Report:
 class Witness:
     """A small actor that every operator reports to and the driver asks."""
 
-    def __init__(self) -> None:
-        self._report = Report()
+    def __init__(self, deaths: Counter[str]):
+        self._report = Report(deaths=Counter(deaths))
 
     def advanced(self, operator: str, num_trees: int) -> None:
         """Count trees that left an operator."""
@@ -58,13 +60,14 @@ class Witness:
         return self._report
 
 
-def witness_beside_driver() -> Any:
+def witness_beside_driver(deaths: Mapping[str, int] = MappingProxyType({})) -> Any:
     """A witness on the driver's node: a preempted worker node must not take it along.
 
-    The affinity is hard: with a soft one Ray puts an actor that needs no devices on any node.
+    `deaths` of engines, by role, have been seen before. The affinity is hard: with a soft one Ray
+    puts an actor that needs no devices on any node.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return Witness.options(scheduling_strategy=here).remote()
+    return Witness.options(scheduling_strategy=here).remote(Counter(deaths))
 
 
 def told(witness: Any) -> Report:

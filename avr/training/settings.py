@@ -7,8 +7,10 @@ the reason, and naming one of them is an error rather than silently overridden.
 import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from avr.config import ConfigError, TrainingConfig, check_values
 
@@ -40,8 +42,11 @@ def check_training(kind: str, config: TrainingConfig) -> None:
     if kind not in KINDS:
         raise ConfigError(f"training kind {kind!r}, expected one of {', '.join(KINDS)}")
     check_values(config, f"{kind}.")
+    hints = get_type_hints(_arguments_class(kind))
     check_names(kind, config.trl, [f.name for f in fields(_arguments_class(kind))])
-    check_deepspeed(config.deepspeed)
+    for name, value in config.trl.items():
+        check_type(f"{kind}.trl.{name}", value, hints[name])
+    check_deepspeed(kind, config.deepspeed)
     for tracker in config.trackers:
         if tracker not in TRACKERS:
             raise ConfigError(f"{kind}.trackers: {tracker!r} is not one of {', '.join(TRACKERS)}")
@@ -60,13 +65,59 @@ def check_names(kind: str, trl: Mapping[str, Any], known: Collection[str]) -> No
         raise ConfigError(f"{kind}.trl.packing_strategy: only 'bfd' leaves conversations whole")
 
 
-def check_deepspeed(deepspeed: Mapping[str, Any]) -> None:
+def check_type(name: str, value: Any, hint: Any) -> None:
+    """Raises ConfigError for a value that the field's type excludes; TRL would find it hours later.
+
+    Beyond the letter of the types a whole number is a float, one X is a list of X, and a text that
+    stands for an enum must be one of its values.
+    """
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    enums = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Enum)]
+    if isinstance(value, str) and enums:
+        values = [member.value for member in enums[0]]
+        if value not in values:
+            near = difflib.get_close_matches(value, values, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(values)}"
+            raise ConfigError(f"{name} is {value!r}{meant}")
+    elif not any(_is_a(value, kind) for kind in kinds):
+        words = " or ".join(_words(kind) for kind in kinds)
+        raise ConfigError(f"{name} is {value!r}, must be {words}")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    origin = get_origin(kind)
+    if kind is Any:
+        return True
+    if origin is Literal:
+        return value in get_args(kind)
+    if origin is list:
+        (item,) = get_args(kind)
+        values = value if isinstance(value, list) else [value]
+        return all(_is_a(each, item) for each in values)
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    if kind is float:
+        return isinstance(value, int | float)
+    return isinstance(value, origin or kind) if isinstance(origin or kind, type) else True
+
+
+def _words(kind: Any) -> str:
+    named = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    return named.get(kind, "null" if kind is type(None) else str(getattr(kind, "__name__", kind)))
+
+
+def check_deepspeed(kind: str, deepspeed: Mapping[str, Any]) -> None:
     """Raises ConfigError where the trained weights could not be gathered into one model."""
     zero = deepspeed.get("zero_optimization", {})
+    if not isinstance(zero, Mapping) or zero.get("stage", 0) not in (0, 1, 2, 3):
+        stage = zero.get("stage") if isinstance(zero, Mapping) else zero
+        raise ConfigError(
+            f"{kind}.deepspeed.zero_optimization.stage is {stage!r}, must be 0, 1, 2 or 3"
+        )
     if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
         raise ConfigError(
-            "deepspeed.zero_optimization.stage3_gather_16bit_weights_on_model_save must be true: "
-            "without it ZeRO-3 saves empty weights"
+            f"{kind}.deepspeed.zero_optimization.stage3_gather_16bit_weights_on_model_save must be "
+            "true: without it ZeRO-3 saves empty weights"
         )
 
 
@@ -97,6 +148,8 @@ def training_arguments(kind: str, config: TrainingConfig, output_dir: Path) -> A
     if kind == "rsft" and not trl.get("packing"):
         trl["dataset_kwargs"] = {"skip_prepare_dataset": True}
     trl.setdefault("disable_tqdm", True)
+    # A pickle runs code when it is loaded.
+    trl["model_init_kwargs"] = {"use_safetensors": True} | dict(trl.get("model_init_kwargs") or {})
     return _arguments_class(kind)(
         output_dir=str(output_dir),
         deepspeed=dict(config.deepspeed) or None,

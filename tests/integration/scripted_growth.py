@@ -7,6 +7,7 @@ submitted to a cluster; GPUS is how many (scripted) ones an engine takes.
 import asyncio
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 from scripted_engine import ROLE, SHAPE, TEMPLATES, Local, ScriptedEngine
@@ -67,9 +68,14 @@ def grow_all(folder, num_trees, latency, gpus, on_commit=lambda: None):
         for step, name in steps.items()
     ]
     plan = StepPlan("grow", tuple(engines(name, role, 1) for name in steps.values()), True)
-    place(plan, 45.0, print)
+
+    @contextmanager
+    def placed():
+        place(plan, 45.0, print)
+        yield
+
     config = GrowthConfig(rows_per_block=4)
-    return grow(map(Seedling, planted(num_trees)), operators, config, folder, on_commit)
+    return grow(map(Seedling, planted(num_trees)), operators, config, folder, placed, on_commit)
 
 
 def main():

@@ -22,7 +22,7 @@ from avr.pipeline.queries import run_queries
 from avr.pipeline.tables import TREES, read_trees
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import Search, tree_query
-from avr.storage import is_remote, location
+from avr.storage import location
 
 MAX_DEPTH = 3
 

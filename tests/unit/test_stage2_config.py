@@ -2,9 +2,11 @@
 
 import ast
 import asyncio
+import shutil
 from dataclasses import make_dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
@@ -48,7 +50,7 @@ def trl_arguments(kind):
     names = fields_in("transformers", "training_args.py", "TrainingArguments")
     names |= fields_in("trl", "trainer/base_config.py", "_BaseConfig")
     names |= fields_in("trl", f"trainer/{name[:3].lower()}_config.py", name)
-    return make_dataclass(name, sorted(names))
+    return make_dataclass(name, [(each, Any) for each in sorted(names)])
 
 
 @pytest.fixture
@@ -57,8 +59,7 @@ def stage1_dir(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(settings, "_arguments_class", trl_arguments)
     model = tmp_path / "stage1" / "dpo"
-    model.mkdir(parents=True)
-    (model / "config.json").write_text("{}")
+    shutil.copytree("avr/miniature/models/policy", model)
     return f"stage1_dir={model.parent}"
 
 

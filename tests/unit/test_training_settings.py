@@ -44,10 +44,10 @@ def test_packing_that_cuts_conversations_is_refused():
 
 
 def test_zero3_without_gathering_is_refused_and_the_default_accepted():
-    check_deepspeed(TrainingConfig().deepspeed)
-    check_deepspeed({"zero_optimization": {"stage": 2}})
+    check_deepspeed("rsft", TrainingConfig().deepspeed)
+    check_deepspeed("rsft", {"zero_optimization": {"stage": 2}})
     with pytest.raises(ConfigError, match="stage3_gather_16bit_weights_on_model_save"):
-        check_deepspeed({"zero_optimization": {"stage": 3}})
+        check_deepspeed("rsft", {"zero_optimization": {"stage": 3}})
 
 
 @pytest.fixture
