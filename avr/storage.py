@@ -32,6 +32,8 @@ def location(path: str | Location) -> Location:
     protocol, _, rest = path.partition("://")
     if not rest or protocol == "file":
         return Path(rest or path)
+    if ":" in rest.partition("@")[0] and "@" in rest:
+        raise ConfigError(f"a {protocol}:// path holds a password: it belongs into the environment")
     try:
         # Listings are not kept: what other processes have written must be seen at once.
         there = UPath(path.rstrip("/"), use_listings_cache=False)

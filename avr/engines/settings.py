@@ -31,6 +31,11 @@ def check_role(
     for name, ours in SET_BY_ROLE.items():
         if name in config.engine:
             raise ConfigError(f"{role}.engine.{name} cannot be set there: it is {role}.{ours}")
+    if "hf_token" in config.engine:
+        raise ConfigError(
+            f"{role}.engine.hf_token cannot be set there: a token belongs into the environment "
+            "(HF_TOKEN), settings are written down"
+        )
     if not scores:
         _check_sampling(role, config, sampling_at or f"{role}.sampling")
 

@@ -41,9 +41,9 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> No
     own = "RAY_ADDRESS" not in os.environ
     if own:
         # "local", or Ray would join whatever cluster was started on this machine last. A cluster's
-        # processes listen on all interfaces and run what they are sent: without a token, anybody's.
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # processes listen on all interfaces and run what they are sent; Ray therefore demands a
+        # token of them. This one lives as long as the job; Ray's own would be kept in ~/.ray.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # Ray would start an idle worker per logical CPU ahead of need, at seconds of CPU each, and
         # warn of more workers than cores: logical CPUs of a laptop are more than its cores.
         system = {

@@ -3,13 +3,14 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from avr.config import ConfigError, PromptsConfig
 from avr.loading import load
 from avr.pipeline.fit import misfits
-from avr.pipeline.forecast import forecast
+from avr.pipeline.forecast import Means, by_role, forecast, mean_tokens
 from avr.pipeline.plan import StepPlan
 from avr.versions import check_versions
 
@@ -38,6 +39,12 @@ def job(
     parser.add_argument(
         "--probe", metavar="RUN_DIR", help="with --plan: scale up what this small run has taken"
     )
+    parser.add_argument(
+        "--mean-tokens", type=float, metavar="N", help="with --plan: tokens of one generated text"
+    )
+    parser.add_argument(
+        "--tokens-per-second", type=float, metavar="N", help="with --plan: of one engine"
+    )
     arguments = parser.parse_intermixed_args()
     try:
         check_versions()
@@ -46,7 +53,8 @@ def job(
             run(config)
             return 0
         steps = plan(config)
-        _show(steps, arguments.probe and prompts(config), arguments.probe)
+        means = Means(arguments.mean_tokens, arguments.tokens_per_second)
+        _show(steps, prompts(config), arguments.probe, means)
         return 0 if _fits(steps, arguments.cluster) else 1
     except (ConfigError, RuntimeError, ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -61,17 +69,23 @@ def job(
 
 def _show(
     steps: Sequence[StepPlan],
-    prompts: Mapping[str, tuple[str, PromptsConfig]] | None,
+    prompts: Mapping[str, tuple[str, PromptsConfig]],
     probe: str | None,
+    means: Means,
 ) -> None:
     from avr.pipeline.prompts import count_rows  # both bring Ray along
-    from avr.pipeline.summary import print_forecast, print_plan
+    from avr.pipeline.summary import print_forecast, print_plan, print_roles
     from avr.storage import location
 
     print_plan(steps)
-    if prompts and probe:
-        counts = {step: (source, count_rows(which)) for step, (source, which) in prompts.items()}
-        print_forecast(forecast(counts, location(probe)))
+    counts = {step: (source, count_rows(which)) for step, (source, which) in prompts.items()}
+    known = {step: (source, count) for step, (source, count) in counts.items() if count is not None}
+    small = location(probe) if probe else None
+    if small and means.tokens is None:
+        means = replace(means, tokens=mean_tokens(small))
+    print_roles(by_role(steps, {step: count for step, (_, count) in known.items()}, means))
+    if small:
+        print_forecast(forecast(known, small))
 
 
 def _fits(steps: Sequence[StepPlan], cluster: str | None) -> bool:

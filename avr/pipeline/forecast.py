@@ -1,10 +1,11 @@
-"""What a run will take, scaled up from a small one that was made with the same recipe. Pure."""
+"""What a run will take: from the shape of its trees, or scaled up from a small run. Pure."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from avr.config import ConfigError
+from avr.pipeline.plan import StepPlan
 from avr.storage import Location, size_of
 
 GIB = 1 << 30
@@ -22,6 +23,62 @@ class Forecast:
     tokens: float | None
     device_hours: float | None
     gib: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What is assumed, or was measured: tokens of one text, and per second of one replica."""
+
+    tokens: float | None = None
+    tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleForecast:
+    """One role of a step: texts it generates (a reward model: conversations it scores) at the most.
+
+    None where nothing is known or, of a reward model, generated.
+    """
+
+    step: str
+    role: str
+    texts: int
+    tokens: float | None
+    device_hours: float | None
+
+
+def by_role(
+    plan: Iterable[StepPlan], prompts: Mapping[str, int], means: Means
+) -> Iterator[RoleForecast]:
+    """The calls of every role of the steps whose number of `prompts` is known; retries not counted.
+
+    A search that ends early and a model that answers briefly take less.
+    """
+    for step in plan:
+        for pool in step.pools:
+            if not pool.samples or step.step not in prompts:
+                continue
+            texts = prompts[step.step] * step.trees * pool.samples
+            tokens = None if pool.name == "reward_model" else _scaled(means.tokens, texts)
+            hours = None
+            if tokens is not None and means.tokens_per_second:
+                hours = tokens / means.tokens_per_second / 3600 * (pool.gpus or 1.0)
+            yield RoleForecast(step.step, pool.name, texts, tokens, hours)
+
+
+def mean_tokens(probe: Location) -> float | None:
+    """Tokens per generated text in the growths of a small run; None where there are none."""
+    file = probe / "summary.json"
+    if not file.is_file():
+        raise ConfigError(f"no run that has come to its summary in {probe}")
+    grown = [part["trees"] for part in json.loads(file.read_text()).values() if _is_growth(part)]
+    texts = sum(trees["trees"] + trees["critiques"] + trees["refinements"] for trees in grown)
+    return sum(trees["tokens"] for trees in grown) / texts if texts else None
+
+
+def _is_growth(part: object) -> bool:
+    trees = part.get("trees") if isinstance(part, dict) else None
+    return isinstance(trees, dict) and {"trees", "critiques", "refinements", "tokens"} <= set(trees)
 
 
 def forecast(steps: Mapping[str, tuple[str, int]], probe: Location) -> Iterator[Forecast]:

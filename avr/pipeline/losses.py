@@ -40,4 +40,6 @@ def cause_of(error: Exception, report: Report) -> str:
         inner = deeper
         if _UNREADABLE not in str(inner):
             words = str(inner).strip() or words
+    if _UNREADABLE in words:  # pages about serialisation, and somewhere in them what happened
+        words = next((kind.__name__ for kind in _LOSSES if kind.__name__ in words), words)
     return "; ".join([words or repr(error), *report.causes[-3:]])

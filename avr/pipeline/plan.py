@@ -36,6 +36,7 @@ class StepPlan:
     """The pools of a step; `together` says whether all of them live at once or one by one.
 
     `reserve` CPUs are for what works between the pools. `waves`: they could run one by one.
+    `trees` are grown for each prompt: one, or one for each model that is evaluated.
     """
 
     step: str
@@ -43,6 +44,7 @@ class StepPlan:
     together: bool
     reserve: float = 1.0
     waves: bool = False
+    trees: int = 1
 
     def least(self) -> tuple[float, float]:
         """(CPUs, GPUs) without which the step cannot run."""
@@ -92,7 +94,7 @@ def plan_stage1(config: Stage1Config) -> list[StepPlan]:
             engines("policy", config.policy, 1 + 2 * rounds),
             engines("reward_model", config.reward_model, 1 + rounds),
         )
-        steps["evaluate"] = StepPlan("evaluate", pools, together, waves=together)
+        steps["evaluate"] = StepPlan("evaluate", pools, together, waves=together, trees=3)
     return [step for name, step in steps.items() if name in config.steps]
 
 

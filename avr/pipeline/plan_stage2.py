@@ -47,6 +47,7 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
             ),
             True,
             reserve,
+            trees=4 if name == "evaluate" else 1,
         )
         for name, (texts, rewards) in steps.items()
     }

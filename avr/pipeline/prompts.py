@@ -71,9 +71,9 @@ def ingest(
     return Ingested(num_rows, num_prompts, len(bad))
 
 
-def count_rows(config: PromptsConfig) -> int:
-    """How many rows `ingest` would read, usable or not; of a hub data set, its `limit`."""
-    if _on_hub(config) and config.limit is not None:
+def count_rows(config: PromptsConfig) -> int | None:
+    """How many rows `ingest` would read, usable or not; of a hub data set, its `limit` or None."""
+    if _on_hub(config):
         return config.limit
     return sum(1 for _ in _rows(config))
 

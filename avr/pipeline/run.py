@@ -149,4 +149,7 @@ def _write_config(config: RunConfig, file: Location) -> None:
         if isinstance(getattr(config, field.name), RoleConfig):
             role = shown[field.name]
             role.env = dict.fromkeys(role.env, "(not shown)")
+    variables = OmegaConf.select(shown, "ray.runtime_env.env_vars")
+    if variables:
+        shown.ray.runtime_env.env_vars = dict.fromkeys(variables, "(not shown)")
     write_text(file, OmegaConf.to_yaml(shown))

@@ -14,7 +14,7 @@ from rich.table import Table
 from avr.config import Stage1Config
 from avr.core.selection import has_refinement
 from avr.core.tree import RefinementTree
-from avr.pipeline.forecast import Forecast
+from avr.pipeline.forecast import Forecast, RoleForecast
 from avr.pipeline.ledger import Ledger
 from avr.pipeline.plan import StepPlan
 from avr.pipeline.progress import CONSOLE
@@ -37,6 +37,17 @@ def print_plan(plan: Sequence[StepPlan]) -> None:
             name = f"{pool.name}: {pool.model}"
             first = (step.step, least) if n == 0 else ("", "")
             table.add_row(first[0], name, replicas, each, str(pool.samples or "-"), first[1])
+    CONSOLE.print(table)
+
+
+def print_roles(forecasts: Iterable[RoleForecast]) -> None:
+    """What each role has to do."""
+    table = Table(title="Calls, at the most", title_justify="left", box=box.SIMPLE)
+    for column in ("step", "role", "texts", "generated tokens", "device-hours"):
+        table.add_column(column, justify="left" if column in ("step", "role") else "right")
+    for row in forecasts:
+        tokens, hours = number(row.tokens, ",.0f"), number(row.device_hours, ".3g")
+        table.add_row(row.step, row.role, f"{row.texts:,}", tokens, hours)
     CONSOLE.print(table)
 
 

@@ -31,6 +31,7 @@ OWNED = {
     "save_only_model": "a checkpoint without optimizer state cannot be resumed",
     "load_best_model_at_end": "there is no evaluation inside training",
     "push_to_hub": "publishing is no part of training",
+    "hub_token": "a token belongs into the environment (HF_TOKEN): settings are written down",
 }
 
 

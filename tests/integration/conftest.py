@@ -1,13 +1,58 @@
-"""One Ray cluster for all integration tests."""
+"""One Ray cluster and one object store for all integration tests."""
 
+import logging
 import os
+import shutil
+import socket
+import tempfile
 from pathlib import Path
 
 import pytest
 
+# What must never be written down; the store takes any key.
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "PLANTEDKEY000",
+    "AWS_SECRET_ACCESS_KEY": "planted-secret-111",
+    "HF_TOKEN": "hf_planted222",
+    "WANDB_API_KEY": "planted-wandb-333",
+}
+
+
+@pytest.fixture(scope="module")
+def short_folder():
+    """A folder whose path is short enough for Ray's sockets; pytest's are not."""
+    folder = Path(tempfile.mkdtemp(prefix="avr-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
 
 @pytest.fixture(scope="session")
-def ray_cluster():
+def store():
+    """A server of the S3 protocol on the loopback: the URL of an empty bucket.
+
+    Its address and keys are in the environment, as users have them.
+    """
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for name, value in SECRETS.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="runs")
+        yield "s3://runs"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(store):
     """Eight logical CPUs here, whatever the machine has; workers import checkout and scripts."""
     # On a busy machine the node processes need longer than the default 30 s.
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from avr.pipeline.queries import run_queries
 from avr.pipeline.tables import TREES, read_trees
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import Search, tree_query
-from avr.storage import location
+from avr.storage import is_remote, location
 
 MAX_DEPTH = 3
 
@@ -99,9 +100,13 @@ def main():
     ray.cloudpickle.register_pickle_by_value(sys.modules["__main__"])
     root = str(Path(__file__).parents[2])
     here = {"PYTHONPATH": f"{root}:{Path(__file__).parent}"}
-    ray.init(log_to_driver=False, runtime_env={"env_vars": here})  # RAY_ADDRESS says where
-    behaviour = {"LATENCY": 0.2, "REQUESTS": folder / "requests.log"}
-    folder.mkdir(parents=True, exist_ok=True)
+    address = os.environ.get("RAY_ADDRESS", "local")
+    own = {"num_cpus": 8, "include_dashboard": False} if address == "local" else {}
+    ray.init(address, log_to_driver=False, runtime_env={"env_vars": here}, **own)
+    behaviour = {"LATENCY": 0.2}
+    if not is_remote(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        behaviour["REQUESTS"] = folder / "requests.log"
     worked, _ = search_all(folder, num_queries, behaviour, max_deaths=1000)
     print(worked)
 

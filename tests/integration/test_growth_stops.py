@@ -1,12 +1,20 @@
 """A growth that is ended from inside: by a budget, or because a tree was committed by two."""
 
+from dataclasses import replace
+
 import pytest
+import ray
+from scripted_engine import ROLE, SHAPE, TEMPLATES
 from scripted_growth import grow_all, grown_in, planted, undisturbed
 
 from avr.config import BudgetConfig
+from avr.pipeline import dataflow
 from avr.pipeline.budget import BudgetSpent, Meter
+from avr.pipeline.hosting import Hosted
+from avr.pipeline.operators import Operator
 from avr.pipeline.plan import Pool, StepPlan
 from avr.pipeline.tables import TREES, read_ids, read_rows, write_part
+from avr.pipeline.witness import Report, witness_beside_driver
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 NUM_TREES = 24
@@ -33,3 +41,19 @@ def test_spent_budget_keeps_what_is_committed_and_a_larger_one_goes_on(tmp_path)
     write_part(folder / "trees", "late", late, TREES)
     assert grow_all(folder, NUM_TREES, 0.05, 0).num_trees == len(planted(NUM_TREES))
     assert grown_in(folder) == undisturbed(NUM_TREES)
+
+
+def test_roles_without_an_engine_say_what_they_wait_for_and_others_nothing(tmp_path):
+    role = replace(ROLE, use_gpu=True, engine={"tensor_parallel_size": 64})
+    hosted = Hosted("correct", "corrector", role, 0, tmp_path / "grow", max_deaths=1)
+    operators = [Operator("correct", hosted, TEMPLATES, SHAPE)]
+    words = dataflow._waiting(operators, Report())
+    assert "step grow cannot be placed: corrector needs 64 GPUs and 0.5 CPUs on one node" in words
+    started = Report(processes={("node", 1): ("corrector", [])})
+    assert dataflow._waiting(operators, started) is None
+
+
+def test_deaths_of_engines_are_counted_on_after_a_loss():
+    witness = witness_beside_driver({"policy": 2})
+    assert ray.get(witness.died.remote("policy", "killed")) == 3
+    assert ray.get(witness.report.remote()).deaths == {"policy": 3}

@@ -1,4 +1,7 @@
-"""Stage I as a user runs it: the job as a process, real engines, real training, and a kill."""
+"""Stage I as a user runs it: the job as a process, real engines, real training, and kills.
+
+Its run directory is on an object store; that of Stage II's test is a folder.
+"""
 
 import json
 import os
@@ -10,11 +13,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conftest import SECRETS
 
 from avr.pipeline.tables import read_ids, read_rows, read_trees
+from avr.storage import local_copy, location
 
 pytestmark = pytest.mark.integration
 NUM_PROMPTS, NUM_HELDOUT = 32, 8
+PLANTED = "planted-in-settings-444"
 
 
 def command(run_dir):
@@ -29,12 +35,18 @@ def command(run_dir):
         "growth.rows_per_block=4",
         "policy.max_rows_per_replica=4",  # slow on purpose: the kill must land in the middle
         "rsft.trl.num_train_epochs=1",
+        "rsft.trl.save_steps=1",
+        f"policy.env.TOKEN={PLANTED}",
     ]
 
 
-def start(run_dir, log):
+def start(run_dir, log, scratch):
     return subprocess.Popen(
-        command(run_dir), stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True
+        command(run_dir),
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stdout=log.open("a"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
 
 
@@ -47,21 +59,21 @@ def wait_for(happened, job, log):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, store, short_folder):
     """A run whose driver was killed while it grew trees, and an engine after that.
 
-    Returns the run directory, the trees that were committed before the driver died, and what the
-    second run printed.
+    Returns the run directory, the trees that were committed before the driver died, and what both
+    runs printed.
     """
-    run_dir = tmp_path_factory.mktemp("stage1") / "run"
-    log = run_dir.with_suffix(".log")
+    run_dir = location(f"{store}/stage1")
+    log = tmp_path_factory.mktemp("stage1") / "log"
     trees = {step: run_dir / step / "trees" for step in ("grow_rsft", "grow_dpo")}
-    job = start(run_dir, log)
+    job = start(run_dir, log, short_folder)
     wait_for(lambda: list(trees["grow_rsft"].glob("*.parquet")), job, log)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     committed = read_ids(trees["grow_rsft"])
-    job = start(run_dir, log)
+    job = start(run_dir, log, short_folder)
     wait_for(lambda: list(trees["grow_dpo"].glob("*.parquet")), job, log)
     kill_an_engine(job.pid, "grow")
     assert job.wait(1200) == 0, log.read_text()[-3000:]
@@ -163,7 +175,8 @@ def test_models_are_trained_and_plain(finished):
     from safetensors.torch import load_file
 
     seed = load_file("avr/miniature/models/policy/model.safetensors")
-    rsft, dpo = (load_file(run_dir / step / "model.safetensors") for step in ("rsft", "dpo"))
+    with local_copy(run_dir / "rsft") as first, local_copy(run_dir / "dpo") as second:
+        rsft, dpo = (load_file(folder / "model.safetensors") for folder in (first, second))
     assert set(rsft) == set(dpo) == set(seed) - {"lm_head.weight"}  # tied: it need not be written
     assert any((rsft[name].float() != seed[name].float()).any() for name in rsft)
     assert any((dpo[name].float() != rsft[name].float()).any() for name in rsft)
@@ -171,10 +184,36 @@ def test_models_are_trained_and_plain(finished):
 
 def test_third_run_does_nothing(finished):
     run_dir, _, _ = finished
-    before = {f: f.stat().st_mtime_ns for f in Path(run_dir).rglob("*.parquet")}
+
+    def versions():
+        found = run_dir.fs.find(run_dir.path, detail=True).items()
+        return {path: info["LastModified"] for path, info in found if path.endswith(".parquet")}
+
+    before = versions()
     run = subprocess.run(command(run_dir), capture_output=True, text=True, check=True)
     assert run.stdout.count("done before") == 7
-    assert {f: f.stat().st_mtime_ns for f in Path(run_dir).rglob("*.parquet")} == before
+    assert before and versions() == before
+
+
+def test_no_secret_is_written_down(finished, short_folder):
+    run_dir, _, output = finished
+    said = {"output": output.encode()}
+    said |= run_dir.fs.cat(run_dir.path, recursive=True)
+    said |= {str(f): f.read_bytes() for f in (short_folder / f"avr-{os.getuid()}").rglob("*.log")}
+    assert {"config.yaml", "training.json", "rank-0.log"} <= {Path(name).name for name in said}
+    assert any(name.startswith(str(short_folder)) for name in said)
+    for secret in (PLANTED, *SECRETS.values()):
+        assert [name for name, text in said.items() if secret.encode() in text] == []
+
+
+def test_what_lies_in_the_store_is_no_pickle(finished):
+    run_dir, _, _ = finished
+    kinds = {Path(name).suffix for name in run_dir.fs.find(run_dir.path)}
+    assert kinds <= {".parquet", ".json", ".jsonl", ".jinja", ".safetensors", ".yaml"} | {
+        ".svg",
+        ".log",
+        ".0",  # TensorBoard
+    }
 
 
 def test_run_directory_is_not_continued_under_other_settings(finished):

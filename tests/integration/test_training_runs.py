@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 import training_models as tm
 
-from avr.training.job import TrainingError
+from avr.storage import local_copy, location, upload
+from avr.training.job import TrainingError, fingerprint_of, job_of
 from avr.training.launch import train
 
 pytestmark = pytest.mark.integration
@@ -124,18 +126,22 @@ def test_same_call_again_returns_the_result_without_training(rsft, folder):
 
 
 class Killer(threading.Thread):
-    """Kills the newest process of one rank as soon as a checkpoint of `step` is recorded."""
+    """Kills the newest process of one rank as soon as a checkpoint of `step` is recorded.
 
-    def __init__(self, logs: Path, rank: int, step: int):
+    `written` is where ranks write their logs, if that is not where the run keeps them.
+    """
+
+    def __init__(self, logs, rank: int, step: int, written: Path | None = None):
         super().__init__(daemon=True)
         self.logs, self.rank, self.step, self.killed = logs, rank, step, None
+        self.written = written or logs
         self.start()
 
     def run(self):
         deadline = time.monotonic() + 500
         while time.monotonic() < deadline and not self._recorded():
             time.sleep(0.01)
-        log = (self.logs / f"rank-{self.rank}.log").read_text()
+        log = (self.written / f"rank-{self.rank}.log").read_text()
         self.killed = int(re.findall(r"in process (\d+)", log)[-1])
         os.kill(self.killed, signal.SIGKILL)
 
@@ -178,6 +184,37 @@ def test_killed_ranks_and_a_repeated_call_continue_to_the_same_weights(rsft, fol
     assert straight.keys() == continued.keys()
     for name, tensor in straight.items():
         torch.testing.assert_close(continued[name], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_on_an_object_store_a_killed_rank_continues_from_the_checkpoint_there(rsft, folder, store):
+    import torch
+
+    output = location(f"{store}/training/rsft")
+    rows = output.parent / "rsft.parquet"
+    rows.write_bytes((folder / "rsft.parquet").read_bytes())
+    upload(folder / "model", output.parent / "model")
+    config, model = tm.on_cpus(RSFT, max_failures=1), str(output.parent / "model")
+    name = fingerprint_of("rsft", config, model, rows)
+    here = job_of("rsft", config, model, rows, output, name).here
+    shutil.rmtree(here.checkpoints.parent, ignore_errors=True)
+    logs = output.with_name("rsft.training") / "logs"
+    killer = Killer(logs, rank=0, step=8, written=here.logs)
+    said = []
+    result = train("rsft", config, model, rows, output, say=said.append)
+    assert killer.killed and result.model == str(output)
+    begins = [e["step"] for e in events(logs) if e["event"] == "begin"]
+    assert begins[0] == 0 and begins[1] >= 8
+    assert any(f"continuing after step {begins[1]}" in line for line in said)
+    with local_copy(output) as copy:
+        straight, continued = weights(rsft[1]), weights(copy)
+        assert not list(copy.glob("*.bin"))
+    for name, tensor in straight.items():
+        torch.testing.assert_close(continued[name], tensor, atol=1e-5, rtol=1e-4)
+    assert not here.checkpoints.exists() and not here.weights.exists()  # copies are gone
+    assert {file.name for file in output.with_name("rsft.training").iterdir()} == {"logs"}
+    assert "trained" in (logs / "rank-0.log").read_text()
+    again = []
+    assert train("rsft", config, model, rows, output, say=again.append) == result and again == []
 
 
 def test_bad_row_ends_the_run_at_once_with_the_row_named(ray_cluster, folder, tmp_path):

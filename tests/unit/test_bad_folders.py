@@ -158,6 +158,20 @@ TRAINING = [
         "dpo.deepspeed.zero_optimization.stage3_gather_16bit_weights_on_model_save must be true: "
         "without it ZeRO-3 saves empty weights",
     ),
+    (
+        "rsft.trl.hub_token=hf_x",
+        "rsft.trl.hub_token cannot be set: a token belongs into the environment (HF_TOKEN): "
+        "settings are written down",
+    ),
+    (
+        "policy.engine.hf_token=hf_x",
+        "policy.engine.hf_token cannot be set there: a token belongs into the environment "
+        "(HF_TOKEN), settings are written down",
+    ),
+    (
+        "run_dir='s3://key:secret@bucket/run'",
+        "a s3:// path holds a password: it belongs into the environment",
+    ),
     ("run_dir=nowhere://bucket/run", "nowhere://bucket/run: Unsupported filesystem: 'nowhere'"),
     (
         "prompts.rsft.path=nowhere://p.jsonl",

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from avr.config import ConfigError
-from avr.pipeline.forecast import GIB, forecast
+from avr.pipeline.forecast import GIB, Means, RoleForecast, by_role, forecast, mean_tokens
+from avr.pipeline.plan import Pool, StepPlan
 
 
 @pytest.fixture
@@ -42,3 +43,45 @@ def test_steps_that_the_small_run_did_not_do_are_unknown(probe):
 def test_a_directory_without_a_finished_run_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="no run that has come to its summary"):
         list(forecast({}, tmp_path))
+
+
+PLAN = [
+    StepPlan(
+        "grow_rsft",
+        (
+            Pool("policy", "m", 1, 2, 1.0, 1.0, samples=1),
+            Pool("corrector", "m", 1, 2, 1.0, 2.0, samples=6),
+            Pool("reward_model", "m", 1, 1, 1.0, 1.0, samples=5),
+        ),
+        True,
+    ),
+    StepPlan("rsft", (Pool("training worker", "m", 8, 8, 1.0, 1.0),), True),
+    StepPlan("evaluate", (Pool("policy", "m", 1, 1, 1.0, 0.0, samples=5),), True, trees=3),
+]
+
+
+def test_calls_come_from_the_shape_of_trees_and_the_prompts():
+    rows = by_role(PLAN, {"grow_rsft": 100, "rsft": 100, "evaluate": 10}, Means())
+    assert [(row.step, row.role, row.texts) for row in rows] == [
+        ("grow_rsft", "policy", 100),
+        ("grow_rsft", "corrector", 600),
+        ("grow_rsft", "reward_model", 500),
+        ("evaluate", "policy", 150),
+    ]
+
+
+def test_given_means_turn_calls_into_tokens_and_device_hours():
+    means = Means(tokens=300.0, tokens_per_second=50.0)
+    policy, corrector, reward = by_role(PLAN, {"grow_rsft": 100}, means)
+    assert policy == RoleForecast("grow_rsft", "policy", 100, 30_000.0, 30_000 / 50 / 3600)
+    assert corrector.device_hours == pytest.approx(2 * 6 * policy.device_hours)  # two GPUs each
+    assert (reward.tokens, reward.device_hours) == (None, None)
+
+
+def test_a_small_run_says_how_long_texts_are(tmp_path):
+    trees = {"trees": 10, "critiques": 20, "refinements": 40, "tokens": 7000}
+    summary = {"run_dir": "x", "seconds": {}, "grow_rsft": {"trees": trees}, "rsft": {"trees": 3}}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    assert mean_tokens(tmp_path) == 100.0
+    (tmp_path / "summary.json").write_text("{}")
+    assert mean_tokens(tmp_path) is None

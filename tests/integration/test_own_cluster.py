@@ -1,0 +1,32 @@
+"""The cluster that a job starts for itself listens to others on the network, and obeys none."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.integration
+JOB = """
+import json, os, subprocess, sys
+from pathlib import Path
+import ray
+from avr.pipeline.cluster import connect
+connect({"num_cpus": 2}, [], Path(sys.argv[1]))
+address = ray.get_runtime_context().gcs_address
+code = f"import ray; ray.init({address!r}, logging_level='ERROR'); print('obeyed')"
+stranger = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+guesser = stranger | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+def asks(environment):
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+print(json.dumps([asks(one).stdout for one in (stranger, guesser, dict(os.environ))]))
+"""
+
+
+def test_requests_without_the_job_s_token_are_refused(tmp_path):
+    command = [sys.executable, "-c", JOB, str(tmp_path / "log")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == ["", "", "obeyed\n"]
+    assert not (tmp_path / "log").exists() or "AUTH_TOKEN" not in (tmp_path / "log").read_text()
