@@ -4,6 +4,7 @@
 through under their own names.
 """
 
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -22,12 +23,37 @@ def at_least(least: float, default: Any) -> Any:
     return field(default=default, metadata={"least": least})
 
 
+_SECRET = re.compile(r"api_?key|access_?key|password|passwd|secret|credential|(^|_)token$")
+_NO_SECRET = re.compile(r"^(bos|cls|eos|image|mask|pad|sep|stop|unk)_token$")
+_NOT_SHOWN = ("env", "env_vars")  # whose values are not written down
+
+
+def check_secrets(settings: Any, path: str) -> None:
+    """Raise ConfigError where settings, which are written down, have a place for a secret."""
+    items = settings.items() if isinstance(settings, dict) else enumerate(settings)
+    for key, value in items:
+        name = f"{path}.{key}"
+        words = str(key).lower()
+        if isinstance(value, str) and _SECRET.search(words) and not _NO_SECRET.match(words):
+            raise ConfigError(
+                f"{name} cannot be set: a secret belongs into the environment, settings are "
+                "written down"
+            )
+        if isinstance(value, dict | list) and key not in _NOT_SHOWN:
+            check_secrets(value, name)
+
+
 def check_values(config: Any, path: str = "") -> None:
-    """Raise ConfigError for a value below the least that its field takes, at any depth."""
+    """Raise ConfigError for a value below the least that its field takes, at any depth.
+
+    And for one that looks like a secret.
+    """
     for each in fields(config):
         name, value = f"{path}{each.name}", getattr(config, each.name)
         if is_dataclass(value):
             check_values(value, f"{name}.")
+        elif isinstance(value, dict) and each.name not in _NOT_SHOWN:
+            check_secrets(value, name)
         elif value is not None and "least" in each.metadata:
             least = each.metadata["least"]
             if not value >= least:  # so that NaN is refused as well

@@ -23,16 +23,23 @@ from upath import UPath
 from avr.config import ConfigError
 
 Location = Path | UPath
+# Stores in which an object is there when the last byte of it has arrived, and not before.
+_WHOLE = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory")
 
 
 def location(path: str | Location) -> Location:
     """The location that a path or URL names. Raises ConfigError for a protocol nobody knows."""
     if not isinstance(path, str):
         return path
-    protocol, _, rest = path.partition("://")
-    if not rest or protocol == "file":
-        return Path(rest or path)
-    if ":" in rest.partition("@")[0] and "@" in rest:
+    protocol, separator, rest = path.partition("://")
+    if not separator:
+        return Path(path)
+    if not rest:
+        raise ConfigError(f"{path} names nothing")
+    if protocol in ("file", "local"):
+        return Path(rest)
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    if at and ":" in user:
         raise ConfigError(f"a {protocol}:// path holds a password: it belongs into the environment")
     try:
         # Listings are not kept: what other processes have written must be seen at once.
@@ -74,7 +81,12 @@ def written(file: Location) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as folder:
             temporary = Path(folder) / file.name
             yield temporary
-            file.fs.put_file(str(temporary), file.path)
+            if file.protocol in _WHOLE:
+                file.fs.put_file(str(temporary), file.path)
+            else:  # fsspec's other file systems write into the file itself
+                beside = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
+                file.fs.put_file(str(temporary), beside.path)
+                file.fs.mv(beside.path, file.path)
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -111,11 +123,32 @@ def remove(folder: Location) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed have left of `written`."""
+    for file in folder.rglob(".*.tmp"):
+        file.unlink(missing_ok=True)
+
+
 def size_of(folder: Location) -> int:
     """Bytes of all files below a folder; 0 where there is none."""
     if is_remote(folder):
         return int(folder.fs.du(folder.path)) if folder.exists() else 0
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+@contextmanager
+def reached(name: str, place: Location) -> Iterator[None]:
+    """Errors of an object store, which have types of their own, become a ConfigError that says what
+    `name` sets and why it cannot be reached.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        if not is_remote(place):
+            raise
+        raise ConfigError(f"{name}: {place} cannot be reached: {_words(error)}") from error
 
 
 def check_writable(folder: Location, name: str) -> None:
@@ -125,8 +158,11 @@ def check_writable(folder: Location, name: str) -> None:
         write_text(probe, "A full disk takes empty files.")
         probe.unlink()
     except Exception as error:  # every store has exceptions of its own
-        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ConfigError(f"{name}: {folder} cannot be written to: {words}") from error
+        raise ConfigError(f"{name}: {folder} cannot be written to: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 @contextmanager

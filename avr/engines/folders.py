@@ -5,9 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from avr.config import ConfigError
-from avr.storage import Location, location
+from avr.storage import Location, location, reached
 
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
+TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+    "tiktoken.model",
+)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -24,6 +34,11 @@ def check_model(name: str, model: str, *, scores: bool = False) -> None:
     if not (is_path or "://" in model):
         return
     folder = location(model)
+    with reached(name, folder):
+        _check_folder(name, model, folder, scores)
+
+
+def _check_folder(name: str, model: str, folder: Location, scores: bool) -> None:
     if not (folder / "config.json").exists():
         raise ConfigError(f"{name}: no model folder at {model}")
     config = _object(name, folder / "config.json")
@@ -48,11 +63,11 @@ def _check_weights(name: str, folder: Location) -> None:
 
 def _check_tokenizer(name: str, folder: Location) -> None:
     if not any((folder / file).exists() for file in TOKENIZERS):
-        raise ConfigError(f"{name}: {folder} holds no tokenizer (none of {', '.join(TOKENIZERS)})")
+        raise ConfigError(f"{name}: {folder} holds no tokenizer ({', '.join(TOKENIZERS[:3])}, ...)")
     file = folder / "tokenizer_config.json"
     settings = _object(name, file) if file.exists() else {}
-    own_file = any((folder / f"chat_template.{end}").exists() for end in ("jinja", "json"))
-    if not own_file and not settings.get("chat_template"):
+    files = ("chat_template.jinja", "additional_chat_templates")
+    if not settings.get("chat_template") and not any((folder / f).exists() for f in files):
         raise ConfigError(f"{name}: the tokenizer of {folder} has no chat template")
 
 
@@ -60,7 +75,8 @@ def _check_classifier(name: str, folder: Location, config: dict[str, Any]) -> No
     kinds = config.get("architectures") or ["unknown"]
     if not kinds[0].endswith("ForSequenceClassification"):
         raise ConfigError(f"{name}: {folder} is a {kinds[0]}, not a sequence classifier")
-    num_labels = len(config.get("id2label", ("", "")))  # Transformers leaves out its default of two
+    # Transformers leaves out its default, which is two.
+    num_labels = len(config.get("id2label") or range(config.get("num_labels", 2)))
     if num_labels != 1:
         raise ConfigError(
             f"{name}: {folder} has {num_labels} labels; a Bradley-Terry reward model has one"

@@ -15,6 +15,7 @@ from avr.config import ConfigError, RoleConfig
 
 SET_BY_GROWTH = ("n", "seed", "output_kind")
 RANGES = {"max_tokens": (1, 1 << 24), "temperature": (0, 100), "top_p": (1e-6, 1)}
+PICKLES = ("pt", "npcache")
 SET_BY_ROLE = {"model": "model", "trust_remote_code": "trust_remote_code"}
 
 
@@ -31,10 +32,10 @@ def check_role(
     for name, ours in SET_BY_ROLE.items():
         if name in config.engine:
             raise ConfigError(f"{role}.engine.{name} cannot be set there: it is {role}.{ours}")
-    if "hf_token" in config.engine:
+    if config.engine.get("load_format") in PICKLES:
         raise ConfigError(
-            f"{role}.engine.hf_token cannot be set there: a token belongs into the environment "
-            "(HF_TOKEN), settings are written down"
+            f"{role}.engine.load_format is {config.engine['load_format']!r}, which loads pickles: "
+            "they can run code; convert the weights to safetensors"
         )
     if not scores:
         _check_sampling(role, config, sampling_at or f"{role}.sampling")

@@ -40,4 +40,6 @@ def weights_id(model: str) -> str:
 def local_model(model: str) -> str:
     """What vLLM and Transformers load: a hub name or folder as it is, of a store a copy here."""
     folder = location(model)
-    return str(fetched(folder, weights_id(model))) if is_remote(folder) else model
+    if is_remote(folder):
+        return str(fetched(folder, weights_id(model)))
+    return str(folder) if "://" in model else model

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from avr.config import BudgetConfig
 from avr.pipeline.plan import StepPlan
-from avr.storage import Location, write_text
+from avr.storage import Location, is_remote, write_text
 
 _COUNT_EVERY_S = 10.0
 
@@ -79,7 +79,11 @@ class Meter:
                 self._write()
 
     def _write(self) -> None:
-        write_text(self._file, json.dumps(self._hours, indent=1))
+        try:
+            write_text(self._file, json.dumps(self._hours, indent=1))
+        except Exception:  # a store that cannot be reached for a moment: the next count has it all
+            if not is_remote(self._file):
+                raise
 
 
 def devices(plan: StepPlan) -> float:

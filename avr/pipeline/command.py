@@ -40,7 +40,10 @@ def job(
         "--probe", metavar="RUN_DIR", help="with --plan: scale up what this small run has taken"
     )
     parser.add_argument(
-        "--mean-tokens", type=float, metavar="N", help="with --plan: tokens of one generated text"
+        "--mean-tokens",
+        type=float,
+        metavar="N",
+        help="with --plan: tokens of one generated text (a whole output of Stage II is several)",
     )
     parser.add_argument(
         "--tokens-per-second", type=float, metavar="N", help="with --plan: of one engine"

@@ -214,8 +214,9 @@ def _flow(
 
 
 def _waiting(operators: list[Operator], report: Report) -> str | None:
-    """Which roles have no engine's process yet, and what they wait for."""
-    there = {role for role, _ in report.processes.values()}
+    """Which roles have no engine's process on any node, and what they wait for."""
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    there = {role for (node, _), (role, _) in report.processes.items() if node in alive}
     hosted = [op.hosted for op in operators if op.hosted.role not in there]
     if not hosted:
         return None

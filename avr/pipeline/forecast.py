@@ -1,8 +1,9 @@
-"""What a run will take: from the shape of its trees, or scaled up from a small run. Pure."""
+"""What a run will take: from the shape of its trees, or scaled up from a small run."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from avr.config import ConfigError
 from avr.pipeline.plan import StepPlan
@@ -58,7 +59,7 @@ def by_role(
         for pool in step.pools:
             if not pool.samples or step.step not in prompts:
                 continue
-            texts = prompts[step.step] * step.trees * pool.samples
+            texts = prompts[step.step] * pool.samples
             tokens = None if pool.name == "reward_model" else _scaled(means.tokens, texts)
             hours = None
             if tokens is not None and means.tokens_per_second:
@@ -68,12 +69,17 @@ def by_role(
 
 def mean_tokens(probe: Location) -> float | None:
     """Tokens per generated text in the growths of a small run; None where there are none."""
+    grown = [part["trees"] for part in _summary(probe).values() if _is_growth(part)]
+    texts = sum(trees["trees"] + trees["critiques"] + trees["refinements"] for trees in grown)
+    return sum(trees["tokens"] for trees in grown) / texts if texts else None
+
+
+def _summary(probe: Location) -> dict[str, Any]:
     file = probe / "summary.json"
     if not file.is_file():
         raise ConfigError(f"no run that has come to its summary in {probe}")
-    grown = [part["trees"] for part in json.loads(file.read_text()).values() if _is_growth(part)]
-    texts = sum(trees["trees"] + trees["critiques"] + trees["refinements"] for trees in grown)
-    return sum(trees["tokens"] for trees in grown) / texts if texts else None
+    summary: dict[str, Any] = json.loads(file.read_text())
+    return summary
 
 
 def _is_growth(part: object) -> bool:
@@ -88,10 +94,7 @@ def forecast(steps: Mapping[str, tuple[str, int]], probe: Location) -> Iterator[
     starts too, which in truth do not: the smaller the probe, the more too much. Raises ConfigError
     where the directory holds no summary.
     """
-    file = probe / "summary.json"
-    if not file.is_file():
-        raise ConfigError(f"no run that has come to its summary in {probe}")
-    summary = json.loads(file.read_text())
+    summary = _summary(probe)
     spent = probe / "device_hours.json"
     hours = json.loads(spent.read_text()) if spent.is_file() else {}
     for step, (source, prompts) in steps.items():

@@ -91,7 +91,7 @@ class _Beating:
             with suppress(Exception):  # a store that cannot be reached for a moment
                 if self._holder() not in (self._me, None):
                     self._say(f"another job has taken over {self._file.parent}: this one stops")
-                    os.kill(os.getpid(), signal.SIGINT)
+                    os.kill(os.getpid(), signal.SIGTERM)  # jobs in the background ignore INT
                     return
                 self._file.write_bytes(self._words())
 

@@ -19,7 +19,8 @@ from avr.config import (
 class Pool:
     """Engines or training workers of one model: `cpus` and `gpus` are those of one replica.
 
-    `samples` are texts generated, or conversations scored, per tree (retries not counted).
+    `samples` are texts generated, or conversations scored, per prompt (retries not counted; in an
+    evaluation by all models).
     """
 
     name: str
@@ -36,7 +37,6 @@ class StepPlan:
     """The pools of a step; `together` says whether all of them live at once or one by one.
 
     `reserve` CPUs are for what works between the pools. `waves`: they could run one by one.
-    `trees` are grown for each prompt: one, or one for each model that is evaluated.
     """
 
     step: str
@@ -44,7 +44,6 @@ class StepPlan:
     together: bool
     reserve: float = 1.0
     waves: bool = False
-    trees: int = 1
 
     def least(self) -> tuple[float, float]:
         """(CPUs, GPUs) without which the step cannot run."""
@@ -89,12 +88,12 @@ def plan_stage1(config: Stage1Config) -> list[StepPlan]:
         "dpo": StepPlan("dpo", (workers("the RSFT model", config.dpo),), True, 0.0),
     }
     if config.evaluation is not None:
-        rounds = max(config.evaluation.rounds.values())
+        rounds = [config.evaluation.rounds.get(name, 0) for name in ("seed", "rsft", "dpo")]
         pools = (
-            engines("policy", config.policy, 1 + 2 * rounds),
-            engines("reward_model", config.reward_model, 1 + rounds),
+            engines("policy", config.policy, sum(1 + 2 * r for r in rounds)),
+            engines("reward_model", config.reward_model, sum(1 + r for r in rounds)),
         )
-        steps["evaluate"] = StepPlan("evaluate", pools, together, waves=together, trees=3)
+        steps["evaluate"] = StepPlan("evaluate", pools, together, waves=together)
     return [step for name, step in steps.items() if name in config.steps]
 
 

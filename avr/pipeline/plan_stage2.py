@@ -32,11 +32,13 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
     reserve = config.queries.cpus_per_task
     policy, reward = config.policy, config.reward_model
     outputs = config.outputs.num_outputs
-    rounds = max(config.evaluation.rounds.values(), default=0) if config.evaluation else 0
+    asked = config.evaluation.rounds if config.evaluation else {}
+    rounds = [asked.get(name, 0) for name in ("seed", "stage1")]
+    whole = 2  # outputs: one of each recursive model
     steps = {
         "search": (1 + config.max_depth * refining, 1 + config.max_depth * width),
         "sample": (outputs, outputs + bool(config.prompts.sample.answer_field)),
-        "evaluate": (1 + 2 * rounds, 1 + rounds),
+        "evaluate": (sum(1 + 2 * r for r in rounds) + whole, sum(1 + r for r in rounds) + whole),
     }
     plans = {
         name: StepPlan(
@@ -47,7 +49,6 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
             ),
             True,
             reserve,
-            trees=4 if name == "evaluate" else 1,
         )
         for name, (texts, rewards) in steps.items()
     }
@@ -137,7 +138,9 @@ def _check_stage1(stage1_dir: str | None, model: str) -> None:
             "stage1_dir=DIR names another"
         )
     inside = model.startswith(f"{stage1_dir.rstrip('/')}/")
-    if inside and not (location(model) / "config.json").exists():
+    # On a store a model arrives file by file, and its record last.
+    last = "training.json" if "://" in model else "config.json"
+    if inside and not (location(model) / last).exists():
         raise ConfigError(f"no model at {model}: Stage I has not come to its end there")
 
 

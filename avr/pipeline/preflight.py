@@ -11,7 +11,7 @@ from avr.core.selection import switched_on
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
-from avr.storage import is_remote, location
+from avr.storage import is_remote, location, reached
 from avr.training.settings import check_training
 
 
@@ -52,6 +52,8 @@ def check_run_dir(run_dir: str) -> None:
     if not run_dir.strip():
         raise ConfigError("run_dir is empty")
     folder = location(run_dir)
+    if is_remote(folder) and any(sign in run_dir for sign in "*?[]"):
+        raise ConfigError(f"run_dir is {run_dir!r}: on an object store it must not hold *?[]")
     if "RAY_ADDRESS" in os.environ and not (is_remote(folder) or folder.is_absolute()):
         raise ConfigError(
             f"run_dir is {run_dir!r}: on a cluster it must be an absolute path on "
@@ -65,7 +67,12 @@ def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
         path = prompts.path or ""
         if not path:
             raise ConfigError(f"the prompts of step {step} have no path")
-        if not path.startswith("hf://") and not location(path).exists():
+        if path.startswith("hf://"):
+            continue
+        there = location(path)
+        with reached(f"the prompts of step {step}", there):
+            exists = there.exists()
+        if not exists:
             raise ConfigError(f"no prompts at {path} (for step {step})")
 
 

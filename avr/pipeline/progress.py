@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -99,8 +100,9 @@ class Progress:
             causes = len(report.causes)
             if time.monotonic() - looked > _LOOK_EVERY_S:
                 looked = time.monotonic()
-                if words := self._waiting(report):
-                    CONSOLE.print(f"  waiting: {words}", markup=False)
+                with suppress(ray.exceptions.RayError):
+                    if words := self._waiting(report):
+                        CONSOLE.print(f"  waiting: {words}", markup=False)
             if not CONSOLE.is_terminal and time.monotonic() - told > _LINE_EVERY_S:
                 told = time.monotonic()
                 steps = ", ".join(

@@ -18,7 +18,16 @@ from avr.pipeline.ledger import Ledger
 from avr.pipeline.lock import lock_folder
 from avr.pipeline.plan import StepPlan
 from avr.pipeline.progress import CONSOLE
-from avr.storage import Location, check_writable, is_remote, location, scratch, write_text
+from avr.storage import (
+    Location,
+    check_writable,
+    is_remote,
+    location,
+    reached,
+    scratch,
+    sweep,
+    write_text,
+)
 from avr.training.launch import train
 
 C = TypeVar("C", bound=RunConfig)
@@ -112,9 +121,12 @@ def run_steps(
     asked = config.steps
     folder = location(config.run_dir).resolve()
     ledger = Ledger(folder / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
-    ledger.check_resume(config.resume)
+    with reached("run_dir", folder):
+        ledger.check_resume(config.resume)
     check_writable(folder, "run_dir")
     with lock_folder(folder, indented):
+        if not is_remote(folder):
+            sweep(folder)
         meter = Meter(folder / "device_hours.json", config.budget)
         run = kind(config, folder, ledger, {step.step: step for step in plan}, meter)
         logs = scratch() if is_remote(folder) else folder

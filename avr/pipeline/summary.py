@@ -25,7 +25,7 @@ from avr.storage import Location, write_text, written
 def print_plan(plan: Sequence[StepPlan]) -> None:
     """What each step starts, and the least it needs."""
     table = Table(title="Plan", title_justify="left", box=box.SIMPLE)
-    columns = ("step", "pool", "replicas", "each", "texts per tree", "least needed")
+    columns = ("step", "pool", "replicas", "each", "texts per prompt", "least needed")
     for column in columns:
         table.add_column(column)
     for step in plan:

@@ -41,15 +41,16 @@ def resume_from(job: Job) -> str | None:
     """A folder of this node to resume from, the same checkpoint on all ranks; a collective call."""
     newest = [newest_complete(job.checkpoints) if _rank() == 0 else None]
     torch.distributed.broadcast_object_list(newest, src=0)
-    if newest[0] is None:
-        return None
-    there, here = job.checkpoints / newest[0], Path(job.here.checkpoints) / newest[0]
-    if is_remote(there):
+    name, here = newest[0], Path(job.here.checkpoints)
+    if is_remote(job.checkpoints):
         if _first_of_node():
+            # What an attempt that was killed has left, perhaps of other ranks, perhaps half
+            # written, must not go up with the next checkpoint of the same step.
             shutil.rmtree(here, ignore_errors=True)
-            download(there, here)
+            if name is not None:
+                download(job.checkpoints / name, here / name)
         torch.distributed.barrier()
-    return str(here)
+    return None if name is None else str(here / name)
 
 
 def _rank() -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avr.config import ConfigError, TrainingConfig
+from avr.core.messages import content_id
 from avr.engines.weights import weights_id
 from avr.storage import Location, is_remote, location, scratch
 from avr.training.rows import parquet_files
@@ -58,7 +59,7 @@ class Job:
         """
         if not is_remote(self.weights):
             return self
-        copy = scratch() / "training" / self.fingerprint
+        copy = scratch() / "training" / content_id(str(self.weights), self.fingerprint)
         return replace(
             self,
             checkpoints=copy / "checkpoints",
@@ -97,6 +98,11 @@ def fingerprint_of(kind: str, config: TrainingConfig, model: str, rows: Location
     return digest.hexdigest()[:16]
 
 
+def begun(output: Location, fingerprint: str) -> Location:
+    """On a store, what says that a model without a record there is a half of this call's."""
+    return output.with_name(f"{output.name}.training") / fingerprint / "begun"
+
+
 def finished_result(output: Location, fingerprint: str) -> TrainingResult | None:
     """The result that is already at `output`, if it is this call's."""
     if not output.exists():
@@ -106,8 +112,8 @@ def finished_result(output: Location, fingerprint: str) -> TrainingResult | None
         stored = json.loads(record.read_text())
         if stored["fingerprint"] == fingerprint:
             return TrainingResult(**stored["result"])
-    elif is_remote(output):
-        return None  # the record is written last: this is a part of a model
+    elif is_remote(output) and begun(output, fingerprint).exists():
+        return None  # the record is written last
     raise ConfigError(
         f"{output} exists and was not made by this call (model, rows or settings differ): "
         "choose another output or remove it"

@@ -23,6 +23,7 @@ from avr.training.job import (
     RECORD,
     TrainingResult,
     absolute,
+    begun,
     fingerprint_of,
     finished_result,
     job_of,
@@ -55,6 +56,8 @@ def train(
     if finished:
         return finished
     job = job_of(kind, config, model, rows, output, fingerprint)
+    if is_remote(output):
+        begun(output, fingerprint).write_text("")
     remove(job.weights)
     if not is_remote(output):
         for folder in (job.logs, job.checkpoints):

@@ -24,7 +24,11 @@ SHOWN = {  # TRL's metric -> the word on the progress line
 
 def append_event(path: Location, event: Mapping[str, Any]) -> None:
     """Adds one event; each is a single write, so a kill leaves whole lines."""
-    append(path, json.dumps(dict(event)) + "\n")
+    try:
+        append(path, json.dumps(dict(event)) + "\n")
+    except Exception:  # a store that cannot be reached for a moment ends no training
+        if not is_remote(path):
+            raise
 
 
 def line_of(kind: str, event: Mapping[str, Any]) -> str | None:
@@ -73,13 +77,13 @@ class Follower:
 
     def _follow(self) -> None:
         while not self._done.wait(self._every_s):
-            with suppress(OSError):  # a store that cannot be reached for a moment
-                self._drain()
+            self._drain()
 
     def _drain(self) -> None:
         for path in self._positions:
-            if path.exists():
-                self._read_on(path)
+            with suppress(Exception):  # a store that cannot be reached for a moment
+                if path.exists():
+                    self._read_on(path)
 
     def _read_on(self, path: Location) -> None:
         with path.open("rb") as file:

@@ -31,7 +31,6 @@ OWNED = {
     "save_only_model": "a checkpoint without optimizer state cannot be resumed",
     "load_best_model_at_end": "there is no evaluation inside training",
     "push_to_hub": "publishing is no part of training",
-    "hub_token": "a token belongs into the environment (HF_TOKEN): settings are written down",
 }
 
 
@@ -47,6 +46,14 @@ def check_training(kind: str, config: TrainingConfig) -> None:
     check_names(kind, config.trl, [f.name for f in fields(_arguments_class(kind))])
     for name, value in config.trl.items():
         check_type(f"{kind}.trl.{name}", value, hints[name])
+    loading = config.trl.get("model_init_kwargs") or {}
+    if not isinstance(loading, Mapping):
+        raise ConfigError(f"{kind}.trl.model_init_kwargs is a {type(loading).__name__}, no mapping")
+    if loading.get("use_safetensors") is False:
+        raise ConfigError(
+            f"{kind}.trl.model_init_kwargs.use_safetensors is False: pickles can run code when "
+            "they are loaded; convert the weights to safetensors"
+        )
     check_deepspeed(kind, config.deepspeed)
     for tracker in config.trackers:
         if tracker not in TRACKERS:
@@ -69,8 +76,8 @@ def check_names(kind: str, trl: Mapping[str, Any], known: Collection[str]) -> No
 def check_type(name: str, value: Any, hint: Any) -> None:
     """Raises ConfigError for a value that the field's type excludes; TRL would find it hours later.
 
-    Beyond the letter of the types a whole number is a float, one X is a list of X, and a text that
-    stands for an enum must be one of its values.
+    Beyond the letter of the types a whole number is a float, one text is a list of texts, and a
+    text that stands for an enum must be one of its values.
     """
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     enums = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Enum)]
@@ -80,6 +87,8 @@ def check_type(name: str, value: Any, hint: Any) -> None:
             near = difflib.get_close_matches(value, values, n=1)
             meant = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(values)}"
             raise ConfigError(f"{name} is {value!r}{meant}")
+    elif value is False and any("no" in [member.value for member in enum] for enum in enums):
+        raise ConfigError(f"{name} is False, which is how YAML reads no: put it in quotes, 'no'")
     elif not any(_is_a(value, kind) for kind in kinds):
         words = " or ".join(_words(kind) for kind in kinds)
         raise ConfigError(f"{name} is {value!r}, must be {words}")
@@ -93,8 +102,8 @@ def _is_a(value: Any, kind: Any) -> bool:
         return value in get_args(kind)
     if origin is list:
         (item,) = get_args(kind)
-        values = value if isinstance(value, list) else [value]
-        return all(_is_a(each, item) for each in values)
+        values = [value] if isinstance(value, str) else value
+        return isinstance(values, list) and all(_is_a(each, item) for each in values)
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     if kind is float:

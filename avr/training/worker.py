@@ -16,7 +16,7 @@ from typing import Any
 
 from avr.config import ConfigError
 from avr.engines.weights import local_model
-from avr.storage import Location, is_remote, remove, upload
+from avr.storage import is_remote, remove, upload
 from avr.training.job import Job
 from avr.training.rows import RowError
 from avr.training.tokenised import RowCounts, load_shares, write_share
@@ -34,7 +34,7 @@ def run_rank(settings: dict[str, Any]) -> dict[str, Any]:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     log = Path(job.here.logs) / f"rank-{rank}.log"
-    with _kept(log, job.logs), _output_to(log):
+    with _kept(job, log, rank), _output_to(log):
         print(f"rank {rank}: begins in process {os.getpid()} on {os.uname().nodename}", flush=True)
         try:
             return _train(job, rank, context.get_world_size())
@@ -51,7 +51,7 @@ def _train(job: Job, rank: int, world_size: int) -> dict[str, Any]:
     clock = _Clock(rank)
     prepared, error = None, ""
     try:
-        prepared = _prepare(job, rank, world_size)
+        prepared = _prepare(job, world_size)
     except (ConfigError, RowError, FileNotFoundError, ValueError, TypeError) as cause:
         traceback.print_exc()
         error = f"{type(cause).__name__}: {cause}"
@@ -107,8 +107,9 @@ def _outcome(trainer: Any, output: Any, counts: RowCounts) -> dict[str, Any]:
     }
 
 
-def _prepare(job: Job, rank: int, world_size: int) -> tuple[Any, Any, str]:
+def _prepare(job: Job, world_size: int) -> tuple[Any, Any, str]:
     """Training arguments (DeepSpeed active), tokenizer, model; this rank's part of rows written."""
+    import ray.train
     from transformers import AutoTokenizer
 
     from avr.training.settings import check_training, training_arguments
@@ -133,19 +134,19 @@ def _prepare(job: Job, rank: int, world_size: int) -> tuple[Any, Any, str]:
     model = local_model(job.model)
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=arguments.trust_remote_code)
     folder = Path(job.here.tokenised)
-    for share in _shares_of(job, rank, world_size, arguments):
+    for share in _shares_of(job, ray.train.get_context(), arguments):
         write_share(job.kind, tokenizer, job.rows, folder, arguments.max_length, share, world_size)
     return arguments, tokenizer, model
 
 
-def _shares_of(job: Job, rank: int, world_size: int, arguments: Any) -> Iterable[int]:
-    """The shares this rank encodes: its own, or its part of all where nodes share no folder."""
-    if not is_remote(job.tokenised):
-        return [rank]
-    import ray.train
+def _shares_of(job: Job, context: Any, arguments: Any) -> Iterable[int]:
+    """The shares this rank encodes: its own, or its part of all where nodes share no folder.
 
-    context = ray.train.get_context()
-    on_node = context.get_local_world_size()
+    `context` is that of `ray.train`.
+    """
+    world_size, on_node = context.get_world_size(), context.get_local_world_size()
+    if not is_remote(job.tokenised):
+        return [context.get_world_rank()]
     if on_node < world_size and getattr(arguments, "precompute_ref_log_probs", False):
         raise ConfigError(
             "dpo.trl.precompute_ref_log_probs: TRL hands these on in a file, and with run_dir on "
@@ -215,14 +216,19 @@ def _without_compiler() -> None:
 
 
 @contextlib.contextmanager
-def _kept(log: Path, folder: Location) -> Iterator[None]:
-    """In the end, well or not, what is beside the log and the log itself go to the store."""
+def _kept(job: Job, log: Path, rank: int) -> Iterator[None]:
+    """In the end, well or not, this rank's log goes to the store, of rank 0 its board as well.
+
+    Only its own: what else lies there may be of an earlier attempt with other ranks.
+    """
     try:
         yield
     finally:
-        if is_remote(folder):
+        if is_remote(job.logs):
             with contextlib.suppress(Exception):  # must not hide what the log is about
-                upload(log.parent, folder)
+                job.logs.fs.put_file(str(log), (job.logs / log.name).path)
+                if rank == 0:
+                    upload(log.parent / "tensorboard", job.logs / "tensorboard")
 
 
 @contextlib.contextmanager

@@ -60,6 +60,7 @@ class Nodes:
             "RAY_health_check_failure_threshold": "3",
         }
         self.address = ""
+        self.helpers = {}  # of a node, by its raylet
 
     def __enter__(self):
         try:
@@ -83,7 +84,16 @@ class Nodes:
                 process.kill()
 
     def add(self):
+        before = set(self._mine())
         self._ray("start", f"--address={self.address}", f"--num-cpus={CPUS_PER_NODE}")
+        new = set(self._mine()) - before
+        self.helpers |= {p: new for p in new if p.name() == "raylet"}
+
+    def bury(self, raylet):
+        """End what a machine that is lost takes along, and a raylet that is killed does not."""
+        for process in self.helpers.pop(raylet, ()):
+            if "log_monitor.py" in " ".join(process.cmdline() if process.is_running() else ()):
+                process.kill()
 
     def raylets(self):
         """Those that are not the head's, oldest first."""
@@ -246,6 +256,7 @@ class Chaos:
         self.kills[kind] += 1
         if kind == "node":
             victim.wait(10)
+            self.nodes.bury(victim)
             self._restore()
 
 

@@ -23,6 +23,7 @@ def test_what_is_left_after_random_kills_is_what_no_kill_would_have_left(tmp_pat
     report = chaos(num_kills=8, seed=0, folder=tmp_path, kills_per_run=4)
     assert sum(report["kills"].values()) == 8
     assert report["compared"]["trees"] >= NUM_TREES + NUM_QUERIES  # one run of each at least
+    assert report["gave_up"] == []  # only those that were killed were started again
 
 
 def test_a_witness_is_on_the_node_of_its_driver_whatever_nodes_there_are(short_folder):

@@ -49,8 +49,11 @@ def test_roles_without_an_engine_say_what_they_wait_for_and_others_nothing(tmp_p
     operators = [Operator("correct", hosted, TEMPLATES, SHAPE)]
     words = dataflow._waiting(operators, Report())
     assert "step grow cannot be placed: corrector needs 64 GPUs and 0.5 CPUs on one node" in words
-    started = Report(processes={("node", 1): ("corrector", [])})
+    here = ray.get_runtime_context().get_node_id()
+    started = Report(processes={(here, 1): ("corrector", [])})
     assert dataflow._waiting(operators, started) is None
+    lost = Report(processes={("a node that is gone", 1): ("corrector", [])})
+    assert dataflow._waiting(operators, lost) == words
 
 
 def test_deaths_of_engines_are_counted_on_after_a_loss():

@@ -160,9 +160,17 @@ def test_a_lock_whose_job_is_gone_is_taken_over(bucket, quick):
     assert not (bucket / ".lock").exists()
 
 
-def test_a_job_whose_lock_was_taken_over_stops(bucket, quick):
+@pytest.fixture
+def term_is_an_exit():
+    """As Ray makes it in a job."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_job_whose_lock_was_taken_over_stops(bucket, quick, term_is_an_exit):
     said = []
-    with pytest.raises(KeyboardInterrupt), lock_folder(bucket, said.append):
+    with pytest.raises(SystemExit), lock_folder(bucket, said.append):
         (bucket / ".lock").write_text("somebody 1 somewhere")
         time.sleep(5)
     assert said == [f"another job has taken over {bucket}: this one stops"]
@@ -176,12 +184,15 @@ def test_a_bucket_that_is_not_there_and_keys_that_are_not_are_named(store, monke
     assert str(caught.value) == (
         "run_dir: s3://no-such-bucket/run cannot be written to: The specified bucket does not exist"
     )
-    code = (
-        "from avr.storage import *\n"
-        "try: check_writable(location('s3://runs/x'), 'run_dir')\n"
-        "except Exception as error: print(error)\n"
-    )
     without = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     without |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
-    done = subprocess.run([sys.executable, "-c", code], env=without, capture_output=True, text=True)
-    assert "run_dir: s3://runs/x cannot be written to: Unable to locate credentials" in done.stdout
+    nobody = "Unable to locate credentials"
+    for override, words in {
+        "run_dir=s3://runs/x": f"run_dir: s3://runs/x cannot be reached: {nobody}",
+        "policy.model=s3://runs/m": f"policy.model: s3://runs/m cannot be reached: {nobody}",
+        "prompts.dpo.path=s3://runs/p.jsonl": "the prompts of step grow_dpo: s3://runs/p.jsonl "
+        f"cannot be reached: {nobody}",
+    }.items():
+        job = [sys.executable, "jobs/stage1.py", "conf/miniature/stage1.yaml", override]
+        done = subprocess.run(job, env=without, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.strip()) == (1, f"ConfigError: {words}")

@@ -198,9 +198,10 @@ def test_third_run_does_nothing(finished):
 def test_no_secret_is_written_down(finished, short_folder):
     run_dir, _, output = finished
     said = {"output": output.encode()}
-    said |= run_dir.fs.cat(run_dir.path, recursive=True)
+    said |= run_dir.fs.cat(run_dir.fs.find(run_dir.path))
     said |= {str(f): f.read_bytes() for f in (short_folder / f"avr-{os.getuid()}").rglob("*.log")}
     assert {"config.yaml", "training.json", "rank-0.log"} <= {Path(name).name for name in said}
+    assert any("/grow_rsft/logs/respond-policy-" in name for name in said)
     assert any(name.startswith(str(short_folder)) for name in said)
     for secret in (PLANTED, *SECRETS.values()):
         assert [name for name, text in said.items() if secret.encode() in text] == []

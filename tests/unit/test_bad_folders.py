@@ -66,8 +66,7 @@ FOLDERS = [
     (
         "policy",
         remove("tokenizer.json"),
-        "FOLDER holds no tokenizer (none of tokenizer.json, tokenizer.model, vocab.json, "
-        "spiece.model)",
+        "FOLDER holds no tokenizer (tokenizer.json, tokenizer.model, vocab.json, ...)",
     ),
     ("policy", without_template, "the tokenizer of FOLDER has no chat template"),
     (
@@ -160,13 +159,57 @@ TRAINING = [
     ),
     (
         "rsft.trl.hub_token=hf_x",
-        "rsft.trl.hub_token cannot be set: a token belongs into the environment (HF_TOKEN): "
-        "settings are written down",
+        "rsft.trl.hub_token cannot be set: a secret belongs into the environment, settings are "
+        "written down",
     ),
     (
         "policy.engine.hf_token=hf_x",
-        "policy.engine.hf_token cannot be set there: a token belongs into the environment "
-        "(HF_TOKEN), settings are written down",
+        "policy.engine.hf_token cannot be set: a secret belongs into the environment, settings "
+        "are written down",
+    ),
+    (
+        "rsft.trl.model_init_kwargs.token=hf_x",
+        "rsft.trl.model_init_kwargs.token cannot be set: a secret belongs into the environment, "
+        "settings are written down",
+    ),
+    (
+        "dpo.deepspeed.comet.api_key=x",
+        "dpo.deepspeed.comet.api_key cannot be set: a secret belongs into the environment, "
+        "settings are written down",
+    ),
+    (
+        "ray._redis_password=x",
+        "ray._redis_password cannot be set: a secret belongs into the environment, settings are "
+        "written down",
+    ),
+    (
+        "policy.engine.model_loader_extra_config.aws_secret_access_key=x",
+        "policy.engine.model_loader_extra_config.aws_secret_access_key cannot be set: a secret "
+        "belongs into the environment, settings are written down",
+    ),
+    (
+        "policy.engine.load_format=pt",
+        "policy.engine.load_format is 'pt', which loads pickles: they can run code; convert the "
+        "weights to safetensors",
+    ),
+    (
+        "rsft.trl.model_init_kwargs.use_safetensors=false",
+        "rsft.trl.model_init_kwargs.use_safetensors is False: pickles can run code when they are "
+        "loaded; convert the weights to safetensors",
+    ),
+    (
+        "rsft.trl.model_init_kwargs='{}'",
+        "rsft.trl.model_init_kwargs is a str, no mapping",
+    ),
+    (
+        "rsft.trl.save_strategy=no",
+        "rsft.trl.save_strategy is False, which is how YAML reads no: put it in quotes, 'no'",
+    ),
+    ("dpo.trl.loss_weights=1.0", "dpo.trl.loss_weights is 1.0, must be list or null"),
+    ("run_dir=s3://", "s3:// names nothing"),
+    (
+        "run_dir='s3://bucket/run[1]'",
+        "run_dir is 's3://bucket/run[1]': on an object store it must not hold *?[]",
     ),
     (
         "run_dir='s3://key:secret@bucket/run'",
@@ -200,6 +243,9 @@ def test_a_value_of_a_wrong_kind_is_refused_before_anything_starts(override, wor
         "lr_scheduler_type=cosine_with_min_lr",
         "lr_scheduler_kwargs={min_lr: 1e-6}",
         "save_steps=10",
+        "loss_type=nll",
+        "eos_token=x",
+        "pad_token=y",
     ],
 )
 def test_values_that_trl_takes_are_let_through(trl):

@@ -56,7 +56,7 @@ PLAN = [
         True,
     ),
     StepPlan("rsft", (Pool("training worker", "m", 8, 8, 1.0, 1.0),), True),
-    StepPlan("evaluate", (Pool("policy", "m", 1, 1, 1.0, 0.0, samples=5),), True, trees=3),
+    StepPlan("evaluate", (Pool("policy", "m", 1, 1, 1.0, 0.0, samples=15),), True),
 ]
 
 

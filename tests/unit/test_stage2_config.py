@@ -127,7 +127,10 @@ def test_planned_outputs_and_rounds_of_evaluation_are_the_most_there_can_be():
     overrides = ["outputs.num_outputs=7", "evaluation.rounds.seed=4", "evaluation.rounds.stage1=3"]
     plans = {step.step: step for step in plan_stage2(stage2(*overrides))}
     assert [pool.samples for pool in plans["sample"].pools] == [7, 7]
-    assert [pool.samples for pool in plans["evaluate"].pools] == [1 + 2 * 4, 1 + 4]
+    refining, recursive = (4, 3), 2
+    texts = sum(1 + 2 * rounds for rounds in refining) + recursive
+    rewards = sum(1 + rounds for rounds in refining) + recursive
+    assert [pool.samples for pool in plans["evaluate"].pools] == [texts, rewards]
 
 
 def test_answering_is_one_step_with_one_pool(stage1_dir):

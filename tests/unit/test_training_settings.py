@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,10 +13,12 @@ import pytest
 
 from avr.config import ConfigError, TrainingConfig
 from avr.storage import is_remote, location
+from avr.training import worker
 from avr.training.failures import explain, first_cause, headline
 from avr.training.job import (
     RECORD,
     TrainingResult,
+    begun,
     fingerprint_of,
     finished_result,
     job_of,
@@ -123,6 +127,68 @@ def test_on_an_object_store_programs_see_folders_of_their_node(tmp_path):
     assert (job.here.rows, job.events) == (job.rows, job.logs / "events.jsonl")
     local = job_of(**call, rows=tmp_path / "r", output=tmp_path / "rsft", fingerprint="f1")
     assert local.here is local
+
+
+def test_a_model_in_a_store_without_its_record_is_a_half_only_where_it_was_begun():
+    output = location("memory://halves/rsft")
+    assert finished_result(output, "f1") is None
+    (output / "model.safetensors").write_text("somebody's")
+    with pytest.raises(ConfigError, match="not made by this call"):
+        finished_result(output, "f1")
+    begun(output, "f1").write_text("")
+    assert finished_result(output, "f1") is None
+    with pytest.raises(ConfigError, match="not made by this call"):
+        finished_result(output, "f2")
+
+
+def test_two_runs_of_one_training_share_no_copies():
+    call = {"kind": "rsft", "config": TrainingConfig(), "model": "m", "fingerprint": "f1"}
+    jobs = [job_of(**call, rows=o / "rows", output=o / "rsft") for o in STORES]
+    assert jobs[0].here.checkpoints != jobs[1].here.checkpoints
+
+
+@pytest.mark.parametrize(("on_node", "rank_of_node", "shares"), [(4, 1, [1]), (2, 1, [1, 3])])
+def test_in_a_store_the_ranks_of_a_node_encode_all_shares_for_it(on_node, rank_of_node, shares):
+    context = FakeContext(3, 4, rank_of_node, on_node)
+    store = job_of("dpo", TrainingConfig(), "m", STORES[0], STORES[0] / "dpo", "f1")
+    arguments = SimpleNamespace(precompute_ref_log_probs=False)
+    assert list(worker._shares_of(store, context, arguments)) == shares
+    local = replace(store, tokenised=Path("/shared/tokenised"))
+    assert list(worker._shares_of(local, context, arguments)) == [3]
+
+
+def test_reference_log_probabilities_are_not_handed_on_between_nodes_that_share_no_files():
+    store = job_of("dpo", TrainingConfig(), "m", STORES[0], STORES[0] / "dpo", "f1")
+    arguments = SimpleNamespace(precompute_ref_log_probs=True)
+    with pytest.raises(ConfigError, match="ranks of two nodes share none"):
+        worker._shares_of(store, FakeContext(0, 4, 0, 2), arguments)
+    assert list(worker._shares_of(store, FakeContext(0, 2, 0, 2), arguments)) == [0]
+
+
+def test_a_rank_sends_its_own_log_and_none_of_an_earlier_attempt(tmp_path):
+    job = job_of("rsft", TrainingConfig(), "m", STORES[0], STORES[0] / "kept", "f1")
+    logs = tmp_path / "logs"
+    (logs / "tensorboard").mkdir(parents=True)
+    (logs / "tensorboard" / "events").write_text("board")
+    (logs / "rank-0.log").write_text("of an earlier attempt")
+    with pytest.raises(KeyError), worker._kept(job, logs / "rank-1.log", 1):
+        (logs / "rank-1.log").write_text("mine")
+        raise KeyError
+    assert [file.name for file in job.logs.iterdir()] == ["rank-1.log"]
+    with worker._kept(job, logs / "rank-0.log", 0):
+        pass
+    assert (job.logs / "tensorboard" / "events").read_text() == "board"
+
+
+class FakeContext:
+    """Says which rank this is, of all and on its node, as that of `ray.train` does."""
+
+    def __init__(self, rank, world_size, rank_of_node, on_node):
+        self.get_world_rank, self.get_world_size = lambda: rank, lambda: world_size
+        self.get_local_rank, self.get_local_world_size = lambda: rank_of_node, lambda: on_node
+
+
+STORES = [location("memory://one/run"), location("memory://two/run")]
 
 
 def log_event(step, **metrics):
