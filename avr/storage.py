@@ -105,10 +105,16 @@ def write_text(file: Location, text: str) -> None:
         temporary.write_text(text)
 
 
+def read_bytes(file: Location) -> bytes:
+    """All of a small file, in one request: one that is replaced meanwhile is the old or the new."""
+    return bytes(file.fs.cat_file(file.path)) if is_remote(file) else file.read_bytes()
+
+
 def append(file: Location, text: str) -> None:
     """Add to the end; on an object store, which cannot, by writing all of it again."""
     if is_remote(file):
-        file.write_text((file.read_text() if file.exists() else "") + text)
+        before = read_bytes(file) if file.exists() else b""
+        file.write_bytes(before + text.encode())
         return
     with file.open("a") as stream:  # one write, so a kill leaves whole lines
         stream.write(text)

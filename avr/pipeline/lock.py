@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from upath import UPath
 
 from avr.pipeline.ledger import LedgerError
-from avr.storage import Location, is_remote
+from avr.storage import Location, is_remote, read_bytes
 
 _BEAT_S = 10.0
 _SILENT_FOR_S = 35.0
@@ -101,7 +101,7 @@ class _Beating:
 
     def _read(self) -> str | None:
         try:
-            return str(self._file.read_text())
+            return read_bytes(self._file).decode()
         except FileNotFoundError:
             return None
 

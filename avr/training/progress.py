@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from avr.storage import Location, append, is_remote
+from avr.storage import Location, append, is_remote, read_bytes
 
 SHOWN = {  # TRL's metric -> the word on the progress line
     "loss": "loss",
@@ -86,12 +86,10 @@ class Follower:
                     self._read_on(path)
 
     def _read_on(self, path: Location) -> None:
-        with path.open("rb") as file:
-            file.seek(self._positions[path])
-            for raw in file:
-                if not raw.endswith(b"\n"):
-                    return  # half a line: read again next time
-                self._positions[path] += len(raw)
-                line = line_of(self._kind, json.loads(raw))
-                if line:
-                    self._say(line)
+        for raw in read_bytes(path)[self._positions[path] :].splitlines(keepends=True):
+            if not raw.endswith(b"\n"):
+                return  # half a line: read again next time
+            self._positions[path] += len(raw)
+            line = line_of(self._kind, json.loads(raw))
+            if line:
+                self._say(line)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from avr.pipeline.journal import Writer, journalled
 from avr.pipeline.ledger import LedgerError
 from avr.pipeline.lock import lock_folder
 from avr.pipeline.tables import RSFT_ROWS, drop_doubles, read_ids, read_rows, write_part
-from avr.storage import check_writable, fetched, location, written
+from avr.storage import check_writable, fetched, location, read_bytes, write_text, written
 
 pytestmark = pytest.mark.integration
 HERE = Path(__file__).parent
@@ -140,6 +141,25 @@ def quick(monkeypatch):
 def hold(folder, said):
     with lock_folder(folder, said.append):
         return True
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_the_old_or_the_new(bucket):
+    file, texts = bucket / "often", ["a" * 900, "b" * 1100]
+    write_text(file, texts[0])
+    stop = threading.Event()
+
+    def replace():
+        while not stop.is_set():
+            for text in texts:
+                write_text(file, text)
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    try:
+        assert {read_bytes(file).decode() for _ in range(200)} <= set(texts)
+    finally:
+        stop.set()
+        writer.join()
 
 
 def test_one_job_at_a_time(bucket, quick):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import training_models as tm
 
-from avr.storage import local_copy, location, upload
+from avr.storage import local_copy, location, read_bytes, upload
 from avr.training.job import TrainingError, fingerprint_of, job_of
 from avr.training.launch import train
 
@@ -151,7 +151,7 @@ class Killer(threading.Thread):
 
 def events(logs):
     files = [file for file in (logs / "events.jsonl", logs / "failures.jsonl") if file.exists()]
-    lines = [line for file in files for line in file.read_text().splitlines()]
+    lines = [line for file in files for line in read_bytes(file).decode().splitlines()]
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
