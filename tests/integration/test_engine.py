@@ -1,6 +1,7 @@
 """The engine class around real vLLM engines: one that generates, one that scores."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from avr.config import Stage1Config
-from avr.core.messages import assistant, user
-from avr.core.roles import ContextTooLong
+from avr.core.messages import Message, assistant, user
+from avr.core.roles import ContextTooLong, TreeFault
 from avr.engines.chat import token_ids
 from avr.engines.parity import PROBES, ParityError, check_parity, reference_rewards
 from avr.loading import load
@@ -69,6 +70,59 @@ def test_context_that_does_not_fit_is_named_with_its_length(engines):
     long = (user("saw " * 600),)
     with pytest.raises(ContextTooLong, match=r"too long for the policy: \d+ tokens .* 96 .* 512"):
         engines.run(engines.policy.generate(long, 1, seed=0))
+
+
+def test_a_prompt_of_200_000_characters_is_named_like_any_that_is_too_long(engines):
+    with pytest.raises(ContextTooLong, match=r"too long for the policy: \d{5,6} tokens"):
+        engines.run(engines.policy.generate((user("saw it " * 28_572),), 1, seed=0))
+
+
+def on_weights_of(engine, model, ask):
+    """What `ask(engine)` gives on another model's weights and tokenizer; then its own again."""
+
+    async def swapped():
+        own = engine._model
+        try:
+            async with engine.serving(str(model)):
+                return await ask(engine)
+        finally:
+            async with engine.serving(own):
+                pass
+
+    return swapped()
+
+
+def test_conversation_that_the_chat_template_refuses_is_set_aside_with_its_words(engines, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(MODELS / "policy", model)
+    template = model / "chat_template.jinja"
+    refusal = "{{ raise_exception('no system turn, please') }}"
+    asked = "{% if messages[0].role == 'system' %}" + refusal + "{% endif %}"
+    template.write_text(asked + template.read_text())
+    conversation = (Message("system", "Be brief."), *QUERY)
+    with pytest.raises(TreeFault, match=r"the chat template refuses the .*no system turn, please"):
+        engines.run(
+            on_weights_of(engines.policy, model, lambda e: e.generate(conversation, 1, seed=0))
+        )
+    others = engines.run(
+        on_weights_of(engines.policy, model, lambda e: e.generate(QUERY, 1, seed=0))
+    )
+    assert others[0].text
+
+
+def test_reward_that_is_no_number_sets_the_tree_aside(engines, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    model = tmp_path / "model"
+    shutil.copytree(MODELS / "reward", model)
+    weights = load_file(model / "model.safetensors")
+    weights["score.weight"] = torch.full_like(weights["score.weight"], float("nan"))
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TreeFault, match="the reward model returned nan"):
+        engines.run(on_weights_of(engines.reward_model, model, lambda e: e.score(PROBES[0])))
+    assert engines.run(engines.reward_model.score(PROBES[0])) == pytest.approx(
+        reference_rewards(str(MODELS / "reward"), tmp_path, dtype="float32")[0], abs=1e-3
+    )
 
 
 def test_weights_are_swapped_in_the_running_engine(engines):
