@@ -20,9 +20,9 @@ help:
 	@echo "make miniature-models   train the three tiny models again"
 	@echo "make requirements       compile requirements/*.txt from pyproject.toml"
 
-setup: .venv/.ready
+setup: .venv/.ready-$(EXTRA)
 
-.venv/.ready: requirements/install.sh requirements/$(EXTRA).txt pyproject.toml
+.venv/.ready-$(EXTRA): requirements/install.sh requirements/$(EXTRA).txt pyproject.toml
 	@requirements/install.sh $(EXTRA)
 
 demo: setup $(foreach stage,$(subst $(comma), ,$(STAGES)),stage$(stage))

@@ -26,7 +26,7 @@ def run(config: Stage2Config) -> None:
 def plan(config: Stage2Config) -> list[StepPlan]:
     """What it takes; starts nothing."""
     steps = plan_stage2(config)
-    preflight(config)
+    preflight(config, planned=True)
     return steps
 
 

@@ -52,4 +52,5 @@ install --editable .
 echo "set-up: compiling"
 .venv/bin/python -m compileall -q -j 0 .venv/lib/python3.11/site-packages >/dev/null 2>&1 || true
 .venv/bin/python -c 'from avr.versions import check_versions; check_versions()'
-touch .venv/.ready
+rm -f .venv/.ready*   # one environment: the last that was asked for
+touch ".venv/.ready-$kind"

@@ -53,6 +53,8 @@ def _check_sampling(role: str, config: RoleConfig, at: str) -> None:
         if not isinstance(value, int | float) or not least <= value <= most:
             raise ConfigError(f"{at}.{name} is {value!r}, must be {least:g} to {most:g}")
     limit, wanted = config.engine.get("max_model_len"), config.sampling["max_tokens"]
+    if limit is not None and not isinstance(limit, int):
+        raise ConfigError(f"{role}.engine.max_model_len is {limit!r}, must be a whole number")
     if limit is not None and wanted >= limit:
         raise ConfigError(
             f"{at}.max_tokens is {wanted}, and {role}.engine.max_model_len only {limit}"

@@ -17,7 +17,7 @@ from avr.pipeline.plan_stage2 import plan_answer, template_of
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import content_of, ingest
 from avr.pipeline.queries import run_queries
-from avr.pipeline.run import Run, indented, model_settings, run_steps
+from avr.pipeline.run import Run, indented, model_settings, run_steps, say_rejected
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import SampleOutputs, set_query
 from avr.storage import Location, location, write_text
@@ -72,6 +72,7 @@ class Answering(Run[AnswerConfig]):
         config, folder = self.config, self.folder / "answer"
         prompts = folder / "prompts.parquet"
         ingested = ingest(config.prompts, prompts, folder / "rejected.parquet")
+        say_rejected(ingested, folder / "rejected.parquet")
         witness = witness_beside_driver()
         hosted = self.hosted("answer", "policy", config.policy, "answer", config.queries)
         pooled = Pools([hosted], config.serving, witness, self.meter.tick)

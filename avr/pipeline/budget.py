@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from avr.config import BudgetConfig
-from avr.pipeline.plan import StepPlan
+from avr.pipeline.plan import StepPlan, devices
 from avr.storage import Location, is_remote, write_text
 
 _COUNT_EVERY_S = 10.0
@@ -84,9 +84,3 @@ class Meter:
         except Exception:  # a store that cannot be reached for a moment: the next count has it all
             if not is_remote(self._file):
                 raise
-
-
-def devices(plan: StepPlan) -> float:
-    """The devices a step takes at its most: GPUs, or engines and workers that have none."""
-    counts = [pool.max_replicas * (pool.gpus or 1.0) for pool in plan.pools]
-    return sum(counts) if plan.together else max(counts)

@@ -41,14 +41,17 @@ def job(
     )
     parser.add_argument(
         "--mean-tokens",
-        type=float,
+        type=positive_number,
         metavar="N",
         help="with --plan: tokens of one generated text (a whole output of Stage II is several)",
     )
     parser.add_argument(
-        "--tokens-per-second", type=float, metavar="N", help="with --plan: of one engine"
+        "--tokens-per-second", type=positive_number, metavar="N", help="with --plan: of one engine"
     )
     arguments = parser.parse_intermixed_args()
+    for option in ("cluster", "probe", "mean_tokens", "tokens_per_second"):
+        if getattr(arguments, option) is not None and not arguments.plan:
+            parser.error(f"--{option.replace('_', '-')} goes with --plan; nothing was started")
     try:
         check_versions()
         config = load(schema, arguments.config, arguments.overrides)
@@ -68,6 +71,13 @@ def job(
             file=sys.stderr,
         )
         return STOPPED
+
+
+def positive_number(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise ValueError
+    return number
 
 
 def _show(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from avr.config import ConfigError
-from avr.pipeline.plan import StepPlan
+from avr.pipeline.plan import StepPlan, devices
 from avr.storage import Location, size_of
 
 GIB = 1 << 30
@@ -38,6 +38,8 @@ class Means:
 class RoleForecast:
     """One role of a step: texts it generates (a reward model: conversations it scores) at the most.
 
+    `busy` are the device-hours its generation takes. `held` are those of all devices of the step
+    for as long as its slowest generating role works, which is what a run counts and pays for.
     None where nothing is known or, of a reward model, generated.
     """
 
@@ -45,7 +47,8 @@ class RoleForecast:
     role: str
     texts: int
     tokens: float | None
-    device_hours: float | None
+    busy: float | None
+    held: float | None
 
 
 def by_role(
@@ -56,15 +59,23 @@ def by_role(
     A search that ends early and a model that answers briefly take less.
     """
     for step in plan:
+        if step.step not in prompts:
+            continue
+        rows = []
         for pool in step.pools:
-            if not pool.samples or step.step not in prompts:
+            if not pool.samples:
                 continue
             texts = prompts[step.step] * pool.samples
             tokens = None if pool.name == "reward_model" else _scaled(means.tokens, texts)
-            hours = None
+            hours = None  # of one replica that does all of it
             if tokens is not None and means.tokens_per_second:
-                hours = tokens / means.tokens_per_second / 3600 * (pool.gpus or 1.0)
-            yield RoleForecast(step.step, pool.name, texts, tokens, hours)
+                hours = tokens / means.tokens_per_second / 3600
+            rows.append((pool, texts, tokens, hours))
+        lasts = max((hours / pool.max_replicas for pool, *_, hours in rows if hours), default=None)
+        for pool, texts, tokens, hours in rows:
+            busy = None if hours is None else hours * (pool.gpus or 1.0)
+            held = busy if not step.together else _scaled(lasts, devices(step))
+            yield RoleForecast(step.step, pool.name, texts, tokens, busy, held)
 
 
 def mean_tokens(probe: Location) -> float | None:
@@ -90,9 +101,10 @@ def _is_growth(part: object) -> bool:
 def forecast(steps: Mapping[str, tuple[str, int]], probe: Location) -> Iterator[Forecast]:
     """`steps`: for each, the step that reads its prompts and how many there will be.
 
-    `probe` is the run directory of the small run. All grows with the number of prompts, engine
-    starts too, which in truth do not: the smaller the probe, the more too much. Raises ConfigError
-    where the directory holds no summary.
+    `probe` is the run directory of the small run. Time grows with the number of prompts, engine
+    starts too, which in truth do not: the smaller the probe, the more too much. A trained model
+    takes the same room however many rows it was trained on. Raises ConfigError where the directory
+    holds no summary.
     """
     summary = _summary(probe)
     spent = probe / "device_hours.json"
@@ -108,7 +120,7 @@ def forecast(steps: Mapping[str, tuple[str, int]], probe: Location) -> Iterator[
             prompts,
             tokens=_scaled(counted.get("tokens"), scale),
             device_hours=_scaled(hours.get(step), scale),
-            gib=_scaled((size_of(probe / step) + size_of(probe / f"{step}.training")) / GIB, scale),
+            gib=size_of(probe / step) / GIB * (1.0 if "num_trained" in summary[step] else scale),
         )
 
 

@@ -181,3 +181,9 @@ def workers(model: str, training: TrainingConfig) -> Pool:
 def gpus_of(role: RoleConfig) -> int:
     """GPUs of one replica: the tensor-parallel size, all inside one node."""
     return int(role.engine.get("tensor_parallel_size", 1)) if role.use_gpu else 0
+
+
+def devices(plan: StepPlan) -> float:
+    """The devices a step takes at its most: GPUs, or engines and workers that have none."""
+    counts = [pool.max_replicas * (pool.gpus or 1.0) for pool in plan.pools]
+    return sum(counts) if plan.together else max(counts)

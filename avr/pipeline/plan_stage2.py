@@ -71,8 +71,11 @@ def prompts_stage2(config: Stage2Config) -> dict[str, tuple[str, PromptsConfig]]
     return {step: read for step, read in sets.items() if step in config.steps}
 
 
-def preflight(config: Stage2Config) -> None:
-    """All that can be known to be wrong before anything is started."""
+def preflight(config: Stage2Config, planned: bool = False) -> None:
+    """All that can be known to be wrong before anything is started.
+
+    `planned`: Stage I need not have been run yet.
+    """
     template_of(config.trajectories)
     try:
         Templates(**asdict(config.templates))
@@ -81,14 +84,15 @@ def preflight(config: Stage2Config) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     check_run_dir(config.run_dir)
-    _check_stage1(config.stage1_dir, config.policy.model)
+    if not planned:
+        _check_stage1(config.stage1_dir, config.policy.model)
+        check_model("policy.model", config.policy.model)
     sets = {"search": config.prompts.search, "sample": config.prompts.sample}
     if config.evaluation is not None:
         sets["evaluate"] = config.evaluation.prompts
         check_model("evaluation.seed", config.evaluation.seed)
         load_oracle(config.evaluation.oracle)
     check_prompts({step: prompts for step, prompts in sets.items() if step in config.steps})
-    check_model("policy.model", config.policy.model)
     check_model("reward_model.model", config.reward_model.model, scores=True)
     whole = {**config.policy.sampling, **config.outputs.sampling}
     check_role("policy", config.policy)

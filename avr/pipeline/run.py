@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from omegaconf import OmegaConf
@@ -18,6 +19,7 @@ from avr.pipeline.ledger import Ledger
 from avr.pipeline.lock import lock_folder
 from avr.pipeline.plan import StepPlan
 from avr.pipeline.progress import CONSOLE
+from avr.pipeline.prompts import Ingested
 from avr.storage import (
     Location,
     check_writable,
@@ -151,7 +153,17 @@ def model_settings(role: RoleConfig) -> dict[str, Any]:
 
 def indented(line: str) -> None:
     """Say what happens inside a step."""
-    CONSOLE.print(f"  {line}")
+    CONSOLE.print(f"  {line}", markup=False)
+
+
+def say_rejected(ingested: Ingested, rejected: Location) -> None:
+    """Which input rows cannot be used: the first three, and where all are."""
+    if not ingested.num_quarantined:
+        return
+    indented(f"{ingested.num_quarantined} of {ingested.num_rows} input rows cannot be used:")
+    for row in islice(tables.read_rows(rejected), 3):
+        indented(f"  {row['source']}: {row['reason']}")
+    indented(f"  all of them: {rejected}")
 
 
 def _write_config(config: RunConfig, file: Location) -> None:

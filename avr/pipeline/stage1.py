@@ -19,9 +19,8 @@ from avr.pipeline.evaluation import evaluate
 from avr.pipeline.operators import Operator
 from avr.pipeline.plan import plan_stage1, second_policy
 from avr.pipeline.preflight import preflight
-from avr.pipeline.progress import CONSOLE
 from avr.pipeline.prompts import content_of, ingest, prompts_of
-from avr.pipeline.run import Run, model_settings, run_steps
+from avr.pipeline.run import Run, model_settings, run_steps, say_rejected
 from avr.pipeline.summary import summarise
 from avr.storage import Location
 
@@ -157,11 +156,7 @@ class Stage1(Run[Stage1Config]):
             from_input,
             taken=prompts_of(self.folder, ("grow_rsft",) if step == "grow_dpo" else ()),
         )
-        if ingested.num_quarantined:
-            CONSOLE.print(
-                f"  {ingested.num_quarantined} of {ingested.num_rows} input rows cannot be used:"
-                f" {folder / 'rejected.parquet'}"
-            )
+        say_rejected(ingested, folder / "rejected.parquet")
         # Where a prompt set lies does not change the trees that grow from it.
         recipe = content_id({k: v for k, v in inputs.items() if k != "prompts"})
         grown = grow(

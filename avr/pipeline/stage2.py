@@ -25,7 +25,7 @@ from avr.pipeline.plan_stage2 import plan_stage2, preflight, template_of
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import content_of, ingest, prompts_of
 from avr.pipeline.queries import run_queries
-from avr.pipeline.run import Run, indented, model_settings, run_steps
+from avr.pipeline.run import Run, model_settings, run_steps, say_rejected
 from avr.pipeline.summary_stage2 import summarise
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import AnswerAndRefine, SampleOutputs, Search, set_query, tree_query
@@ -220,11 +220,7 @@ class Stage2(Run[Stage2Config]):
         ingested = ingest(
             prompts, folder / "prompts.parquet", folder / "rejected.parquet", taken=taken
         )
-        if ingested.num_quarantined:
-            indented(
-                f"{ingested.num_quarantined} of {ingested.num_rows} input rows cannot be used:"
-                f" {folder / 'rejected.parquet'}"
-            )
+        say_rejected(ingested, folder / "rejected.parquet")
         return asdict(ingested)
 
     def _unroll(self, switches: frozenset[str]) -> dict[str, Any]:

@@ -43,12 +43,20 @@ def print_plan(plan: Sequence[StepPlan]) -> None:
 def print_roles(forecasts: Iterable[RoleForecast]) -> None:
     """What each role has to do."""
     table = Table(title="Calls, at the most", title_justify="left", box=box.SIMPLE)
-    for column in ("step", "role", "texts", "generated tokens", "device-hours"):
+    for column in ("step", "role", "texts", "generated tokens", "busy", "held"):
         table.add_column(column, justify="left" if column in ("step", "role") else "right")
+    known = False
     for row in forecasts:
-        tokens, hours = number(row.tokens, ",.0f"), number(row.device_hours, ".3g")
-        table.add_row(row.step, row.role, f"{row.texts:,}", tokens, hours)
+        hours = (number(hours, ".3g") for hours in (row.busy, row.held))
+        table.add_row(row.step, row.role, f"{row.texts:,}", number(row.tokens, ",.0f"), *hours)
+        known = known or row.busy is not None
     CONSOLE.print(table)
+    if known:
+        CONSOLE.print(
+            "busy: device-hours of the role's generation. held: of all devices of the step while\n"
+            "its slowest role generates, which is what a run counts. Scoring, training and starts\n"
+            "of engines come on top."
+        )
 
 
 def print_forecast(forecasts: Iterable[Forecast]) -> None:
@@ -62,8 +70,12 @@ def print_forecast(forecasts: Iterable[Forecast]) -> None:
         table.add_row(row.step, f"{row.prompts:,}", number(row.tokens, ",.0f"), hours, gib)
     hours = sum(row.device_hours or 0.0 for row in rows)
     gib = sum(row.gib or 0.0 for row in rows)
-    table.add_row("all", "", "", f"{hours:.3g}", f"{gib:.3g}")
+    table.add_row("all known", "", "", f"{hours:.3g}", f"{gib:.3g}")
     CONSOLE.print(table)
+    CONSOLE.print(
+        "Scaled by the number of prompts, starts of engines too: a small run of few prompts says\n"
+        "too much, and one with other models, replicas or devices says nothing."
+    )
 
 
 def summarise(config: Stage1Config, folder: Location, ledger: Ledger) -> dict[str, Any]:

@@ -208,6 +208,10 @@ TRAINING = [
     ("dpo.trl.loss_weights=1.0", "dpo.trl.loss_weights is 1.0, must be list or null"),
     ("run_dir=s3://", "s3:// names nothing"),
     (
+        "policy.engine.max_model_len=big",
+        "policy.engine.max_model_len is 'big', must be a whole number",
+    ),
+    (
         "run_dir='s3://bucket/run[1]'",
         "run_dir is 's3://bucket/run[1]': on an object store it must not hold *?[]",
     ),

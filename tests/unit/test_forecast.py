@@ -1,6 +1,7 @@
 """What a run will take, from what a small one took."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from avr.pipeline.plan import Pool, StepPlan
 def probe(tmp_path):
     summary = {
         "grow_rsft": {"input": {"num_prompts": 50}, "trees": {"tokens": 10_000}},
-        "rsft": {"num_steps": 8},
+        "rsft": {"num_trained": 8},
     }
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     (tmp_path / "device_hours.json").write_text(json.dumps({"grow_rsft": 0.5}))
@@ -29,7 +30,7 @@ def test_everything_grows_with_the_prompts_of_the_step_that_reads_them(probe):
     grow, rsft = forecast(steps, probe)
     assert (grow.tokens, grow.device_hours, grow.gib) == (1_000_000, 50.0, 0.0)
     assert (rsft.tokens, rsft.device_hours) == (None, None)
-    assert rsft.gib == pytest.approx(1024 * 100 / GIB)
+    assert rsft.gib == pytest.approx(1000 / GIB)  # a model does not grow with its rows
 
 
 def test_steps_that_the_small_run_did_not_do_are_unknown(probe):
@@ -73,9 +74,18 @@ def test_calls_come_from_the_shape_of_trees_and_the_prompts():
 def test_given_means_turn_calls_into_tokens_and_device_hours():
     means = Means(tokens=300.0, tokens_per_second=50.0)
     policy, corrector, reward = by_role(PLAN, {"grow_rsft": 100}, means)
-    assert policy == RoleForecast("grow_rsft", "policy", 100, 30_000.0, 30_000 / 50 / 3600)
-    assert corrector.device_hours == pytest.approx(2 * 6 * policy.device_hours)  # two GPUs each
-    assert (reward.tokens, reward.device_hours) == (None, None)
+    busy = 30_000 / 50 / 3600
+    # Two correctors of two GPUs each take longest; two policies and a reward model wait for them.
+    held = 6 * busy / 2 * (2 * 1 + 2 * 2 + 1)
+    assert policy == RoleForecast("grow_rsft", "policy", 100, 30_000.0, busy, pytest.approx(held))
+    assert corrector.busy == pytest.approx(2 * 6 * busy)
+    assert (reward.tokens, reward.busy) == (None, None)
+    waves = replace(PLAN[0], together=False)
+    assert [row.held for row in by_role([waves], {"grow_rsft": 100}, means)] == [
+        policy.busy,
+        corrector.busy,
+        None,
+    ]
 
 
 def test_a_small_run_says_how_long_texts_are(tmp_path):
