@@ -74,6 +74,7 @@ def job(
 
 
 def positive_number(text: str) -> float:
+    """The type of an option; its name is what a user reads of a value that is none."""
     number = float(text)
     if not number > 0:
         raise ValueError
