@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray._private.state import available_resources_per_node
 from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -41,9 +42,11 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> No
     own = "RAY_ADDRESS" not in os.environ
     if own:
         # "local", or Ray would join whatever cluster was started on this machine last. A cluster's
-        # processes listen on all interfaces and run what they are sent; Ray therefore demands a
-        # token of them. This one lives as long as the job; Ray's own would be kept in ~/.ray.
+        # processes run what they are sent; Ray therefore demands a token. This one lives as long as
+        # the job; Ray's own would be kept in ~/.ray.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        if "_node_ip_address" not in settings:
+            _listen_to_this_machine_only()
         # Ray would start an idle worker per logical CPU ahead of need, at seconds of CPU each, and
         # warn of more workers than cores: logical CPUs of a laptop are more than its cores.
         system = {
@@ -117,6 +120,15 @@ def missing(step: StepPlan) -> str:
     ]
     problem = misfit(step, left) or f"step {step.step} is about to be placed"
     return f"{problem}, counting what is free on {there}"
+
+
+def _listen_to_this_machine_only() -> None:
+    """Ray's switch for laptops, where it takes the loopback's address for its own.
+
+    The variable is read when Ray is imported: here that was before, in its workers it will be.
+    """
+    os.environ.setdefault(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "0")
+    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def _divert_native_stderr(log: Path) -> None:

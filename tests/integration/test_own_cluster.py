@@ -1,4 +1,4 @@
-"""The cluster that a job starts for itself listens to others on the network, and obeys none."""
+"""The cluster that a job starts for itself: nobody else on the network reaches or commands it."""
 
 import json
 import subprocess
@@ -10,7 +10,9 @@ pytestmark = pytest.mark.integration
 JOB = """
 import json, os, subprocess, sys
 from pathlib import Path
+import psutil
 import ray
+from ray import serve
 from avr.pipeline.cluster import connect
 connect({"num_cpus": 2}, [], Path(sys.argv[1]))
 address = ray.get_runtime_context().gcs_address
@@ -20,13 +22,24 @@ guesser = stranger | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
 def asks(environment):
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
-print(json.dumps([asks(one).stdout for one in (stranger, guesser, dict(os.environ))]))
+answers = [asks(one).stdout for one in (stranger, guesser, dict(os.environ))]
+serve.start(proxy_location="Disabled")
+ray.get(ray.remote(lambda: 1).remote())
+listening = {
+    connection.laddr.ip.removeprefix("::ffff:")
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True))
+    for connection in process.net_connections("inet")
+    if connection.status == "LISTEN"
+}
+print(json.dumps([answers, sorted(listening)]))
 """
 
 
-def test_requests_without_the_job_s_token_are_refused(tmp_path):
+def test_it_listens_on_the_loopback_and_refuses_requests_without_the_job_s_token(tmp_path):
     command = [sys.executable, "-c", JOB, str(tmp_path / "log")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == ["", "", "obeyed\n"]
+    answers, listening = json.loads(done.stdout.splitlines()[-1])
+    assert answers == ["", "", "obeyed\n"]
+    assert listening == ["127.0.0.1"]
     assert not (tmp_path / "log").exists() or "AUTH_TOKEN" not in (tmp_path / "log").read_text()
