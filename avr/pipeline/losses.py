@@ -25,6 +25,8 @@ def is_loss(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, _LOSSES) and not getattr(error, "actor_init_failed", False):
             return True
+        if isinstance(error, FileNotFoundError) and "/logs/worker-" in str(error):
+            return True  # Ray notes the size of a worker's log around each task, and fails without
         words = str(error)  # an error that did not survive the way to the driver has only these
         if _UNREADABLE in words and any(kind.__name__ in words for kind in _LOSSES):
             return True
