@@ -72,6 +72,7 @@ class Host:
             witness.failed.remote(hosted.role, cause)
             raise RuntimeError(cause) from error
         self._tell_processes()
+        self._keep_log()
 
     async def use(self, call: Callable[[Any], Awaitable[T]]) -> T:
         """What `call(engine)` gives. An engine that has died takes this process along."""
@@ -100,7 +101,10 @@ class Host:
         return f"{root_cause(self._log)} (log: {self._kept_log})"
 
     def _keep_log(self) -> None:
-        """An object store gets the log at the end of the process: nothing can be appended to it."""
+        """An object store, to which nothing can be appended, gets the log now and then.
+
+        When the engine has started, when it is stopped, and when it or its start has failed.
+        """
         if is_remote(self._kept_log):
             with suppress(Exception):  # must not hide what the log is about
                 self._kept_log.fs.put_file(str(self._log), self._kept_log.path)

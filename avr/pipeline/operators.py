@@ -79,11 +79,6 @@ class Worker:
         self._tally.add()
         return {**row, "tree": json.dumps(tree_to_dict(tree))}
 
-    def __del__(self) -> None:
-        host = getattr(self, "_host", None)
-        if host is not None:
-            host.shutdown()
-
     async def _advance(self, tree: RefinementTree, row: Row) -> RefinementTree:
         step = STEPS[self._op.step]
         try:

@@ -63,6 +63,8 @@ def test_growth_that_was_killed_continues_to_the_same_trees(bucket, tmp_path):
     resumed = int(log.read_text().split("resumed ")[1].split("/60")[0])
     assert len(committed) <= resumed < 60
     assert scripted_growth.grown_in(bucket) == scripted_growth.undisturbed(60)
+    logs = {file.name.partition("-")[0] for file in (bucket / "logs").glob("*.log")}
+    assert logs == {"respond", "correct", "score"}
 
 
 def test_search_that_was_killed_continues_to_the_same_trees(bucket, tmp_path):
