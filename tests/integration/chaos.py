@@ -87,17 +87,18 @@ class Nodes:
         before = set(self._mine())
         self._ray("start", f"--address={self.address}", f"--num-cpus={CPUS_PER_NODE}")
         new = set(self._mine()) - before
-        self.helpers |= {p: new for p in new if p.name() == "raylet"}
+        self.helpers |= {p: new for p in new if p.info["name"] == "raylet"}
 
     def bury(self, raylet):
         """End what a machine that is lost takes along, and a raylet that is killed does not."""
         for process in self.helpers.pop(raylet, ()):
-            if "log_monitor.py" in " ".join(process.cmdline() if process.is_running() else ()):
-                process.kill()
+            with suppress(psutil.NoSuchProcess):  # gone, or a zombie
+                if "log_monitor.py" in " ".join(process.info["cmdline"]):
+                    process.kill()
 
     def raylets(self):
         """Those that are not the head's, oldest first."""
-        mine = [p for p in self._mine() if p.name() == "raylet"]
+        mine = [p for p in self._mine() if p.info["name"] == "raylet"]
         return sorted(mine, key=lambda process: process.create_time())[1:]
 
     def workers(self, names):
@@ -109,11 +110,11 @@ class Nodes:
         return found
 
     def _raylet_ids(self):
-        return {process.pid for process in self._mine() if process.name() == "raylet"}
+        return {p.pid for p in self._mine() if p.info["name"] == "raylet"}
 
     def _mine(self):
         found = []
-        for process in psutil.process_iter(["cmdline"]):
+        for process in psutil.process_iter(["cmdline", "name"]):
             if any(str(self.folder) in part for part in process.info["cmdline"] or ()):
                 found.append(process)
         return found

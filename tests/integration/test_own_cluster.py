@@ -9,6 +9,7 @@ import pytest
 pytestmark = pytest.mark.integration
 JOB = """
 import json, os, subprocess, sys
+from contextlib import suppress
 from pathlib import Path
 import psutil
 import ray
@@ -25,12 +26,14 @@ def asks(environment):
 answers = [asks(one).stdout for one in (stranger, guesser, dict(os.environ))]
 serve.start(proxy_location="Disabled")
 ray.get(ray.remote(lambda: 1).remote())
-listening = {
-    connection.laddr.ip.removeprefix("::ffff:")
-    for process in (psutil.Process(), *psutil.Process().children(recursive=True))
-    for connection in process.net_connections("inet")
-    if connection.status == "LISTEN"
-}
+listening = set()
+for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+    with suppress(psutil.NoSuchProcess):
+        listening |= {
+            connection.laddr.ip.removeprefix("::ffff:")
+            for connection in process.net_connections("inet")
+            if connection.status == "LISTEN"
+        }
 print(json.dumps([answers, sorted(listening)]))
 """
 

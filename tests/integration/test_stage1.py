@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -83,10 +84,11 @@ def finished(tmp_path_factory, store, short_folder):
 def kill_an_engine(job_pid, step):
     """SIGKILL the vLLM engine core that belongs to a worker of the step's pool."""
     for process in psutil.Process(job_pid).children(recursive=True):
-        log = Path(f"/proc/{process.pid}/fd/1").resolve()
-        if "EngineCore" in " ".join(process.cmdline()) and log.name.startswith(f"{step}-"):
-            process.kill()
-            return
+        with suppress(psutil.NoSuchProcess):  # gone, or a zombie: those of the step before
+            log = Path(f"/proc/{process.pid}/fd/1").resolve()
+            if "EngineCore" in " ".join(process.cmdline()) and log.name.startswith(f"{step}-"):
+                process.kill()
+                return
     raise AssertionError(f"no engine of {step} is running")
 
 
