@@ -23,6 +23,7 @@ from avr.core.messages import Conversation, content_id, user
 from avr.core.roles import Completion, ContextTooLong, EngineDied, TreeFault
 from avr.engines.chat import token_ids
 from avr.engines.settings import check_role
+from avr.engines.waiting import answer_or_death
 from avr.engines.weights import local_model, weights_id
 
 
@@ -67,7 +68,7 @@ class Engine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         ids = self._fitting(conversation, to_continue=True, reserved=params.max_tokens or 0)
-        final = await _last(
+        final = await self._last(
             self._llm.generate({"prompt_token_ids": ids}, params, self._request_id())
         )
         return tuple(
@@ -78,7 +79,9 @@ class Engine:
         """The raw logit of a whole conversation; see `avr.core.roles.Score`."""
         ids = self._fitting(conversation, to_continue=False, reserved=0)
         params = PoolingParams(task="classify", use_activation=False)
-        final = await _last(self._llm.encode({"prompt_token_ids": ids}, params, self._request_id()))
+        final = await self._last(
+            self._llm.encode({"prompt_token_ids": ids}, params, self._request_id())
+        )
         (reward,) = final.outputs.data.flatten().tolist()
         if not math.isfinite(reward):
             raise TreeFault(f"the reward model returned {reward}")
@@ -136,6 +139,9 @@ class Engine:
             raise ContextTooLong.of(self.role, len(ids), reserved, self.max_model_len)
         return ids
 
+    async def _last(self, stream: AsyncIterator[Any]) -> Any:
+        return await answer_or_death(_last(stream), lambda: self._llm.errored)
+
     def _request_id(self) -> str:
         return f"{self.role}-{next(self._requests)}"
 
@@ -157,8 +163,9 @@ def _tokenizer(config: RoleConfig, model: str) -> Any:
     return AutoTokenizer.from_pretrained(model, trust_remote_code=config.trust_remote_code)
 
 
-def _engine_args(config: RoleConfig, model: str, scores: bool) -> AsyncEngineArgs:
-    settings: dict[str, Any] = {"enable_log_requests": False, "disable_log_stats": True}
+def engine_settings(config: RoleConfig, *, scores: bool) -> dict[str, Any]:
+    """What vLLM is started with beside model and trust: the user's settings over ours."""
+    settings: dict[str, Any] = {"disable_log_stats": True}
     settings["load_format"] = "safetensors"  # a pickle runs code when it is loaded
     if current_platform.is_cpu():
         # A seeded request prefilled in chunks kills the engine on a CPU: its generator has no
@@ -170,4 +177,9 @@ def _engine_args(config: RoleConfig, model: str, scores: bool) -> AsyncEngineArg
     if settings.get("tensor_parallel_size", 1) > 1:
         # The "ray" executor leaks its placement groups until the driver exits (ray#64035).
         settings.setdefault("distributed_executor_backend", "mp")
+    return settings
+
+
+def _engine_args(config: RoleConfig, model: str, scores: bool) -> AsyncEngineArgs:
+    settings = {"enable_log_requests": False} | engine_settings(config, scores=scores)
     return AsyncEngineArgs(model=model, trust_remote_code=config.trust_remote_code, **settings)

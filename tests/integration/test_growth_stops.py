@@ -25,8 +25,10 @@ def test_spent_budget_keeps_what_is_committed_and_a_larger_one_goes_on(tmp_path)
     folder = tmp_path / "run"
     meter = Meter(tmp_path / "hours.json", BudgetConfig(max_device_hours=1e-9))
     meter.start(PLAN)
+    # Slow answers: the first block must be committed, by a process that takes seconds to start,
+    # long before the last one could be.
     with pytest.raises(BudgetSpent, match="the same command with a larger budget continues"):
-        grow_all(folder, NUM_TREES, 0.05, 0, meter.tick)
+        grow_all(folder, NUM_TREES, 3.0, 0, meter.tick)
     meter.stop()
     committed = read_ids(folder / "trees")
     assert 0 < len(committed) < NUM_TREES

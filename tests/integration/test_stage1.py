@@ -33,8 +33,9 @@ def command(run_dir):
         f"prompts.rsft.limit={NUM_PROMPTS}",
         f"prompts.dpo.limit={NUM_PROMPTS}",
         f"evaluation.prompts.limit={NUM_HELDOUT}",
-        "growth.rows_per_block=4",
-        "policy.max_rows_per_replica=4",  # slow on purpose: the kill must land in the middle
+        "growth.rows_per_block=2",
+        "policy.max_rows_per_replica=2",  # slow on purpose: the kills must land in the middle
+        "corrector.max_rows_per_replica=2",
         "rsft.trl.num_train_epochs=1",
         "rsft.trl.save_steps=1",
         f"policy.env.TOKEN={PLANTED}",
@@ -68,14 +69,16 @@ def finished(tmp_path_factory, store, short_folder):
     """
     run_dir = location(f"{store}/stage1")
     log = tmp_path_factory.mktemp("stage1") / "log"
-    trees = {step: run_dir / step / "trees" for step in ("grow_rsft", "grow_dpo")}
+    trees = run_dir / "grow_rsft" / "trees"
     job = start(run_dir, log, short_folder)
-    wait_for(lambda: list(trees["grow_rsft"].glob("*.parquet")), job, log)
+    wait_for(lambda: list(trees.glob("*.parquet")), job, log)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
-    committed = read_ids(trees["grow_rsft"])
+    committed = read_ids(trees)
     job = start(run_dir, log, short_folder)
-    wait_for(lambda: list(trees["grow_dpo"].glob("*.parquet")), job, log)
+    # The engine's log is there as soon as it serves; once trees are, it may have done its part.
+    serving = run_dir / "grow_dpo" / "logs"
+    wait_for(lambda: list(serving.glob("grow-policy-*.log")), job, log)
     kill_an_engine(job.pid, "grow")
     assert job.wait(1200) == 0, log.read_text()[-3000:]
     return run_dir, committed, log.read_text()

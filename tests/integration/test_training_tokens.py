@@ -103,14 +103,14 @@ def test_trl_collators_take_the_columns_and_pad_without_loss():
 
 
 @pytest.mark.parametrize(
-    "kind, field, meant",
+    "kind, field, meant, value",
     [
-        ("rsft", "max_lenght", "max_length"),
-        ("dpo", "precompute_ref_logprobs", "precompute_ref_log_probs"),
+        ("rsft", "max_lenght", "max_length", 512),
+        ("dpo", "precompute_ref_logprobs", "precompute_ref_log_probs", True),
     ],
 )
-def test_misspelt_field_of_trl_is_found_before_training(kind, field, meant):
-    config = TrainingConfig(trl={meant: None})
+def test_misspelt_field_of_trl_is_found_before_training(kind, field, meant, value):
+    config = TrainingConfig(trl={meant: value})
     check_training(kind, config)
     with pytest.raises(ConfigError, match=f"{kind}.trl.{field} .*did you mean '{meant}'"):
-        check_training(kind, replace(config, trl={field: 1}))
+        check_training(kind, replace(config, trl={field: value}))
