@@ -8,7 +8,7 @@ cannot read trees back in waves; ids that come from content make the plain way e
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -21,14 +21,14 @@ from avr.config import GrowthConfig, Placement
 from avr.core.messages import content_id
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
 from avr.pipeline.cluster import missing
+from avr.pipeline.grown import Grown, GrowthError, check_complete, ended, settle
 from avr.pipeline.losses import cause_of, is_loss
 from avr.pipeline.operators import Operator, Worker
 from avr.pipeline.plan import StepPlan, engines, gpus_of
 from avr.pipeline.progress import CONSOLE, Progress
 from avr.pipeline.tables import (
     TREES,
-    drop_doubles,
-    read_ids,
+    ids_of,
     read_rows,
     read_trees,
     write_part,
@@ -51,20 +51,6 @@ class Seedling:
     tree: RefinementTree
     model: str = ""
     rounds: int = 0
-
-
-@dataclass(frozen=True)
-class Grown:
-    """What a growth left: trees + quarantined = seedlings. `num_resumed` were there before."""
-
-    num_trees: int
-    num_quarantined: int
-    num_resumed: int
-    engine_deaths: dict[str, int]
-
-
-class GrowthError(RuntimeError):
-    """Growing trees failed; the message carries the worker's cause."""
 
 
 class _Lost(GrowthError):
@@ -93,26 +79,19 @@ def grow(
     """
     extras: dict[str, tuple[str, int]] = {}
     source = folder / "seedlings.parquet"
-    write_rows(source, _seedling_rows(seedlings, extras), SEEDLINGS)
-    _settle(folder, folder / "trees")
-    num_resumed = len(extras.keys() & _ended(folder))
+    num_trees = write_rows(source, _seedling_rows(seedlings, extras), SEEDLINGS)
+    settle(folder, folder / "trees")
+    num_resumed = len(ids_of(source) & ended(folder))
     deaths: Counter[str] = Counter()
     rows: Callable[[], Iterator[dict[str, Any]]] = partial(read_rows, source)
     for out, wave in _waves(operators, config.placement, folder):
         deaths = _flow_until_done(
-            rows, wave, config, out, folder, len(extras), deaths, placed, on_commit
+            rows, wave, config, out, folder, num_trees, deaths, placed, on_commit
         )
         rows = partial(_again, out, extras)
-    _settle(folder, folder / "trees")
-    trees, quarantined = read_ids(folder / "trees"), read_ids(folder / "quarantine")
-    _check_complete(extras.keys(), trees, quarantined)
-    if extras and not trees:
-        first = next(read_rows(folder / "quarantine", ["quarantined"]))["quarantined"]
-        raise GrowthError(
-            f"all {len(quarantined)} trees were quarantined; the first: {first}. "
-            f"Remove {folder / 'quarantine'} to grow them again."
-        )
-    return Grown(len(trees), len(quarantined), num_resumed, dict(deaths))
+    settle(folder, folder / "trees")
+    num_grown, num_quarantined = check_complete(source, folder)
+    return Grown(num_grown, num_quarantined, num_resumed, dict(deaths))
 
 
 def _waves(
@@ -145,8 +124,8 @@ def _flow_until_done(
     """
     pending, losses = folder / "pending.parquet", 0
     while True:
-        _settle(folder, out)
-        there = _ended(folder) | read_ids(out)
+        settle(folder, out)
+        there = ended(folder) | ids_of(out)
         if not write_rows(pending, (row for row in rows() if row["id"] not in there), SEEDLINGS):
             return deaths
         bars = {operator.step: (num_trees, len(there)) for operator in operators}
@@ -157,7 +136,7 @@ def _flow_until_done(
             return deaths | report.deaths
         except _Lost as loss:
             deaths |= loss.deaths
-            losses = 0 if len(_ended(folder) | read_ids(out)) > len(there) else losses + 1
+            losses = 0 if len(ended(folder) | ids_of(out)) > len(there) else losses + 1
             if losses == _MAX_LOSSES:
                 raise
             first = str(loss).partition("\n")[0]
@@ -266,34 +245,16 @@ def _seedling_rows(
     seedlings: Iterable[Seedling], extras: dict[str, tuple[str, int]]
 ) -> Iterator[dict[str, Any]]:
     for seedling in seedlings:
-        extras[seedling.tree.id] = (seedling.model, seedling.rounds)
+        if seedling.model or seedling.rounds:  # of an evaluation; else there may be a million
+            extras[seedling.tree.id] = (seedling.model, seedling.rounds)
         yield _row(seedling.tree, seedling.model, seedling.rounds)
 
 
 def _again(folder: Location, extras: dict[str, tuple[str, int]]) -> Iterator[dict[str, Any]]:
     for tree in read_trees(folder):
-        yield _row(tree, *extras[tree.id])
+        yield _row(tree, *extras.get(tree.id, ("", 0)))
 
 
 def _row(tree: RefinementTree, model: str, rounds: int) -> dict[str, Any]:
     text = json.dumps(tree_to_dict(tree))
     return {"id": tree.id, "tree": text, "model": model, "rounds": rounds}
-
-
-def _settle(folder: Location, out: Location) -> None:
-    """Work that was given up may have committed after it was counted, and was done again."""
-    drop_doubles(out)
-    drop_doubles(folder / "quarantine")
-
-
-def _ended(folder: Location) -> set[str]:
-    return read_ids(folder / "trees") | read_ids(folder / "quarantine")
-
-
-def _check_complete(wanted: Collection[str], trees: set[str], quarantined: set[str]) -> None:
-    lost = set(wanted) - trees - quarantined
-    strange = (trees | quarantined) - set(wanted)
-    twice = trees & quarantined
-    for problem, ids in (("lost", lost), ("not asked for", strange), ("in both", twice)):
-        if ids:
-            raise GrowthError(f"{len(ids)} trees {problem}, the first: {min(ids)}")

@@ -18,7 +18,8 @@ import pyarrow as pa
 from avr.config import ConfigError, PromptsConfig
 from avr.core.messages import Conversation, content_id, from_dicts, kind_of, user
 from avr.core.tree import Prompt
-from avr.pipeline.tables import PROMPTS, prompt_row, read_rows, write_rows
+from avr.pipeline.ids import Ids
+from avr.pipeline.tables import PROMPTS, ids_of, prompt_row, read_rows, write_rows
 from avr.storage import Location, location
 
 QUARANTINED = pa.schema([("source", pa.string()), ("reason", pa.string())])
@@ -38,15 +39,14 @@ def ingest(
     prompts: Location,
     quarantine: Location,
     needs_answer: bool = False,
-    taken: Mapping[str, str] = MappingProxyType({}),
+    taken: Mapping[str, Ids] = MappingProxyType({}),
 ) -> Ingested:
     """Write the usable rows to `prompts` and the others to `quarantine` (Parquet files).
 
-    `taken` maps the ids of prompts that are used elsewhere to where: training and held-out prompts
-    must not overlap.
+    `taken` has the ids of prompts that are used elsewhere, by the step that uses them: training and
+    held-out prompts must not overlap.
     """
     bad: list[dict[str, str]] = []
-    seen = dict(taken)
     num_rows = 0
 
     def usable() -> Iterator[dict[str, Any]]:
@@ -55,20 +55,44 @@ def ingest(
             num_rows += 1
             try:
                 prompt = _prompt(row, source, config, needs_answer)
-                if prompt.id in seen:
-                    raise ValueError(f"the same prompt as {seen[prompt.id]}")
+                for step, ids in taken.items():
+                    if prompt.id in ids:
+                        raise ValueError(f"the same prompt as one in {step}")
             except ValueError as error:
                 bad.append({"source": source, "reason": str(error)})
                 continue
-            seen[prompt.id] = source
             yield prompt_row(prompt)
 
-    num_prompts = write_rows(prompts, usable(), PROMPTS)
+    write_rows(prompts, usable(), PROMPTS)
+    num_prompts = _drop_repeated(prompts, bad)
     write_rows(quarantine, bad, QUARANTINED)
     if num_prompts == 0:
         first = f"; the first: {bad[0]['source']}: {bad[0]['reason']}" if bad else ""
         raise ConfigError(f"{config.path}: none of {num_rows} rows is a usable prompt{first}")
     return Ingested(num_rows, num_prompts, len(bad))
+
+
+def _drop_repeated(prompts: Location, bad: list[dict[str, str]]) -> int:
+    """Each prompt once, the others to `bad`; returns how many are left.
+
+    After they are written, and only where there are any: a million prompts need not be remembered.
+    """
+    ids = ids_of(prompts)
+    if not ids.doubles:
+        return ids.num_rows
+    first: dict[str, str] = {}
+
+    def once() -> Iterator[dict[str, Any]]:
+        for row in read_rows(prompts):
+            if row["id"] in first:
+                reason = f"the same prompt as {first[row['id']]}"
+                bad.append({"source": row["source"], "reason": reason})
+                continue
+            if row["id"] in ids.doubles:
+                first[row["id"]] = row["source"]
+            yield row
+
+    return write_rows(prompts, once(), PROMPTS)
 
 
 def count_rows(config: PromptsConfig) -> int | None:
@@ -78,10 +102,9 @@ def count_rows(config: PromptsConfig) -> int | None:
     return sum(1 for _ in _rows(config))
 
 
-def prompts_of(run_dir: Location, steps: Iterable[str]) -> dict[str, str]:
-    """The ids of the prompts that the steps of a run use, and the step that uses each."""
-    files = ((step, run_dir / step / "prompts.parquet") for step in steps)
-    return {row["id"]: f"one in {step}" for step, file in files for row in read_rows(file, ["id"])}
+def prompts_of(run_dir: Location, steps: Iterable[str]) -> dict[str, Ids]:
+    """The ids of the prompts that each of the steps of a run uses."""
+    return {step: ids_of(run_dir / step / "prompts.parquet") for step in steps}
 
 
 def content_of(config: PromptsConfig) -> str:

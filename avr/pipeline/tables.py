@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
@@ -13,6 +14,7 @@ from avr.core.outputs import OutputSet, set_from_dict
 from avr.core.pairs import PreferencePair
 from avr.core.selection import RsftRow
 from avr.core.tree import Prompt, RefinementTree, tree_from_dict
+from avr.pipeline.ids import Ids
 from avr.storage import Location, for_arrow, local_copy, path_of, written
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -142,8 +144,7 @@ def drop_doubles(folder: Location) -> int:
 
     Of several the first, by the name of its file, stays. Each file is replaced whole.
     """
-    all_ids = [row["id"] for row in read_rows(folder, ["id"])]
-    if len(all_ids) == len(set(all_ids)):  # nearly always, and read in one go
+    if not ids_of(folder).doubles:  # nearly always, and read in one go
         return 0
     seen: set[str] = set()
     num_dropped = 0
@@ -156,6 +157,11 @@ def drop_doubles(folder: Location) -> int:
             table = pq.read_table(path_of(file), **for_arrow(file))
             write_part(folder, file.stem, table.filter(pa.array(fresh)).to_pylist(), table.schema)
     return num_dropped
+
+
+def ids_of(path: Location) -> Ids:
+    """The `id` column of a Parquet file or folder, in little memory."""
+    return Ids(row["id"] for row in read_rows(path, ["id"]))
 
 
 def read_ids(path: Location) -> set[str]:
@@ -183,14 +189,18 @@ def read_sets(folder: Location) -> Iterator[OutputSet]:
 
 
 def _rows_by_id(folder: Location) -> Iterator[dict[str, Any]]:
-    if not read_ids(folder):
+    if not any(folder.glob("*.parquet")):
         return
     with local_copy(folder) as here:  # chunks by id read every file again and again
         table = pads.dataset(here, format="parquet")
-        ids = sorted((row["id"], n) for n, row in enumerate(read_rows(here, ["id"])))
-        for chunk_start in range(0, len(ids), 1024):
-            chunk = [n for _, n in ids[chunk_start : chunk_start + 1024]]
-            yield from table.take(chunk).to_pylist()
+        ids = table.to_table(["id"])["id"]
+        order = pc.sort_indices(ids)
+        in_order = ids.take(order)
+        twice = in_order[1:].filter(pc.equal(in_order[1:], in_order[:-1]))
+        if len(twice):
+            raise ValueError(f"{folder}: {twice[0]} is there twice")
+        for chunk_start in range(0, len(order), 1024):
+            yield from table.take(order[chunk_start : chunk_start + 1024]).to_pylist()
 
 
 def prompt_row(prompt: Prompt) -> dict[str, Any]:

@@ -1,0 +1,79 @@
+"""Ids in little memory, and whether a growth is complete."""
+
+import pyarrow as pa
+import pytest
+
+from avr.pipeline.grown import GrowthError, check_complete, ended
+from avr.pipeline.ids import Ids
+from avr.pipeline.tables import drop_doubles, ids_of, read_rows, write_part, write_rows
+
+SCHEMA = pa.schema([("id", pa.string()), ("quarantined", pa.string())])
+
+
+def rows(ids, reason=""):
+    return [{"id": id_, "quarantined": reason} for id_ in ids]
+
+
+@pytest.fixture
+def grown(tmp_path):
+    """Makes a folder with seedlings, trees and quarantine of the ids given."""
+
+    def make(wanted, trees, quarantine=""):
+        write_rows(tmp_path / "seedlings.parquet", rows(wanted), SCHEMA)
+        for number, part in enumerate(trees.split()):
+            write_part(tmp_path / "trees", f"part-{number}", rows(part), SCHEMA)
+        write_part(tmp_path / "quarantine", "part", rows(quarantine, "too long"), SCHEMA)
+        return tmp_path / "seedlings.parquet", tmp_path
+
+    return make
+
+
+def test_ids_are_a_set_as_python_s_is():
+    first, second = ({f"{n:x}" for n in range(0, 60, step)} for step in (2, 3))
+    some, others = Ids(first), Ids(second)
+    for n in range(80):
+        assert (f"{n:x}" in some) == (f"{n:x}" in first)
+    assert len(some | others) == len(first | second)
+    assert len(some & others) == len(first & second)
+    assert len(some - others) == len(first - second)
+    assert all(id_ in some | others for id_ in first | second)
+    assert len(Ids()) == 0 and "a" not in Ids()
+
+
+def test_ids_know_of_doubles():
+    ids = Ids("abacc")
+    assert (ids.num_rows, len(ids), len(ids.doubles)) == (5, 3, 2)
+    assert "a" in ids.doubles and "c" in ids.doubles and "b" not in ids.doubles
+    assert not Ids("ab").doubles
+
+
+def test_every_tree_is_there_once(grown):
+    source, folder = grown("abcd", "ab d", "c")
+    assert check_complete(source, folder) == (3, 1)
+    assert len(ended(folder)) == 4 and "c" in ended(folder)
+
+
+@pytest.mark.parametrize(
+    "wanted, trees, quarantine, words",
+    [
+        ("abcd", "ab", "c", "1 trees lost, the first: d"),
+        ("ab", "ab xy", "", "2 trees not asked for, the first: x"),
+        ("abc", "ab", "bc", "1 trees in both, the first: b"),
+        ("ab", "", "ab", "all 2 trees were quarantined; the first: too long"),
+    ],
+)
+def test_what_is_amiss_is_named(grown, wanted, trees, quarantine, words):
+    with pytest.raises(GrowthError, match=words):
+        check_complete(*grown(wanted, trees, quarantine))
+
+
+def test_a_tree_that_is_there_twice_is_named(grown):
+    with pytest.raises(ValueError, match="b is there twice"):
+        check_complete(*grown("abc", "ab bc"))
+
+
+def test_doubles_are_dropped_and_the_first_stays(grown):
+    _, folder = grown("abc", "ab bc")
+    assert drop_doubles(folder / "trees") == 1
+    assert sorted(row["id"] for row in read_rows(folder / "trees")) == ["a", "b", "c"]
+    assert not ids_of(folder / "trees").doubles
