@@ -178,6 +178,7 @@ def _flow(
         batch_size=None,
         batch_format="pyarrow",
         fn_kwargs={"out": out, "quarantine": quarantine},
+        compute=ray.data.TaskPoolStrategy(size=_committers(operators)),
         num_cpus=0.1,
     )
     CONSOLE.print("  engines are starting")
@@ -239,6 +240,15 @@ def _pool(operator: Operator, rows_per_block: int) -> ray.data.ActorPoolStrategy
         max_concurrent_calls_per_actor=calls,
         max_tasks_in_flight_per_actor=2 * calls,
     )
+
+
+def _committers(operators: list[Operator]) -> int:
+    """How many blocks are written side by side.
+
+    Left alone Ray Data starts a process for each block that waits: seconds of CPU each, which on a
+    small machine the engines need, for a write of milliseconds.
+    """
+    return max(2, sum(operator.hosted.config.max_replicas for operator in operators) // 4)
 
 
 def _seedling_rows(
