@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 export PYTHONUNBUFFERED := 1
-.PHONY: help setup demo stage1 stage2 test check unit integration chaos requirements miniature-models clean
+.PHONY: help setup demo stage1 stage2 test check unit integration chaos bench requirements miniature-models clean
 EXTRA ?= cpu
 PYTHON_ := .venv/bin/python
 RUN_DIR ?= runs/miniature
@@ -16,6 +16,7 @@ help:
 	@echo "make test               lint, types, unit and integration tests, from nothing"
 	@echo "make check | unit | integration"
 	@echo "make chaos N=100        kill so many nodes, engines, tasks and drivers; compare what is left"
+	@echo "make bench              quick versions of the benchmarks (runs/benchmarks)"
 	@echo "make setup [EXTRA=gpu]  only the environment (.venv)"
 	@echo "make miniature-models   train the three tiny models again"
 	@echo "make requirements       compile requirements/*.txt from pyproject.toml"
@@ -48,6 +49,13 @@ integration: setup
 
 chaos: setup
 	$(PYTHON_) tests/integration/chaos.py --kills $(N) --report runs/chaos.json
+
+BENCH = BENCHMARK_RESULTS=runs/benchmarks $(PYTHON_) benchmarks
+
+bench: setup
+	$(BENCH)/roofline.py conf/llama3_8b/stage1.yaml
+	$(BENCH)/trees.py conf/miniature/stage1.yaml --prompts 128 --rounds 1
+	$(BENCH)/scaling.py --engines 1 16 64 --prompts 1000 10000
 
 TARGET = --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --quiet
 COMPILE = .venv/bin/uv pip compile pyproject.toml --extra test --override requirements/overrides.txt $(TARGET)

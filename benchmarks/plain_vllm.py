@@ -1,0 +1,120 @@
+"""The ceiling: recorded requests replayed by plain offline vLLM, all at once, no one waiting.
+
+Each engine is a process of its own with the flags of ours. It has every request from the start,
+sorted so that those with a common prefix stand together: no answer has to be waited for, nothing
+travels between models, nothing is parsed or written.
+"""
+
+import json
+import multiprocessing
+import os
+import time
+import traceback
+from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
+
+
+@contextmanager
+def plain_engines(roles, folder):
+    """`roles` maps names to RoleConfigs; gives a function that replays what was recorded.
+
+    That is `folder/ROLE.requests.jsonl`. Per role it returns when it started and ended (time.time),
+    and how many requests and generated tokens there were.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    lines = {}
+    processes = []
+    for role, config in roles.items():
+        ours, theirs = spawn.Pipe()
+        log = folder / f"plain-{role}.log"
+        process = spawn.Process(target=_serve, args=(theirs, role, config, folder, log))
+        process.start()
+        theirs.close()
+        processes.append(process)
+        lines[role] = ours
+    try:
+        for line in lines.values():
+            _hear(line)
+        yield lambda: _replay(lines)
+    finally:
+        for line in lines.values():
+            line.send(None)
+        for process in processes:
+            process.join()
+
+
+def _replay(lines):
+    for line in lines.values():
+        line.send("load")
+    for line in lines.values():
+        _hear(line)
+    for line in lines.values():
+        line.send("go")
+    return {role: _hear(line) for role, line in lines.items()}
+
+
+def _hear(line):
+    said = line.recv()
+    if isinstance(said, str) and said not in ("ready", "loaded"):
+        raise RuntimeError(said)
+    return said
+
+
+def _serve(line, role, config, folder, log):
+    try:
+        _answer(line, role, config, folder, log)
+    except Exception:
+        line.send(traceback.format_exc())
+        os._exit(1)  # the engine core is a child, and would be waited for
+    os._exit(0)
+
+
+def _answer(line, role, config, folder, log):
+    from avr.pipeline.witness import redirect_output
+
+    redirect_output(log)
+    os.environ.update(config.env)  # vLLM reads it on import
+    from measured_engine import sampling_params
+    from vllm import LLM, PoolingParams
+
+    from avr.engines.engine import REWARD_MODEL, engine_settings
+
+    scores = role == REWARD_MODEL
+    settings = engine_settings(config, scores=scores)
+    llm = LLM(model=config.model, trust_remote_code=config.trust_remote_code, **settings)
+    line.send("ready")
+    while line.recv() == "load":
+        requests = load(folder / f"{role}.requests.jsonl")
+        prompts = [{"prompt_token_ids": request["ids"]} for request in requests]
+        params = [request["params"] and sampling_params(request["params"]) for request in requests]
+        llm.reset_prefix_cache()
+        line.send("loaded")
+        assert line.recv() == "go"
+        started = time.time()
+        if scores:
+            raw = PoolingParams(use_activation=False)
+            llm.encode(prompts, pooling_params=raw, pooling_task="classify", use_tqdm=False)
+            generated = 0
+        else:
+            outputs = llm.generate(prompts, params, use_tqdm=False)
+            generated = sum(len(one.token_ids) for output in outputs for one in output.outputs)
+        line.send((started, time.time(), len(requests), generated))
+    llm.llm_engine.engine_core.shutdown()
+
+
+def load(file):
+    """Recorded requests, those with a common prefix side by side."""
+    requests = [json.loads(text) for text in Path(file).read_text().splitlines()]
+    return sorted(requests, key=lambda request: request["ids"])
+
+
+def unique_prefix_tokens(requests):
+    """Prompt tokens that an engine with an endless prefix cache would compute: nodes of a trie."""
+    total, before = 0, []
+    for request in requests:
+        ids = request["ids"]
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(before, ids, strict=False))
+        total += len(ids) - sum(1 for _ in same)
+        before = ids
+    return total

@@ -1,0 +1,221 @@
+"""Stage I growth with simulated engines: does it stay linear, and does the driver stay small?
+
+    python benchmarks/scaling.py --engines 1 16 256 1024 --prompts 1000 10000 100000
+
+Engines (`simulated_engine.py`) only take time, so a thousand of them run on one machine; everything
+around them is real: Ray Data, actors, trees, Parquet. Linear is what the engines do by themselves
+in one event loop, times their number. Where all engines together would ask more of this machine's
+cores than a cluster's nodes would, time is stretched for all alike (`slowness`); `driver_share` is
+what one core of the driver would be busy at without that. Writes results/scaling.json.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+from measuring import CpuSeconds, draw, write_report
+from simulated_engine import SLOTS, SimulatedEngine, make_engine
+
+from avr.config import GrowthConfig, RoleConfig
+from avr.core.growth import Shape, correct, respond, score
+from avr.core.messages import user
+from avr.core.prompts import Templates
+from avr.core.tree import Prompt, plant
+from avr.pipeline.cluster import connect
+from avr.pipeline.dataflow import Seedling, grow
+from avr.pipeline.hosting import Hosted
+from avr.pipeline.operators import Operator
+
+SHAPE, TEMPLATES = Shape(), Templates()
+ROWS_PER_ENGINE = SLOTS  # trees in flight in one engine: enough to fill its slots
+TREES_PER_ENGINE = 2 * SLOTS
+MOST_TREES_PER_S = 100.0  # that this machine carries for the simulated cluster's nodes
+ROLE = RoleConfig(model="simulated", use_gpu=False, num_cpus=0.01)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engines", type=int, nargs="*", default=[1, 4, 16, 64, 256])
+    parser.add_argument("--prompts", type=int, nargs="*", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--processes", type=int, default=8, help="that share the engines")
+    parser.add_argument("--rows-per-block", type=int, default=32)
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark-scaling"))
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    work = arguments.work.resolve()
+    if arguments.one:
+        print(json.dumps(_one(work, arguments.rows_per_block, **json.loads(arguments.one))))
+        return
+    shutil.rmtree(work, ignore_errors=True)
+    alone = _alone()
+    print(f"one engine by itself: {alone:.2f} trees/s")
+    engines = [_engines(arguments, work, number, alone) for number in arguments.engines]
+    prompts = [_prompts(arguments, work, number) for number in arguments.prompts]
+    asked = {key: value for key, value in vars(arguments).items() if key not in ("work", "one")}
+    figures = {"alone_trees_per_s": round(alone, 3), "engines": engines, "prompts": prompts}
+    write_report("scaling", asked, figures)
+    bars = [
+        (f"{one['engines']} engines", one["of_linear"], f"{one['of_linear']:.3f}")
+        for one in engines
+    ]
+    if bars:
+        draw("scaling", "trees/s of linear", bars)
+
+
+def _alone():
+    """Trees/s of one engine, and its share of a reward model, without anything around them."""
+
+    async def one(tree, engine, judge):
+        tree = await respond(tree, engine, TEMPLATES, SHAPE.max_tries)
+        return await score(await correct(tree, engine, TEMPLATES, SHAPE), judge)
+
+    async def everything():
+        engine, judge = SimulatedEngine(1, 1.0), SimulatedEngine(1, 1.0)
+        room = asyncio.Semaphore(ROWS_PER_ENGINE)
+
+        async def when_there_is_room(seedling):
+            async with room:
+                return await one(seedling.tree, engine, judge)
+
+        started = time.perf_counter()
+        await asyncio.gather(*map(when_there_is_room, _seedlings(TREES_PER_ENGINE)))
+        return TREES_PER_ENGINE / (time.perf_counter() - started)
+
+    return asyncio.run(everything())
+
+
+def _engines(arguments, work, number, alone):
+    slowness = max(1.0, number * alone / MOST_TREES_PER_S)
+    processes = min(number, arguments.processes)
+    wanted = {
+        "name": f"engines-{number}",
+        "trees": number * TREES_PER_ENGINE,
+        "engines": number,
+        "processes": processes,
+        "slowness": slowness,
+    }
+    seen = _in_a_process(arguments, work, wanted)
+    linear = number * alone / slowness
+    report = {
+        "engines": number,
+        "processes": processes,
+        "slowness": round(slowness, 2),
+        "trees_per_s": round(seen["trees_per_s"], 2),
+        "of_linear": round(seen["trees_per_s"] / linear, 3),
+        "driver_ms_per_tree": seen["driver_ms_per_tree"],
+        "driver_share": round(seen["driver_ms_per_tree"] * number * alone / 1000, 3),
+        "cpu_s": seen["cpu_s"],
+    }
+    print(report, flush=True)
+    return report
+
+
+def _prompts(arguments, work, number):
+    wanted = {
+        "name": f"prompts-{number}",
+        "trees": number,
+        "engines": 1_000_000,
+        "processes": 2,
+        "slowness": 0.0,
+    }
+    seen = _in_a_process(arguments, work, wanted)
+    report = {"prompts": number} | {
+        key: seen[key]
+        for key in ("trees_per_s", "driver_ms_per_tree", "driver_before_mib", "driver_most_mib")
+    }
+    print(report, flush=True)
+    return report
+
+
+def _in_a_process(arguments, work, wanted):
+    """A driver of its own: its memory and CPU are its own too."""
+    command = [sys.executable, __file__, f"--work={work}", f"--one={json.dumps(wanted)}"]
+    command.append(f"--rows-per-block={arguments.rows_per_block}")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _one(work, rows_per_block, name, trees, engines, processes, slowness):
+    folder = work / name
+    folder.mkdir(parents=True)
+    connect({"num_cpus": 8}, [], folder / "driver.log")
+    marks = {
+        "BENCHMARK_FOLDER": str(folder),
+        "BENCHMARK_PROCESSES": str(processes + 1),
+        "SIMULATED_SLOWNESS": str(slowness),
+    }
+    operators = [
+        _operator("grow", "policy", processes, max(1, engines // processes), marks, folder),
+        _operator("score", "reward_model", 1, engines, marks, folder),
+    ]
+    config = GrowthConfig(rows_per_block=rows_per_block, no_progress_timeout_s=3600)
+    with CpuSeconds(_kind) as cpu, Memory() as memory:
+        grow(_seedlings(trees), operators, config, folder)
+    started = max(file.stat().st_mtime for file in folder.glob("*.ready"))
+    ended = max(file.stat().st_mtime for file in (folder / "trees").glob("*.parquet"))
+    spent = cpu.by_kind(started)
+    return {
+        "trees_per_s": trees / (ended - started),
+        "driver_ms_per_tree": round(1000 * spent["driver"] / trees, 3),
+        "driver_before_mib": memory.before,
+        "driver_most_mib": memory.most,
+        "cpu_s": spent,
+    }
+
+
+def _operator(step, role, replicas, engines, marks, folder):
+    settings = replace(
+        ROLE,
+        min_replicas=replicas,
+        max_replicas=replicas,
+        max_rows_per_replica=min(ROWS_PER_ENGINE * engines, 4096),
+        env={**marks, "SIMULATED_ENGINES": str(engines)},
+    )
+    hosted = Hosted(step, role, settings, 0, folder, 1, make_engine=make_engine)
+    return Operator(step, hosted, TEMPLATES, SHAPE)
+
+
+def _seedlings(number):
+    for each in range(number):
+        yield Seedling(plant(Prompt.of((user(f"question {each} " + "of some length " * 10),)), "s"))
+
+
+class Memory:
+    """Resident memory of this process, in MiB: before, and at its most."""
+
+    def __enter__(self):
+        self.before = self.most = self._now()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._ended.wait(0.1):
+            self.most = max(self.most, self._now())
+
+    def _now(self):
+        return round(psutil.Process().memory_info().rss / 2**20)
+
+
+def _kind(command):
+    kinds = {"actors": "MapWorker", "tasks": "ray::", "ray": "ray"}
+    return next((kind for kind, word in kinds.items() if word in command), "other")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""What benchmarks count by themselves: figures that nobody could check by eye afterwards."""
+
+import asyncio
+import json
+import math
+import random
+from pathlib import Path
+
+import pytest
+from measuring import Flights, Timeline, medians, ratios, spread
+from plain_vllm import unique_prefix_tokens
+from roofline import DEVICES, SHAPES, engine_bounds, shape_of
+from simulated_engine import SLOTS, STEP_S, TOKENS, SimulatedEngine
+
+from avr.core.messages import user
+from avr.core.prompts import parse_rating
+
+
+def test_unique_prefix_tokens_are_the_distinct_prefixes():
+    chance = random.Random(1)
+    prompts = [[chance.randrange(3) for _ in range(chance.randrange(1, 9))] for _ in range(60)]
+    distinct = {tuple(ids[: n + 1]) for ids in prompts for n in range(len(ids))}
+    requests = sorted(({"ids": ids} for ids in prompts), key=lambda request: request["ids"])
+    assert unique_prefix_tokens(requests) == len(distinct)
+
+
+@pytest.fixture
+def timeline(tmp_path):
+    file = tmp_path / "one.flights"
+    # Two in flight from 10 s to 14 s, four until 16 s, one until 20 s, none after.
+    file.write_text("10 2\n14 4\n16 1\n20 0\n")
+    return Timeline(file)
+
+
+def test_share_of_the_time_with_so_many_in_flight(timeline):
+    assert timeline.share(10, 20, 1) == 1.0
+    assert timeline.share(10, 20, 3) == pytest.approx(0.2)
+    assert timeline.share(0, 20, 1) == pytest.approx(0.5)
+    assert timeline.share(12, 32, 2) == pytest.approx(0.2)
+
+
+def test_tail_is_the_time_after_the_last_moment_with_so_many(timeline):
+    assert timeline.tail(22, 4) == 6
+    assert timeline.tail(22, 1) == 2
+    assert timeline.tail(22, 9) == 12
+
+
+def test_flights_are_written_as_they_change(tmp_path):
+    flights = Flights(tmp_path / "f")
+    for change in (3, -1, -2):
+        flights.change(change)
+    numbers = [line.split()[1] for line in (tmp_path / "f").read_text().splitlines()]
+    assert numbers == ["3", "2", "0"]
+
+
+def test_ratios_are_taken_round_by_round():
+    arms = {
+        name: [{"tokens_per_s": rate, "cpu_s": {"driver": rate}} for rate in rates]
+        for name, rates in {"ours": (10, 30), "ideal": (20, 40)}.items()
+    }
+    assert ratios(arms, "ours") == {"ours / ideal": spread([0.5, 0.75])}
+    assert medians(arms)["ours"] == {
+        "tokens_per_s": {"median": 20, "range": [10, 30]},
+        "cpu_s": {"driver": 20},
+    }
+
+
+def test_simulated_engine_takes_the_time_of_its_slots_and_critiques_are_well_formed():
+    slowness = 0.02
+
+    async def measure(samples):
+        engine = SimulatedEngine(1, slowness)
+        started = asyncio.get_running_loop().time()
+        found = await asyncio.gather(
+            *(engine.generate((user("q"),), 2, 2 * i) for i in range(samples // 2))
+        )
+        return asyncio.get_running_loop().time() - started, found
+
+    least, most = (tokens * STEP_S * slowness for tokens in TOKENS)
+    once, found = asyncio.run(measure(SLOTS))
+    twice, _ = asyncio.run(measure(2 * SLOTS))
+    assert once >= least
+    assert twice >= 2 * least  # the second half waits for slots
+    for completions in found:
+        for completion in completions:
+            assert TOKENS[0] <= completion.num_tokens <= TOKENS[1]
+            assert parse_rating(completion.text.strip()) == 7
+    assert most > least
+
+
+@pytest.mark.parametrize(
+    "model, billions, kv_kib",
+    [
+        ("meta-llama/Meta-Llama-3-8B-Instruct", 8.03, 128),
+        ("Qwen/Qwen2.5-32B-Instruct", 32.76, 256),
+        ("Skywork/Skywork-Reward-Gemma-2-27B", 27.23, 368),
+    ],
+)
+def test_shapes_give_the_published_numbers_of_parameters(model, billions, kv_kib):
+    shape = SHAPES[model]
+    assert shape.parameters / 1e9 == pytest.approx(billions, rel=2e-3)
+    assert shape.kv_bytes_per_token() == kv_kib * 1024
+
+
+def test_shape_of_a_folder_is_that_of_its_weights():
+    folder = "avr/miniature/models/policy"
+    sizes = safetensors_sizes(f"{folder}/model.safetensors")
+    sizes.pop("lm_head.weight", None)  # tied: it may be written, and is the embeddings
+    weights = sum(map(math.prod, sizes.values()))
+    assert shape_of(folder).parameters == pytest.approx(weights, rel=0.01)
+
+
+def safetensors_sizes(file):
+    raw = Path(file).read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+
+
+def test_decoding_is_bound_by_bandwidth_until_the_batch_is_large():
+    shape, device = SHAPES["meta-llama/Meta-Llama-3-8B-Instruct"], DEVICES["h100"]
+    one = engine_bounds(shape, device, {"max_num_seqs": 1}, 1)
+    assert one["step_ms"] == pytest.approx(1000 * 2 * 7.5e9 / 3.35e12, rel=0.01)
+    assert one["bound_by"] == "memory bandwidth"
+    many = engine_bounds(shape, device, {"max_num_seqs": 4096}, 1)
+    assert many["bound_by"] == "arithmetic"
+    two = engine_bounds(shape, device, {"max_num_seqs": 1, "tensor_parallel_size": 2}, 1)
+    assert two["step_ms"] == pytest.approx(one["step_ms"] / 2, abs=0.01)
