@@ -35,7 +35,8 @@ def ended(folder: Location) -> Ids:
 def check_complete(source: Location, folder: Location) -> tuple[int, int]:
     """How many trees there are, and how many are quarantined, of the seedlings in `source`.
 
-    Raises GrowthError where one is lost, not asked for or in both, and where all were quarantined.
+    Raises GrowthError where one is lost, not asked for or in both, and where all were quarantined,
+    ValueError where an id is there twice.
     """
     wanted = ids_of(source)
     trees, quarantined = ids_of(folder / "trees"), ids_of(folder / "quarantine")
@@ -60,3 +61,4 @@ def _name_what_is_amiss(source: Location, folder: Location) -> None:
     for problem, ids in (("lost", lost), ("not asked for", strange), ("in both", twice)):
         if ids:
             raise GrowthError(f"{len(ids)} trees {problem}, the first: {min(ids)}")
+    raise GrowthError("numbers of rows did not add up, and now do: run the job again")

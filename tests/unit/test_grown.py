@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 
+from avr.pipeline import grown as grown_module
 from avr.pipeline.grown import GrowthError, check_complete, ended
 from avr.pipeline.ids import Ids
 from avr.pipeline.tables import drop_doubles, ids_of, read_rows, write_part, write_rows
@@ -77,3 +78,16 @@ def test_doubles_are_dropped_and_the_first_stays(grown):
     assert drop_doubles(folder / "trees") == 1
     assert sorted(row["id"] for row in read_rows(folder / "trees")) == ["a", "b", "c"]
     assert not ids_of(folder / "trees").doubles
+
+
+def test_a_tree_that_comes_between_two_looks_does_not_pass_for_counted(grown, monkeypatch):
+    source, folder = grown("abc", "ab")
+    read = grown_module.read_ids
+
+    def late(path):
+        write_part(folder / "trees", "late", rows("c"), SCHEMA)
+        return read(path)
+
+    monkeypatch.setattr(grown_module, "read_ids", late)
+    with pytest.raises(GrowthError, match="run the job again"):
+        check_complete(source, folder)
