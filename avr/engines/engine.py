@@ -3,9 +3,9 @@
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from transformers import AutoTokenizer
 from vllm import SamplingParams
@@ -25,6 +25,8 @@ from avr.engines.chat import token_ids
 from avr.engines.settings import check_role
 from avr.engines.waiting import answer_or_death
 from avr.engines.weights import local_model, weights_id
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -68,9 +70,8 @@ class Engine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         ids = self._fitting(conversation, to_continue=True, reserved=params.max_tokens or 0)
-        final = await self._last(
-            self._llm.generate({"prompt_token_ids": ids}, params, self._request_id())
-        )
+        request = self._llm.generate({"prompt_token_ids": ids}, params, self._request_id())
+        final = await self._ask(_last(request))
         return tuple(
             Completion(o.text, str(o.finish_reason), len(o.token_ids)) for o in final.outputs
         )
@@ -79,9 +80,8 @@ class Engine:
         """The raw logit of a whole conversation; see `avr.core.roles.Score`."""
         ids = self._fitting(conversation, to_continue=False, reserved=0)
         params = PoolingParams(task="classify", use_activation=False)
-        final = await self._last(
-            self._llm.encode({"prompt_token_ids": ids}, params, self._request_id())
-        )
+        request = self._llm.encode({"prompt_token_ids": ids}, params, self._request_id())
+        final = await self._ask(_last(request))
         (reward,) = final.outputs.data.flatten().tolist()
         if not math.isfinite(reward):
             raise TreeFault(f"the reward model returned {reward}")
@@ -108,8 +108,9 @@ class Engine:
 
     async def _load(self, model: str) -> None:
         here = await asyncio.to_thread(local_model, model)
-        await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": here})
-        await self._llm.reset_prefix_cache()
+        path = {"weights_path": here}
+        await self._ask(self._llm.collective_rpc("reload_weights", kwargs=path))
+        await self._ask(self._llm.reset_prefix_cache())
         self._model = model
         self._tokenizer = _tokenizer(self._config, here)
         self.identity = self.identity_of(model)
@@ -121,10 +122,7 @@ class Engine:
 
     async def check_health(self) -> None:
         """Raises EngineDied where the engine's processes are gone."""
-        try:
-            await self._llm.check_health()
-        except EngineDeadError as error:
-            raise EngineDied(str(error)) from error
+        await self._ask(self._llm.check_health())
 
     def shutdown(self) -> None:
         """Stop the engine's processes and free its device; nothing can be asked any more."""
@@ -139,8 +137,15 @@ class Engine:
             raise ContextTooLong.of(self.role, len(ids), reserved, self.max_model_len)
         return ids
 
-    async def _last(self, stream: AsyncIterator[Any]) -> Any:
-        return await answer_or_death(_last(stream), lambda: self._llm.errored)
+    async def _ask(self, question: Coroutine[Any, Any, T]) -> T:
+        """What vLLM answers. Raises EngineDied, TreeFault for what it refuses."""
+        llm = self._llm
+        try:
+            return await answer_or_death(question, lambda: llm.errored)
+        except VLLMValidationError as error:
+            raise TreeFault(str(error)) from error
+        except EngineDeadError as error:
+            raise EngineDied(str(error)) from error
 
     def _request_id(self) -> str:
         return f"{self.role}-{next(self._requests)}"
@@ -150,13 +155,8 @@ REWARD_MODEL = "reward_model"
 
 
 async def _last(stream: AsyncIterator[Any]) -> Any:
-    """The one output of a request. Raises TreeFault for what vLLM refuses, EngineDied."""
-    try:
-        return [output async for output in stream][-1]
-    except VLLMValidationError as error:
-        raise TreeFault(str(error)) from error
-    except EngineDeadError as error:
-        raise EngineDied(str(error)) from error
+    """The one output of a request."""
+    return [output async for output in stream][-1]
 
 
 def _tokenizer(config: RoleConfig, model: str) -> Any:

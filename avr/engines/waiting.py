@@ -15,7 +15,8 @@ async def answer_or_death(
     """What `answer` gives. Raises EngineDied where `is_dead` and no answer will come any more.
 
     vLLM ends the requests of an engine core that dies by an error, but not the first ones of an
-    engine: its client notices the death before it has a task to tell, and they would wait for ever.
+    engine, as its client notices the death before it has a task to tell, nor calls that are no
+    requests, such as loading weights: these would wait for ever.
     """
     asked = asyncio.ensure_future(answer)
     try:

@@ -246,7 +246,8 @@ def _committers(operators: list[Operator]) -> int:
     """How many blocks are written side by side.
 
     Left alone Ray Data starts a process for each block that waits: seconds of CPU each, which on a
-    small machine the engines need, for a write of milliseconds.
+    small machine the engines need, for a write of milliseconds. One for every four engines is a
+    guess: a block is minutes of an engine's work, and seconds of writing at the worst.
     """
     return max(2, sum(operator.hosted.config.max_replicas for operator in operators) // 4)
 
@@ -262,7 +263,7 @@ def _seedling_rows(
 
 def _again(folder: Location, extras: dict[str, tuple[str, int]]) -> Iterator[dict[str, Any]]:
     for tree in read_trees(folder):
-        yield _row(tree, *extras.get(tree.id, ("", 0)))
+        yield _row(tree, *(extras[tree.id] if extras else ("", 0)))
 
 
 def _row(tree: RefinementTree, model: str, rounds: int) -> dict[str, Any]:

@@ -33,23 +33,21 @@ class Ids:
         return place < len(self._keys) and bool(self._keys[place] == key)
 
     def __or__(self, other: "Ids") -> "Ids":
-        return _made(np.union1d(self._keys, other._keys), self.num_rows + other.num_rows)
+        return _made(np.union1d(self._keys, other._keys))
 
     def __and__(self, other: "Ids") -> "Ids":
-        both = np.intersect1d(self._keys, other._keys, assume_unique=True)
-        return _made(both, len(both))
+        return _made(np.intersect1d(self._keys, other._keys, assume_unique=True))
 
     def __sub__(self, other: "Ids") -> "Ids":
-        left = np.setdiff1d(self._keys, other._keys, assume_unique=True)
-        return _made(left, len(left))
+        return _made(np.setdiff1d(self._keys, other._keys, assume_unique=True))
 
     @property
     def doubles(self) -> "Ids":
         """The ids that are there twice or more (or share their bits with another)."""
-        return _made(self._doubles, len(self._doubles))
+        return _made(self._doubles)
 
 
-def _made(keys: Keys, num_rows: int) -> Ids:
+def _made(keys: Keys) -> Ids:
     ids = Ids()
-    ids._keys, ids.num_rows = keys, num_rows
+    ids._keys, ids.num_rows = keys, len(keys)
     return ids

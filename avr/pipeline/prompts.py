@@ -78,7 +78,8 @@ def _drop_repeated(prompts: Location, bad: list[dict[str, str]]) -> int:
     After they are written, and only where there are any: a million prompts need not be remembered.
     """
     ids = ids_of(prompts)
-    if not ids.doubles:
+    doubles = ids.doubles
+    if not doubles:
         return ids.num_rows
     first: dict[str, str] = {}
 
@@ -88,7 +89,7 @@ def _drop_repeated(prompts: Location, bad: list[dict[str, str]]) -> int:
                 reason = f"the same prompt as {first[row['id']]}"
                 bad.append({"source": row["source"], "reason": reason})
                 continue
-            if row["id"] in ids.doubles:
+            if row["id"] in doubles:
                 first[row["id"]] = row["source"]
             yield row
 

@@ -4,13 +4,14 @@ import asyncio
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from avr.config import Stage1Config
 from avr.core.messages import Message, assistant, user
-from avr.core.roles import ContextTooLong, TreeFault
+from avr.core.roles import ContextTooLong, EngineDied, TreeFault
 from avr.engines.chat import token_ids
 from avr.engines.parity import PROBES, ParityError, check_parity, reference_rewards
 from avr.loading import load
@@ -185,3 +186,26 @@ def test_reward_depends_on_the_answer_alone_not_on_its_company(engines):
     alone = engines.run(engines.reward_model.score(good))
     assert rewards[0] == pytest.approx(alone, abs=1e-3)
     assert rewards[0] > rewards[1]
+
+
+def test_engine_that_was_killed_says_so_whatever_it_is_asked(engines):
+    """The last of this file: the policy's engine is dead after it."""
+    for pid in core_pids(engines.policy):
+        psutil.Process(pid).kill()
+
+    async def serve(model):
+        async with asyncio.timeout(30), engines.policy.serving(model):
+            raise AssertionError("the weights were loaded into a dead engine")
+
+    with pytest.raises(EngineDied):
+        engines.run(serve(str(MODELS / "corrector")))
+    with pytest.raises(EngineDied):
+        engines.run(engines.policy.generate(QUERY, 1, seed=0))
+    with pytest.raises(EngineDied):
+        engines.run(engines.policy.check_health())
+
+
+def core_pids(engine):
+    """vLLM's engine core is a process; nothing of ours names it."""
+    manager = engine._llm.engine_core.resources.engine_manager
+    return {process.pid for process in manager.processes}
