@@ -1,8 +1,8 @@
 """The released code's way: vLLM servers, a pool of threads, one request per sample.
 
-A thread takes a query from the first answer to the last reward, one request after the other; each
-goes to a server of the model chosen at random. A malformed critique is asked for again, as in the
-growth it is compared with. The client is `requests`, which costs less than OpenAI's.
+A thread takes a query from the first answer to the last reward, one request after the other. A
+malformed critique is asked for again, as in the growth it is compared with. The client is
+`requests`.
 """
 
 import json
@@ -14,11 +14,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import requests
 from measuring import Flights
 
+from avr.config import RoleConfig
 from avr.core.messages import to_dicts
 from avr.core.prompts import (
     answer_context,
@@ -34,22 +36,19 @@ _OURS = threading.local()
 
 @contextmanager
 def servers(roles, folder, first_port=8710):
-    """One `vllm serve` a role, with the flags of our engines; gives {role: [URL]}."""
+    """One server of vLLM a role, with the flags of our engines; gives {role: URL}."""
     started, urls = [], {}
     try:
         for port, (role, config) in enumerate(roles.items(), first_port):
-            settings = {"enable_chunked_prefill": False, **config.engine}  # as our engines on a CPU
-            if role == "reward_model":
-                settings |= {"runner": "pooling", "pooler_config": {"use_activation": False}}
             flags = folder / f"server-{role}.json"
-            flags.write_text(json.dumps({"model": config.model, "port": port, **settings}))
+            flags.write_text(json.dumps({"role": role, "port": port, "config": asdict(config)}))
             command = [sys.executable, __file__, str(flags)]
             log = (folder / f"server-{role}.log").open("w")
             environment = os.environ | config.env | {"VLLM_SERVER_DEV_MODE": "1"}
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             started.append(process)
-            urls[role] = [f"http://127.0.0.1:{port}"]
-        for process, (url,) in zip(started, urls.values(), strict=True):
+            urls[role] = f"http://127.0.0.1:{port}"
+        for process, url in zip(started, urls.values(), strict=True):
             _wait_for(url, process)
         yield urls
     finally:
@@ -60,8 +59,8 @@ def servers(roles, folder, first_port=8710):
 
 
 def grow_over_http(prompts, urls, roles, templates, shape, num_threads, folder):
-    """Trees as plain tuples; returns started, ended (time.time), trees, generated tokens."""
-    for url in (url for group in urls.values() for url in group):
+    """Rewards of all answers; returns started, ended (time.time), trees, generated tokens."""
+    for url in urls.values():
         requests.post(f"{url}/reset_prefix_cache", timeout=60).raise_for_status()
     clients = {
         role: _Client(urls[role], config, Flights(folder / f"{role}.flights"))
@@ -92,15 +91,18 @@ def _tree(prompt, clients, templates, shape):
 
 
 class _Client:
-    def __init__(self, urls, config, flights):
-        self._urls = urls
+    def __init__(self, url, config, flights):
+        self._url = url
         self._body = {"model": config.model, **config.sampling}
         self._flights = flights
         self._lock = threading.Lock()
         self.tokens = 0
 
     def ask(self, conversation):
-        said = self._post("v1/chat/completions", self._body | {"messages": to_dicts(conversation)})
+        said = self._post(
+            "v1/chat/completions",
+            self._body | {"messages": to_dicts(conversation), "seed": random.getrandbits(31)},
+        )
         with self._lock:
             self.tokens += said["usage"]["completion_tokens"]
         return said["choices"][0]["message"]["content"].strip()
@@ -115,8 +117,7 @@ class _Client:
         with self._lock:
             self._flights.change(1)
         try:
-            url = f"{random.choice(self._urls)}/{path}"
-            answer = _OURS.session.post(url, json=body, timeout=600)
+            answer = _OURS.session.post(f"{self._url}/{path}", json=body, timeout=600)
             if not answer.ok:
                 raise RuntimeError(f"{path}: {answer.status_code} {answer.text[:300]}")
             return answer.json()
@@ -139,15 +140,23 @@ def _wait_for(url, process):
 
 def main():
     """A server: `python http_threads.py FLAGS.json` (vLLM's command line, flags from a file)."""
-    flags = json.loads(Path(sys.argv[1]).read_text())
+    asked = json.loads(Path(sys.argv[1]).read_text())
+    from vllm.config import PoolerConfig
+
+    from avr.engines.engine import engine_settings
+
+    config = RoleConfig(**asked["config"])
+    settings = engine_settings(config, scores=asked["role"] == "reward_model")
+    settings |= {"model": config.model, "port": asked["port"], "generation_config": "vllm"}
     arguments = ["--disable-uvicorn-access-log", "--host=127.0.0.1"]
-    for key, value in flags.items():
+    for key, value in settings.items():
         name = key.replace("_", "-")
         if isinstance(value, bool):
             arguments.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, PoolerConfig):
+            arguments.append(f'--{name}={{"use_activation": {json.dumps(value.use_activation)}}}')
         else:
-            text = json.dumps(value) if isinstance(value, dict) else value
-            arguments.append(f"--{name}={text}")
+            arguments.append(f"--{name}={value}")
     sys.argv = [sys.argv[0], *arguments]
     from vllm.entrypoints.launchers.api_server.entry import main as serve
 

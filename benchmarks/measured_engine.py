@@ -69,7 +69,7 @@ def token_counts():
         "cached": "vllm:prefix_cache_hits",
         "generated": "vllm:generation_tokens",
     }
-    return {name: getattr(found.get(metric), "value", 0) for name, metric in names.items()}
+    return {name: found[metric].value for name, metric in names.items()}
 
 
 def sampling_params(params):

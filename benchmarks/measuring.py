@@ -109,14 +109,6 @@ KINDS = {
 }
 
 
-def kind_of(command):
-    """What a process of these benchmarks is, from its command line."""
-    for kind, words in KINDS.items():
-        if any(word in command for word in words):
-            return kind
-    return "other"
-
-
 def draw(name, title, bars):
     """Write results/NAME.svg: a bar per (label, value, words)."""
     longest = max(value for _, value, _ in bars)
@@ -128,21 +120,14 @@ def draw(name, title, bars):
     console.save_svg(str(RESULTS / f"{name}.svg"), title=f"benchmarks/{name}.py")
 
 
-class CpuSeconds:
-    """A context that adds up the CPU seconds of this process and all below it, by kind.
+class Watch:
+    """A context that looks at something now and then, and at its beginning and end."""
 
-    A process that ends between two looks keeps what it had at the last one.
-    """
-
-    def __init__(self, kind_of, every_s=0.5):
-        self._kind_of = kind_of
-        self._every_s = every_s
-        self._seen = {}
-        self._looks = []
-        self._ended = threading.Event()
+    every_s = 0.5
 
     def __enter__(self):
-        self._look()
+        self.look()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -150,7 +135,33 @@ class CpuSeconds:
     def __exit__(self, *error):
         self._ended.set()
         self._thread.join()
-        self._look()
+        self.look()
+
+    def _watch(self):
+        while not self._ended.wait(self.every_s):
+            self.look()
+
+
+class CpuSeconds(Watch):
+    """Adds up the CPU seconds of this process and all below it, by kind.
+
+    Seconds count for what a process was when they were seen: Ray's workers change their names.
+    """
+
+    def __init__(self):
+        self._seen = {}
+        self._total = Counter()
+        self._looks = []
+
+    def look(self):
+        """What was spent since the last look."""
+        for process in (psutil.Process(), *children()):
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                key, seconds = (process.pid, process.create_time()), times.user + times.system
+                self._total[_kind(process)] += seconds - self._seen.get(key, 0.0)
+                self._seen[key] = seconds
+        self._looks.append((time.time(), Counter(self._total)))
 
     def by_kind(self, since=0.0):
         """CPU seconds inside the context, from the first look after `since` (time.time) on."""
@@ -159,22 +170,39 @@ class CpuSeconds:
         spent = {kind: round(seconds - before[kind], 2) for kind, seconds in sorted(after.items())}
         return {kind: seconds for kind, seconds in spent.items() if seconds}
 
-    def _watch(self):
-        while not self._ended.wait(self._every_s):
-            self._look()
 
-    def _look(self):
-        me = psutil.Process()
-        for process in (me, *me.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                kind = "driver" if process == me else self._kind_of(" ".join(process.cmdline()))
-                seconds = times.user + times.system
-                self._seen[process.pid, process.create_time()] = (kind, seconds)
-        total = Counter()
-        for kind, seconds in self._seen.values():
-            total[kind] += seconds
-        self._looks.append((time.time(), total))
+class Memory(Watch):
+    """Resident memory of this process, in MiB: before, and at its most."""
+
+    def __init__(self):
+        self.before = self.most = round(psutil.Process().memory_info().rss / 2**20)
+
+    def look(self):
+        """Remember the most."""
+        self.most = max(self.most, round(psutil.Process().memory_info().rss / 2**20))
+
+
+def engines_alive():
+    """How many engine cores, and actors that host them, this process has started."""
+    kinds = Counter()
+    for process in children():
+        with suppress(psutil.NoSuchProcess):
+            kinds[_kind(process)] += 1
+    return kinds["engines"], kinds["actors"]
+
+
+def children():
+    """All processes below this one."""
+    return psutil.Process().children(recursive=True)
+
+
+def _kind(process):
+    if process.pid == os.getpid():
+        return "driver"
+    command = " ".join(process.cmdline())
+    return next(
+        (kind for kind, words in KINDS.items() if any(w in command for w in words)), "other"
+    )
 
 
 class Timeline:

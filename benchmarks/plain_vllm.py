@@ -10,9 +10,11 @@ import multiprocessing
 import os
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
+
+import psutil
 
 
 @contextmanager
@@ -39,7 +41,8 @@ def plain_engines(roles, folder):
         yield lambda: _replay(lines)
     finally:
         for line in lines.values():
-            line.send(None)
+            with suppress(OSError):  # it has ended with an error of its own
+                line.send(None)
         for process in processes:
             process.join()
 
@@ -64,9 +67,13 @@ def _hear(line):
 def _serve(line, role, config, folder, log):
     try:
         _answer(line, role, config, folder, log)
+    except EOFError:
+        pass  # the driver is gone
     except Exception:
-        line.send(traceback.format_exc())
-        os._exit(1)  # the engine core is a child, and would be waited for
+        with suppress(OSError):
+            line.send(traceback.format_exc())
+    for child in psutil.Process().children(recursive=True):
+        child.kill()  # the engine core, which would be waited for
     os._exit(0)
 
 
@@ -100,7 +107,6 @@ def _answer(line, role, config, folder, log):
             outputs = llm.generate(prompts, params, use_tqdm=False)
             generated = sum(len(one.token_ids) for output in outputs for one in output.outputs)
         line.send((started, time.time(), len(requests), generated))
-    llm.llm_engine.engine_core.shutdown()
 
 
 def load(file):

@@ -2,11 +2,13 @@
 
     python benchmarks/scaling.py --engines 1 16 256 1024 --prompts 1000 10000 100000
 
-Engines (`simulated_engine.py`) only take time, so a thousand of them run on one machine; everything
-around them is real: Ray Data, actors, trees, Parquet. Linear is what the engines do by themselves
-in one event loop, times their number. Where all engines together would ask more of this machine's
-cores than a cluster's nodes would, time is stretched for all alike (`slowness`); `driver_share` is
-what one core of the driver would be busy at without that. Writes results/scaling.json.
+Engines (`simulated_engine.py`) only take time, so the rate of a thousand fits on one machine: they
+are shared out over `--processes` actors, whose engines serve one queue. Everything around them is
+real: Ray Data, actors, trees, Parquet. Linear is what one engine does by itself in an event loop,
+times their number. Where all engines together would ask more of this machine's cores than a
+cluster's nodes would, time is stretched for all engines alike (`slowness`), which makes what
+surrounds them look cheaper; `driver_share` is what one core of the driver would be busy at without
+that. Writes results/scaling.json.
 """
 
 import argparse
@@ -15,13 +17,11 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
-from measuring import CpuSeconds, draw, write_report
+from measuring import CpuSeconds, Memory, draw, write_report
 from simulated_engine import SLOTS, SimulatedEngine, make_engine
 
 from avr.config import GrowthConfig, RoleConfig
@@ -45,7 +45,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engines", type=int, nargs="*", default=[1, 4, 16, 64, 256])
     parser.add_argument("--prompts", type=int, nargs="*", default=[1_000, 10_000, 100_000])
-    parser.add_argument("--processes", type=int, default=8, help="that share the engines")
+    parser.add_argument("--processes", type=int, default=8, help="actors that share the engines")
     parser.add_argument("--rows-per-block", type=int, default=32)
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-scaling"))
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -95,6 +95,7 @@ def _alone():
 def _engines(arguments, work, number, alone):
     slowness = max(1.0, number * alone / MOST_TREES_PER_S)
     processes = min(number, arguments.processes)
+    assert number % processes == 0, f"{number} engines cannot be shared out over {processes} actors"
     wanted = {
         "name": f"engines-{number}",
         "trees": number * TREES_PER_ENGINE,
@@ -159,7 +160,7 @@ def _one(work, rows_per_block, name, trees, engines, processes, slowness):
         _operator("score", "reward_model", 1, engines, marks, folder),
     ]
     config = GrowthConfig(rows_per_block=rows_per_block, no_progress_timeout_s=3600)
-    with CpuSeconds(_kind) as cpu, Memory() as memory:
+    with CpuSeconds() as cpu, Memory() as memory:
         grow(_seedlings(trees), operators, config, folder)
     started = max(file.stat().st_mtime for file in folder.glob("*.ready"))
     ended = max(file.stat().st_mtime for file in (folder / "trees").glob("*.parquet"))
@@ -188,33 +189,6 @@ def _operator(step, role, replicas, engines, marks, folder):
 def _seedlings(number):
     for each in range(number):
         yield Seedling(plant(Prompt.of((user(f"question {each} " + "of some length " * 10),)), "s"))
-
-
-class Memory:
-    """Resident memory of this process, in MiB: before, and at its most."""
-
-    def __enter__(self):
-        self.before = self.most = self._now()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self):
-        while not self._ended.wait(0.1):
-            self.most = max(self.most, self._now())
-
-    def _now(self):
-        return round(psutil.Process().memory_info().rss / 2**20)
-
-
-def _kind(command):
-    kinds = {"actors": "MapWorker", "tasks": "ray::", "ray": "ray"}
-    return next((kind for kind, word in kinds.items() if word in command), "other")
 
 
 if __name__ == "__main__":

