@@ -92,8 +92,9 @@ class Nodes:
     def bury(self, raylet):
         """End what a machine that is lost takes along, and a raylet that is killed does not."""
         for process in self.helpers.pop(raylet, ()):
-            with suppress(psutil.NoSuchProcess):  # gone, or a zombie
-                if "log_monitor.py" in " ".join(process.info["cmdline"]):
+            with suppress(psutil.NoSuchProcess):
+                # psutil looks again in every iteration; a zombie has no command line any more.
+                if "log_monitor.py" in " ".join(process.info["cmdline"] or ()):
                     process.kill()
 
     def raylets(self):
