@@ -257,7 +257,7 @@ class Chaos:
             return
         self.kills[kind] += 1
         if kind == "node":
-            victim.wait(10)
+            victim.wait(60)  # a machine with other work takes its time
             self.nodes.bury(victim)
             self._restore()
 
