@@ -26,6 +26,7 @@ from avr.pipeline.losses import cause_of, is_loss
 from avr.pipeline.operators import Operator, Worker
 from avr.pipeline.plan import StepPlan, engines, gpus_of
 from avr.pipeline.progress import CONSOLE, Progress
+from avr.pipeline.source import COMMITTED, PacedRows
 from avr.pipeline.tables import (
     TREES,
     ids_of,
@@ -35,7 +36,7 @@ from avr.pipeline.tables import (
     write_rows,
 )
 from avr.pipeline.witness import Report, told, witness_beside_driver
-from avr.storage import Location, for_arrow, path_of
+from avr.storage import Location
 
 SEEDLINGS = pa.schema(
     [("id", pa.string()), ("tree", pa.string()), ("model", pa.string()), ("rounds", pa.int64())]
@@ -161,10 +162,12 @@ def _flow(
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = config.no_progress_timeout_s
     context.max_consecutive_actor_init_deaths = config.max_engine_deaths
-    # A small Parquet input is read as one block, and a block is what one actor call takes.
-    dataset = ray.data.read_parquet(path_of(pending), **for_arrow(pending)).repartition(
-        target_num_rows_per_block=config.rows_per_block
+    source = PacedRows(pending, _ahead(operators), witness)
+    dataset = ray.data.read_datasource(
+        source, num_cpus=0.1, concurrency=1, override_num_blocks=source.num_blocks
     )
+    # A block is what one actor call takes.
+    dataset = dataset.repartition(target_num_rows_per_block=config.rows_per_block)
     for operator in operators:
         dataset = dataset.map(
             Worker,
@@ -177,7 +180,7 @@ def _flow(
         commit,
         batch_size=None,
         batch_format="pyarrow",
-        fn_kwargs={"out": out, "quarantine": quarantine},
+        fn_kwargs={"out": out, "quarantine": quarantine, "witness": witness},
         compute=ray.data.TaskPoolStrategy(size=_committers(operators)),
         num_cpus=0.1,
     )
@@ -220,7 +223,7 @@ def _next(batches: Iterator[pa.Table], witness: Any) -> pa.Table | None:
         raise GrowthError(cause) from error
 
 
-def commit(block: pa.Table, out: Location, quarantine: Location) -> pa.Table:
+def commit(block: pa.Table, out: Location, quarantine: Location, witness: Any) -> pa.Table:
     """Write one block of trees; the table that goes on to the driver is only their number."""
     trees = [tree_from_dict(json.loads(text)) for text in block["tree"].to_pylist()]
     name = content_id("block", sorted(tree.id for tree in trees))
@@ -229,6 +232,7 @@ def commit(block: pa.Table, out: Location, quarantine: Location) -> pa.Table:
         (quarantine, [t for t in trees if t.quarantined]),
     ):
         write_part(folder, name, [tree_to_dict(tree) for tree in part], TREES)
+    witness.advanced.remote(COMMITTED, len(trees))
     return pa.table({"num_trees": [len(trees)]})
 
 
@@ -240,6 +244,15 @@ def _pool(operator: Operator, rows_per_block: int) -> ray.data.ActorPoolStrategy
         max_concurrent_calls_per_actor=calls,
         max_tasks_in_flight_per_actor=2 * calls,
     )
+
+
+def _ahead(operators: list[Operator]) -> int:
+    """How many trees may be on their way: as many again as all engines hold wait in between.
+
+    And as many again, as a tree that takes long holds up those that are committed with it.
+    """
+    configs = [operator.hosted.config for operator in operators]
+    return max(4096, 4 * sum(one.max_replicas * one.max_rows_per_replica for one in configs))
 
 
 def _committers(operators: list[Operator]) -> int:
