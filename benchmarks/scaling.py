@@ -5,10 +5,13 @@
 Engines (`simulated_engine.py`) only take time, so the rate of a thousand fits on one machine: they
 are shared out over `--processes` actors, whose engines serve one queue. Everything around them is
 real: Ray Data, actors, trees, Parquet. Linear is what one engine does by itself in an event loop,
-times their number. Where all engines together would ask more of this machine's cores than a
-cluster's nodes would, time is stretched for all engines alike (`slowness`), which makes what
-surrounds them look cheaper; `driver_share` is what one core of the driver would be busy at without
-that. Writes results/scaling.json.
+times their number; `steady` compares the rates while the middle three fifths of the trees end, so
+without the time in which the first come and the last go, which more trees would pay for.
+
+Where all engines together would ask more of this machine's cores than a cluster's nodes would, time
+is stretched for all engines alike (`slowness`), which makes what surrounds them look cheaper;
+`driver_share` is what one core of the driver would be busy at without that. With `--prompts`
+engines take no time at all. Writes results/scaling.json.
 """
 
 import argparse
@@ -21,6 +24,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from measuring import CpuSeconds, Memory, draw, write_report
 from simulated_engine import SLOTS, SimulatedEngine, make_engine
 
@@ -36,7 +40,6 @@ from avr.pipeline.operators import Operator
 
 SHAPE, TEMPLATES = Shape(), Templates()
 ROWS_PER_ENGINE = SLOTS  # trees in flight in one engine: enough to fill its slots
-TREES_PER_ENGINE = 2 * SLOTS
 MOST_TREES_PER_S = 100.0  # that this machine carries for the simulated cluster's nodes
 ROLE = RoleConfig(model="simulated", use_gpu=False, num_cpus=0.01)
 
@@ -46,6 +49,7 @@ def main():
     parser.add_argument("--engines", type=int, nargs="*", default=[1, 4, 16, 64, 256])
     parser.add_argument("--prompts", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     parser.add_argument("--processes", type=int, default=8, help="actors that share the engines")
+    parser.add_argument("--trees-per-engine", type=int, default=4 * SLOTS)
     parser.add_argument("--rows-per-block", type=int, default=32)
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-scaling"))
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -55,23 +59,24 @@ def main():
         print(json.dumps(_one(work, arguments.rows_per_block, **json.loads(arguments.one))))
         return
     shutil.rmtree(work, ignore_errors=True)
-    alone = _alone()
-    print(f"one engine by itself: {alone:.2f} trees/s")
+    alone = _alone(arguments.trees_per_engine)
+    print(f"one engine by itself: {alone}")
     engines = [_engines(arguments, work, number, alone) for number in arguments.engines]
     prompts = [_prompts(arguments, work, number) for number in arguments.prompts]
     asked = {key: value for key, value in vars(arguments).items() if key not in ("work", "one")}
-    figures = {"alone_trees_per_s": round(alone, 3), "engines": engines, "prompts": prompts}
+    figures = {"alone": alone, "engines": engines, "prompts": prompts}
     write_report("scaling", asked, figures)
     bars = [
-        (f"{one['engines']} engines", one["of_linear"], f"{one['of_linear']:.3f}")
+        (f"{one['engines']} engines{words}", one[key], f"{one[key]:.3f}")
         for one in engines
+        for key, words in (("of_linear", ""), ("of_linear_steady", ", steady"))
     ]
     if bars:
         draw("scaling", "trees/s of linear", bars)
 
 
-def _alone():
-    """Trees/s of one engine, and its share of a reward model, without anything around them."""
+def _alone(trees):
+    """Rates of one engine, and its share of a reward model, without anything around them."""
 
     async def one(tree, engine, judge):
         tree = await respond(tree, engine, TEMPLATES, SHAPE.max_tries)
@@ -80,39 +85,55 @@ def _alone():
     async def everything():
         engine, judge = SimulatedEngine(1, 1.0), SimulatedEngine(1, 1.0)
         room = asyncio.Semaphore(ROWS_PER_ENGINE)
+        ends = []
 
         async def when_there_is_room(seedling):
             async with room:
-                return await one(seedling.tree, engine, judge)
+                await one(seedling.tree, engine, judge)
+                ends.append((time.time(), 1))
 
-        started = time.perf_counter()
-        await asyncio.gather(*map(when_there_is_room, _seedlings(TREES_PER_ENGINE)))
-        return TREES_PER_ENGINE / (time.perf_counter() - started)
+        started = time.time()
+        await asyncio.gather(*map(when_there_is_room, _seedlings(trees)))
+        return _rates(started, ends)
 
     return asyncio.run(everything())
 
 
+def _rates(started, ends):
+    """Trees/s, over all and in the middle; `ends` are (when, how many) in the order of time."""
+    total = sum(number for _, number in ends)
+    seen, inner = 0, []
+    for when, number in ends:
+        if 0.2 * total <= seen <= 0.8 * total:
+            inner.append((when, number))
+        seen += number
+    seconds = inner[-1][0] - inner[0][0]
+    steady = sum(number for _, number in inner[1:]) / seconds
+    return {"trees_per_s": round(total / (ends[-1][0] - started), 3), "steady": round(steady, 3)}
+
+
 def _engines(arguments, work, number, alone):
-    slowness = max(1.0, number * alone / MOST_TREES_PER_S)
+    slowness = max(1.0, number * alone["trees_per_s"] / MOST_TREES_PER_S)
     processes = min(number, arguments.processes)
     assert number % processes == 0, f"{number} engines cannot be shared out over {processes} actors"
     wanted = {
         "name": f"engines-{number}",
-        "trees": number * TREES_PER_ENGINE,
+        "trees": number * arguments.trees_per_engine,
         "engines": number,
         "processes": processes,
         "slowness": slowness,
     }
     seen = _in_a_process(arguments, work, wanted)
-    linear = number * alone / slowness
+    of_linear = {key: seen[key] * slowness / (number * alone[key]) for key in alone}
     report = {
         "engines": number,
         "processes": processes,
         "slowness": round(slowness, 2),
-        "trees_per_s": round(seen["trees_per_s"], 2),
-        "of_linear": round(seen["trees_per_s"] / linear, 3),
+        "trees_per_s": seen["trees_per_s"],
+        "of_linear": round(of_linear["trees_per_s"], 3),
+        "of_linear_steady": round(of_linear["steady"], 3),
         "driver_ms_per_tree": seen["driver_ms_per_tree"],
-        "driver_share": round(seen["driver_ms_per_tree"] * number * alone / 1000, 3),
+        "driver_share": round(seen["driver_ms_per_tree"] * number * alone["trees_per_s"] / 1000, 3),
         "cpu_s": seen["cpu_s"],
     }
     print(report, flush=True)
@@ -123,7 +144,7 @@ def _prompts(arguments, work, number):
     wanted = {
         "name": f"prompts-{number}",
         "trees": number,
-        "engines": 1_000_000,
+        "engines": 8,
         "processes": 2,
         "slowness": 0.0,
     }
@@ -163,10 +184,11 @@ def _one(work, rows_per_block, name, trees, engines, processes, slowness):
     with CpuSeconds() as cpu, Memory() as memory:
         grow(_seedlings(trees), operators, config, folder)
     started = max(file.stat().st_mtime for file in folder.glob("*.ready"))
-    ended = max(file.stat().st_mtime for file in (folder / "trees").glob("*.parquet"))
+    files = (folder / "trees").glob("*.parquet")
+    ends = sorted((file.stat().st_mtime, pq.read_metadata(file).num_rows) for file in files)
     spent = cpu.by_kind(started)
     return {
-        "trees_per_s": trees / (ended - started),
+        **_rates(started, ends),
         "driver_ms_per_tree": round(1000 * spent["driver"] / trees, 3),
         "driver_before_mib": memory.before,
         "driver_most_mib": memory.most,
@@ -179,7 +201,7 @@ def _operator(step, role, replicas, engines, marks, folder):
         ROLE,
         min_replicas=replicas,
         max_replicas=replicas,
-        max_rows_per_replica=min(ROWS_PER_ENGINE * engines, 4096),
+        max_rows_per_replica=ROWS_PER_ENGINE * engines,
         env={**marks, "SIMULATED_ENGINES": str(engines)},
     )
     hosted = Hosted(step, role, settings, 0, folder, 1, make_engine=make_engine)

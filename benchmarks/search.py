@@ -1,22 +1,44 @@
-"""Stage II search: what the number of queries per Ray task does to throughput.
+"""Stage II search: how close to ideal engines, what Serve costs, how far ahead of threads.
 
-    python benchmarks/search.py conf/miniature/stage2.yaml --queries 64 --per-task 1 8 32 64
+    python benchmarks/search.py conf/miniature/stage2.yaml --queries 128 --rounds 3
 
-It takes the Stage I model of `make demo`, or of another run with stage1_dir=RUN_DIR. One pair of
-pools serves every arm, one after the other and in turn, so that all arms meet the same machine;
-engine starts are left out. Writes results/search.json: queries/s and generated tokens/s
-per arm, median and range over the rounds, with the machine and versions.
+It takes the Stage I model of `make demo`, or of another run with stage1_dir=RUN_DIR, or any model
+folder that answers, criticises and refines: policy.model=avr/miniature/models/corrector.
+
+- ours: `avr.pipeline.queries.run_queries` through Serve pools, as a job runs it;
+- ideal: the very requests of ours, recorded, replayed by plain offline vLLM, all at once, as if no
+  turn had to wait for the one before it;
+- ideal-turns: the same search, turn after turn, in one asyncio loop beside AsyncLLM, without Ray;
+- direct: ours with plain Ray actors in the place of Serve's replicas;
+- threads-N: the released code's way, N threads over HTTP servers with one request in flight each;
+- per-task-N, in-flight-N: ours with other numbers of queries per Ray task and in flight.
+
+Ours takes turns with each of the others; a first turn warms up. Every turn starts with empty prefix
+caches, engine starts are left out. All but the threads sample with the same seeds. Writes
+results/search.json.
 """
 
 import argparse
-import shutil
+import asyncio
+import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
+from statistics import fmean
+from tempfile import mkdtemp
 
-from measuring import spread, write_report
+import requests
+import search_arms
+from http_threads import servers
+from measuring import CpuSeconds, draw_rates, medians, ratios, tell, write_report
+from plain_vllm import load as load_requests
+from plain_vllm import plain_engines, unique_prefix_tokens
+from search_arms import Actors, Client, OverHttp, in_one_process, make_engine
 
 from avr.config_stage2 import Stage2Config
 from avr.core.growth import Shape
@@ -34,67 +56,242 @@ from avr.pipeline.summary_stage2 import search_statistics
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import Search, tree_query
 
+ROLES = ("policy", "reward_model")
+ARMS = ("sweep", "ideal", "ideal-turns", "direct", "threads")
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("config")
     parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--queries", type=int, default=96)
-    parser.add_argument("--per-task", type=int, nargs="+", default=[1, 4, 16, 32, 96])
+    parser.add_argument("--queries", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, help="beside ours")
+    parser.add_argument("--per-task", type=int, nargs="*", default=[1, 8, 32, 64])
+    parser.add_argument("--in-flight", type=int, nargs="*", default=[16, 64, 128])
+    parser.add_argument("--threads", type=int, nargs="+", default=[20, 64])
+    parser.add_argument("--widened", type=int, default=1, help="times as many neurons a layer")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-search"))
     arguments = parser.parse_intermixed_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    work = Path(mkdtemp(dir=arguments.work.resolve()))  # what an earlier one left stays
     config = load(Stage2Config, arguments.config, arguments.overrides)
-    shutil.rmtree(arguments.work, ignore_errors=True)
-    folder = arguments.work.resolve()
-    folder.mkdir(parents=True)
-    connect(config.ray, [], folder / "driver.log")
-    arms = measure(config, folder, arguments.queries, arguments.per_task, arguments.rounds)
-    asked = {key: getattr(arguments, key) for key in ("config", "queries", "rounds")}
-    write_report("search", asked, {"arms": arms})
-    for arm in arms:
-        print(arm)
+    report = Bench(config, arguments, work).run()
+    asked = {key: value for key, value in vars(arguments).items() if key != "work"}
+    write_report("search", asked, report)
+    draw_rates("search", report["arms"])
 
 
-def measure(config, folder, num_queries, per_task, rounds):
-    """Arms in turn, `rounds` times; the first round warms up and does not count."""
-    hosted = [
-        Hosted(role, role, settings, config.seed, folder, 1)
-        for role, settings in (("policy", config.policy), ("reward_model", config.reward_model))
-    ]
-    ingest(config.prompts.search, folder / "prompts.parquet", folder / "rejected.parquet")
-    rows = islice(tables.read_rows(folder / "prompts.parquet"), num_queries)
-    prompts = [tables.prompt_of(row) for row in rows]
-    witness = witness_beside_driver()
-    seen = {n: [] for n in per_task}
-    with Pools(hosted, config.serving, witness) as pools:
-        work = Search(
-            pools.generate("policy"),
-            pools.score(),
-            Templates(**asdict(config.templates)),
-            Shape(**asdict(config.tree)),
-            config.max_depth,
-        )
-        for turn in range(rounds + 1):
-            for number in per_task:
-                # Another recipe in each round: other seeds, so no prefix is cached from before.
-                trees = [plant(prompt, f"{turn}-{number}") for prompt in prompts]
-                place = Place(folder / f"{turn}-{number}", "trees", tables.TREES)
-                started = time.perf_counter()
-                queries = replace(config.queries, queries_per_task=number)
-                teller = witness_beside_driver()
-                run_queries(map(tree_query, trees), work, pools, queries, place, "search", teller)
-                seconds = time.perf_counter() - started
-                tokens = search_statistics(place.folder, None)["tokens"]
-                if turn:
-                    seen[number].append((len(trees) / seconds, tokens / seconds))
-    return [_arm(number, figures) for number, figures in seen.items()]
+class Bench:
+    """The arms, and what they have in common."""
+
+    def __init__(self, config, arguments, work):
+        self._config = config
+        self._arguments = arguments
+        self._work = work
+        self._roles = {role: self._one_engine(role) for role in ROLES}
+        ingest(config.prompts.search, work / "prompts.parquet", work / "rejected.parquet")
+        rows = islice(tables.read_rows(work / "prompts.parquet"), arguments.queries)
+        trees = [plant(tables.prompt_of(row), "benchmark") for row in rows]
+        self._queries = list(map(tree_query, trees))
+        self._works = {
+            "templates": Templates(**asdict(config.templates)),
+            "shape": Shape(**asdict(config.tree)),
+            "max_depth": config.max_depth,
+        }
+        self._turns = 0
+
+    def run(self):
+        """Record, then ours in turn with each of the others; what goes into the report."""
+        connect(self._config.ray, [], self._work / "driver.log")
+        recorded = self._recorded()
+        arms, beside = {}, {}
+        with self._hosted("ours", Pools) as (folder, pools):
+            self._ours = partial(self._queried, folder, self._search(pools), pools)
+            for name in self._arguments.arms:
+                # Two sets of engines at a time are what fits into the memory of a laptop.
+                with getattr(self, name.replace("-", "_"))() as others:
+                    ours = partial(self._ours, self._config.queries)
+                    found = self._in_turn({"ours": ours, **others})
+                for arm, rounds in found.items():
+                    arms.setdefault(arm, []).extend(rounds)  # ours is in each
+                beside |= ratios(found, "ours")
+        limits = asdict(self._config.queries)
+        return {"limits": limits, "arms": medians(arms), "ratios": beside, **recorded}
+
+    def _in_turn(self, arms):
+        """Figures of each arm, round by round; every other round begins with the last arm."""
+        found = {arm: [] for arm in arms}
+        for turn in range(-1, self._arguments.rounds):
+            for arm in list(arms)[:: -1 if turn % 2 else 1]:
+                figures = arms[arm]()
+                if turn >= 0:
+                    found[arm].append(figures)
+                    tell(turn, {arm: [figures]})
+        return found
+
+    def _recorded(self):
+        """One search whose requests are written down, and what it came to."""
+        with self._hosted("recorded", Pools, disable_log_stats=False) as (folder, pools):
+            (folder / "record").touch()
+            figures = self._queried(folder, self._search(pools), pools, self._config.queries)
+        trees = search_statistics(self._work / f"turn-{self._turns}", None)
+        prefixes = {}
+        for role in ROLES:
+            counts = json.loads((folder / f"{role}.counts.json").read_text())
+            unique = unique_prefix_tokens(load_requests(folder / f"{role}.requests.jsonl"))
+            computed = counts["prompt"] - counts["cached"]
+            prefixes[role] = counts | {"computed_per_unique": round(computed / unique, 3)}
+        return {"recorded": trees | {"all_tokens": figures["tokens"]}, "prefixes": prefixes}
+
+    @contextmanager
+    def sweep(self):
+        """No engines but ours: other limits, as functions from nothing to figures."""
+        limits, asked = self._config.queries, self._arguments
+        arms = search_arms.sweep(asdict(limits), asked.per_task, asked.in_flight)
+        yield {name: partial(self._ours, replace(limits, **other)) for name, other in arms.items()}
+
+    @contextmanager
+    def ideal(self):
+        with plain_engines(self._roles, self._work / "recorded") as replay:
+            yield {"ideal": partial(self._replayed, replay)}
+
+    def _replayed(self, replay):
+        with CpuSeconds() as cpu:
+            by_role = replay()
+        started = min(one[0] for one in by_role.values())
+        ended = max(one[1] for one in by_role.values())
+        figures = self._figures(started, ended, sum(one[3] for one in by_role.values()))
+        for role, (begun, done, number, _) in by_role.items():
+            figures |= {f"{role}_s": done - begun, f"{role}_requests": number}
+            figures[f"{role}_busy"] = (done - begun) / (ended - started)
+            figures[f"{role}_s_per_request"] = (done - begun) / number
+        return figures | {"cpu_s": cpu.by_kind(started)}
+
+    @contextmanager
+    def ideal_turns(self):
+        folder, roles = self._observed("ideal-turns")
+        log = folder / "engines.log"
+        with in_one_process(roles, self._config.seed, self._works, log) as run:
+            yield {"ideal-turns": lambda: self._measured(folder, lambda _: run(self._queries))}
+
+    @contextmanager
+    def direct(self):
+        with self._hosted("direct", Actors) as (folder, actors):
+            work, limits = self._search(actors), self._config.queries
+            yield {"direct": partial(self._queried, folder, work, actors, limits)}
+
+    @contextmanager
+    def threads(self):
+        folder, _ = self._observed("threads")
+        with servers(self._roles, folder) as urls:
+            yield {
+                f"threads-{number}": partial(self._threaded, folder, urls, number)
+                for number in self._arguments.threads
+            }
+
+    def _threaded(self, folder, urls, number):
+        """A thread has one query at a time, and that query one request.
+
+        What `avr.core.search` would ask side by side is asked one after the other.
+        """
+        for url in urls.values():
+            requests.post(f"{url}/reset_prefix_cache", timeout=60).raise_for_status()
+        asked = {
+            role: OverHttp(Client(urls[role], config, folder, role))
+            for role, config in self._roles.items()
+        }
+        work = Search(**asked, **self._works)
+
+        def run(_):
+            started = time.time()
+            with ThreadPoolExecutor(number) as pool:
+                rows = list(pool.map(lambda query: asyncio.run(work(query)), self._queries))
+            return started, time.time(), rows
+
+        return self._measured(folder, run)
+
+    def _queried(self, folder, work, pools, limits):
+        """One run of `run_queries`, from queries in memory to trees in Parquet."""
+        witness = witness_beside_driver()
+
+        def run(turn):
+            place = Place(turn, "trees", tables.TREES)
+            started = time.time()
+            run_queries(iter(self._queries), work, pools, limits, place, "search", witness)
+            ended = time.time()
+            rows = [tables.read_rows(turn / name) for name in ("trees", "quarantine")]
+            return started, ended, [*chain(*rows)]
+
+        return self._measured(folder, run)
+
+    def _measured(self, folder, run):
+        """Figures of a search on the observed engines of `folder`."""
+        turn = self._new_turn()
+        search_arms.begin(folder, turn.name)
+        with CpuSeconds() as cpu:
+            started, ended, rows = run(turn)
+        engines = search_arms.landed(folder, started, ended)
+        figures = self._figures(started, ended, sum(one["tokens"] for one in engines.values()))
+        figures |= _came_to(rows)
+        for role, one in engines.items():
+            figures |= {f"{role}_{name}": one[name] for name in ("requests", "request_s")}
+        figures |= search_arms.flights(folder, started, ended)
+        return figures | {"cpu_s": cpu.by_kind(started)}
+
+    def _figures(self, started, ended, tokens):
+        seconds = ended - started
+        return {
+            "seconds": seconds,
+            "tokens": tokens,
+            "tokens_per_s": tokens / seconds,
+            "queries_per_s": len(self._queries) / seconds,
+        }
+
+    def _search(self, pools):
+        return Search(pools.generate("policy"), pools.score(), **self._works)
+
+    @contextmanager
+    def _hosted(self, name, kind, **engine):
+        """Engines on `kind`: `Pools` or `Actors`; gives their folder and them."""
+        folder, roles = self._observed(name, **engine)
+        hosted = [
+            Hosted(role, role, settings, self._config.seed, folder, 1, make_engine=make_engine)
+            for role, settings in roles.items()
+        ]
+        with kind(hosted, self._config.serving, witness_beside_driver()) as pools:
+            yield folder, pools
+
+    def _observed(self, name, **engine):
+        """A folder for what engines tell, and the roles with it in their environment."""
+        folder = self._work / name
+        folder.mkdir()
+        search_arms.begin(folder, name)
+        marks = {"BENCHMARK_FOLDER": str(folder), "BENCHMARK_ENGINES": "1"}  # none waits for others
+        return folder, {
+            role: replace(one, env=one.env | marks, engine=one.engine | engine)
+            for role, one in self._roles.items()
+        }
+
+    def _one_engine(self, role):
+        config = replace(getattr(self._config, role), min_replicas=1, max_replicas=1)
+        if self._arguments.widened == 1:
+            return config
+        from widened import widened
+
+        model = widened(config.model, self._arguments.widened, self._work / f"model-{role}")
+        return replace(config, model=str(model))
+
+    def _new_turn(self):
+        self._turns += 1
+        folder = self._work / f"turn-{self._turns}"
+        folder.mkdir()
+        return folder
 
 
-def _arm(number, figures):
-    names = ("queries_per_s", "tokens_per_s")
-    rates = zip(names, zip(*figures, strict=True), strict=True)
-    return {"queries_per_task": number, **{name: spread(values, 2) for name, values in rates}}
+def _came_to(rows):
+    quarantined = sum(bool(row["quarantined"]) for row in rows)
+    return {"mean_depth": fmean(len(row["levels"]) for row in rows), "quarantined": quarantined}
 
 
 if __name__ == "__main__":

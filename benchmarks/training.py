@@ -1,0 +1,299 @@
+"""Training: what does our way cost against bare TRL, and what do settings give against TRL's own?
+
+    python benchmarks/training.py --rounds 3
+    python benchmarks/training.py --quick --rounds 1
+
+Arms, in turn, two ranks on CPUs, for RSFT and for DPO, one pass over the rows:
+
+- ours: `avr.training.launch.train` with the recipe's settings, as a job calls it;
+- bare: the same settings, model, token ids, order and seeds under torchrun (`bare_trl.py`);
+- naive: bare, but TRL gets conversations, and of what decides speed (`FOR_SPEED`) its own defaults;
+- packed, padding_free, grouped, precomputed: ours with one setting changed (`CHANGES`).
+
+`tokens_per_s`: trained tokens, padding left out, from the first log after `SKIP` steps to the last,
+a checkpoint included; times and counts are those that TRL's TensorBoard callback writes, in every
+arm. `with_setup_per_s`: all tokens over the time from rows (naive: untokenised) to the last step,
+with the model's loading and DPO's reference pass. `seconds`: the whole call, or whole launcher.
+`peak_mib_*`: the kernel's high-water mark of a rank's resident memory. Ray has ended while bare
+arms run. Memory arms train a larger random model: under the recipe's ZeRO-3, with buffers that are
+to it what DeepSpeed's defaults are to 8B parameters (`in_proportion`), and as plain data parallel.
+Ratios of rates are better above 1, of seconds below. Writes results/training.json and a picture.
+"""
+
+import argparse
+import random
+import shutil
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from statistics import mean
+
+import bare_trl
+from measuring import CpuSeconds, Watch, children, draw, medians, tell, write_report
+
+from avr.config import Stage1Config
+from avr.loading import load
+from avr.miniature import demonstrations, world
+from avr.miniature.prompts import draw_requests
+from avr.miniature.thinking import thinking_demonstration
+from avr.pipeline import tables
+from avr.training.job import job_of
+from avr.training.launch import train
+
+SKIP = 3  # first steps: allocations, caches
+FOR_SPEED = {"gradient_checkpointing", "packing", "padding_free", "precompute_ref_log_probs"}
+CHANGES = {
+    "packed": {"packing": True},
+    "padding_free": {"padding_free": True, "max_length": None},  # TRL wants no limit with it
+    "grouped": {"train_sampling_strategy": "group_by_length"},
+    "precomputed": {"precompute_ref_log_probs": True},
+}
+ARMS = {
+    "rsft": ("ours", "bare", "naive", "packed", "padding_free", "grouped"),
+    "dpo": ("ours", "bare", "naive", "precomputed"),
+}
+PEAKS = ("peak_mib_most", "peak_mib_sum")
+NOT_QUICK = ("padding_free", "grouped")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("config", nargs="?", default="conf/miniature/stage1.yaml")
+    parser.add_argument("--rows", type=int, default=640, help="of each kind")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="192 rows, fewer arms")
+    parser.add_argument("--like", choices=["stage1", "stage2"], default="stage1", help="RSFT rows")
+    parser.add_argument("--run-dir", type=Path, help="rows of a finished Stage I instead")
+    parser.add_argument("--layers", type=int, default=8, help="of the memory arms' model; 0: none")
+    parser.add_argument("--kinds", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", help="only these, by their names")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark-training"))
+    arguments = parser.parse_args()
+    arguments.rows = min(arguments.rows, 192 if arguments.quick else arguments.rows)
+    shutil.rmtree(work := arguments.work.resolve(), ignore_errors=True)
+    work.mkdir(parents=True)
+    report = Bench(load(Stage1Config, arguments.config), arguments, work).run()
+    asked = {k: v for k, v in vars(arguments).items() if k not in ("work", "run_dir")}
+    write_report("training", asked | {"own_rows": arguments.run_dir is None}, report)
+    bars = []
+    for arm, figures in report["arms"].items():
+        middle, (least, most) = figures["tokens_per_s"].values()
+        bars.append((arm, middle, f"{middle:.0f} [{least:.0f}, {most:.0f}]"))
+    draw("training", "trained tokens/s in steady state, median and range", bars)
+
+
+class Bench:
+    """The arms, and what they have in common."""
+
+    def __init__(self, config, arguments, work):
+        self._config, self._arguments, self._work = config, arguments, work
+        self._rows = {kind: work / f"{kind}.parquet" for kind in ARMS}
+        self._lengths = {}
+
+    def run(self):
+        """All arms in turn, round by round; what goes into the report."""
+        recipes = {kind: self._recipe(kind) for kind in ARMS}
+        arms, memory, apart = {}, {}, {}
+        if self._arguments.layers:
+            _write_large(self._config.policy.model, self._work / "large", self._arguments.layers)
+            memory = {"zero3": [], "in_proportion": [], "plain": []}
+        for turn in range(self._arguments.rounds):
+            for kind in self._arguments.kinds:
+                left = {}
+                for arm in self._names(kind)[:: -1 if turn % 2 else 1]:
+                    figures, left[arm] = self._one(kind, arm, recipes[kind], turn)
+                    arms.setdefault(f"{kind} {arm}", []).append(figures)
+                    tell(turn, {f"{kind} {arm}": [figures]})
+                if {"ours", "bare"} <= left.keys():
+                    found = bare_trl.difference(left["ours"], left["bare"])
+                    apart.setdefault(kind, []).append(found)
+                    print(f"round {turn}, {kind}: ours and bare are apart by {found}", flush=True)
+            for arm, rounds in memory.items():
+                rounds.append(self._memory(arm, turn))
+                tell(turn, {arm: rounds})
+        return {
+            "arms": medians(arms),
+            "ratios": bare_trl.ratios(arms),
+            "ours_and_bare_apart": apart,
+            "rows": {kind: bare_trl.shape(each) for kind, each in self._lengths.items()},
+            "settings": {kind: dict(recipe.trl) for kind, recipe in recipes.items()},
+            "memory": medians(memory),
+            "memory_over_plain": {
+                arm: bare_trl.over(one, memory["plain"], PEAKS) for arm, one in memory.items()
+            },
+        }
+
+    def _names(self, kind):
+        quick = self._arguments.quick
+        wanted = self._arguments.arms or [a for a in ARMS[kind] if not (quick and a in NOT_QUICK)]
+        return [arm for arm in ARMS[kind] if arm in wanted]
+
+    def _recipe(self, kind):
+        """The recipe's training for one pass, after its rows are written: whole steps of them."""
+        config = getattr(self._config, kind)
+        step = config.num_workers * config.trl["per_device_train_batch_size"]
+        step *= config.trl.get("gradient_accumulation_steps", 1)
+        rows = {"rsft": conversations(self._arguments.like), "dpo": pairs()}[kind]
+        if self._arguments.run_dir:
+            step_of = {"rsft": "select", "dpo": "pair"}
+            rows = tables.read_rows(self._arguments.run_dir / step_of[kind] / "rows.parquet")
+        rows = list(islice(rows, self._arguments.rows))
+        rows = rows[: len(rows) // step * step]
+        schemas = {"rsft": tables.RSFT_ROWS, "dpo": tables.PAIRS}
+        tables.write_rows(self._rows[kind], rows, schemas[kind])
+        self._lengths[kind] = bare_trl.lengths(kind, self._rows[kind], self._config.policy.model)
+        steps = len(rows) // step
+        once = {
+            "num_train_epochs": 1,
+            "logging_steps": max(1, steps // 12),
+            "save_steps": max(1, steps // 2),
+            # Ours leaves longer rows out and TRL cuts them: there are none.
+            "max_length": max(config.trl["max_length"], max(self._lengths[kind])),
+        }
+        return replace(config, trl={**config.trl, **once})
+
+    def _one(self, kind, arm, recipe, turn):
+        """Figures of one arm, and what it has in common with another of the same work."""
+        trl = dict(recipe.trl) | CHANGES.get(arm, {})
+        if arm == "naive":
+            trl = {name: value for name, value in trl.items() if name not in FOR_SPEED}
+        if arm == "packed":  # as many tokens a step as without
+            batch, tokens = trl["per_device_train_batch_size"], mean(self._lengths[kind])
+            batch = bare_trl.packed_batch(batch, tokens, trl["max_length"])
+            trl["per_device_train_batch_size"] = batch
+        how = arm if arm in ("bare", "naive") else "ours"
+        model = str(Path(self._config.policy.model).resolve())
+        folder = self._work / f"{kind}-{arm}-{turn}"
+        figures, logged = self._train(kind, how, replace(recipe, trl=trl), model, folder)
+        left = bare_trl.values_of(logged) | {"weights": bare_trl.weights_of(folder / "model")}
+        shutil.rmtree(folder / "model")
+        return figures, left
+
+    def _memory(self, arm, turn):
+        """A few steps of the larger model: too few for a rate."""
+        few = {"max_steps": 6, "logging_steps": 1, "save_strategy": "no"}
+        few["per_device_train_batch_size"] = 2
+        recipe, model = self._config.rsft, self._work / "large"
+        deepspeed = bare_trl.deepspeed_of(arm, recipe.deepspeed, model / "model.safetensors")
+        config = replace(recipe, trl=recipe.trl | few, deepspeed=deepspeed)
+        folder = self._work / f"memory-{arm}-{turn}"
+        figures, _ = self._train("rsft", "ours", config, str(model), folder)
+        shutil.rmtree(folder / "model")
+        return {key: figures[key] for key in (*PEAKS, "seconds", "cpu_s")}
+
+    def _train(self, kind, how, config, model, folder):
+        """One training, its model at `folder/model`: figures, and what TRL logged."""
+        output, rows = folder / "model", self._rows[kind]
+        job = job_of(kind, config, model, rows, output, "bare")
+        peaks = Peaks(job.logs)
+        if how == "ours":
+            from avr.pipeline.cluster import connect
+
+            others = set(children())
+            connect(self._config.ray, [], self._work / "driver.log")
+            with CpuSeconds() as cpu, peaks:
+                seconds = train(kind, config, model, rows, output, say=lambda _: None).seconds
+            _end_ray(others)
+        else:
+            with CpuSeconds() as cpu, peaks:
+                seconds = bare_trl.launch(job, raw=how == "naive")
+            job.weights.rename(output)
+            shutil.rmtree(job.checkpoints.parent)
+        logged = bare_trl.logged_in(job.logs / "tensorboard")
+        spent = cpu.by_kind()
+        figures = {
+            **bare_trl.rates(
+                logged, bare_trl.marks_of((job.logs / "rank-0.log").read_text()), SKIP
+            ),
+            "seconds": seconds,
+            "peak_mib_most": max(peaks.by_rank.values()),
+            "peak_mib_sum": sum(peaks.by_rank.values()),
+            "cpu_all_s": sum(spent.values()),
+            "cpu_s": spent,
+        }
+        return figures, logged
+
+
+class Peaks(Watch):
+    """Of each rank the most MiB that it ever had in memory, from the kernel's high-water mark."""
+
+    every_s = 0.2
+
+    def __init__(self, logs):
+        self._logs, self.by_rank = logs, {}
+
+    def look(self):
+        for log in self._logs.glob("rank-*.log"):
+            with suppress(OSError, StopIteration):  # it has not begun, or has ended
+                self.by_rank[log.stem] = bare_trl.peak_mib(bare_trl.process_of(log))
+
+
+def _end_ray(others):
+    """Ends our cluster and waits for its processes: the next arm has the machine for itself."""
+    import ray
+
+    ray.shutdown()
+    until = time.monotonic() + 30
+    while set(children()) - others and time.monotonic() < until:
+        time.sleep(0.1)
+
+
+def conversations(like):
+    """Endless RSFT rows: conversations as of Stage I, or whole loops as of Stage II."""
+    stage1, stage2 = demonstrations.policy_demonstration, thinking_demonstration
+    converse = {"stage1": stage1, "stage2": stage2}[like]
+    for index, request in enumerate(draw_requests("train", random.Random("rsft rows"))):
+        turns = converse(request, random.Random(index))
+        messages = [_message(turn.role, turn.text) for turn in turns]
+        yield {"id": f"rsft-{index}", "messages": messages, "node_ids": [], "gain": 0.0}
+
+
+def pairs():
+    """Endless preference pairs of the three kinds in turn: no fault before the policy's own."""
+    good, own = demonstrations.CORRECTOR, demonstrations.POLICY
+    for index, request in enumerate(draw_requests("train", random.Random("pairs"))):
+        rng = random.Random(index)
+        first = demonstrations.draw_answer(request, own, rng)
+        critique = demonstrations.draw_critique(request, first, good, rng)
+        prompt = [_message("user", world.render_prompt(request))]
+        kind, render = ("generation", "critique", "refinement")[index % 3], world.render_answer
+        sides = [demonstrations.draw_answer(request, good, rng), first]
+        if kind != "generation":
+            prompt.append(_message("assistant", render(request, first)))
+            prompt.append(_message("user", world.CHECK_REQUEST))
+        if kind == "critique":
+            render = world.render_critique
+            sides = [critique, demonstrations.draw_critique(request, first, own, rng)]
+        if kind == "refinement":
+            prompt.append(_message("assistant", world.render_critique(request, critique)))
+            prompt.append(_message("user", world.REFINE_REQUEST))
+            refine = demonstrations.draw_refinement
+            sides = [refine(request, critique, profile, rng) for profile in (good, own)]
+        chosen, rejected = ([_message("assistant", render(request, side))] for side in sides)
+        if chosen != rejected:
+            row = {"id": f"pair-{index}", "kind": kind, "prompt": prompt, "node_ids": []}
+            yield row | {"chosen": chosen, "rejected": rejected}
+
+
+def _message(role, content):
+    return {"role": role, "content": content}
+
+
+def _write_large(policy, folder, num_layers):
+    """A random Llama in float32 with the policy's tokenizer; 57M parameters with 8 layers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(policy)
+    config.update({"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": num_layers})
+    config.update({"num_attention_heads": 12, "num_key_value_heads": 12, "head_dim": 64})
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(policy).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
