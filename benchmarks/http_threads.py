@@ -8,6 +8,7 @@ malformed critique is asked for again, as in the growth it is compared with. The
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import threading
@@ -35,11 +36,12 @@ _OURS = threading.local()
 
 
 @contextmanager
-def servers(roles, folder, first_port=8710):
+def servers(roles, folder):
     """One server of vLLM a role, with the flags of our engines; gives {role: URL}."""
     started, urls = [], {}
     try:
-        for port, (role, config) in enumerate(roles.items(), first_port):
+        for role, config in roles.items():
+            port = _free_port()  # a server that an earlier run left must not be what is measured
             flags = folder / f"server-{role}.json"
             flags.write_text(json.dumps({"role": role, "port": port, "config": asdict(config)}))
             command = [sys.executable, __file__, str(flags)]
@@ -124,6 +126,12 @@ class _Client:
         finally:
             with self._lock:
                 self._flights.change(-1)
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _wait_for(url, process):

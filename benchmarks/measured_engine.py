@@ -36,10 +36,13 @@ class MeasuredEngine(Engine):
         params |= {"n": n, "seed": seed ^ (self._seed << 42)}
         self._record(conversation, params)
         self._flights.change(n)
+        tokens = 0
         try:
-            return await super().generate(conversation, n, seed, sampling)
+            samples = await super().generate(conversation, n, seed, sampling)
+            tokens = sum(sample.num_tokens for sample in samples)
+            return samples
         finally:
-            self._landed(n)
+            self._landed(n, tokens)
 
     async def score(self, conversation):
         self._record(conversation, None)
@@ -55,8 +58,8 @@ class MeasuredEngine(Engine):
             with self._requests_file.open("a") as file:
                 file.write(json.dumps({"ids": ids, "params": params}) + "\n")
 
-    def _landed(self, n):
-        self._flights.change(-n)
+    def _landed(self, n, tokens=0):
+        self._flights.change(-n, tokens)
         if self._record_file.exists():
             self._counts_file.write_text(json.dumps(token_counts()))
 

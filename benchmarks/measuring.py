@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import mkdtemp
 
 import psutil
 from rich.bar import Bar
@@ -32,6 +33,12 @@ def machine():
         "python": platform.python_version(),
         **{name: number for name, number in found.items() if number},
     }
+
+
+def fresh_folder(parent):
+    """A new folder in `parent`: what an earlier benchmark left, or a user has, stays."""
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(mkdtemp(dir=parent.resolve()))
 
 
 def spread(values, digits=3):
@@ -206,11 +213,12 @@ def _kind(process):
 
 
 class Timeline:
-    """How many requests an engine had at what time, from lines `time in_flight`."""
+    """How many requests an engine had at what time, from lines `time in_flight tokens`."""
 
     def __init__(self, file):
-        rows = (line.split() for line in Path(file).read_text().splitlines())
-        self._rows = [(float(at), int(number)) for at, number in rows]
+        rows = [line.split() for line in Path(file).read_text().splitlines()]
+        self._rows = [(float(at), int(number)) for at, number, _ in rows]
+        self.tokens = sum(int(tokens) for *_, tokens in rows)
 
     def share(self, started, ended, least):
         """Of the time from `started` to `ended`, the share with at least `least` in flight."""
@@ -235,9 +243,10 @@ class Flights:
         self._file = open(file, "a", buffering=1)  # noqa: PTH123, SIM115 (while the process lives)
         self._number = 0
 
-    def change(self, by):
+    def change(self, by, tokens=0):
+        """`by` more or fewer in flight; `tokens` have come of those that ended."""
         self._number += by
-        self._file.write(f"{time.time():.4f} {self._number}\n")
+        self._file.write(f"{time.time():.4f} {self._number} {tokens}\n")
 
 
 def _processor():

@@ -17,7 +17,6 @@ engines take no time at all. Writes results/scaling.json.
 import argparse
 import asyncio
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from measuring import CpuSeconds, Memory, draw, write_report
+from measuring import CpuSeconds, Memory, draw, fresh_folder, write_report
 from simulated_engine import SLOTS, SimulatedEngine, make_engine
 
 from avr.config import GrowthConfig, RoleConfig
@@ -54,11 +53,12 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-scaling"))
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    work = arguments.work.resolve()
     if arguments.one:
-        print(json.dumps(_one(work, arguments.rows_per_block, **json.loads(arguments.one))))
+        print(
+            json.dumps(_one(arguments.work, arguments.rows_per_block, **json.loads(arguments.one)))
+        )
         return
-    shutil.rmtree(work, ignore_errors=True)
+    work = fresh_folder(arguments.work)
     alone = _alone(arguments.trees_per_engine)
     print(f"one engine by itself: {alone}")
     engines = [_engines(arguments, work, number, alone) for number in arguments.engines]

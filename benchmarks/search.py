@@ -2,20 +2,17 @@
 
     python benchmarks/search.py conf/miniature/stage2.yaml --queries 128 --rounds 3
 
-It takes the Stage I model of `make demo`, or of another run with stage1_dir=RUN_DIR, or any model
-folder that answers, criticises and refines: policy.model=avr/miniature/models/corrector.
+It takes the Stage I model of `make demo`, or any folder: policy.model=avr/miniature/models/corrector
 
 - ours: `avr.pipeline.queries.run_queries` through Serve pools, as a job runs it;
-- ideal: the very requests of ours, recorded, replayed by plain offline vLLM, all at once, as if no
-  turn had to wait for the one before it;
+- ideal: the very requests of ours replayed by plain offline vLLM, as if no turn waited for another;
 - ideal-turns: the same search, turn after turn, in one asyncio loop beside AsyncLLM, without Ray;
 - direct: ours with plain Ray actors in the place of Serve's replicas;
 - threads-N: the released code's way, N threads over HTTP servers with one request in flight each;
 - per-task-N, in-flight-N: ours with other numbers of queries per Ray task and in flight.
 
 Ours takes turns with each of the others; a first turn warms up. Every turn starts with empty prefix
-caches, engine starts are left out. All but the threads sample with the same seeds. Writes
-results/search.json.
+caches, engine starts are left out. All but the threads sample with the same seeds.
 """
 
 import argparse
@@ -30,15 +27,23 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
-from tempfile import mkdtemp
 
 import requests
 import search_arms
 from http_threads import servers
-from measuring import CpuSeconds, draw_rates, medians, ratios, tell, write_report
+from measuring import (
+    CpuSeconds,
+    draw_rates,
+    fresh_folder,
+    medians,
+    ratios,
+    tell,
+    write_report,
+)
 from plain_vllm import load as load_requests
 from plain_vllm import plain_engines, unique_prefix_tokens
 from search_arms import Actors, Client, OverHttp, in_one_process, make_engine
+from widened import widened
 
 from avr.config_stage2 import Stage2Config
 from avr.core.growth import Shape
@@ -73,8 +78,7 @@ def main():
     parser.add_argument("--widened", type=int, default=1, help="times as many neurons a layer")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-search"))
     arguments = parser.parse_intermixed_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    work = Path(mkdtemp(dir=arguments.work.resolve()))  # what an earlier one left stays
+    work = fresh_folder(arguments.work)
     config = load(Stage2Config, arguments.config, arguments.overrides)
     report = Bench(config, arguments, work).run()
     asked = {key: value for key, value in vars(arguments).items() if key != "work"}
@@ -277,8 +281,6 @@ class Bench:
         config = replace(getattr(self._config, role), min_replicas=1, max_replicas=1)
         if self._arguments.widened == 1:
             return config
-        from widened import widened
-
         model = widened(config.model, self._arguments.widened, self._work / f"model-{role}")
         return replace(config, model=str(model))
 

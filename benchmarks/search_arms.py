@@ -112,7 +112,7 @@ def flights(folder, started, ended):
     found = {}
     for file in folder.glob("*.flights"):
         rows = [line.split() for line in file.read_text().splitlines()]
-        inside = [int(number) for at, number in rows if started <= float(at) <= ended]
+        inside = [int(number) for at, number, _ in rows if started <= float(at) <= ended]
         if not inside:  # an engine of another arm
             continue
         half = max(1, max(inside) // 2)

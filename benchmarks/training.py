@@ -32,7 +32,7 @@ from pathlib import Path
 from statistics import mean
 
 import bare_trl
-from measuring import CpuSeconds, Watch, children, draw, medians, tell, write_report
+from measuring import CpuSeconds, Watch, children, draw, fresh_folder, medians, tell, write_report
 
 from avr.config import Stage1Config
 from avr.loading import load
@@ -73,8 +73,7 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-training"))
     arguments = parser.parse_args()
     arguments.rows = min(arguments.rows, 192 if arguments.quick else arguments.rows)
-    shutil.rmtree(work := arguments.work.resolve(), ignore_errors=True)
-    work.mkdir(parents=True)
+    work = fresh_folder(arguments.work)
     report = Bench(load(Stage1Config, arguments.config), arguments, work).run()
     asked = {k: v for k, v in vars(arguments).items() if k not in ("work", "run_dir")}
     write_report("training", asked | {"own_rows": arguments.run_dir is None}, report)

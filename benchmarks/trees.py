@@ -10,14 +10,15 @@ Arms, in turn, on the same machine, with the same models, prompts and engine fla
   (`http_threads.py`).
 
 Engine starts are left out: a clock starts when all engines of an arm are ready, and stops at the
-last tree on disk. Every round starts with empty prefix caches. Writes results/trees.json.
+last tree on disk. Every round starts with empty prefix caches. `--widened` makes the models as
+costly as larger ones (`widened.py`). Writes results/NAME.json.
 """
 
 import argparse
 import json
-import shutil
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,7 @@ from measuring import (
     Timeline,
     draw_rates,
     engines_alive,
+    fresh_folder,
     make_engine,
     medians,
     ratios,
@@ -35,6 +37,7 @@ from measuring import (
     write_report,
 )
 from plain_vllm import load, plain_engines, unique_prefix_tokens
+from widened import widened
 
 from avr.config import Stage1Config
 from avr.core.growth import Shape
@@ -48,6 +51,7 @@ from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
 from avr.pipeline.prompts import ingest
 
+BESIDE = "ideal-beside-threads"
 STEPS = {"policy": "respond", "corrector": "correct", "reward_model": "score"}
 
 
@@ -59,16 +63,19 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--slots", type=int, default=64, help="max_num_seqs of every engine")
     parser.add_argument("--threads", type=int, nargs="*", default=[30, 96], help="over all engines")
+    parser.add_argument("--widened", type=int, default=1, help="times as many neurons a layer")
+    parser.add_argument("--name", default="trees", help="of the report")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-trees"))
     arguments = parser.parse_intermixed_args()
-    shutil.rmtree(arguments.work, ignore_errors=True)
-    work = arguments.work.resolve()
-    work.mkdir(parents=True)
-    bench = Bench(load_config(Stage1Config, arguments.config, arguments.overrides), arguments, work)
-    asked = {k: v for k, v in vars(arguments).items() if k != "work"}
+    config = load_config(Stage1Config, arguments.config, arguments.overrides)
+    if config.corrector is None or any(getattr(config, role).max_replicas > 1 for role in STEPS):
+        parser.error("the arms are comparable with a corrector and one replica of each role only")
+    work = fresh_folder(arguments.work)
+    bench = Bench(config, arguments, work)
+    asked = {k: v for k, v in vars(arguments).items() if k not in ("work", "name")}
     report = bench.run()
-    write_report("trees", asked, report)
-    draw_rates("trees", report["arms"])
+    write_report(arguments.name, asked, report)
+    draw_rates(arguments.name, report["arms"])
 
 
 class Bench:
@@ -82,6 +89,7 @@ class Bench:
         self._roles = {
             role: replace(
                 getattr(config, role),
+                model=self._model(role),
                 engine={**getattr(config, role).engine, "max_num_seqs": slots},
                 max_rows_per_replica=slots,
             )
@@ -92,6 +100,12 @@ class Bench:
         self._prompts = [tables.prompt_of(row) for row in rows]
         self._templates = Templates(**asdict(config.templates))
         self._shape = Shape(**asdict(config.tree))
+
+    def _model(self, role):
+        model = getattr(self._config, role).model
+        if self._arguments.widened == 1:
+            return model
+        return str(widened(model, self._arguments.widened, self._work / "models" / role))
 
     def run(self):
         """Record, then all arms in turn; what goes into the report."""
@@ -105,17 +119,18 @@ class Bench:
 
         # Two sets of engines at a time are what fits into the memory of a laptop.
         turns = range(self._arguments.rounds)
+        threads = self._arguments.threads
         with plain_engines(self._roles, self._work / "recorded") as replay:
             self._ideal(replay)  # once, to warm up
             for turn in turns:
                 took(turn, "ours", self._ours(f"ours-{turn}"))
                 took(turn, "ideal", self._ideal(replay))
-            with servers(self._roles, self._work) as urls:
-                for number in self._arguments.threads[-1:]:
+            with servers(self._roles, self._work) if threads else nullcontext() as urls:
+                for number in threads[-1:]:
                     self._threads(urls, number, "warm")
-                for turn in turns:
-                    took(turn, "ideal-beside-threads", self._ideal(replay))
-                    for number in self._arguments.threads:
+                for turn in turns if threads else ():
+                    took(turn, BESIDE, self._ideal(replay))
+                    for number in threads:
                         took(turn, f"threads-{number}", self._threads(urls, number, turn))
         return {
             "arms": medians(arms),
@@ -150,7 +165,8 @@ class Bench:
         started = max(file.stat().st_mtime for file in folder.glob("*.ready"))
         ended = max(file.stat().st_mtime for file in (folder / "trees").glob("*.parquet"))
         trees = list(tables.read_trees(folder / "trees"))
-        generated = sum(_tokens_of(tree) for tree in trees)
+        # All that were asked for, those of samples that were rejected included.
+        generated = sum(Timeline(file).tokens for file in folder.glob("*.flights"))
         figures = _figures(started, ended, len(trees), generated)
         figures |= {"start_s": started - called, "end_s": returned - ended}
         figures |= self._flights(folder, started, ended)
@@ -206,8 +222,7 @@ def _ratios(arms):
     """Of generated tokens per second: ours over all, and the ideal over what ran beside it."""
     found = ratios(arms, "ours")
     threads = {arm: rounds for arm, rounds in arms.items() if arm.startswith("threads")}
-    beside = "ideal-beside-threads"
-    return found | ratios({beside: arms[beside], **threads}, beside)
+    return found | (ratios({BESIDE: arms[BESIDE], **threads}, BESIDE) if threads else {})
 
 
 def _figures(started, ended, trees, generated):
@@ -218,11 +233,6 @@ def _figures(started, ended, trees, generated):
         "tokens_per_s": generated / seconds,
         "trees_per_s": trees / seconds,
     }
-
-
-def _tokens_of(tree):
-    critiques = [critique for level in tree.levels for critique in level.critiques]
-    return sum(node.num_tokens for node in (*tree.responses(), *critiques))
 
 
 if __name__ == "__main__":

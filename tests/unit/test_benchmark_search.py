@@ -23,9 +23,9 @@ def test_landed_counts_the_requests_of_one_arm_and_the_mean_of_their_seconds(tmp
 
 def test_flights_are_those_of_the_arm_alone(tmp_path):
     # An arm from 0 s to 8 s with eight in flight, another from 10 s to 20 s with four at most.
-    rows = "0 8\n8 0\n11 2\n13 4\n15 1\n19 0\n"
+    rows = "0 8 0\n8 0 0\n11 2 0\n13 4 0\n15 1 0\n19 0 0\n"
     (tmp_path / "policy.1.flights").write_text(rows)
-    (tmp_path / "reward_model.1.flights").write_text("1 3\n2 0\n")
+    (tmp_path / "reward_model.1.flights").write_text("1 3 0\n2 0 0\n")
     assert flights(tmp_path, 10, 20) == {
         "policy_most_in_flight": 4,
         "policy_busy": pytest.approx(0.8),
@@ -35,7 +35,9 @@ def test_flights_are_those_of_the_arm_alone(tmp_path):
 
 
 def test_tail_is_never_longer_than_the_arm(tmp_path):
-    (tmp_path / "policy.1.flights").write_text("0 9\n8 0\n12 1\n")  # what began has not ended yet
+    (tmp_path / "policy.1.flights").write_text(
+        "0 9 0\n8 0 0\n12 1 0\n"
+    )  # what began has not ended yet
     assert flights(tmp_path, 10, 20)["policy_tail_s"] <= 10
 
 

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from measuring import Flights, Timeline, medians, ratios, spread
+from measuring import Flights, Timeline, fresh_folder, medians, ratios, spread
 from plain_vllm import unique_prefix_tokens
 from roofline import DEVICES, SHAPES, engine_bounds, shape_of
 from simulated_engine import SLOTS, STEP_S, TOKENS, SimulatedEngine
@@ -28,7 +28,7 @@ def test_unique_prefix_tokens_are_the_distinct_prefixes():
 def timeline(tmp_path):
     file = tmp_path / "one.flights"
     # Two in flight from 10 s to 14 s, four until 16 s, one until 20 s, none after.
-    file.write_text("10 2\n14 4\n16 1\n20 0\n")
+    file.write_text("10 2 0\n14 4 0\n16 1 30\n20 0 9\n")
     return Timeline(file)
 
 
@@ -47,10 +47,18 @@ def test_tail_is_the_time_after_the_last_moment_with_so_many(timeline):
 
 def test_flights_are_written_as_they_change(tmp_path):
     flights = Flights(tmp_path / "f")
-    for change in (3, -1, -2):
-        flights.change(change)
+    for change, tokens in ((3, 0), (-1, 5), (-2, 7)):
+        flights.change(change, tokens)
     numbers = [line.split()[1] for line in (tmp_path / "f").read_text().splitlines()]
     assert numbers == ["3", "2", "0"]
+    assert Timeline(tmp_path / "f").tokens == 12
+
+
+def test_a_benchmark_takes_a_new_folder_and_leaves_what_is_there(tmp_path):
+    first, second = fresh_folder(tmp_path / "work"), fresh_folder(tmp_path / "work")
+    assert first != second
+    assert first.is_dir()
+    assert second.is_dir()
 
 
 def test_ratios_are_taken_round_by_round():
