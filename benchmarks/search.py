@@ -2,7 +2,7 @@
 
     python benchmarks/search.py conf/miniature/stage2.yaml --queries 128 --rounds 3
 
-It takes the Stage I model of `make demo`, or any folder: policy.model=avr/miniature/models/corrector
+It takes the model of `make demo`, or another folder: policy.model=avr/miniature/models/corrector
 
 - ours: `avr.pipeline.queries.run_queries` through Serve pools, as a job runs it;
 - ideal: the very requests of ours replayed by plain offline vLLM, as if no turn waited for another;

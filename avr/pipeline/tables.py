@@ -5,7 +5,6 @@ from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
@@ -15,6 +14,7 @@ from avr.core.pairs import PreferencePair
 from avr.core.selection import RsftRow
 from avr.core.tree import Prompt, RefinementTree, tree_from_dict
 from avr.pipeline.ids import Ids
+from avr.pipeline.ordered import rows_by_id
 from avr.storage import Location, for_arrow, local_copy, path_of, written
 
 _FILES_AT_A_TIME = 256
@@ -195,16 +195,8 @@ def read_sets(folder: Location) -> Iterator[OutputSet]:
 def _rows_by_id(folder: Location) -> Iterator[dict[str, Any]]:
     if not any(folder.glob("*.parquet")):
         return
-    with local_copy(folder) as here:  # chunks by id read every file again and again
-        table = pads.dataset(here, format="parquet")
-        ids = table.to_table(["id"])["id"]
-        order = pc.sort_indices(ids)
-        in_order = ids.take(order)
-        twice = in_order[1:].filter(pc.equal(in_order[1:], in_order[:-1]))
-        if len(twice):
-            raise ValueError(f"{folder}: {twice[0]} is there twice")
-        for chunk_start in range(0, len(order), 1024):
-            yield from table.take(order[chunk_start : chunk_start + 1024]).to_pylist()
+    with local_copy(folder) as here:
+        yield from rows_by_id(here)
 
 
 def prompt_row(prompt: Prompt) -> dict[str, Any]:
