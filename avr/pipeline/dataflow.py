@@ -26,7 +26,7 @@ from avr.pipeline.losses import cause_of, is_loss
 from avr.pipeline.operators import Operator, Worker
 from avr.pipeline.plan import StepPlan, engines, gpus_of
 from avr.pipeline.progress import CONSOLE, Progress
-from avr.pipeline.source import COMMITTED, PacedRows
+from avr.pipeline.source import COMMITTED, paced_rows
 from avr.pipeline.tables import (
     TREES,
     ids_of,
@@ -162,10 +162,7 @@ def _flow(
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = config.no_progress_timeout_s
     context.max_consecutive_actor_init_deaths = config.max_engine_deaths
-    source = PacedRows(pending, _ahead(operators), witness)
-    dataset = ray.data.read_datasource(
-        source, num_cpus=0.1, concurrency=1, override_num_blocks=source.num_blocks
-    )
+    dataset = paced_rows(pending, _ahead(operators, config.rows_per_block), witness)
     # A block is what one actor call takes.
     dataset = dataset.repartition(target_num_rows_per_block=config.rows_per_block)
     for operator in operators:
@@ -180,7 +177,7 @@ def _flow(
         commit,
         batch_size=None,
         batch_format="pyarrow",
-        fn_kwargs={"out": out, "quarantine": quarantine, "witness": witness},
+        fn_kwargs={"out": out, "quarantine": quarantine},
         compute=ray.data.TaskPoolStrategy(size=_committers(operators)),
         num_cpus=0.1,
     )
@@ -189,7 +186,9 @@ def _flow(
         batches = _batches(dataset)
         try:
             while (batch := _next(batches, witness)) is not None:
-                progress.committed(sum(batch["num_trees"].to_pylist()))
+                num_trees = sum(batch["num_trees"].to_pylist())
+                witness.advanced.remote(COMMITTED, num_trees)
+                progress.committed(num_trees)
                 on_commit()
         finally:
             batches.close()  # ends the actors where the stream has not come to its end
@@ -223,7 +222,7 @@ def _next(batches: Iterator[pa.Table], witness: Any) -> pa.Table | None:
         raise GrowthError(cause) from error
 
 
-def commit(block: pa.Table, out: Location, quarantine: Location, witness: Any) -> pa.Table:
+def commit(block: pa.Table, out: Location, quarantine: Location) -> pa.Table:
     """Write one block of trees; the table that goes on to the driver is only their number."""
     trees = [tree_from_dict(json.loads(text)) for text in block["tree"].to_pylist()]
     name = content_id("block", sorted(tree.id for tree in trees))
@@ -232,12 +231,11 @@ def commit(block: pa.Table, out: Location, quarantine: Location, witness: Any) -
         (quarantine, [t for t in trees if t.quarantined]),
     ):
         write_part(folder, name, [tree_to_dict(tree) for tree in part], TREES)
-    witness.advanced.remote(COMMITTED, len(trees))
     return pa.table({"num_trees": [len(trees)]})
 
 
 def _pool(operator: Operator, rows_per_block: int) -> ray.data.ActorPoolStrategy:
-    calls = max(1, math.ceil(operator.hosted.config.max_rows_per_replica / rows_per_block))
+    calls = _calls(operator, rows_per_block)
     return ray.data.ActorPoolStrategy(
         min_size=operator.hosted.config.min_replicas,
         max_size=operator.hosted.config.max_replicas,
@@ -246,13 +244,19 @@ def _pool(operator: Operator, rows_per_block: int) -> ray.data.ActorPoolStrategy
     )
 
 
-def _ahead(operators: list[Operator]) -> int:
-    """How many trees may be on their way: as many again as all engines hold wait in between.
+def _calls(operator: Operator, rows_per_block: int) -> int:
+    """How many blocks one engine works on at a time."""
+    return math.ceil(operator.hosted.config.max_rows_per_replica / rows_per_block)
 
-    And as many again, as a tree that takes long holds up those that are committed with it.
+
+def _ahead(operators: list[Operator], rows_per_block: int) -> int:
+    """How many trees may be on their way: twice what the engines hold, and some blocks more.
+
+    An engine holds twice what it works on. A tree that takes long holds up those committed with it,
+    and the last blocks that were committed may not have been counted.
     """
-    configs = [operator.hosted.config for operator in operators]
-    return max(4096, 4 * sum(one.max_replicas * one.max_rows_per_replica for one in configs))
+    calls = sum(op.hosted.config.max_replicas * _calls(op, rows_per_block) for op in operators)
+    return max(4096, (2 * 2 * calls + 16) * rows_per_block)
 
 
 def _committers(operators: list[Operator]) -> int:

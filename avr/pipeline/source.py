@@ -22,12 +22,19 @@ COMMITTED = "committed"
 _ASK_EVERY_S = 0.5
 
 
-class PacedRows(Datasource):
+def paced_rows(file: Location, ahead: int, witness: Any) -> ray.data.Dataset:
     """The row groups of `file`, each once less than `ahead` rows before it are not committed yet.
 
-    `witness` is told of commits under the name `COMMITTED`. Where it is gone nothing waits.
+    `witness` is told of commits under the name `COMMITTED`. Where it is gone nothing waits. What
+    waits holds no CPU: the last free one may be what those before it need to go on.
     """
+    source = _RowGroups(file, ahead, witness)
+    return ray.data.read_datasource(
+        source, num_cpus=0, concurrency=1, override_num_blocks=source.num_blocks
+    )
 
+
+class _RowGroups(Datasource):
     def __init__(self, file: Location, ahead: int, witness: Any):
         self._file = file
         self._ahead = ahead
