@@ -11,6 +11,7 @@ from measuring import Flights, Timeline, fresh_folder, medians, ratios, spread
 from plain_vllm import unique_prefix_tokens
 from roofline import DEVICES, SHAPES, engine_bounds, shape_of
 from simulated_engine import SLOTS, STEP_S, TOKENS, SimulatedEngine
+from startup import phases
 
 from avr.core.messages import user
 from avr.core.prompts import parse_rating
@@ -133,3 +134,12 @@ def test_decoding_is_bound_by_bandwidth_until_the_batch_is_large():
     assert many["bound_by"] == "arithmetic"
     two = engine_bounds(shape, device, {"max_num_seqs": 1, "tensor_parallel_size": 2}, 1)
     assert two["step_ms"] == pytest.approx(one["step_ms"] / 2, abs=0.01)
+
+
+def test_phases_of_a_start_add_up_to_all_of_it():
+    marks = [10.0, 10.5, 13.0, 19.0, 19.25, 31.0, 31.5]
+    found = phases(marks)
+    assert sum(found.values()) == pytest.approx(21.5)
+    assert found["vllm"] == 6.0
+    with pytest.raises(ValueError, match="shorter"):
+        phases(marks[:-1])
