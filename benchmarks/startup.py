@@ -4,15 +4,14 @@
 
 Every part is a new process each round:
 
-- engine: one `avr.engines.engine.Engine`, phase by phase; its core's phase by vLLM's log lines;
+- engine: one `avr.engines.engine.Engine`, phase by phase; the core's phase by vLLM's log as well;
 - dataflow: Stage I's growth of a few prompts, an engine of each role starting side by side;
 - serve: Stage II's pools, policy and reward model, with Stage I's settings;
-- job: `jobs/stage1.py`, all steps, with few prompts.
+- job: `jobs/stage1.py`, all steps, with few prompts: what its ledger and logs say.
 
-Marks of dataflow and serve are seconds since the command; the job's seconds are its ledger's. CPU
-seconds are of all processes, looked at twice a second: they miss the last moments of each.
-Files that were read before lie in the page cache; the first round warms it and does not count.
-Writes results/startup.json and a picture; what the processes said, with times, is kept in --work.
+Seconds of dataflow and serve are since the command. CPU seconds are of all processes, looked at twice
+a second: the last moments of each are missing. The first round fills the page cache and does not
+count. Writes results/startup.json and a picture; logs stay in --work.
 """
 
 import argparse
@@ -23,35 +22,31 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter
 from dataclasses import asdict, replace
 from datetime import datetime
-from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 
 import psutil
-from measuring import KINDS, CpuSeconds, draw, fresh_folder, make_engine, spread, write_report
+from measuring import KINDS, CpuSeconds, draw, fresh_folder, spread, write_report
 
 from avr.config import Stage1Config
+from avr.config_stage2 import ServingConfig
+from avr.core.growth import Shape
+from avr.core.messages import assistant, user
+from avr.core.prompts import Templates
+from avr.core.tree import plant
 from avr.loading import load
 
-# What a phase ends with; each begins where the one before it ended.
-PHASES = {
-    "python": "main() is reached",
-    "torch": "torch is imported",
-    "vllm": "vLLM's engine and ours are imported",
-    "core process": "settings are read, the engine core's process is started",
-    "core": "the core has imported vLLM, loaded weights, made its cache, and said so",
-    "first token": "an answer of one token",
-}
-# The phase "core" once more, by the words of vLLM's log that end a part; the last ends with it.
-READY = "init engine (profile"
+# Until main() is reached; torch, then the engine's module is imported; the engine core's process is
+# started; it says that it is ready; one token is there.
+PHASES = ("python", "torch", "vllm", "core process", "core", "first token")
+# The phase "core" once more, by the words of vLLM's log that end a part.
 CORE_PARTS = {
     "imports": "Initializing a V1 LLM engine",
     "device": "Starting to load model",
     "weights": "Loading weights took",
-    "cache": READY,
+    "cache": "init engine (profile",
     "reply": None,
 }
 RANK_WORDS = ("rows ready", "model loaded", "trained", "saved")
@@ -60,8 +55,9 @@ OWN_KINDS = {
     "engines": ("EngineCore", "multiprocessing.spawn"),
     "reference": ("avr.engines.reference",),
     "training": ("RayTrainWorker", "TrainController"),
-    "command": ("jobs/stage1.py", "startup.py"),
+    "command": ("jobs/stage1.py", __file__),
 }
+PROMPT = user("List (a) two tools.")
 STEPS = {"policy": "respond", "corrector": "correct", "reward_model": "score"}
 
 
@@ -77,25 +73,22 @@ def main():
     arguments = parser.parse_intermixed_args()
     config = load(Stage1Config, arguments.config, arguments.overrides)
     if arguments.inside:
-        part, folder = arguments.inside
-        marks = INSIDE[part](arguments, config, Path(folder))
-        (Path(folder) / "marks.json").write_text(json.dumps(marks))
+        part, folder = arguments.inside[0], Path(arguments.inside[1])
+        (folder / "marks.json").write_text(json.dumps(INSIDE[part](arguments, config, folder)))
         return
-    others = {kind: words for kind, words in KINDS.items() if kind not in OWN_KINDS}
+    kinds = OWN_KINDS | {kind: words for kind, words in KINDS.items() if kind not in OWN_KINDS}
     KINDS.clear()
-    KINDS.update(OWN_KINDS | others)
+    KINDS.update(kinds)
     work = fresh_folder(arguments.work)
     rounds = {part: [] for part in arguments.parts}
     for turn in range(arguments.rounds + 1):
         for part in arguments.parts:
-            rounds[part].append(PARTS[part](arguments, config, work / f"{part}-{turn}"))
+            rounds[part].append(PARTS[part](part, arguments, config, work / f"{part}-{turn}"))
             print(f"round {turn}, {part}: {rounds[part][-1]}", flush=True)
     report = {
         part: {what: _spreads([one[what] for one in found[1:]]) for what in found[0]}
         for part, found in rounds.items()
     }
-    if "engine" in report:
-        report["engine"]["imports_s"] = _imports(config, work / "imports.log")
     asked = {k: v for k, v in vars(arguments).items() if k not in ("work", "inside")}
     write_report("startup", asked, report)
     draw("startup", "seconds, medians", list(_bars(report)))
@@ -108,14 +101,14 @@ def _spreads(rounds):
 
 def _bars(report):
     for part, figures in report.items():
-        for name, one in [*figures["seconds"].items(), *figures.get("core", {}).items()]:
-            words = f"core: {name}" if name in CORE_PARTS else name
-            yield f"{part}: {words}", one["median"], f"{one['median']:.1f} s"
+        for name, one in figures["seconds"].items():
+            yield f"{part}: {name}", one["median"], f"{one['median']:.1f} s"
 
 
-def phases(marks):
-    """Seconds of each phase, from the times at which the process began and each phase ended."""
-    return _between(PHASES, marks)
+def phases(marks, names=PHASES):
+    """Seconds of each phase, from the times at which the first began and each ended."""
+    steps = zip(names, pairwise(marks), strict=True)
+    return {name: round(after - before, 3) for name, (before, after) in steps}
 
 
 def core_parts(lines, begun, ready):
@@ -126,64 +119,51 @@ def core_parts(lines, begun, ready):
         if at is None:
             raise ValueError(f"no line of the log ends the part {name!r}: {words!r}")
         ends.append(at)
-    return _between(CORE_PARTS, ends)
+    return phases(ends, CORE_PARTS)
 
 
 def rank_seconds(text):
     """Seconds between what a rank says in its log; the first since its function was entered."""
     said = [re.search(rf": {words} after ([\d.]+) s", text) for words in RANK_WORDS]
-    return _between(RANK_WORDS, [0.0, *(float(found[1]) for found in said)])
+    return phases([0.0, *(float(found[1]) for found in said)], RANK_WORDS)
 
 
-def _between(names, marks):
-    steps = zip(names, pairwise(marks), strict=True)
-    return {name: round(after - before, 3) for name, (before, after) in steps}
-
-
-def by_package(text, most=12):
-    """Seconds that the modules of each package took by themselves, of `python -X importtime`."""
-    seconds = Counter()
-    for own, name in re.findall(r"^import time:\s+(\d+) \|\s+\d+ \|\s*(\S+)$", text, re.MULTILINE):
-        seconds[name.partition(".")[0]] += int(own) / 1e6
-    found = [*seconds.most_common(most), ("all", seconds.total())]
-    return {name: round(value, 2) for name, value in found}
-
-
-def ready_at(text, year):
-    """When an engine's log says that it was ready (its clock shows whole seconds)."""
-    stamps = re.findall(rf"(\d\d-\d\d \d\d:\d\d:\d\d).*{re.escape(READY)}", text)
-    return datetime.strptime(f"{year}-{stamps[-1]}", "%Y-%m-%d %H:%M:%S").timestamp()
+def ready_at(text):
+    """When, this year, an engine's log says that it was ready (its clock shows whole seconds)."""
+    stamps = re.findall(rf"(\d\d-\d\d \d\d:\d\d:\d\d).*{re.escape(CORE_PARTS['cache'])}", text)
+    when = f"{datetime.now().year}-{stamps[-1]}"
+    return datetime.strptime(when, "%Y-%m-%d %H:%M:%S").timestamp()
 
 
 def _run(command, log, env=None):
     """Run it: when it was called, (time, line) of all that was said, CPU seconds by kind."""
-    lines, called = [], time.time()
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    lines, called, env = [], time.time(), os.environ | (env or {})
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": env}
     with (
         log.open("w") as file,
         CpuSeconds() as cpu,
-        subprocess.Popen(command, **pipes, errors="replace", env=os.environ | (env or {})) as one,
+        subprocess.Popen(command, **pipes, errors="replace") as one,
     ):
         for line in one.stdout:
             lines.append((time.time(), line))
             file.write(f"{lines[-1][0] - called:8.3f} {line}")
     if one.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {one.returncode}: see {log}")
-    spent = cpu.by_kind()
-    return called, lines, spent | {"all": sum(spent.values())}
+    return called, lines, (spent := cpu.by_kind()) | {"all": sum(spent.values())}
 
 
 def _inside(part, arguments, folder, env=None):
     """A part in a process of its own: its marks, and what `_run` gives."""
     folder.mkdir()
-    command = [sys.executable, __file__, arguments.config, *arguments.overrides]
-    command += ["--prompts", str(arguments.prompts), "--inside", part, str(folder)]
+    command = [sys.executable, __file__, arguments.config, *arguments.overrides, "--prompts"]
+    command += [str(arguments.prompts), "--inside", part, str(folder)]
     found = _run(command, folder / "log", env)
     return json.loads((folder / "marks.json").read_text()), *found
 
 
-def _engine(arguments, config, folder):
-    marks, called, lines, cpu = _inside("engine", arguments, folder, config.policy.env)
+def _engine(part, arguments, config, folder):
+    marks, called, lines, cpu = _inside(part, arguments, folder, config.policy.env)
+    marks[3] += called  # by the clock that psutil reads it would be off by up to a second
     parts = core_parts(lines, *marks[3:5])
     return {"seconds": phases([called, *marks]), "core": parts, "cpu_s": cpu}
 
@@ -193,32 +173,17 @@ def _engine_inside(arguments, config, folder):
     import torch  # noqa: F401
 
     marks.append(time.time())
-    from avr.core.messages import user
     from avr.engines.engine import Engine
 
     marks.append(time.time())
     engine = Engine("policy", config.policy)
-    ready = time.time()
-    (core,) = [p for p in psutil.Process().children() if "EngineCore" in " ".join(p.cmdline())]
-    marks += [time.time() - _age(core), ready]
-    one = {**config.policy.sampling, "max_tokens": 1}
-    asyncio.run(engine.generate((user("List (a) two tools."),), 1, 0, one))
+    ready, me = time.time(), psutil.Process()
+    (core,) = [child for child in me.children() if "EngineCore" in " ".join(child.cmdline())]
+    marks += [core.create_time() - me.create_time(), ready]
+    asyncio.run(engine.generate((PROMPT,), 1, 0, {"max_tokens": 1}))
     marks.append(time.time())
     engine.shutdown()
     return marks
-
-
-def _age(process):
-    """Seconds since a process was started; psutil's time of day is off by up to one."""
-    ticks = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _imports(config, log):
-    command = [sys.executable, "-X", "importtime", "-c", "import avr.engines.engine"]
-    with log.open("w") as file:
-        subprocess.run(command, env=os.environ | config.policy.env, stderr=file, check=True)
-    return by_package(log.read_text())
 
 
 def _pooled(part, arguments, config, folder):
@@ -226,16 +191,34 @@ def _pooled(part, arguments, config, folder):
     return {"seconds": {name: at - called for name, at in marks.items()}, "cpu_s": cpu}
 
 
+def _marked_engine(role, config, seed):
+    """The engine of a job, which leaves marks: when it was ready, asked, and had answered."""
+    from avr.pipeline.hosting import vllm_engine
+
+    def mark(what):
+        file = Path(os.environ["BENCHMARK_FOLDER"]) / f"{what}.mark"
+        file.exists() or file.touch()
+
+    async def generate(*arguments):
+        mark("first request")
+        answer = await ask(*arguments)
+        mark("first answer")
+        return answer
+
+    engine = vllm_engine(role, config, seed)
+    ask, engine.generate = engine.generate, generate
+    mark(f"{role} ready")
+    return engine
+
+
 def _hosted(config, roles, folder):
-    """The engines as a job hosts them; MeasuredEngine writes when they were ready and asked."""
     from avr.pipeline.hosting import Hosted
 
-    marks = {"BENCHMARK_FOLDER": str(folder), "BENCHMARK_ENGINES": "1"}  # none waits for another
     for role in roles:
         settings = getattr(config, role)
-        settings = replace(settings, env={**settings.env, **marks})
+        settings = replace(settings, env=settings.env | {"BENCHMARK_FOLDER": str(folder)})
         parity = config.growth.parity_tolerance if role == "reward_model" else None
-        yield Hosted(STEPS[role], role, settings, 0, folder, 1, parity, make_engine)
+        yield Hosted(STEPS[role], role, settings, 0, folder / "step", 1, parity, _marked_engine)
 
 
 def _cluster(config, folder):
@@ -249,24 +232,15 @@ def _cluster(config, folder):
 
 
 def _seen(folder):
-    """Marks that the engines have left in files."""
-    (flights,) = [file.read_text().splitlines() for file in folder.glob("policy.*.flights")]
-    answer = next(line for line in flights if not line.endswith(" 0"))
-    (reference,) = (folder / "parity").glob("*.json")
-    return {
-        "actors": (folder / "logs").stat().st_mtime,  # when the last log was begun
-        "reference": reference.stat().st_mtime,
-        **{f"{f.name.partition('.')[0]}": f.stat().st_mtime for f in folder.glob("*.ready")},
-        "first request": float(flights[0].split()[0]),
-        "first answer": float(answer.split()[0]),
-    }
+    """Marks that the engines have left; files of a folder change it when they are begun."""
+    (reference,) = folder.rglob("parity/*.json")
+    marks = {"actors": folder / "step" / "logs", "reference": reference}
+    marks |= {file.stem: file for file in folder.glob("*.mark")}
+    return {name: file.stat().st_mtime for name, file in marks.items()}
 
 
 def _dataflow_inside(arguments, config, folder):
     marks = _cluster(config, folder)
-    from avr.core.growth import Shape
-    from avr.core.prompts import Templates
-    from avr.core.tree import plant
     from avr.pipeline import tables
     from avr.pipeline.dataflow import Seedling, grow
     from avr.pipeline.operators import Operator
@@ -276,34 +250,32 @@ def _dataflow_inside(arguments, config, folder):
     rows = islice(tables.read_rows(folder / "prompts.parquet"), arguments.prompts)
     seedlings = [Seedling(plant(tables.prompt_of(row), "benchmark")) for row in rows]
     surroundings = Templates(**asdict(config.templates)), Shape(**asdict(config.tree))
-    hosted = _hosted(config, STEPS, folder)
-    grow(seedlings, [Operator(h.name, h, *surroundings) for h in hosted], config.growth, folder)
-    trees = [file.stat().st_mtime for file in (folder / "trees").glob("*.parquet")]
+    operators = [Operator(one.name, one, *surroundings) for one in _hosted(config, STEPS, folder)]
+    grow(seedlings, operators, config.growth, folder / "step")
+    trees = [file.stat().st_mtime for file in (folder / "step" / "trees").glob("*.parquet")]
     return marks | _seen(folder) | {"first tree": min(trees), "last tree": max(trees)}
 
 
 def _serve_inside(arguments, config, folder):
     marks = _cluster(config, folder)
-    from avr.config_stage2 import ServingConfig
-    from avr.core.messages import assistant, user
     from avr.pipeline.pools import Pools
     from avr.pipeline.witness import witness_beside_driver
 
     hosted = list(_hosted(config, ("policy", "reward_model"), folder))
-    prompt = user("List (a) two tools.")
     with Pools(hosted, ServingConfig(), witness_beside_driver()) as pools:
         marks["pools"] = time.time()
-        (answer,) = asyncio.run(pools.generate("policy").generate((prompt,), 1, 0))
-        asyncio.run(pools.score().score((prompt, assistant(answer.text))))
+        (answer,) = asyncio.run(pools.generate("policy").generate((PROMPT,), 1, 0))
+        asyncio.run(pools.score().score((PROMPT, assistant(answer.text))))
         marks["first reward"] = time.time()
     return marks | _seen(folder) | {"pools gone": time.time()}
 
 
-def _job(arguments, config, folder):
+def _job(part, arguments, config, folder):
     prompts = [f"prompts.{which}.limit={arguments.prompts}" for which in ("rsft", "dpo")]
     prompts += [f"evaluation.prompts.limit={arguments.prompts}", f"run_dir={folder}"]
     command = [sys.executable, "jobs/stage1.py", arguments.config, *arguments.overrides, *prompts]
-    called, lines, cpu = _run(command, folder.with_suffix(".log"))
+    talkative = {"VLLM_LOGGING_LEVEL": "INFO"}  # TRL, which a job imports, asks for errors only
+    called, lines, cpu = _run(command, folder.with_suffix(".log"), talkative)
     first = next(at for at, line in lines if line.rstrip().endswith(": starts"))
     seconds = {"before the first step": first - called}
     for entry in sorted((folder / "ledger").glob("*.json"), key=lambda f: f.stat().st_mtime):
@@ -314,25 +286,18 @@ def _job(arguments, config, folder):
 def _step(folder, entry):
     """A step's seconds, and what of them engines or training took to start."""
     step, all_of_it = entry.stem, json.loads(entry.read_text())["seconds"]
-    logs = [log.read_text(errors="replace") for log in (folder / step / "logs").glob("*.log")]
+    engines = [ready_at(log.read_text()) for log in (folder / step / "logs").glob("*.log")]
     rank = folder / f"{step}.training" / "logs" / "rank-0.log"
-    parts = {}
-    if logs:
-        ready = max(ready_at(log, datetime.now().year) for log in logs)
-        parts = {"until the last engine": ready - entry.stat().st_mtime + all_of_it}
+    begun = entry.stat().st_mtime - all_of_it
+    parts = {"until the last engine": max(engines) - begun} if engines else {}
     if rank.exists():
-        said = rank_seconds(rank.read_text(errors="replace"))
+        said = rank_seconds(rank.read_text())
         parts = {"around the ranks": all_of_it - sum(said.values()), **said}
     return {step: all_of_it, **{f"{step}, {name}": value for name, value in parts.items()}}
 
 
+PARTS = {"engine": _engine, "dataflow": _pooled, "serve": _pooled, "job": _job}
 INSIDE = {"engine": _engine_inside, "dataflow": _dataflow_inside, "serve": _serve_inside}
-PARTS = {
-    "engine": _engine,
-    "dataflow": partial(_pooled, "dataflow"),
-    "serve": partial(_pooled, "serve"),
-    "job": _job,
-}
 
 if __name__ == "__main__":
     sys.exit(main())

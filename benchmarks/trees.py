@@ -6,6 +6,8 @@ Arms, in turn, on the same machine, with the same models, prompts and engine fla
 
 - ideal: the very requests of ours, recorded, replayed by plain offline vLLM (`plain_vllm.py`);
 - ours: `avr.pipeline.dataflow.grow`, from Parquet prompts to Parquet trees;
+- ray-data-llm: a chain of the processors of Ray's own library (`ray_data_llm.py`), which needs a
+  second engine for the corrector; ours-two-correctors is ours with as many;
 - threads-N: N threads, each with one request in flight over HTTP, the released code's way
   (`http_threads.py`).
 
@@ -22,6 +24,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
+from statistics import mean
 
 from http_threads import grow_over_http, servers
 from measuring import (
@@ -37,6 +40,7 @@ from measuring import (
     write_report,
 )
 from plain_vllm import load, plain_engines, unique_prefix_tokens
+from ray_data_llm import grow_in_chain
 from widened import widened
 
 from avr.config import Stage1Config
@@ -52,6 +56,8 @@ from avr.pipeline.operators import Operator
 from avr.pipeline.prompts import ingest
 
 BESIDE = "ideal-beside-threads"
+CHAIN = "ray-data-llm"
+AS_MANY = "ours-two-correctors"  # as many engines as the chain
 STEPS = {"policy": "respond", "corrector": "correct", "reward_model": "score"}
 
 
@@ -63,6 +69,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--slots", type=int, default=64, help="max_num_seqs of every engine")
     parser.add_argument("--threads", type=int, nargs="*", default=[30, 96], help="over all engines")
+    parser.add_argument(
+        "--ray-data-llm",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="or leave it out",
+    )
     parser.add_argument("--widened", type=int, default=1, help="times as many neurons a layer")
     parser.add_argument("--name", default="trees", help="of the report")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-trees"))
@@ -95,8 +107,9 @@ class Bench:
             )
             for role in STEPS
         }
-        ingest(config.prompts.rsft, work / "prompts.parquet", work / "rejected.parquet")
-        rows = islice(tables.read_rows(work / "prompts.parquet"), arguments.prompts)
+        ingest(config.prompts.rsft, work / "all.parquet", work / "rejected.parquet")
+        rows = list(islice(tables.read_rows(work / "all.parquet"), arguments.prompts))
+        tables.write_rows(work / "prompts.parquet", rows, tables.PROMPTS)
         self._prompts = [tables.prompt_of(row) for row in rows]
         self._templates = Templates(**asdict(config.templates))
         self._shape = Shape(**asdict(config.tree))
@@ -125,6 +138,9 @@ class Bench:
             for turn in turns:
                 took(turn, "ours", self._ours(f"ours-{turn}"))
                 took(turn, "ideal", self._ideal(replay))
+                if self._arguments.ray_data_llm:
+                    took(turn, AS_MANY, self._ours(f"two-{turn}", correctors=2))
+                    took(turn, CHAIN, self._chain(f"chain-{turn}"))
             with servers(self._roles, self._work) if threads else nullcontext() as urls:
                 for number in threads[-1:]:
                     self._threads(urls, number, "warm")
@@ -139,10 +155,11 @@ class Bench:
             "start_s": round(recorded["start_s"], 1),
         }
 
-    def _ours(self, name, record=False):
+    def _ours(self, name, record=False, correctors=1):
         folder = self._work / name
         folder.mkdir()
-        marks = {"BENCHMARK_FOLDER": str(folder), "BENCHMARK_ENGINES": str(len(STEPS))}
+        engines = len(STEPS) - 1 + correctors
+        marks = {"BENCHMARK_FOLDER": str(folder), "BENCHMARK_ENGINES": str(engines)}
         if record:
             (folder / "record").touch()
         operators = []
@@ -152,27 +169,44 @@ class Bench:
             settings = replace(
                 settings, env={**settings.env, **marks}, engine={**settings.engine, **stats}
             )
+            if role == "corrector":
+                settings = replace(settings, min_replicas=correctors, max_replicas=correctors)
             hosted = Hosted(step, role, settings, 0, folder, 1, make_engine=make_engine)
             operators.append(Operator(step, hosted, self._templates, self._shape))
         seedlings = [Seedling(plant(prompt, "benchmark")) for prompt in self._prompts]
+        figures = self._grown(
+            folder, "trees", lambda: grow(seedlings, operators, self._config.growth, folder)
+        )
+        trees = tables.read_trees(folder / "trees")
+        figures["answers"] = sum(len(list(tree.responses())) for tree in trees)
+        if record:
+            figures["prefixes"] = self._prefixes(folder)
+        return figures
+
+    def _chain(self, name):
+        folder = self._work / name
+        folder.mkdir()
+        prompts, rows = self._work / "prompts.parquet", self._config.growth.rows_per_block
+        chain = (prompts, self._roles, self._templates, self._shape, rows, folder)
+        figures = self._grown(folder, "answers", lambda: grow_in_chain(*chain))
+        return figures | {"answers": tables.ids_of(folder / "answers").num_rows}
+
+    def _grown(self, folder, written, call):
+        """Figures of `call`, which starts engines, from when they are ready to the last file."""
         others = engines_alive()
         with CpuSeconds() as cpu:
             called = time.time()
-            grow(seedlings, operators, self._config.growth, folder)
+            call()
             returned = time.time()
         while engines_alive() != others:  # the next arm has the machine for itself
             time.sleep(0.1)
         started = max(file.stat().st_mtime for file in folder.glob("*.ready"))
-        ended = max(file.stat().st_mtime for file in (folder / "trees").glob("*.parquet"))
-        trees = list(tables.read_trees(folder / "trees"))
+        ended = max(file.stat().st_mtime for file in (folder / written).glob("*.parquet"))
         # All that were asked for, those of samples that were rejected included.
         generated = sum(Timeline(file).tokens for file in folder.glob("*.flights"))
-        figures = _figures(started, ended, len(trees), generated)
+        figures = _figures(started, ended, len(tables.ids_of(folder / written)), generated)
         figures |= {"start_s": started - called, "end_s": returned - ended}
-        figures |= self._flights(folder, started, ended)
-        if record:
-            figures["prefixes"] = self._prefixes(folder)
-        return figures | {"cpu_s": cpu.by_kind(started)}
+        return figures | self._flights(folder, started, ended) | {"cpu_s": cpu.by_kind(started)}
 
     def _ideal(self, replay):
         with CpuSeconds() as cpu:
@@ -195,16 +229,16 @@ class Bench:
         return figures | self._flights(folder, started, ended) | {"cpu_s": cpu.by_kind()}
 
     def _flights(self, folder, started, ended):
-        """Busy share and tail of each engine."""
+        """Busy share and tail of each engine, their mean where there are two of a name."""
         half = self._arguments.slots // 2
         found = {}
         for file in folder.glob("*.flights"):
-            role = file.name.partition(".")[0]
+            name = file.name.partition(".")[0]
             line = Timeline(file)
-            found[f"{role}_busy"] = line.share(started, ended, 1)
-            found[f"{role}_half_full"] = line.share(started, ended, half)
-            found[f"{role}_tail_s"] = line.tail(ended, half)
-        return found
+            found.setdefault(f"{name}_busy", []).append(line.share(started, ended, 1))
+            found.setdefault(f"{name}_half_full", []).append(line.share(started, ended, half))
+            found.setdefault(f"{name}_tail_s", []).append(line.tail(ended, half))
+        return {key: mean(values) for key, values in found.items()}
 
     def _prefixes(self, folder):
         """Prompt tokens computed against those of an endless prefix cache."""
@@ -219,9 +253,11 @@ class Bench:
 
 
 def _ratios(arms):
-    """Of generated tokens per second: ours over all, and the ideal over what ran beside it."""
+    """Of generated tokens per second: ours over all, the others over what is fair to them."""
     found = ratios(arms, "ours")
     threads = {arm: rounds for arm, rounds in arms.items() if arm.startswith("threads")}
+    if CHAIN in arms:
+        found |= ratios({arm: arms[arm] for arm in (AS_MANY, CHAIN)}, AS_MANY)
     return found | (ratios({BESIDE: arms[BESIDE], **threads}, BESIDE) if threads else {})
 
 

@@ -26,7 +26,6 @@ from avr.pipeline.losses import cause_of, is_loss
 from avr.pipeline.operators import Operator, Worker
 from avr.pipeline.plan import StepPlan, engines, gpus_of
 from avr.pipeline.progress import CONSOLE, Progress
-from avr.pipeline.source import COMMITTED, paced_rows
 from avr.pipeline.tables import (
     TREES,
     ids_of,
@@ -36,7 +35,7 @@ from avr.pipeline.tables import (
     write_rows,
 )
 from avr.pipeline.witness import Report, told, witness_beside_driver
-from avr.storage import Location
+from avr.storage import Location, for_arrow, path_of
 
 SEEDLINGS = pa.schema(
     [("id", pa.string()), ("tree", pa.string()), ("model", pa.string()), ("rounds", pa.int64())]
@@ -162,9 +161,10 @@ def _flow(
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = config.no_progress_timeout_s
     context.max_consecutive_actor_init_deaths = config.max_engine_deaths
-    dataset = paced_rows(pending, _ahead(operators, config.rows_per_block), witness)
-    # A block is what one actor call takes.
-    dataset = dataset.repartition(target_num_rows_per_block=config.rows_per_block)
+    # A small Parquet input is read as one block, and a block is what one actor call takes.
+    dataset = ray.data.read_parquet(path_of(pending), **for_arrow(pending)).repartition(
+        target_num_rows_per_block=config.rows_per_block
+    )
     for operator in operators:
         dataset = dataset.map(
             Worker,
@@ -186,9 +186,7 @@ def _flow(
         batches = _batches(dataset)
         try:
             while (batch := _next(batches, witness)) is not None:
-                num_trees = sum(batch["num_trees"].to_pylist())
-                witness.advanced.remote(COMMITTED, num_trees)
-                progress.committed(num_trees)
+                progress.committed(sum(batch["num_trees"].to_pylist()))
                 on_commit()
         finally:
             batches.close()  # ends the actors where the stream has not come to its end
@@ -235,28 +233,13 @@ def commit(block: pa.Table, out: Location, quarantine: Location) -> pa.Table:
 
 
 def _pool(operator: Operator, rows_per_block: int) -> ray.data.ActorPoolStrategy:
-    calls = _calls(operator, rows_per_block)
+    calls = max(1, math.ceil(operator.hosted.config.max_rows_per_replica / rows_per_block))
     return ray.data.ActorPoolStrategy(
         min_size=operator.hosted.config.min_replicas,
         max_size=operator.hosted.config.max_replicas,
         max_concurrent_calls_per_actor=calls,
         max_tasks_in_flight_per_actor=2 * calls,
     )
-
-
-def _calls(operator: Operator, rows_per_block: int) -> int:
-    """How many blocks one engine works on at a time."""
-    return math.ceil(operator.hosted.config.max_rows_per_replica / rows_per_block)
-
-
-def _ahead(operators: list[Operator], rows_per_block: int) -> int:
-    """How many trees may be on their way: twice what the engines hold, and some blocks more.
-
-    An engine holds twice what it works on. A tree that takes long holds up those committed with it,
-    and the last blocks that were committed may not have been counted.
-    """
-    calls = sum(op.hosted.config.max_replicas * _calls(op, rows_per_block) for op in operators)
-    return max(4096, (2 * 2 * calls + 16) * rows_per_block)
 
 
 def _committers(operators: list[Operator]) -> int:
