@@ -189,7 +189,7 @@ def values_of(logged):
 
 
 def rates(logged, marks, skip):
-    """Tokens, and tokens/s: in steady state, and with the set-up from tokenised rows on."""
+    """Tokens, and tokens/s: in steady state, and over a rank's whole time up to the last step."""
     steps = {one.step for one in logged["loss"]}  # the trainer's summary has none
     later = [one for one in logged["num_tokens"] if one.step >= skip and one.step in steps]
     if len(later) < 2:
@@ -200,7 +200,7 @@ def rates(logged, marks, skip):
         "tokens": tokens,
         "steps": max(steps),
         "tokens_per_s": (last.value - first.value) / (last.wall_time - first.wall_time),
-        "with_setup_per_s": tokens / (marks["trained"] - marks["rows ready"]),
+        "with_setup_per_s": tokens / marks["trained"],
         "rows_s": marks["rows ready"],
         "setup_s": marks["model loaded"] - marks["rows ready"],
         "trained_s": marks["trained"],

@@ -288,9 +288,10 @@ def sweep(limits, per_task, in_flight):
 
     Few in flight need small tasks: one task always runs, however many queries it has.
     """
-    size = min([limits["queries_per_task"], *in_flight])
     arms = {f"per-task-{n}": {"queries_per_task": n} for n in per_task}
+    most = limits["queries_per_task"]
     arms |= {
-        f"in-flight-{n}": {"queries_per_task": size, "max_queries_in_flight": n} for n in in_flight
+        f"in-flight-{n}": {"queries_per_task": min(most, n), "max_queries_in_flight": n}
+        for n in in_flight
     }
     return {name: other for name, other in arms.items() if limits | other != limits}

@@ -12,8 +12,8 @@ Arms, in turn, two ranks on CPUs, for RSFT and for DPO, one pass over the rows:
 
 `tokens_per_s`: trained tokens, padding left out, from the first log after `SKIP` steps to the last,
 a checkpoint included; times and counts are those that TRL's TensorBoard callback writes, in every
-arm. `with_setup_per_s`: all tokens over the time from rows (naive: untokenised) to the last step,
-with the model's loading and DPO's reference pass. `seconds`: the whole call, or whole launcher.
+arm. `with_setup_per_s`: all tokens over a rank's time up to the last step: imports, tokenising,
+the model's loading, DPO's reference pass. `seconds`: all of it, Ray's or the launcher's start too.
 `peak_mib_*`: the kernel's high-water mark of a rank's resident memory. Ray has ended while bare
 arms run. Memory arms train a larger random model: under the recipe's ZeRO-3, with buffers that are
 to it what DeepSpeed's defaults are to 8B parameters (`in_proportion`), and as plain data parallel.
@@ -192,9 +192,11 @@ class Bench:
             from avr.pipeline.cluster import connect
 
             others = set(children())
-            connect(self._config.ray, [], self._work / "driver.log")
+            started = time.perf_counter()
             with CpuSeconds() as cpu, peaks:
-                seconds = train(kind, config, model, rows, output, say=lambda _: None).seconds
+                connect(self._config.ray, [], self._work / "driver.log")
+                train(kind, config, model, rows, output, say=lambda _: None)
+            seconds = time.perf_counter() - started
             _end_ray(others)
         else:
             with CpuSeconds() as cpu, peaks:

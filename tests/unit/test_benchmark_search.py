@@ -48,9 +48,9 @@ def test_sweep_changes_one_limit_and_leaves_out_what_is_ours():
         "per-task-64": {"queries_per_task": 64},
     }
     # With 32 a task, 16 in flight would be 32.
-    assert sweep(limits, [], [16, 128]) == {
+    assert sweep(limits, [], [16, 64, 128]) == {
         "in-flight-16": {"queries_per_task": 16, "max_queries_in_flight": 16},
-        "in-flight-128": {"queries_per_task": 16, "max_queries_in_flight": 128},
+        "in-flight-64": {"queries_per_task": 32, "max_queries_in_flight": 64},
     }
     assert sweep(limits, [], []) == {}
 

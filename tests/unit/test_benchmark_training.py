@@ -64,10 +64,10 @@ def test_steady_rate_leaves_out_the_first_steps():
     assert rates(slow_start, MARKS, skip=1)["tokens_per_s"] == pytest.approx(6000 / 14)
 
 
-def test_rate_with_setup_runs_from_the_rows_and_counts_what_the_summary_adds():
-    assert rates(logged(), MARKS, skip=3)["with_setup_per_s"] == 8000 / 20
+def test_rate_with_setup_runs_from_the_ranks_start_and_counts_what_the_summary_adds():
+    assert rates(logged(), MARKS, skip=3)["with_setup_per_s"] == 8000 / MARKS["trained"]
     found = rates(logged(summary=1), MARKS, skip=3)
-    assert found["tokens"] == 9000 and found["with_setup_per_s"] == 9000 / 20
+    assert found["tokens"] == 9000 and found["with_setup_per_s"] == 9000 / MARKS["trained"]
     assert found["tokens_per_s"] == 1000  # the summary comes after the last checkpoint
     assert found["setup_s"] == 2.5
 
