@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import psutil
 import requests
 from measuring import Flights
 
@@ -141,9 +142,13 @@ def _wait_for(url, process):
             raise RuntimeError(f"the server at {url} did not start: see the logs beside")
         try:
             if requests.get(f"{url}/health", timeout=5).ok:
-                return
+                break
         except requests.ConnectionError:
             time.sleep(0.5)
+    port = int(url.rpartition(":")[2])
+    lines = psutil.Process(process.pid).net_connections("tcp")
+    if not any(line.laddr.port == port and line.status == psutil.CONN_LISTEN for line in lines):
+        raise RuntimeError(f"it is not our server that answers at {url}")
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Our engine and Ray's, which wait for the others to start, and count what they are asked.
+"""Our engine, which waits for the others to start, and counts what it is asked.
 
 The environment of the role (`env:`) says where: BENCHMARK_FOLDER; BENCHMARK_ENGINES is how many
 wait for each other. While there is a file `record`, requests are written to ROLE.requests.jsonl.
@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 from measuring import Flights
-from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineStageUDF
 from vllm import SamplingParams
 from vllm.v1.metrics.reader import get_metrics_snapshot
 
@@ -26,7 +25,7 @@ class MeasuredEngine(Engine):
         self._record_file = folder / "record"
         self._requests_file = folder / f"{role}.requests.jsonl"
         self._counts_file = folder / f"{role}.counts.json"
-        self._flights = _ready(role, folder)
+        self._flights = ready(role, folder)
 
     async def generate(self, conversation, n, seed, sampling=None):
         # What `Engine.generate` hands to vLLM, seed included.
@@ -62,26 +61,8 @@ class MeasuredEngine(Engine):
             self._counts_file.write_text(json.dumps(token_counts()))
 
 
-class MeasuredStage(vLLMEngineStageUDF):
-    """The same for the engine of a processor of Ray Data's; BENCHMARK_STEP names it."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self._flights = _ready(os.environ["BENCHMARK_STEP"], Path(os.environ["BENCHMARK_FOLDER"]))
-
-    async def _generate_with_error_handling(self, row, batch_uuid):
-        self._flights.change(1)
-        tokens = 0
-        try:
-            output = await super()._generate_with_error_handling(row, batch_uuid)
-            tokens = output["num_generated_tokens"]
-            return output
-        finally:
-            self._flights.change(-1, tokens)
-
-
-def _ready(name, folder):
-    """Returns when all engines of the run are."""
+def ready(name, folder):
+    """The `Flights` of an engine that has started; returns when all engines of the run have."""
     flights = Flights(folder / f"{name}.{os.getpid()}.flights")
     (folder / f"{name}.{os.getpid()}.ready").touch()
     while len(list(folder.glob("*.ready"))) < int(os.environ["BENCHMARK_ENGINES"]):

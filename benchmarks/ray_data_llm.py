@@ -7,19 +7,21 @@ ours. Rows are exploded between them, one for each sample, because the library g
 completion whatever `n` is. A malformed critique is dropped: a chain cannot ask again. What comes
 out is a row for each scored answer; trees would have to be put together by a shuffle.
 
-The library's chat template stage is used where it is right. It takes a conversation that ends with
-an answer for unfinished, so the reward model's are tokenised here. vLLM tokenises and detokenises
-the others itself, as in ours: the stages for that are two processes more for each processor.
+The library's stage for chat templates is used where it is right. It takes a conversation that ends
+with an answer for unfinished, so for the reward model it is mended. vLLM tokenises and detokenises
+by itself, as in ours: stages for that are two more processes for each processor.
 """
 
+import os
 import random
 from functools import partial
 from math import ceil
 from pathlib import Path
 
 import ray
-from ray.data import ActorPoolStrategy, TaskPoolStrategy
+from ray.data import TaskPoolStrategy
 from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+from ray.llm._internal.batch.stages.chat_template_stage import ChatTemplateUDF
 
 from avr.core.messages import from_dicts, to_dicts
 from avr.core.prompts import (
@@ -43,7 +45,7 @@ MARK = "__inference_error__"
 BYPASS = "is only to be scored"
 
 # Else Ray Data starts a process for each block that waits: seconds of CPU each.
-FEW = TaskPoolStrategy(size=2)
+WRITERS = 2
 
 
 def grow_in_chain(prompts, roles, templates, shape, rows_per_block, folder):
@@ -57,11 +59,9 @@ def grow_in_chain(prompts, roles, templates, shape, rows_per_block, folder):
     dataset = chain("critique", partial(_critique, templates, asked["critique"]), _said)(dataset)
     dataset = dataset.flat_map(partial(_to_refine, shape))
     dataset = chain("refine", partial(_refine, templates, asked["refine"]), _said)(dataset)
-    dataset = dataset.map(
-        Tokens, fn_constructor_args=(roles["reward_model"],), compute=ActorPoolStrategy(size=1)
-    )
+    dataset = dataset.map(_to_score)
     dataset = chain("reward", _reward, _rewarded)(dataset)
-    dataset.write_parquet(str(folder / "answers"), concurrency=FEW.size)
+    dataset.write_parquet(str(folder / "answers"), concurrency=WRITERS)
 
 
 def _processor(roles, rows_per_block, folder, step, preprocess, postprocess):
@@ -69,32 +69,32 @@ def _processor(roles, rows_per_block, folder, step, preprocess, postprocess):
     scores = step == "reward"
     bundles = {} if config.use_gpu else {"bundles": [{"CPU": config.num_cpus}]}
     settings = vLLMEngineProcessorConfig(
-        model_source=str(Path(config.model).resolve()),
+        model_source=config.model,
         engine_kwargs=_engine_kwargs(config, scores),
         task_type="classify" if scores else "generate",
         batch_size=rows_per_block,
         max_concurrent_batches=ceil(config.max_rows_per_replica / rows_per_block),
         placement_group_config=bundles or None,
-        chat_template_stage=not scores,
         tokenize_stage=False,
         detokenize_stage=False,
         log_engine_metrics=False,
     )
-    few = {"compute": FEW} if scores else {}  # other functions run in the actors behind them
-    from measured_engine import MeasuredStage
-
-    processor = build_processor(
-        settings, preprocess, postprocess, preprocess_map_kwargs=few, postprocess_map_kwargs=few
-    )
-    stage = processor.stages["vLLMEngineStage"]
-    # The environment is the engine's alone: given to the processor it would be that of the stages
-    # beside it as well, and Ray Data would not fuse those with what comes before.
+    # Behind the last engine these functions are fused with the writing, before others with a stage.
+    writers = {"compute": TaskPoolStrategy(size=WRITERS)} if scores else {}
+    processor = build_processor(settings, preprocess, postprocess, postprocess_map_kwargs=writers)
+    stages = processor.stages
+    if scores:
+        template = stages["ChatTemplateStage"]
+        stages["ChatTemplateStage"] = template.model_copy(update={"fn": WholeConversations})
+    engine = stages["vLLMEngineStage"]
     marks = {"BENCHMARK_FOLDER": str(folder), "BENCHMARK_ENGINES": str(len(STEPS))}
     environment = {**config.env, **marks, "BENCHMARK_STEP": step}
-    arguments = stage.map_batches_kwargs | {"runtime_env": {"env_vars": environment}}
+    # The environment is the engine's alone: given to the processor it would be that of the stages
+    # beside it as well, and Ray Data would not fuse those with what comes before.
+    arguments = engine.map_batches_kwargs | {"runtime_env": {"env_vars": environment}}
     # A copy: a stage that is changed works out anew what it takes, and finds no bundles any more.
-    copy = {"fn": MeasuredStage, "map_batches_kwargs": arguments}
-    processor.stages["vLLMEngineStage"] = stage.model_copy(update=copy)
+    copy = {"fn": _measured_stage(), "map_batches_kwargs": arguments}
+    stages["vLLMEngineStage"] = engine.model_copy(update=copy)
     return processor
 
 
@@ -104,23 +104,45 @@ def _engine_kwargs(config, scores):
     return engine_settings(config, scores=scores) | {"trust_remote_code": config.trust_remote_code}
 
 
-class Tokens:
-    """Conversations as the reward model reads them: whole."""
+def _measured_stage():
+    """The library's stage with an engine, which waits for the others to start, and counts.
 
-    def __init__(self, config):
-        from transformers import AutoTokenizer
+    Made here and not on import: the processes between the engines need no vLLM.
+    """
+    from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineStageUDF
 
-        trust = config.trust_remote_code
-        self._tokenizer = AutoTokenizer.from_pretrained(config.model, trust_remote_code=trust)
+    class MeasuredStage(vLLMEngineStageUDF):
+        def __init__(self, *args, **kwargs):
+            from measured_engine import ready
 
-    def __call__(self, row):
+            super().__init__(*args, **kwargs)
+            folder = Path(os.environ["BENCHMARK_FOLDER"])
+            self._flights = ready(os.environ["BENCHMARK_STEP"], folder)
+
+        async def _generate_with_error_handling(self, row, batch_uuid):
+            self._flights.change(1)
+            tokens = 0
+            try:
+                output = await super()._generate_with_error_handling(row, batch_uuid)
+                tokens = output["num_generated_tokens"]
+                return output
+            finally:
+                self._flights.change(-1, tokens)
+
+    return MeasuredStage
+
+
+class WholeConversations(ChatTemplateUDF):
+    """The library's stage for chat templates, for conversations that nobody goes on with."""
+
+    async def udf(self, batch):
+        """Token ids: as text the template's BOS would be written twice."""
         from avr.engines.chat import token_ids
 
-        _check(row)
-        conversation = scored_conversation(from_dicts(row["query"]), row["text"])
-        ids = token_ids(self._tokenizer, conversation, to_continue=False)
-        kept = {key: row[key] for key in ("id", "critique", "text")}
-        return kept | {"tokenized_prompt": ids}
+        for row in batch:
+            ids = token_ids(self.processor, from_dicts(row["messages"]), to_continue=False)
+            key = self.IDX_IN_BATCH_COLUMN
+            yield {key: row[key], "tokenized_prompt": ids}
 
 
 def _respond(templates, sampling, row):
@@ -165,8 +187,14 @@ def _said(row):
     return kept | {"text": row["generated_text"].strip(), MARK: ""}
 
 
+def _to_score(row):
+    _check(row)
+    return {key: row[key] for key in ("id", "query", "critique", "text")}
+
+
 def _reward(row):
-    return {"pooling_params": {"use_activation": False}}
+    conversation = scored_conversation(from_dicts(row["query"]), row["text"])
+    return {"messages": to_dicts(conversation), "pooling_params": {"use_activation": False}}
 
 
 def _rewarded(row):

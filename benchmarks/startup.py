@@ -9,9 +9,9 @@ Every part is a new process each round:
 - serve: Stage II's pools, policy and reward model, with Stage I's settings;
 - job: `jobs/stage1.py`, all steps, with few prompts: what its ledger and logs say.
 
-Seconds of dataflow and serve are since the command. CPU seconds are of all processes, looked at twice
-a second: the last moments of each are missing. The first round fills the page cache and does not
-count. Writes results/startup.json and a picture; logs stay in --work.
+Seconds of dataflow and serve are since the command. CPU seconds are of all processes, looked at
+twice a second: the last moments of each are missing. The first round fills the page cache and does
+not count. Writes results/startup.json and a picture; logs stay in --work.
 """
 
 import argparse
@@ -91,18 +91,14 @@ def main():
     }
     asked = {k: v for k, v in vars(arguments).items() if k not in ("work", "inside")}
     write_report("startup", asked, report)
-    draw("startup", "seconds, medians", list(_bars(report)))
+    found = [(part, *one) for part in report for one in report[part]["seconds"].items()]
+    bars = [(f"{a}: {b}", s["median"], f"{s['median']:.1f} s") for a, b, s in found]
+    draw("startup", "seconds, medians", bars)
 
 
 def _spreads(rounds):
     names = dict.fromkeys(name for one in rounds for name in one)
     return {name: spread([one.get(name, 0.0) for one in rounds], 2) for name in names}
-
-
-def _bars(report):
-    for part, figures in report.items():
-        for name, one in figures["seconds"].items():
-            yield f"{part}: {name}", one["median"], f"{one['median']:.1f} s"
 
 
 def phases(marks, names=PHASES):
@@ -138,18 +134,16 @@ def ready_at(text):
 def _run(command, log, env=None):
     """Run it: when it was called, (time, line) of all that was said, CPU seconds by kind."""
     lines, called, env = [], time.time(), os.environ | (env or {})
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": env}
-    with (
-        log.open("w") as file,
-        CpuSeconds() as cpu,
-        subprocess.Popen(command, **pipes, errors="replace") as one,
-    ):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": env}
+    pipes |= {"text": True, "errors": "replace"}
+    with log.open("w") as file, CpuSeconds() as cpu, subprocess.Popen(command, **pipes) as one:
         for line in one.stdout:
             lines.append((time.time(), line))
             file.write(f"{lines[-1][0] - called:8.3f} {line}")
     if one.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {one.returncode}: see {log}")
-    return called, lines, (spent := cpu.by_kind()) | {"all": sum(spent.values())}
+    spent = cpu.by_kind()
+    return called, lines, spent | {"all": sum(spent.values())}
 
 
 def _inside(part, arguments, folder, env=None):
@@ -188,7 +182,8 @@ def _engine_inside(arguments, config, folder):
 
 def _pooled(part, arguments, config, folder):
     marks, called, _, cpu = _inside(part, arguments, folder)
-    return {"seconds": {name: at - called for name, at in marks.items()}, "cpu_s": cpu}
+    seconds = {name: at - called for at, name in sorted((at, name) for name, at in marks.items())}
+    return {"seconds": seconds, "cpu_s": cpu}
 
 
 def _marked_engine(role, config, seed):
@@ -233,7 +228,7 @@ def _cluster(config, folder):
 
 def _seen(folder):
     """Marks that the engines have left; files of a folder change it when they are begun."""
-    (reference,) = folder.rglob("parity/*.json")
+    reference = next(folder.rglob("parity/*.json"))
     marks = {"actors": folder / "step" / "logs", "reference": reference}
     marks |= {file.stem: file for file in folder.glob("*.mark")}
     return {name: file.stat().st_mtime for name, file in marks.items()}
@@ -276,8 +271,8 @@ def _job(part, arguments, config, folder):
     command = [sys.executable, "jobs/stage1.py", arguments.config, *arguments.overrides, *prompts]
     talkative = {"VLLM_LOGGING_LEVEL": "INFO"}  # TRL, which a job imports, asks for errors only
     called, lines, cpu = _run(command, folder.with_suffix(".log"), talkative)
-    first = next(at for at, line in lines if line.rstrip().endswith(": starts"))
-    seconds = {"before the first step": first - called}
+    starts = [at for at, line in lines if line.rstrip().endswith(": starts")]
+    seconds = {"before the first step": starts[0] - called}
     for entry in sorted((folder / "ledger").glob("*.json"), key=lambda f: f.stat().st_mtime):
         seconds |= _step(folder, entry)
     return {"seconds": seconds | {"all": lines[-1][0] - called}, "cpu_s": cpu}
@@ -291,8 +286,8 @@ def _step(folder, entry):
     begun = entry.stat().st_mtime - all_of_it
     parts = {"until the last engine": max(engines) - begun} if engines else {}
     if rank.exists():
-        said = rank_seconds(rank.read_text())
-        parts = {"around the ranks": all_of_it - sum(said.values()), **said}
+        parts = rank_seconds(rank.read_text())
+        parts["around the ranks"] = all_of_it - sum(parts.values())
     return {step: all_of_it, **{f"{step}, {name}": value for name, value in parts.items()}}
 
 
