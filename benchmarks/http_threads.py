@@ -66,7 +66,7 @@ def grow_over_http(prompts, urls, roles, templates, shape, num_threads, folder):
     for url in urls.values():
         requests.post(f"{url}/reset_prefix_cache", timeout=60).raise_for_status()
     clients = {
-        role: _Client(urls[role], config, Flights(folder / f"{role}.flights"))
+        role: Client(urls[role], config, Flights(folder / f"{role}.flights"))
         for role, config in roles.items()
     }
     started = time.time()
@@ -93,7 +93,9 @@ def _tree(prompt, clients, templates, shape):
     return [reward_model.reward(scored_conversation(query, answer)) for answer in answers]
 
 
-class _Client:
+class Client:
+    """Asks one server, a request at a time in each thread, and counts tokens."""
+
     def __init__(self, url, config, flights):
         self._url = url
         self._body = {"model": config.model, **config.sampling}

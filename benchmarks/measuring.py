@@ -82,14 +82,32 @@ def ratios(arms, ours):
     }
 
 
-def draw_rates(name, arms):
+def draw_rates(name, arms, what="generated tokens/s"):
     """A bar for the tokens/s of every arm."""
     bars = []
     for arm, figures in arms.items():
         rate = figures["tokens_per_s"]
         least, most = rate["range"]
         bars.append((arm, rate["median"], f"{rate['median']:.0f} [{least:.0f}, {most:.0f}]"))
-    draw(name, "generated tokens/s, median and range", bars)
+    draw(name, f"{what}, median and range", bars)
+
+
+def rates_of(started, ends):
+    """Items/s, over all and in the middle; `ends` are (when, how many) in the order of time.
+
+    `steady` is that of the middle three fifths. Raises ValueError where they end at one time.
+    """
+    total = sum(number for _, number in ends)
+    seen, inner = 0, []
+    for when, number in ends:
+        if 0.2 * total <= seen <= 0.8 * total:
+            inner.append((when, number))
+        seen += number
+    seconds = inner[-1][0] - inner[0][0] if inner else 0.0
+    if not seconds:
+        raise ValueError(f"{len(ends)} blocks are too few for a rate in the middle")
+    steady = sum(number for _, number in inner[1:]) / seconds
+    return {"trees_per_s": round(total / (ends[-1][0] - started), 3), "steady": round(steady, 3)}
 
 
 def tell(turn, arms):

@@ -30,14 +30,14 @@ def plain_engines(roles, folder):
     for role, config in roles.items():
         ours, theirs = spawn.Pipe()
         log = folder / f"plain-{role}.log"
-        process = spawn.Process(target=_serve, args=(theirs, role, config, folder, log))
+        process = spawn.Process(target=serve, args=(theirs, log, _answer, role, config, folder))
         process.start()
         theirs.close()
         processes.append(process)
         lines[role] = ours
     try:
         for line in lines.values():
-            _hear(line)
+            hear(line)
         yield lambda: _replay(lines)
     finally:
         for line in lines.values():
@@ -51,36 +51,38 @@ def _replay(lines):
     for line in lines.values():
         line.send("load")
     for line in lines.values():
-        _hear(line)
+        hear(line)
     for line in lines.values():
         line.send("go")
-    return {role: _hear(line) for role, line in lines.items()}
+    return {role: hear(line) for role, line in lines.items()}
 
 
-def _hear(line):
+def hear(line):
+    """What a process of `serve` has sent. Raises RuntimeError with the traceback of its end."""
     said = line.recv()
     if isinstance(said, str) and said not in ("ready", "loaded"):
         raise RuntimeError(said)
     return said
 
 
-def _serve(line, role, config, folder, log):
+def serve(line, log, answer, *arguments):
+    """A process with engines: `answer(line, *arguments)`, all it prints to `log`, and its end."""
+    from avr.pipeline.witness import redirect_output
+
+    redirect_output(log)
     try:
-        _answer(line, role, config, folder, log)
+        answer(line, *arguments)
     except EOFError:
         pass  # the driver is gone
     except Exception:
         with suppress(OSError):
             line.send(traceback.format_exc())
     for child in psutil.Process().children(recursive=True):
-        child.kill()  # the engine core, which would be waited for
+        child.kill()  # the engine cores, which would be waited for
     os._exit(0)
 
 
-def _answer(line, role, config, folder, log):
-    from avr.pipeline.witness import redirect_output
-
-    redirect_output(log)
+def _answer(line, role, config, folder):
     os.environ.update(config.env)  # vLLM reads it on import
     from measured_engine import sampling_params
     from vllm import LLM, PoolingParams
@@ -124,3 +126,15 @@ def unique_prefix_tokens(requests):
         total += len(ids) - sum(1 for _ in same)
         before = ids
     return total
+
+
+def prefixes(folder, roles):
+    """Prompt tokens that recorded engines computed, against those of an endless prefix cache."""
+    found = {}
+    for role in roles:
+        counts = json.loads((folder / f"{role}.counts.json").read_text())
+        unique = unique_prefix_tokens(load(folder / f"{role}.requests.jsonl"))
+        computed = counts["prompt"] - counts["cached"]
+        per_unique = round(computed / unique, 3)
+        found[role] = counts | {"unique": unique, "computed_per_unique": per_unique}
+    return found

@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from measuring import CpuSeconds, Memory, draw, fresh_folder, write_report
+from measuring import CpuSeconds, Memory, draw, fresh_folder, rates_of, write_report
 from simulated_engine import SLOTS, SimulatedEngine, make_engine
 
 from avr.config import GrowthConfig, RoleConfig
@@ -94,22 +94,9 @@ def _alone(trees):
 
         started = time.time()
         await asyncio.gather(*map(when_there_is_room, _seedlings(trees)))
-        return _rates(started, ends)
+        return rates_of(started, ends)
 
     return asyncio.run(everything())
-
-
-def _rates(started, ends):
-    """Trees/s, over all and in the middle; `ends` are (when, how many) in the order of time."""
-    total = sum(number for _, number in ends)
-    seen, inner = 0, []
-    for when, number in ends:
-        if 0.2 * total <= seen <= 0.8 * total:
-            inner.append((when, number))
-        seen += number
-    seconds = inner[-1][0] - inner[0][0]
-    steady = sum(number for _, number in inner[1:]) / seconds
-    return {"trees_per_s": round(total / (ends[-1][0] - started), 3), "steady": round(steady, 3)}
 
 
 def _engines(arguments, work, number, alone):
@@ -188,7 +175,7 @@ def _one(work, rows_per_block, name, trees, engines, processes, slowness):
     ends = sorted((file.stat().st_mtime, pq.read_metadata(file).num_rows) for file in files)
     spent = cpu.by_kind(started)
     return {
-        **_rates(started, ends),
+        **rates_of(started, ends),
         "driver_ms_per_tree": round(1000 * spent["driver"] / trees, 3),
         "driver_before_mib": memory.before,
         "driver_most_mib": memory.most,

@@ -17,7 +17,6 @@ caches, engine starts are left out. All but the threads sample with the same see
 
 import argparse
 import asyncio
-import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -40,8 +39,7 @@ from measuring import (
     tell,
     write_report,
 )
-from plain_vllm import load as load_requests
-from plain_vllm import plain_engines, unique_prefix_tokens
+from plain_vllm import plain_engines, prefixes
 from search_arms import Actors, Client, OverHttp, in_one_process, make_engine
 from widened import widened
 
@@ -140,13 +138,8 @@ class Bench:
             (folder / "record").touch()
             figures = self._queried(folder, self._search(pools), pools, self._config.queries)
         trees = search_statistics(self._work / f"turn-{self._turns}", None)
-        prefixes = {}
-        for role in ROLES:
-            counts = json.loads((folder / f"{role}.counts.json").read_text())
-            unique = unique_prefix_tokens(load_requests(folder / f"{role}.requests.jsonl"))
-            computed = counts["prompt"] - counts["cached"]
-            prefixes[role] = counts | {"computed_per_unique": round(computed / unique, 3)}
-        return {"recorded": trees | {"all_tokens": figures["tokens"]}, "prefixes": prefixes}
+        trees |= {"all_tokens": figures["tokens"]}
+        return {"recorded": trees, "prefixes": prefixes(folder, ROLES)}
 
     @contextmanager
     def sweep(self):
@@ -278,11 +271,9 @@ class Bench:
         }
 
     def _one_engine(self, role):
-        config = replace(getattr(self._config, role), min_replicas=1, max_replicas=1)
-        if self._arguments.widened == 1:
-            return config
+        config = getattr(self._config, role)
         model = widened(config.model, self._arguments.widened, self._work / f"model-{role}")
-        return replace(config, model=str(model))
+        return replace(config, model=model, min_replicas=1, max_replicas=1)
 
     def _new_turn(self):
         self._turns += 1

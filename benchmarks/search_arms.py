@@ -8,18 +8,16 @@ import asyncio
 import multiprocessing
 import os
 import time
-import traceback
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import http_threads
 import measuring
-import psutil
-from http_threads import _Client
 from measuring import Flights, Timeline, engines_alive
-from plain_vllm import _hear
+from plain_vllm import hear, serve
 
 from avr.core.roles import Completion, ContextTooLong
 
@@ -195,17 +193,17 @@ def in_one_process(roles, seed, works, log):
     """
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=_host, args=(theirs, roles, seed, works, log)
+        target=serve, args=(theirs, log, _search_when_asked, roles, seed, works)
     )
     process.start()
     theirs.close()
 
     def run(queries):
         ours.send(queries)
-        return _hear(ours)
+        return hear(ours)
 
     try:
-        _hear(ours)
+        hear(ours)
         yield run
     finally:
         with suppress(OSError):  # it has ended with an error of its own
@@ -213,25 +211,13 @@ def in_one_process(roles, seed, works, log):
         process.join()
 
 
-def _host(line, roles, seed, works, log):
-    from avr.pipeline.witness import redirect_output
-
-    redirect_output(log)
+def _search_when_asked(line, roles, seed, works):
     for config in roles.values():
         os.environ.update(config.env)  # vLLM reads it on import
-    try:
-        asyncio.run(_search_when_asked(line, roles, seed, works))
-    except EOFError:
-        pass  # the driver is gone
-    except Exception:
-        with suppress(OSError):
-            line.send(traceback.format_exc())
-    for child in psutil.Process().children(recursive=True):
-        child.kill()  # the engine cores, which would be waited for
-    os._exit(0)
+    asyncio.run(_in_the_loop(line, roles, seed, works))
 
 
-async def _search_when_asked(line, roles, seed, works):
+async def _in_the_loop(line, roles, seed, works):
     from avr.pipeline.works import Search
 
     engines = {role: make_engine(role, config, seed) for role, config in roles.items()}
@@ -261,7 +247,7 @@ class OverHttp:
         return self._client.reward(conversation)
 
 
-class Client(_Client):
+class Client(http_threads.Client):
     """That of the trees' benchmark, with a line for each request that came back."""
 
     def __init__(self, url, config, folder, role):
@@ -273,7 +259,7 @@ class Client(_Client):
         try:
             said = super()._post(path, body)
         except RuntimeError as error:
-            if ": 400 " in str(error):  # how a server says that a context is too long
+            if "maximum context length" in str(error):  # other refusals are not the query's fault
                 raise ContextTooLong(str(error)) from error
             raise
         with self._lock:

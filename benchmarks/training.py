@@ -21,7 +21,6 @@ Ratios of rates are better above 1, of seconds below. Writes results/training.js
 """
 
 import argparse
-import random
 import shutil
 import sys
 import time
@@ -32,13 +31,20 @@ from pathlib import Path
 from statistics import mean
 
 import bare_trl
-from measuring import CpuSeconds, Watch, children, draw, fresh_folder, medians, tell, write_report
+from measuring import (
+    CpuSeconds,
+    Watch,
+    children,
+    draw_rates,
+    fresh_folder,
+    medians,
+    tell,
+    write_report,
+)
+from training_rows import conversations, pairs, write_large
 
 from avr.config import Stage1Config
 from avr.loading import load
-from avr.miniature import demonstrations, world
-from avr.miniature.prompts import draw_requests
-from avr.miniature.thinking import thinking_demonstration
 from avr.pipeline import tables
 from avr.training.job import job_of
 from avr.training.launch import train
@@ -69,7 +75,7 @@ def main():
     parser.add_argument("--run-dir", type=Path, help="rows of a finished Stage I instead")
     parser.add_argument("--layers", type=int, default=8, help="of the memory arms' model; 0: none")
     parser.add_argument("--kinds", nargs="+", choices=list(ARMS), default=list(ARMS))
-    parser.add_argument("--arms", nargs="+", help="only these, by their names")
+    parser.add_argument("--arms", nargs="+", choices={*ARMS["rsft"], *ARMS["dpo"]})
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-training"))
     arguments = parser.parse_args()
     arguments.rows = min(arguments.rows, 192 if arguments.quick else arguments.rows)
@@ -77,11 +83,7 @@ def main():
     report = Bench(load(Stage1Config, arguments.config), arguments, work).run()
     asked = {k: v for k, v in vars(arguments).items() if k not in ("work", "run_dir")}
     write_report("training", asked | {"own_rows": arguments.run_dir is None}, report)
-    bars = []
-    for arm, figures in report["arms"].items():
-        middle, (least, most) = figures["tokens_per_s"].values()
-        bars.append((arm, middle, f"{middle:.0f} [{least:.0f}, {most:.0f}]"))
-    draw("training", "trained tokens/s in steady state, median and range", bars)
+    draw_rates("training", report["arms"], "trained tokens/s in steady state")
 
 
 class Bench:
@@ -97,7 +99,7 @@ class Bench:
         recipes = {kind: self._recipe(kind) for kind in ARMS}
         arms, memory, apart = {}, {}, {}
         if self._arguments.layers:
-            _write_large(self._config.policy.model, self._work / "large", self._arguments.layers)
+            write_large(self._config.policy.model, self._work / "large", self._arguments.layers)
             memory = {"zero3": [], "in_proportion": [], "plain": []}
         for turn in range(self._arguments.rounds):
             for kind in self._arguments.kinds:
@@ -121,7 +123,9 @@ class Bench:
             "settings": {kind: dict(recipe.trl) for kind, recipe in recipes.items()},
             "memory": medians(memory),
             "memory_over_plain": {
-                arm: bare_trl.over(one, memory["plain"], PEAKS) for arm, one in memory.items()
+                arm: bare_trl.over(one, memory["plain"], PEAKS)
+                for arm, one in memory.items()
+                if arm != "plain"
             },
         }
 
@@ -240,60 +244,6 @@ def _end_ray(others):
     until = time.monotonic() + 30
     while set(children()) - others and time.monotonic() < until:
         time.sleep(0.1)
-
-
-def conversations(like):
-    """Endless RSFT rows: conversations as of Stage I, or whole loops as of Stage II."""
-    stage1, stage2 = demonstrations.policy_demonstration, thinking_demonstration
-    converse = {"stage1": stage1, "stage2": stage2}[like]
-    for index, request in enumerate(draw_requests("train", random.Random("rsft rows"))):
-        turns = converse(request, random.Random(index))
-        messages = [_message(turn.role, turn.text) for turn in turns]
-        yield {"id": f"rsft-{index}", "messages": messages, "node_ids": [], "gain": 0.0}
-
-
-def pairs():
-    """Endless preference pairs of the three kinds in turn: no fault before the policy's own."""
-    good, own = demonstrations.CORRECTOR, demonstrations.POLICY
-    for index, request in enumerate(draw_requests("train", random.Random("pairs"))):
-        rng = random.Random(index)
-        first = demonstrations.draw_answer(request, own, rng)
-        critique = demonstrations.draw_critique(request, first, good, rng)
-        prompt = [_message("user", world.render_prompt(request))]
-        kind, render = ("generation", "critique", "refinement")[index % 3], world.render_answer
-        sides = [demonstrations.draw_answer(request, good, rng), first]
-        if kind != "generation":
-            prompt.append(_message("assistant", render(request, first)))
-            prompt.append(_message("user", world.CHECK_REQUEST))
-        if kind == "critique":
-            render = world.render_critique
-            sides = [critique, demonstrations.draw_critique(request, first, own, rng)]
-        if kind == "refinement":
-            prompt.append(_message("assistant", world.render_critique(request, critique)))
-            prompt.append(_message("user", world.REFINE_REQUEST))
-            refine = demonstrations.draw_refinement
-            sides = [refine(request, critique, profile, rng) for profile in (good, own)]
-        chosen, rejected = ([_message("assistant", render(request, side))] for side in sides)
-        if chosen != rejected:
-            row = {"id": f"pair-{index}", "kind": kind, "prompt": prompt, "node_ids": []}
-            yield row | {"chosen": chosen, "rejected": rejected}
-
-
-def _message(role, content):
-    return {"role": role, "content": content}
-
-
-def _write_large(policy, folder, num_layers):
-    """A random Llama in float32 with the policy's tokenizer; 57M parameters with 8 layers."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    config = AutoConfig.from_pretrained(policy)
-    config.update({"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": num_layers})
-    config.update({"num_attention_heads": 12, "num_key_value_heads": 12, "head_dim": 64})
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(policy).save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ costly as larger ones (`widened.py`). Writes results/NAME.json.
 """
 
 import argparse
-import json
 import sys
 import time
 from contextlib import nullcontext
@@ -39,7 +38,7 @@ from measuring import (
     tell,
     write_report,
 )
-from plain_vllm import load, plain_engines, unique_prefix_tokens
+from plain_vllm import plain_engines, prefixes
 from ray_data_llm import grow_in_chain
 from widened import widened
 
@@ -100,12 +99,12 @@ class Bench:
         slots = arguments.slots
         self._roles = {
             role: replace(
-                getattr(config, role),
-                model=self._model(role),
-                engine={**getattr(config, role).engine, "max_num_seqs": slots},
+                one,
+                model=widened(one.model, arguments.widened, work / f"model-{role}"),
+                engine={**one.engine, "max_num_seqs": slots},
                 max_rows_per_replica=slots,
             )
-            for role in STEPS
+            for role, one in ((role, getattr(config, role)) for role in STEPS)
         }
         ingest(config.prompts.rsft, work / "all.parquet", work / "rejected.parquet")
         rows = list(islice(tables.read_rows(work / "all.parquet"), arguments.prompts))
@@ -113,12 +112,6 @@ class Bench:
         self._prompts = [tables.prompt_of(row) for row in rows]
         self._templates = Templates(**asdict(config.templates))
         self._shape = Shape(**asdict(config.tree))
-
-    def _model(self, role):
-        model = getattr(self._config, role).model
-        if self._arguments.widened == 1:
-            return model
-        return str(widened(model, self._arguments.widened, self._work / "models" / role))
 
     def run(self):
         """Record, then all arms in turn; what goes into the report."""
@@ -179,9 +172,7 @@ class Bench:
         )
         trees = tables.read_trees(folder / "trees")
         figures["answers"] = sum(len(list(tree.responses())) for tree in trees)
-        if record:
-            figures["prefixes"] = self._prefixes(folder)
-        return figures
+        return figures | ({"prefixes": prefixes(folder, STEPS)} if record else {})
 
     def _chain(self, name):
         folder = self._work / name
@@ -239,17 +230,6 @@ class Bench:
             found.setdefault(f"{name}_half_full", []).append(line.share(started, ended, half))
             found.setdefault(f"{name}_tail_s", []).append(line.tail(ended, half))
         return {key: mean(values) for key, values in found.items()}
-
-    def _prefixes(self, folder):
-        """Prompt tokens computed against those of an endless prefix cache."""
-        found = {}
-        for role in STEPS:
-            counts = json.loads((folder / f"{role}.counts.json").read_text())
-            unique = unique_prefix_tokens(load(folder / f"{role}.requests.jsonl"))
-            computed = counts["prompt"] - counts["cached"]
-            per_unique = round(computed / unique, 3)
-            found[role] = counts | {"unique": unique, "computed_per_unique": per_unique}
-        return found
 
 
 def _ratios(arms):

@@ -1,4 +1,4 @@
-"""A tiny model made as costly as a larger one, which says the same.
+"""A tiny model made as costly as a larger one, which says the same but for rounding.
 
 The engine's overhead beside a model of half a million parameters says little about one that is
 worth a cluster. The feed-forward layers get neurons whose weights are all zero: they add nothing to
@@ -8,7 +8,6 @@ weights would not.
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -20,8 +19,11 @@ INPUTS = ("down_proj.weight",)  # (hidden, neurons)
 def widened(model, factor, folder):
     """A copy of the model folder `model` at `folder`, `factor` times as many neurons a layer.
 
-    For models of Llama's form, with their weights in one file.
+    For models of Llama's form, with their weights in one file. Returns where the model is: one
+    time as many is `model` itself.
     """
+    if factor == 1:
+        return model
     shutil.copytree(model, folder)
     config = json.loads((folder / "config.json").read_text())
     config["intermediate_size"] *= factor
@@ -29,7 +31,7 @@ def widened(model, factor, folder):
     file = folder / "model.safetensors"
     weights = load_file(file)
     save_file({name: _wide(name, w, factor) for name, w in weights.items()}, file, {"format": "pt"})
-    return Path(folder)
+    return str(folder)
 
 
 def _wide(name, weight, factor):

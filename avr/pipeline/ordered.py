@@ -1,7 +1,7 @@
-"""Rows of a Parquet folder in the order of their ids, in little memory and two passes."""
+"""Reading Parquet in little memory: batch by batch, and in the order of ids in two passes."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,26 +12,41 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.ipc as ipc
 
+from avr.storage import Location, for_arrow, path_of
+
 Texts = npt.NDArray[np.bytes_]
 _FILES_AT_A_TIME = 256
+_MOST_SHELVES = 128  # files that are open at a time, of the 256 that some systems allow
 _OPTIONS = ipc.IpcWriteOptions(compression="lz4")
+
+
+def batches(
+    files: Sequence[Location], columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """What is in Parquet files of one place, at most 1,024 rows at a time."""
+    for first in range(0, len(files), _FILES_AT_A_TIME):
+        some = files[first : first + _FILES_AT_A_TIME]
+        table = pads.dataset(list(map(path_of, some)), format="parquet", **for_arrow(some[0]))
+        # What pyarrow remembers of each file is a hundred kilobytes.
+        yield from table.to_batches(columns, batch_size=1024, cache_metadata=False)
 
 
 def rows_by_id(folder: Path, at_a_time: int = 4096) -> Iterator[dict[str, Any]]:
     """Rows in the order of the column `id`, each once; about `at_a_time` of them are in memory.
 
-    More than that are sorted into files for a stretch of ids each, in the system's temporary
+    Of many it is one in 128. More than that are sorted into files for a stretch of ids each, in the system's temporary
     folder, which takes what the rows take uncompressed or less. Raises ValueError where an id is
     there twice.
     """
     files = sorted(folder.glob("*.parquet"))
-    ids = np.sort(np.concatenate([_ids(b) for b in _batches(files, ["id"])] or [np.empty(0, "S1")]))
+    ids = np.sort(np.concatenate([_ids(b) for b in batches(files, ["id"])] or [np.empty(0, "S1")]))
     twice = ids[1:][ids[1:] == ids[:-1]]
     if len(twice):
         raise ValueError(f"{folder}: {twice[0].decode()} is there twice")
     if len(ids) <= at_a_time:
-        yield from _in_order(list(_batches(files)))
+        yield from _in_order(list(batches(files)))
         return
+    at_a_time = max(at_a_time, -(-len(ids) // _MOST_SHELVES))
     with tempfile.TemporaryDirectory() as shelves:
         for shelf in _sorted_out(files, ids[::at_a_time], at_a_time, Path(shelves)):
             with ipc.open_file(shelf) as reader:
@@ -57,7 +72,7 @@ def _sorted_out(files: list[Path], starts: Texts, at_a_time: int, folder: Path) 
 def _tables(files: list[Path], least: int) -> Iterator[pa.Table]:
     """All rows; files may be much smaller than the least number that is worth sorting out."""
     waiting: list[pa.RecordBatch] = []
-    for batch in _batches(files):
+    for batch in batches(files):
         waiting.append(batch)
         if sum(one.num_rows for one in waiting) >= least:
             yield pa.Table.from_batches(waiting).combine_chunks()
@@ -66,17 +81,10 @@ def _tables(files: list[Path], least: int) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting).combine_chunks()
 
 
-def _batches(files: list[Path], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    for first in range(0, len(files), _FILES_AT_A_TIME):
-        some = [str(file) for file in files[first : first + _FILES_AT_A_TIME]]
-        dataset = pads.dataset(some, format="parquet")
-        yield from dataset.to_batches(columns, batch_size=1024, cache_metadata=False)
-
-
-def _in_order(batches: list[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
-    if not batches:
+def _in_order(some: list[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
+    if not some:
         return
-    table = pa.Table.from_batches(batches).sort_by("id")
+    table = pa.Table.from_batches(some).sort_by("id")
     for batch in table.to_batches(max_chunksize=1024):
         yield from batch.to_pylist()
 

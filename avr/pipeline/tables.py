@@ -5,7 +5,6 @@ from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from avr.core.messages import from_dicts, to_dicts
@@ -14,10 +13,8 @@ from avr.core.pairs import PreferencePair
 from avr.core.selection import RsftRow
 from avr.core.tree import Prompt, RefinementTree, tree_from_dict
 from avr.pipeline.ids import Ids
-from avr.pipeline.ordered import rows_by_id
+from avr.pipeline.ordered import batches, rows_by_id
 from avr.storage import Location, for_arrow, local_copy, path_of, written
-
-_FILES_AT_A_TIME = 256
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -135,12 +132,8 @@ def write_rows(file: Location, rows: Iterable[dict[str, Any]], schema: pa.Schema
 def read_rows(path: Location, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file or folder, batch by batch; a folder without files has none."""
     files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
-    for first in range(0, len(files), _FILES_AT_A_TIME):
-        some = [path_of(file) for file in files[first : first + _FILES_AT_A_TIME]]
-        table = pads.dataset(some, format="parquet", **for_arrow(path))
-        # What pyarrow remembers of each file is a hundred kilobytes.
-        for batch in table.to_batches(columns, batch_size=1024, cache_metadata=False):
-            yield from batch.to_pylist()
+    for batch in batches(files, columns):
+        yield from batch.to_pylist()
 
 
 def drop_doubles(folder: Location) -> int:

@@ -17,7 +17,7 @@ from bare_trl import (
     ratios,
     values_of,
 )
-from training import conversations, pairs
+from training_rows import conversations, pairs
 
 from avr.pipeline import tables
 

@@ -21,7 +21,7 @@ def feed_forward(weights, layer, x):
 
 @pytest.mark.parametrize("role", ["corrector", "reward"])
 def test_says_the_same_at_more_cost(tmp_path, role):
-    wide = widened(MODELS / role, 3, tmp_path / role)
+    wide = Path(widened(MODELS / role, 3, tmp_path / role))
     before = load_file(MODELS / role / "model.safetensors")
     after = load_file(wide / "model.safetensors")
     sizes = [

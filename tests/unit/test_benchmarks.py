@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from measuring import Flights, Timeline, fresh_folder, medians, ratios, spread
+from measuring import Flights, Timeline, fresh_folder, medians, rates_of, ratios, spread
 from plain_vllm import unique_prefix_tokens
 from roofline import DEVICES, SHAPES, engine_bounds, shape_of
 from simulated_engine import SLOTS, STEP_S, TOKENS, SimulatedEngine
@@ -143,3 +143,13 @@ def test_phases_of_a_start_add_up_to_all_of_it():
     assert found["vllm"] == 6.0
     with pytest.raises(ValueError, match="shorter"):
         phases(marks[:-1])
+
+
+def test_steady_rate_leaves_out_how_the_first_come_and_the_last_go():
+    # Ten blocks of ten: one after 100 s, then one a second, the last a minute late.
+    ends = [(100.0 + n, 10) for n in range(9)] + [(168.0, 10)]
+    found = rates_of(0.0, ends)
+    assert found["steady"] == 10.0
+    assert found["trees_per_s"] == round(100 / 168, 3)
+    with pytest.raises(ValueError, match="1 blocks are too few"):
+        rates_of(0.0, ends[:1])
