@@ -34,9 +34,9 @@ def batches(
 def rows_by_id(folder: Path, at_a_time: int = 4096) -> Iterator[dict[str, Any]]:
     """Rows in the order of the column `id`, each once; about `at_a_time` of them are in memory.
 
-    Of many it is one in 128. More than that are sorted into files for a stretch of ids each, in the system's temporary
-    folder, which takes what the rows take uncompressed or less. Raises ValueError where an id is
-    there twice.
+    Of very many it is one in 128. More than that are sorted into files for a stretch of ids each,
+    in the system's temporary folder, which takes what the rows take uncompressed or less. Raises
+    ValueError where an id is there twice.
     """
     files = sorted(folder.glob("*.parquet"))
     ids = np.sort(np.concatenate([_ids(b) for b in batches(files, ["id"])] or [np.empty(0, "S1")]))
