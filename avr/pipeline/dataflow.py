@@ -7,6 +7,7 @@ cannot read trees back in waves; ids that come from content make the plain way e
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -161,6 +162,9 @@ def _flow(
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = config.no_progress_timeout_s
     context.max_consecutive_actor_init_deaths = config.max_engine_deaths
+    # Ray Data asks for 32 actors to read footers, a process and seconds of CPU time each, and there
+    # is one file. It reads this in the driver's environment.
+    os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
     # A small Parquet input is read as one block, and a block is what one actor call takes.
     dataset = ray.data.read_parquet(path_of(pending), **for_arrow(pending)).repartition(
         target_num_rows_per_block=config.rows_per_block

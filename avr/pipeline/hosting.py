@@ -32,9 +32,9 @@ class Hosted:
     """The engine of one pool.
 
     `name` is the pool's in logs; `role` names the model in errors. `parity` is None or the
-    tolerance of the reward check, `folder` takes logs and the parity cache. After `max_deaths`
-    engines of the role have died the run ends. `make_engine` gives the engine; tests of what
-    surrounds engines host scripted ones.
+    tolerance of the reward check, `folder` takes logs; what the check compares with is kept beside
+    it, for all steps of a run. After `max_deaths` engines of the role have died the run ends.
+    `make_engine` gives the engine; tests of what surrounds engines host scripted ones.
     """
 
     name: str
@@ -157,7 +157,7 @@ def _reference(hosted: Hosted) -> list[float]:
     config = hosted.config
     return reference_rewards(
         config.model,
-        hosted.folder / "parity",
+        hosted.folder.parent / "parity",
         dtype=str(config.engine.get("dtype", "auto")),
         trust_remote_code=config.trust_remote_code,
     )
