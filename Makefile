@@ -58,6 +58,7 @@ bench: setup
 	$(BENCH)/search.py conf/miniature/stage2.yaml policy.model=avr/miniature/models/corrector --queries 32 --rounds 1 --arms ideal-turns direct threads
 	$(BENCH)/training.py --quick --rounds 1
 	$(BENCH)/scaling.py --engines 1 16 --prompts 1000 10000
+	$(BENCH)/collect.py
 
 TARGET = --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --quiet
 COMPILE = .venv/bin/uv pip compile pyproject.toml --extra test --override requirements/overrides.txt $(TARGET)

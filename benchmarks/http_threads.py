@@ -48,6 +48,8 @@ def servers(roles, folder):
             command = [sys.executable, __file__, str(flags)]
             log = (folder / f"server-{role}.log").open("w")
             environment = os.environ | config.env | {"VLLM_SERVER_DEV_MODE": "1"}
+            # Of a connection that was idle for 5 s the server hangs up, and maybe on a request.
+            environment |= {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(START_TIMEOUT_S)}
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             started.append(process)
             urls[role] = f"http://127.0.0.1:{port}"

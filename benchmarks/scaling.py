@@ -38,7 +38,9 @@ from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
 
 SHAPE, TEMPLATES = Shape(), Templates()
-ROWS_PER_ENGINE = SLOTS  # trees in flight in one engine: enough to fill its slots
+# Trees in flight in one engine: twice what fills its slots, because a block leaves an operator when
+# its last tree is done, and until then the others' slots want something to do.
+ROWS_PER_ENGINE = 2 * SLOTS
 MOST_TREES_PER_S = 100.0  # that this machine carries for the simulated cluster's nodes
 ROLE = RoleConfig(model="simulated", use_gpu=False, num_cpus=0.01)
 

@@ -29,9 +29,9 @@ def load_oracle(name: str | None) -> Oracle | None:
     try:
         oracle: Oracle = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ConfigError(f"evaluation.oracle {name!r} is no module:function: {error}") from error
+        raise ConfigError(f"oracle {name!r} is no module:function: {error}") from error
     if not callable(oracle):
-        raise ConfigError(f"evaluation.oracle {name!r} is not a function")
+        raise ConfigError(f"oracle {name!r} is not a function")
     return oracle
 
 

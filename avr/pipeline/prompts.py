@@ -34,6 +34,25 @@ class Ingested:
     num_quarantined: int
 
 
+@dataclass(frozen=True)
+class InputRow:
+    """A row as it was read, and the prompt it holds, or None and the `reason` why it holds none."""
+
+    source: str
+    fields: Any
+    prompt: Prompt | None
+    reason: str = ""
+
+
+def input_rows(config: PromptsConfig, needs_answer: bool = False) -> Iterator[InputRow]:
+    """Every row of the window, usable or not, in the order of the files."""
+    for source, row in _rows(config):
+        try:
+            yield InputRow(source, row, _prompt(row, source, config, needs_answer))
+        except ValueError as error:
+            yield InputRow(source, row, None, str(error))
+
+
 def ingest(
     config: PromptsConfig,
     prompts: Location,
@@ -51,17 +70,16 @@ def ingest(
 
     def usable() -> Iterator[dict[str, Any]]:
         nonlocal num_rows
-        for source, row in _rows(config):
+        for row in input_rows(config, needs_answer):
             num_rows += 1
-            try:
-                prompt = _prompt(row, source, config, needs_answer)
-                for step, ids in taken.items():
-                    if prompt.id in ids:
-                        raise ValueError(f"the same prompt as one in {step}")
-            except ValueError as error:
-                bad.append({"source": source, "reason": str(error)})
+            reason = row.reason
+            if row.prompt is not None:
+                steps = (step for step, ids in taken.items() if row.prompt.id in ids)
+                reason = next((f"the same prompt as one in {step}" for step in steps), "")
+            if reason or row.prompt is None:
+                bad.append({"source": row.source, "reason": reason})
                 continue
-            yield prompt_row(prompt)
+            yield prompt_row(row.prompt)
 
     write_rows(prompts, usable(), PROMPTS)
     num_prompts = _drop_repeated(prompts, bad)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -169,11 +169,19 @@ def say_rejected(ingested: Ingested, rejected: Location) -> None:
 def _write_config(config: RunConfig, file: Location) -> None:
     """The configuration in full, once every step has accepted it; environments may hold secrets."""
     shown = OmegaConf.structured(config)
-    for field in fields(config):
-        if isinstance(getattr(config, field.name), RoleConfig):
-            role = shown[field.name]
-            role.env = dict.fromkeys(role.env, "(not shown)")
+    _hide(config, shown)
     variables = OmegaConf.select(shown, "ray.runtime_env.env_vars")
     if variables:
         shown.ray.runtime_env.env_vars = dict.fromkeys(variables, "(not shown)")
     write_text(file, OmegaConf.to_yaml(shown))
+
+
+def _hide(config: Any, shown: Any) -> None:
+    """The environments of roles, at any depth."""
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if isinstance(value, RoleConfig):
+            role = shown[each.name]
+            role.env = dict.fromkeys(role.env, "(not shown)")
+        elif is_dataclass(value):
+            _hide(value, shown[each.name])

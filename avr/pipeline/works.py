@@ -90,10 +90,13 @@ class SampleOutputs:
 
 @dataclass(frozen=True)
 class AnswerAndRefine:
-    """The answer r_0 of a model and `query["rounds"]` refinements of its own, all scored."""
+    """The answer r_0 of a model and `query["rounds"]` refinements of its own.
+
+    All are scored unless nobody judges. A tree that has an answer already keeps it as its r_0.
+    """
 
     policies: Mapping[str, Generate]
-    reward_model: Score
+    reward_model: Score | None
     templates: Templates
     shape: Shape
 
@@ -102,7 +105,8 @@ class AnswerAndRefine:
         tree, policy = tree_from_dict(query["tree"]), self.policies[query["model"]]
         try:
             tree = await self_refine(tree, policy, self.templates, self.shape, query["rounds"])
-            tree = await score(tree, self.reward_model)
+            if self.reward_model is not None:
+                tree = await score(tree, self.reward_model)
         except TreeFault as error:
             tree = replace(tree, quarantined=f"answer: {error}")
         return tree_to_dict(tree)

@@ -251,11 +251,11 @@ SETTINGS = [
     ("evaluation.rounds.dpo=-1", "evaluation.rounds.dpo is -1, must be at least 0"),
     (
         "evaluation.oracle=nothing",
-        "evaluation.oracle 'nothing' is no module:function: No module named 'nothing'",
+        "oracle 'nothing' is no module:function: No module named 'nothing'",
     ),
     (
         "evaluation.oracle=avr.miniature.oracle:nope",
-        "evaluation.oracle 'avr.miniature.oracle:nope' is no module:function: module 'avr.miniature.oracle' has no attribute 'nope'",
+        "oracle 'avr.miniature.oracle:nope' is no module:function: module 'avr.miniature.oracle' has no attribute 'nope'",
     ),
     ("rsft.num_workers=0", "rsft.num_workers is 0, must be at least 1"),
     ("rsft.num_workers=-2", "rsft.num_workers is -2, must be at least 1"),

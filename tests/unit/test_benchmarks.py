@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+from collect import collected, ratios_in
 from measuring import Flights, Timeline, fresh_folder, medians, rates_of, ratios, spread
 from plain_vllm import unique_prefix_tokens
 from roofline import DEVICES, SHAPES, engine_bounds, shape_of
@@ -153,3 +154,18 @@ def test_steady_rate_leaves_out_how_the_first_come_and_the_last_go():
     assert found["trees_per_s"] == round(100 / 168, 3)
     with pytest.raises(ValueError, match="1 blocks are too few"):
         rates_of(0.0, ends[:1])
+
+
+def test_reports_of_one_machine_become_one_and_of_two_do_not():
+    ratio = {"median": 0.9, "range": [0.8, 1.0]}
+    reports = {
+        "trees": {"machine": {"cpus": 2}, "ratios": {"ours / ideal": ratio}},
+        "training": {"machine": {"cpus": 2}, "rsft": {"ratios": {"ours / bare": ratio}}},
+    }
+    whole = collected(reports)
+    assert whole["machine"] == {"cpus": 2}
+    assert whole["reports"]["trees"] == {"ratios": {"ours / ideal": ratio}}
+    assert list(ratios_in(whole["reports"]["training"])) == [("rsft ours / bare", ratio)]
+    reports["training"]["machine"] = {"cpus": 4}
+    with pytest.raises(ValueError, match="two machines"):
+        collected(reports)

@@ -76,5 +76,5 @@ def test_name_that_leads_to_no_function_is_an_error_with_the_reason(name, reason
     with pytest.raises(ConfigError) as caught:
         load_oracle(name)
     message = str(caught.value)
-    assert message.startswith(f"evaluation.oracle {name!r} is no module:function: ")
+    assert message.startswith(f"oracle {name!r} is no module:function: ")
     assert reason in message

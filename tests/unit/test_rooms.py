@@ -13,6 +13,7 @@ BELOW = {
     "core": set(),
     "config": {"core"},
     "config_stage2": {"core", "config"},
+    "config_evaluation": {"core", "config", "config_stage2"},
     "loading": {"core", "config"},
     "versions": set(),
     "storage": {"config"},
@@ -24,6 +25,7 @@ BELOW = {
         "core",
         "config",
         "config_stage2",
+        "config_evaluation",
         "loading",
         "versions",
         "storage",
@@ -62,7 +64,17 @@ def test_core_imports_the_standard_library_only(file):
 
 @pytest.mark.parametrize(
     "module",
-    ["core.growth", "core.pairs", "config", "pipeline.fit", "miniature.oracle", "training.rows"],
+    [
+        "core.growth",
+        "core.pairs",
+        "config",
+        "evaluation.judges",
+        "pipeline.fit",
+        "pipeline.refined",
+        "pipeline.evaluation_report",
+        "miniature.oracle",
+        "training.rows",
+    ],
 )
 def test_pure_modules_start_without_heavy_packages(module):
     code = f"import sys, avr.{module}; print(*sorted({HEAVY} & set(sys.modules)))"

@@ -1,0 +1,126 @@
+"""Every knob of evaluation on any prompts, and of refining the answers of other models."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from avr.config import (
+    PromptsConfig,
+    RoleConfig,
+    RunConfig,
+    TreeConfig,
+    at_least,
+)
+from avr.config_stage2 import QueriesConfig, ServingConfig, TrajectoriesConfig
+
+
+class Mode(Enum):
+    """How a model answers: once; with `rounds` refinements of its own; or thinking by itself."""
+
+    plain = "plain"
+    refine = "refine"
+    recursive = "recursive"
+
+
+class JudgeKind(Enum):
+    """Who compares two answers."""
+
+    endpoint = "endpoint"
+    reward_model = "reward_model"
+    oracle = "oracle"
+
+
+@dataclass
+class EndpointConfig:
+    """An OpenAI-compatible server.
+
+    `api_key_variable` names the environment variable that holds the key. `request` (temperature,
+    max_tokens, ...) goes into each request under the server's own names. A request is repeated
+    `max_retries` times after a lost connection, a server's error or a rate limit, and a reply
+    without a verdict asked for `max_tries` times in all. Prices are per million tokens. How many
+    duels are judged at a time is `queries.max_queries_in_flight`.
+    """
+
+    base_url: str = "https://api.openai.com/v1"
+    model: str | None = None
+    api_key_variable: str = "OPENAI_API_KEY"
+    request: dict[str, Any] = field(default_factory=lambda: {"temperature": 0.0})
+    max_retries: int = at_least(0, 6)
+    max_tries: int = at_least(1, 3)
+    timeout_s: float = at_least(1, 300.0)
+    price_prompt: float = at_least(0, 0.0)
+    price_completion: float = at_least(0, 0.0)
+
+
+@dataclass
+class JudgeConfig:
+    """One judge. `oracle` is a "module:function" as in `EvaluationConfig`.
+
+    `reward_model` should be one that nothing was trained or selected with.
+    """
+
+    kind: JudgeKind = JudgeKind.endpoint
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
+    reward_model: RoleConfig | None = None
+    oracle: str | None = None
+
+
+class Format(Enum):
+    """Whose files are written, and whose numbers reported."""
+
+    alpaca_eval = "alpaca_eval"
+    arena_hard = "arena_hard"
+
+
+EVALUATE_STEPS = ("answer", "judge")
+
+
+@dataclass
+class EvaluateConfig(RunConfig):
+    """A model answers a prompt set; a judge compares it with a baseline's answers.
+
+    `baseline` is a file of answers (`prompt_field`, `answer_field`) to the same prompts; without
+    one there is nothing to judge. `name` is the model's in the files that are written. `rounds` is
+    r of mode refine.
+    """
+
+    steps: list[str] = field(default_factory=lambda: list(EVALUATE_STEPS))
+    name: str = "model"
+    format: Format = Format.alpaca_eval
+    mode: Mode = Mode.plain
+    rounds: int = at_least(0, 0)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    baseline: PromptsConfig | None = None
+    policy: RoleConfig = field(default_factory=RoleConfig)
+    tree: TreeConfig = field(default_factory=lambda: TreeConfig(1, 1))
+    trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    queries: QueriesConfig = field(default_factory=QueriesConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)
+
+
+REFINE_STEPS = ("refine",)
+
+
+@dataclass
+class RefineConfig(RunConfig):
+    """Answers of any model, criticised and refined by ours for `rounds` rounds.
+
+    `answers` is a file with a prompt and an answer a row. With a `reward_model` each round takes
+    the best of its refinements, goes on only while it is better, and an answer that nothing beats
+    stays; without one each round takes the first refinement. An `oracle` ("module:function") says
+    in the report whether it helped.
+    """
+
+    steps: list[str] = field(default_factory=lambda: list(REFINE_STEPS))
+    name: str = "refined"
+    rounds: int = at_least(1, 1)
+    oracle: str | None = None
+    answers: PromptsConfig = field(
+        default_factory=lambda: PromptsConfig(prompt_field="instruction", answer_field="output")
+    )
+    policy: RoleConfig = field(default_factory=RoleConfig)
+    reward_model: RoleConfig | None = None
+    tree: TreeConfig = field(default_factory=lambda: TreeConfig(1, 1))
+    queries: QueriesConfig = field(default_factory=QueriesConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)

@@ -1,0 +1,89 @@
+"""An OpenAI-compatible server as a judge: requests and retries."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from openai import APIStatusError, AsyncOpenAI, OpenAIError
+from openai.types.chat import ChatCompletion
+
+from avr.config import ConfigError
+from avr.evaluation.judges import JudgeError, Reply
+
+# Of one request: too long for the model, refused for what it says, malformed to the server.
+_OF_THE_REQUEST = (400, 413, 422)
+# Of all requests: the key, the address or the model is wrong.
+_OF_THE_SETTINGS = (401, 403, 404, 405)
+
+
+class EndpointError(RuntimeError):
+    """A server that fails or cannot be reached after all retries: no duel would fare better."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a judge is asked, and how.
+
+    `api_key_variable` names the environment variable with the key, which is written down nowhere;
+    unset means a server that wants none. `request` goes into every request under the server's own
+    names. `max_retries` are those after a lost connection, a server's error or a rate limit, with
+    growing pauses; `timeout_s` is one request's.
+    """
+
+    base_url: str
+    model: str
+    api_key_variable: str
+    request: Mapping[str, Any]
+    max_retries: int
+    timeout_s: float
+
+
+class ChatEndpoint:
+    """Asks one model. An instance belongs to one event loop."""
+
+    def __init__(self, endpoint: Endpoint):
+        self._endpoint = endpoint
+        self._client = AsyncOpenAI(
+            base_url=endpoint.base_url,
+            api_key=os.environ.get(endpoint.api_key_variable) or "none",
+            max_retries=endpoint.max_retries,
+            timeout=endpoint.timeout_s,
+        )
+
+    async def ask(self, system: str, user: str) -> Reply:
+        """Its reply. Raises JudgeError where the server refuses this one request.
+
+        Raises ConfigError where it would refuse any, and EndpointError where it fails or cannot be
+        reached.
+        """
+        messages: Any = [
+            {"role": "system", "content": system},
+            {"role": "user", "content": user},
+        ]
+        endpoint = self._endpoint
+        where = f"the judge {endpoint.model} at {endpoint.base_url}"
+        try:
+            answer = await self._client.chat.completions.create(
+                model=endpoint.model, messages=messages, **endpoint.request
+            )
+        except APIStatusError as error:
+            words = f"{where} answers {error.status_code}: {error.message}"
+            if error.status_code in _OF_THE_REQUEST:
+                raise JudgeError(words) from error
+            if error.status_code in _OF_THE_SETTINGS:
+                if not os.environ.get(endpoint.api_key_variable):
+                    words += f" ({endpoint.api_key_variable} is not set on {os.uname().nodename})"
+                raise ConfigError(words) from error
+            raise EndpointError(words) from error
+        except OpenAIError as error:
+            cause = error.__cause__ or error
+            tries = 1 + endpoint.max_retries
+            raise EndpointError(f"{where} did not answer, {tries} times: {cause}") from error
+        except ValueError as error:  # a page that is no JSON
+            raise ConfigError(f"{where} answers with no completion: {error}") from error
+        if not isinstance(answer, ChatCompletion) or not answer.choices:
+            raise ConfigError(f"{where} answers with no completion: {str(answer)[:200]!r}")
+        usage = answer.usage
+        read, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+        return Reply(answer.choices[0].message.content or "", answer.model, read, written)

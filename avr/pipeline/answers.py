@@ -1,0 +1,125 @@
+"""What a model of ours answered to each row of a prompt set, and the duels with a baseline."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from avr.config import ConfigError
+from avr.config_evaluation import EvaluateConfig, Format, Mode
+from avr.core.messages import Conversation
+from avr.evaluation.judges import Duel
+from avr.pipeline import tables
+from avr.pipeline.answer_files import answer_in, fields_of, question_of
+from avr.pipeline.prompts import InputRow, input_rows
+from avr.storage import Location
+
+
+class StaleError(RuntimeError):
+    """Files that do not belong together any more: prompts changed after they were answered, say."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The model's answer to one row of the input; "" where there is none, and `failure` why.
+
+    `cut` where it ended at its token limit. `num_tokens` are those of all that was kept for it,
+    critiques included.
+    """
+
+    row: InputRow
+    text: str
+    failure: str
+    num_tokens: int = 0
+    cut: bool = False
+
+    @property
+    def query(self) -> Conversation:
+        """What was asked; of a row that holds no prompt, nothing."""
+        return self.row.prompt.query if self.row.prompt else ()
+
+
+def answers_of(config: EvaluateConfig, folder: Location) -> Iterator[Answer]:
+    """One Answer per row of the input, in its order. Raises StaleError."""
+    there = _texts(config, folder / "answer")
+    faults = {
+        row["prompt"]["id"]: row["quarantined"]
+        for row in tables.read_rows(folder / "answer" / "quarantine", ["prompt", "quarantined"])
+    }
+    for row in input_rows(config.prompts):
+        if row.prompt is None:
+            yield Answer(row, "", row.reason)
+        elif row.prompt.id in there:
+            yield Answer(row, *there[row.prompt.id])
+        elif row.prompt.id in faults:
+            yield Answer(row, "", faults[row.prompt.id])
+        else:
+            raise StaleError(f"{row.source} was not answered in {folder}: it came later")
+
+
+def _texts(config: EvaluateConfig, folder: Location) -> dict[str, tuple[str, str, int, bool]]:
+    """Answer, failure, tokens and cut of each prompt that was answered, by its id."""
+    if config.mode == Mode.recursive:
+        sets = tables.read_sets(folder / "outputs")
+        outputs = ((one.prompt.id, *one.outputs, *one.failures) for one in sets)
+        return {
+            name: (o.answer, o.failure, o.num_tokens, o.finish_reason == "length")
+            for name, o, *_ in outputs
+        }
+    found = {}
+    for tree in tables.read_trees(folder / "trees"):
+        tokens = sum(r.num_tokens for r in tree.responses())
+        tokens += sum(c.num_tokens for level in tree.levels for c in level.critiques)
+        refined = sum(any(c.refinements for c in level.critiques) for level in tree.levels)
+        wanted = config.rounds if config.mode == Mode.refine else 0
+        failure = "" if refined == wanted else f"{wanted - refined} of {wanted} rounds failed"
+        last = tree.after(wanted)
+        found[tree.prompt.id] = (last.text, failure, tokens, last.finish_reason == "length")
+    return found
+
+
+def baseline_of(config: EvaluateConfig) -> dict[str, str]:
+    """The baseline's answers, by prompt; of Arena-Hard's own records, by question.
+
+    Raises ConfigError where there can be no duel about every row: a row that holds no prompt, or
+    one that the baseline does not know.
+    """
+    assert config.baseline is not None
+    field, answers = config.baseline.answer_field or "", {}
+    for row in input_rows(config.baseline):
+        fields = fields_of(row)
+        text = answer_in(fields)
+        if config.format == Format.arena_hard and text is not None:
+            answers.setdefault(question_of(row), text)
+        elif row.prompt is not None and field in fields:
+            answers.setdefault(row.prompt.id, row.prompt.answer or "")
+        else:
+            raise ConfigError(f"baseline: {row.source}: {row.reason or _no_field(field, fields)}")
+    for row in input_rows(config.prompts):
+        if row.prompt is None:
+            raise ConfigError(
+                f"{row.source} cannot be used ({row.reason}), and there is no win rate without"
+                " every row; baseline=null only answers"
+            )
+        if _key(config, row, answers) is None:
+            raise ConfigError(f"{config.baseline.path} has no answer to the prompt of {row.source}")
+    return answers
+
+
+def _no_field(field: str, fields: dict[str, Any]) -> str:
+    return f"no field {field!r} (baseline.answer_field); the row has {', '.join(sorted(fields))}"
+
+
+def _key(config: EvaluateConfig, row: InputRow, answers: dict[str, str]) -> str | None:
+    """Under which of the two names the baseline knows a row."""
+    keys = [row.prompt.id] if row.prompt else []
+    keys += [question_of(row)] if config.format == Format.arena_hard else []
+    return next((key for key in keys if key in answers), None)
+
+
+def duels_of(config: EvaluateConfig, folder: Location) -> Iterator[tuple[Answer, Duel]]:
+    """Each answer with its duel. Raises ConfigError and StaleError."""
+    baseline = baseline_of(config)
+    for answer in answers_of(config, folder):
+        key = _key(config, answer.row, baseline)
+        assert key is not None  # baseline_of has looked
+        yield answer, Duel(answer.query, baseline[key], answer.text)

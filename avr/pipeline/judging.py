@@ -1,0 +1,97 @@
+"""Duels judged in Ray tasks, each kept when it is done: a judge's time and money are spent once."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from avr.config_evaluation import EndpointConfig
+from avr.core.messages import from_dicts, to_dicts
+from avr.core.roles import Score, TreeFault
+from avr.evaluation.endpoint import ChatEndpoint, Endpoint
+from avr.evaluation.judged import load_oracle
+from avr.evaluation.judges import (
+    Duel,
+    EndpointJudge,
+    Judge,
+    JudgeError,
+    OracleJudge,
+    Preference,
+    RewardJudge,
+)
+from avr.pipeline.journal import Query
+
+PREFERENCES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("value", pa.float64()),
+        ("verdicts", pa.list_(pa.string())),
+        ("model", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
+        ("quarantined", pa.string()),
+    ]
+)
+
+
+class NoPools:
+    """Where a judge needs no engines of ours."""
+
+    num_cpus = 0.0
+
+    def check(self) -> None:
+        """Nothing that could be gone."""
+
+
+def duel_queries(duels: Iterable[Duel]) -> Iterable[Query]:
+    """A query a duel; equal duels are one."""
+    for duel in {duel.id: duel for duel in duels}.values():
+        fields = {"prompt": to_dicts(duel.prompt), "baseline": duel.baseline, "ours": duel.ours}
+        yield {"id": duel.id, **fields}
+
+
+@dataclass
+class JudgeDuels:
+    """The work on a duel, by one of the three judges; it travels to the tasks.
+
+    A duel that a judge has no verdict about comes back with the reason.
+    """
+
+    endpoint: EndpointConfig | None = None
+    reward_model: Score | None = None
+    oracle: str | None = None
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Made where it is used: connections do not travel."""
+        if self.endpoint is not None:
+            asked = Endpoint(
+                base_url=self.endpoint.base_url,
+                model=self.endpoint.model or "",
+                api_key_variable=self.endpoint.api_key_variable,
+                request=self.endpoint.request,
+                max_retries=self.endpoint.max_retries,
+                timeout_s=self.endpoint.timeout_s,
+            )
+            return EndpointJudge(ChatEndpoint(asked).ask, self.endpoint.max_tries)
+        if self.reward_model is not None:
+            return RewardJudge(self.reward_model)
+        oracle = load_oracle(self.oracle)
+        assert oracle is not None
+        return OracleJudge(oracle)
+
+    async def __call__(self, query: Query) -> Query:
+        """The preference, as a row of `PREFERENCES`."""
+        duel = Duel(from_dicts(query["prompt"]), query["baseline"], query["ours"])
+        row: dict[str, Any] = {"id": query["id"], "quarantined": ""}
+        try:
+            preference = await self.judge.prefer(duel)
+        except JudgeError as error:
+            cost = Preference(0.0, (), "", error.prompt_tokens, error.completion_tokens)
+            return row | asdict(cost) | {"quarantined": str(error)}
+        except TreeFault as error:
+            return row | asdict(Preference(0.0)) | {"quarantined": str(error)}
+        verdicts = [verdict.value for verdict in preference.verdicts]
+        return row | asdict(preference) | {"verdicts": verdicts}

@@ -1,0 +1,51 @@
+"""The reports of a folder as one: bench.json, and its ratios on the screen.
+
+    BENCHMARK_RESULTS=runs/benchmarks python benchmarks/collect.py
+
+`make bench` ends with it. The machine and versions, which must be the same in all, are there once.
+"""
+
+import json
+import sys
+
+from measuring import RESULTS
+
+NAME = "bench.json"
+
+
+def main():
+    files = sorted(file for file in RESULTS.glob("*.json") if file.name != NAME)
+    report = collected({file.stem: json.loads(file.read_text()) for file in files})
+    (RESULTS / NAME).write_text(json.dumps(report, indent=1) + "\n")
+    for name, figures in report["reports"].items():
+        for what, ratio in sorted(ratios_in(figures)):
+            low, high = ratio["range"]
+            print(f"{name}: {what}  {ratio['median']:.2f} [{low:.2f}, {high:.2f}]")
+    print(f"written: {RESULTS / NAME}")
+
+
+def collected(reports):
+    """{"machine": ..., "reports": {name: report}}. Raises ValueError where machines differ."""
+    machines = {name: report["machine"] for name, report in reports.items()}
+    first, *others = machines
+    for name in others:
+        if machines[name] != machines[first]:
+            raise ValueError(f"{first} and {name} come from two machines, or two sets of versions")
+    rest = {
+        name: {key: value for key, value in report.items() if key != "machine"}
+        for name, report in reports.items()
+    }
+    return {"machine": machines[first], "reports": rest}
+
+
+def ratios_in(figures, path=()):
+    """(name, ratio) of everything below a key `ratios`."""
+    for key, value in figures.items():
+        if key == "ratios":
+            yield from ((" ".join((*path, name)), ratio) for name, ratio in value.items())
+        elif isinstance(value, dict):
+            yield from ratios_in(value, (*path, key))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Answer a prompt set with a model of ours, and have a judge compare it with a baseline.
+
+    python jobs/evaluate.py conf/miniature/evaluate.yaml [key=value ...] [--plan]
+    python jobs/evaluate.py conf/llama3_8b/alpaca_eval.yaml policy.model=runs/llama3_8b/dpo \\
+        prompts.path=alpaca_eval.json baseline.path=gpt4_1106_preview.json run_dir=runs/dpo-r2
+
+Writes the answers in AlpacaEval's or Arena-Hard's format and report.json to RUN_DIR. There is no
+win rate unless every prompt was judged. Run it again and it continues where it stopped.
+"""
+
+import sys
+
+from avr.config import PromptsConfig
+from avr.config_evaluation import EvaluateConfig
+from avr.pipeline.command import job
+from avr.pipeline.plan import StepPlan
+
+
+def run(config: EvaluateConfig) -> None:
+    """The answers and their judge; what is slow to import comes after the checks."""
+    from avr.pipeline import evaluating
+
+    evaluating.run(config)
+
+
+def plan(config: EvaluateConfig) -> list[StepPlan]:
+    """What it takes; starts nothing."""
+    from avr.pipeline.plan_evaluation import plan_evaluate
+
+    return plan_evaluate(config)
+
+
+def prompts(config: EvaluateConfig) -> dict[str, tuple[str, PromptsConfig]]:
+    """What each step reads."""
+    return dict.fromkeys(("answer", "judge"), ("answer", config.prompts))
+
+
+if __name__ == "__main__":
+    sys.exit(job(__doc__, EvaluateConfig, run, plan, prompts))

@@ -1,0 +1,116 @@
+"""Recipes of evaluation and refining, and what is refused before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from avr.config import ConfigError
+from avr.config_evaluation import EvaluateConfig, RefineConfig
+from avr.loading import load
+from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
+
+SCHEMAS = {
+    "conf/miniature/baseline.yaml": EvaluateConfig,
+    "conf/miniature/evaluate.yaml": EvaluateConfig,
+    "conf/miniature/refine.yaml": RefineConfig,
+    "conf/llama3_8b/alpaca_eval.yaml": EvaluateConfig,
+    "conf/llama3_8b/arena_hard.yaml": EvaluateConfig,
+    "conf/llama3_8b/refine.yaml": RefineConfig,
+}
+CORRECTOR = "policy.model=avr/miniature/models/corrector"
+ANSWERS = "avr/miniature/data/heldout.jsonl"
+
+
+@pytest.mark.parametrize("recipe", SCHEMAS)
+def test_every_recipe_loads_and_says_why_it_is_there(recipe):
+    config = load(SCHEMAS[recipe], recipe)
+    assert config.steps
+    assert Path(recipe).read_text().startswith("# ")
+
+
+def evaluate(*overrides):
+    words = [CORRECTOR, f"baseline.path={ANSWERS}", *overrides]
+    return plan_evaluate(load(EvaluateConfig, "conf/miniature/evaluate.yaml", words))
+
+
+def refine(*overrides):
+    words = [f"answers.path={ANSWERS}", *overrides]
+    return plan_refine(load(RefineConfig, "conf/miniature/refine.yaml", words))
+
+
+def test_plans_name_the_pools_and_the_texts_of_a_prompt():
+    (answer,) = evaluate()
+    assert [(pool.name, pool.samples) for pool in answer.pools] == [("policy", 1 + 2 * 2)]
+    reward = "{model: avr/miniature/models/reward, use_gpu: false}"
+    plans = evaluate("judge.kind=reward_model", f"judge.reward_model={reward}")
+    assert [(p.step, p.pools[0].name, p.pools[0].samples) for p in plans] == [
+        ("answer", "policy", 5),
+        ("judge", "reward_model", 2),
+    ]
+    assert [p.step for p in evaluate("steps=[judge]")] == []
+    (answer,) = evaluate("tree.num_critiques=2", "tree.num_refinements=2")
+    assert answer.pools[0].samples == 1 + 2 * (2 + 4)
+    (step,) = refine("tree.num_critiques=2", "tree.num_refinements=3", "rounds=2")
+    assert [(pool.name, pool.samples) for pool in step.pools] == [
+        ("policy", 2 * (2 + 6)),
+        ("reward_model", 1 + 2 * 6),
+    ]
+    (step,) = refine("reward_model=null")
+    assert [pool.name for pool in step.pools] == ["policy"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["rounds=0"], "rounds is 0, and mode refine needs at least 1"),
+        (["baseline=null", "steps=[judge]"], "baseline is not set, and step judge needs it"),
+        (
+            [
+                "judge.kind=endpoint",
+                "judge.endpoint.model=gpt",
+                "judge.endpoint.api_key_variable=NO_KEY",
+            ],
+            "NO_KEY is not set, and https://api.openai.com/v1 wants a key",
+        ),
+        (
+            ["judge.kind=reward_model", "judge.reward_model={model: /none, use_gpu: false}"],
+            "judge.reward_model.model",
+        ),
+        (["mode=plain"], "rounds is 2, and mode plain has none"),
+        (["judge.kind=endpoint"], "judge.endpoint.model is not set: which model is to judge?"),
+        (["judge.kind=reward_model"], "judge.reward_model is not set"),
+        (["judge.oracle=null"], "judge.oracle is not set, and judge.kind is oracle"),
+        (["judge.oracle=avr.miniature.oracle:nothing"], "is no module:function"),
+        (["baseline.answer_field=null"], "baseline.answer_field is not set"),
+        (["baseline.path=/no/such/file.json"], "no prompts at /no/such/file.json (for step judge)"),
+        (["prompts.path=/no/such/file.json"], "no prompts at /no/such/file.json (for step answer)"),
+        (["name=a/b"], "name is 'a/b', which is to be the name of a file"),
+        (["steps=[answr]"], "unknown step 'answr'; there are: answer, judge"),
+        (["steps=[]"], "steps is empty; there are: answer, judge"),
+        (["judge.endpoint.max_tries=0"], "judge.endpoint.max_tries is 0, must be at least 1"),
+        (["policy.model=/no/such/model"], "/no/such/model"),
+        (["policy.sampling.temprature=1"], "temprature"),
+        (["trajectories.template=thnk"], "trajectories.template 'thnk': there are"),
+        (["judge.endpoint.request={api_key: x}"], "cannot be set: a secret belongs into"),
+    ],
+)
+def test_an_evaluation_that_cannot_work_is_refused(overrides, words):
+    with pytest.raises(ConfigError) as caught:
+        evaluate(*overrides)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["rounds=0"], "rounds is 0, must be at least 1"),
+        (["answers.answer_field=null"], "answers.answer_field is not set"),
+        (["answers.path=null"], "the prompts of step refine have no path"),
+        (["reward_model.model=avr/miniature/models/policy"], "reward_model.model"),
+        (["oracle=nothing"], "is no module:function"),
+    ],
+)
+def test_refining_that_cannot_work_is_refused(overrides, words):
+    with pytest.raises(ConfigError) as caught:
+        refine(*overrides)
+    assert words in str(caught.value)

@@ -1,0 +1,223 @@
+"""An evaluation's numbers, and that there are none where a prompt is missing."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from avr.config import ConfigError, PromptsConfig, RoleConfig
+from avr.config_evaluation import EvaluateConfig, Format, JudgeConfig, JudgeKind, Mode
+from avr.core.growth import Response
+from avr.core.tree import plant, tree_to_dict
+from avr.evaluation.arena_hard import Verdict
+from avr.evaluation.judges import Preference
+from avr.pipeline.answer_files import alpaca_record, arena_record
+from avr.pipeline.answers import StaleError, answers_of, baseline_of, duels_of
+from avr.pipeline.evaluation_report import IncompleteError, report
+from avr.pipeline.judging import PREFERENCES
+from avr.pipeline.prompts import input_rows
+from avr.pipeline.tables import TREES, write_part
+
+TEXTS = {"a?": "alpha", "b?": "beta beta", "c?": ""}
+
+
+def configured(tmp_path, **more):
+    prompts = tmp_path / "prompts.json"
+    baseline = tmp_path / "baseline.json"
+    prompts.write_text(json.dumps([{"instruction": q, "uid": f"u-{q}"} for q in TEXTS]))
+    if not baseline.exists():
+        rows = [{"instruction": q, "output": f"the baseline on {q}"} for q in TEXTS]
+        baseline.write_text(json.dumps(rows))
+    fields = {"prompt_field": "instruction"}
+    settings = {
+        "prompts": PromptsConfig(path=str(prompts), **fields),
+        "baseline": PromptsConfig(path=str(baseline), answer_field="output", **fields),
+        "judge": JudgeConfig(JudgeKind.oracle, oracle="builtins:len"),
+    }
+    return EvaluateConfig(run_dir="unused", policy=RoleConfig(model="m"), **settings | more)
+
+
+def answered(config, folder):
+    """What the policy has said: to c? nothing that could be used."""
+    trees, bad = [], []
+    for row in input_rows(config.prompts):
+        text = TEXTS[row.prompt.query[0].content]
+        data = tree_to_dict(plant(row.prompt, "test"))
+        if text:
+            data["response"] = asdict(Response("y", text, "stop", 3))
+            trees.append(data)
+        else:
+            bad.append(data | {"quarantined": "answer: the policy answered nothing, 5 times"})
+    write_part(folder / "answer" / "trees", "one", trees, TREES)
+    write_part(folder / "answer" / "quarantine", "one", bad, TREES)
+
+
+def judged(config, folder, preferences):
+    """Preferences in the order of the rows; a text is a reason for none."""
+    rows, bad = {}, {}
+    for (_, duel), preference in zip(duels_of(config, folder), preferences, strict=True):
+        if isinstance(preference, str):
+            bad[duel.id] = asdict(Preference(0.0)) | {"id": duel.id, "quarantined": preference}
+            continue
+        verdicts = [verdict.value for verdict in preference.verdicts]
+        row = asdict(preference) | {"id": duel.id, "verdicts": verdicts, "quarantined": ""}
+        rows[duel.id] = row
+    write_part(folder / "judge" / "preferences", "one", list(rows.values()), PREFERENCES)
+    write_part(folder / "judge" / "quarantine", "one", list(bad.values()), PREFERENCES)
+
+
+def reported(config, folder):
+    lines = []
+    answers = list(answers_of(config, folder))
+    try:
+        duels = list(duels_of(config, folder))
+        report(config, folder, duels, answers, {"judge": "oracle"}, lines.append)
+    finally:
+        figures = json.loads((folder / "report.json").read_text())
+    return figures, lines
+
+
+def test_what_could_not_be_answered_is_an_empty_output_and_a_loss(tmp_path):
+    config = configured(tmp_path)
+    answered(config, tmp_path)
+    answers = list(answers_of(config, tmp_path))
+    assert [answer.text for answer in answers] == ["alpha", "beta beta", ""]
+    judged(config, tmp_path, [Preference(2.0), Preference(2.0), Preference(1.0)])
+    figures, lines = reported(config, tmp_path)
+    assert figures["win_rate"]["win_rate"] == pytest.approx(100 * 2 / 3)
+    assert figures["without_answer"] == 1
+    assert figures["failures"] == {"answer: the policy answered nothing, N times": 1}
+    assert "length_controlled_v1" not in figures  # that is for AlpacaEval's instructions alone
+    assert any("win rate 66.7%" in line for line in lines)
+    assert any("not with a public leaderboard" in line for line in lines)
+
+
+def test_a_prompt_that_was_not_judged_refuses_the_headline(tmp_path):
+    config = configured(tmp_path)
+    answered(config, tmp_path)
+    judged(config, tmp_path, [Preference(2.0), "the judge did not answer", Preference(1.0)])
+    with pytest.raises(IncompleteError, match=r"1 of 3 prompts .*1: the judge did not answer"):
+        reported(config, tmp_path)
+    figures = json.loads((tmp_path / "report.json").read_text())
+    assert "win_rate" not in figures
+    assert (figures["judged"], figures["not_judged"]) == (2, 1)
+
+
+def rows_of(file):
+    return json.loads(file.read_text())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: rows.pop(1), r"baseline.json has no answer to the prompt of .*\[1\]"),
+        (lambda rows: rows[2].pop("output"), r"\[2\]: no field 'output' \(baseline.answer_field\)"),
+        (lambda rows: rows[0].update(instruction=""), r"\[0\]: field 'instruction' is empty"),
+    ],
+)
+def test_a_baseline_that_leaves_a_prompt_out_is_refused(tmp_path, change, words):
+    config = configured(tmp_path)
+    rows = rows_of(tmp_path / "baseline.json")
+    change(rows)
+    (tmp_path / "baseline.json").write_text(json.dumps(rows))
+    with pytest.raises(ConfigError, match=words):
+        baseline_of(config)
+
+
+def test_a_baseline_field_that_is_not_there_gives_no_wins(tmp_path):
+    config = configured(tmp_path)
+    config.baseline.answer_field = "outputs"
+    with pytest.raises(ConfigError, match="no field 'outputs'"):
+        baseline_of(config)
+
+
+def test_a_prompt_that_cannot_be_used_refuses_a_win_rate(tmp_path):
+    config = configured(tmp_path)
+    rows = rows_of(tmp_path / "prompts.json")
+    (tmp_path / "prompts.json").write_text(json.dumps([*rows, {"instruction": ""}]))
+    with pytest.raises(ConfigError, match=r"\[3\] cannot be used .* baseline=null only answers"):
+        baseline_of(config)
+
+
+def test_answers_of_other_prompts_are_stale(tmp_path):
+    config = configured(tmp_path)
+    answered(config, tmp_path)
+    rows = rows_of(tmp_path / "prompts.json")
+    (tmp_path / "prompts.json").write_text(json.dumps([*rows, {"instruction": "d?"}]))
+    with pytest.raises(StaleError, match=r"\[3\] was not answered"):
+        list(answers_of(config, tmp_path))
+
+
+def test_answers_that_were_made_anew_were_never_judged(tmp_path):
+    config = configured(tmp_path)
+    answered(config, tmp_path)
+    judged(config, tmp_path, [Preference(2.0), Preference(2.0), Preference(1.0)])
+    (tmp_path / "baseline.json").write_text(
+        json.dumps([{"instruction": q, "output": "other"} for q in TEXTS])
+    )
+    lines = []
+    with pytest.raises(StaleError, match="3 of 3 duels were never judged"):
+        report(
+            config,
+            tmp_path,
+            list(duels_of(config, tmp_path)),
+            list(answers_of(config, tmp_path)),
+            {},
+            lines.append,
+        )
+
+
+@pytest.mark.parametrize("form", ["choices", "messages"])
+def test_arena_hards_own_records_are_a_baseline_by_question(tmp_path, form):
+    records = [
+        {"uid": f"u-{q}", "choices": [{"turns": [{"content": f"choice {q}"}]}]}
+        if form == "choices"
+        else {"uid": f"u-{q}", "messages": [{"content": q}, {"content": {"answer": f"choice {q}"}}]}
+        for q in TEXTS
+    ]
+    (tmp_path / "baseline.json").write_text(json.dumps(records))
+    config = configured(tmp_path, format=Format.arena_hard)
+    answered(config, tmp_path)
+    assert [d.baseline for _, d in duels_of(config, tmp_path)] == [f"choice {q}" for q in TEXTS]
+
+
+def test_arena_hard_counts_both_verdicts(tmp_path):
+    config = configured(tmp_path, format=Format.arena_hard)
+    answered(config, tmp_path)
+    both = (Verdict.B_MUCH_BETTER, Verdict.A_BETTER)  # for ours, twice
+    preferences = [
+        Preference(2.0, both, "m-1", 10, 1),
+        Preference(1.5, (Verdict.TIE,) * 2, "m-1", 10, 1),
+    ]
+    judged(config, tmp_path, [*preferences, Preference(1.0)])
+    figures, _ = reported(config, tmp_path)
+    # a?: 3 + 1 won; b?: two draws; c?: not there, which loses as what is much worse does.
+    assert figures["win_rate"]["win_rate"] == pytest.approx(100 * (4 + 1) / (4 + 2 + 6))
+    assert figures["win_rate"]["num_prompts"] == 3
+    assert figures["judge"]["prompt_tokens"] == 20
+    assert figures["judge"]["settings"] == {"judge": "oracle"}
+
+
+def test_records_are_what_the_benchmarks_read(tmp_path):
+    config = configured(tmp_path)
+    row = next(iter(input_rows(config.prompts)))
+    assert alpaca_record(row, "instruction", "alpha", "ours") == {
+        "dataset": "",
+        "instruction": "a?",
+        "output": "alpha",
+        "generator": "ours",
+    }
+    record = arena_record(row, "alpha", "ours")
+    assert record["uid"] == record["question_id"] == "u-a?"
+    assert record["choices"][0]["turns"][0]["content"] == "alpha"
+    assert record["messages"] == [
+        {"role": "user", "content": "a?"},
+        {"role": "assistant", "content": {"answer": "alpha"}},
+    ]
+
+
+def test_rounds_that_failed_are_failures_and_the_answer_stands(tmp_path):
+    config = configured(tmp_path, mode=Mode.refine, rounds=2)
+    answered(config, tmp_path)
+    first, *_ = answers_of(config, tmp_path)
+    assert (first.text, first.failure) == ("alpha", "2 of 2 rounds failed")
