@@ -202,7 +202,9 @@ class TrainingConfig:
     `trl` holds SFTConfig or DPOConfig fields and `deepspeed` a DeepSpeed configuration, under
     their own names. `save_dtype` (such as bfloat16) casts the saved weights; unset, they stay as
     trained. `max_failures` worker-group restarts from the last checkpoint, preemptions
-    (-1: any number) not counted. `trackers`: tensorboard, wandb, mlflow.
+    (-1: any number) not counted. `trackers`: tensorboard, wandb, mlflow. `simpo_margin` (of DPO)
+    makes it SimPO: no reference model, rewards are beta times the mean log-probability of a token,
+    and the chosen one's is to be ahead by this gamma; `trl.loss_type` is `sigmoid_norm` then.
     """
 
     num_workers: int = at_least(1, 8)
@@ -214,6 +216,7 @@ class TrainingConfig:
     deepspeed: dict[str, Any] = field(default_factory=_zero3)
     save_dtype: str | None = None
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
+    simpo_margin: float | None = at_least(0, None)
 
 
 @dataclass

@@ -127,7 +127,7 @@ async def score_failures(outputs: OutputSet, reward_model: Score) -> OutputSet:
 
 def thinking_of(output: Output, template: TrajectoryTemplate) -> str:
     """What stands between the start and the end marker, unescaped; "" for a malformed text."""
-    if output.failure:
+    if output.failure or template.plain:
         return ""
     inner = output.text.split(template.markers["end"])[0]
     inner = inner.strip().removeprefix(template.markers["start"]).strip()

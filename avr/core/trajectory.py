@@ -39,8 +39,9 @@ class Trajectory:
 class TrajectoryTemplate:
     """The four separators, white space around them included.
 
-    A separator without that white space is its marker. Raises ValueError for markers that could
-    not be told apart in a text.
+    A separator without that white space is its marker. Four empty ones are the form of a model
+    that was not taught the loop: the whole text is its answer (`plain`). Raises ValueError for
+    markers that could not be told apart in a text.
     """
 
     start: str = "<think>\n"
@@ -49,6 +50,8 @@ class TrajectoryTemplate:
     end: str = "\n</think>\n\n"
 
     def __post_init__(self) -> None:
+        if self.plain:
+            return
         markers = self.markers
         for name, marker in markers.items():
             where = f"trajectory template: the {name} marker {marker!r}"
@@ -64,6 +67,11 @@ class TrajectoryTemplate:
                         f"{where}: its first character may begin markers, "
                         f"not stand inside {other!r}"
                     )
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is no thinking."""
+        return not any(getattr(self, f.name) for f in fields(self))
 
     @property
     def markers(self) -> dict[str, str]:
@@ -130,10 +138,14 @@ TRAJECTORY_TEMPLATES = {
         end="\n[thinking ends]\n\n",
     ),
 }
+#: No thinking at all: the form `plain`.
+PLAIN = TrajectoryTemplate("", "", "", "")
 
 
 def render_trajectory(trajectory: Trajectory, template: TrajectoryTemplate) -> str:
-    """The text of one assistant turn that holds the whole loop."""
+    """The text of one assistant turn that holds the whole loop. Raises ValueError for `plain`."""
+    if template.plain:
+        raise ValueError("a plain text holds no trajectory")
     pieces = [template.start, template.escape(trajectory.first)]
     for turn in trajectory.turns:
         pieces += [template.critique, template.escape(turn.critique)]
@@ -144,7 +156,12 @@ def render_trajectory(trajectory: Trajectory, template: TrajectoryTemplate) -> s
 
 
 def parse_trajectory(text: str, template: TrajectoryTemplate) -> Trajectory:
-    """The inverse of `render_trajectory`. Raises TrajectoryError on any other form."""
+    """The inverse of `render_trajectory`. Raises TrajectoryError on any other form.
+
+    A plain text is its own first and final answer.
+    """
+    if template.plain:
+        return Trajectory(first=text, turns=(), closing=None, answer=text)
     (_, before), *parts = template.split(text)
     names = [name for name, _ in parts]
     texts = [part for _, part in parts]

@@ -11,7 +11,7 @@ from avr.config_stage2 import (
 )
 from avr.core.prompts import Templates
 from avr.core.selection import switched_on
-from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
+from avr.core.trajectory import PLAIN, TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
@@ -125,10 +125,11 @@ def template_of(config: TrajectoriesConfig) -> TrajectoryTemplate:
             return TrajectoryTemplate(**own[config.template])
         except ValueError as error:
             raise ConfigError(f"trajectories.templates.{config.template}: {error}") from error
-    if config.template not in TRAJECTORY_TEMPLATES:
-        names = ", ".join(sorted({*own, *TRAJECTORY_TEMPLATES}))
+    known = TRAJECTORY_TEMPLATES | {"plain": PLAIN}
+    if config.template not in known:
+        names = ", ".join(sorted({*own, *known}))
         raise ConfigError(f"trajectories.template {config.template!r}: there are {names}")
-    return TRAJECTORY_TEMPLATES[config.template]
+    return known[config.template]
 
 
 def _check_stage1(stage1_dir: str | None, model: str) -> None:
@@ -153,6 +154,12 @@ def _check(config: Stage2Config) -> None:
     if unknown:
         raise ConfigError(f"unknown step {unknown[0]!r}; there are: {', '.join(STAGE2_STEPS)}")
     check_values(config)
+    loop = [step for step in config.steps if step in ("search", "unroll", "rsft")]
+    if template_of(config.trajectories).plain and loop:
+        raise ConfigError(
+            f"trajectories.template is 'plain', which has no loop to learn: step {loop[0]} has no"
+            " use for it. steps=[sample,pair,dpo,evaluate] is DPO on whole answers"
+        )
     share = config.trajectories.unchanged_share
     if not 0 <= share <= 1:
         raise ConfigError(f"trajectories.unchanged_share is {share}, must lie between 0 and 1")

@@ -72,10 +72,9 @@ class Stage2(Run[Stage2Config]):
         self.train("rsft", self.config.rsft, self.config.policy.model, "unroll")
 
     def sample(self) -> None:
-        """Whole outputs of the RSFT model, their final answers rewarded."""
-        self.ledger.result("rsft")
+        """Whole outputs of the model that DPO starts from, their final answers rewarded."""
         config = self.config
-        policy = replace(config.policy, model=self.model("rsft"))
+        policy = replace(config.policy, model=self._base())
         inputs = {
             **self._inputs(policy, config.prompts.sample),
             "outputs": asdict(config.outputs),
@@ -92,15 +91,17 @@ class Stage2(Run[Stage2Config]):
         self.ledger.step("pair", inputs, lambda: self._pair(switches))
 
     def dpo(self) -> None:
-        """The RSFT model trained to prefer outputs whose final answer is better and no longer."""
-        self.train("dpo", self.config.dpo, self.model("rsft"), "pair")
+        """That model trained to prefer outputs whose final answer is better (and no longer)."""
+        self.train("dpo", self.config.dpo, self._base(), "pair")
 
     def evaluate(self) -> None:
         """Held-out prompts: seed policy, Stage I model and both recursive models."""
         config = self.config
         assert config.evaluation is not None
         done = self.ledger.seconds()
-        refining = {"seed": config.evaluation.seed, "stage1": config.policy.model}
+        refining = {"seed": config.evaluation.seed}
+        if not template_of(config.trajectories).plain:
+            refining["stage1"] = config.policy.model
         recursive = {step: self.model(step) for step in ("rsft", "dpo") if step in done}
         inputs = {
             **self._inputs(config.policy, config.evaluation.prompts),
@@ -112,6 +113,13 @@ class Stage2(Run[Stage2Config]):
         self.ledger.step(
             "evaluate", inputs, lambda: self._evaluate(refining, recursive, content_id(inputs))
         )
+
+    def _base(self) -> str:
+        """The RSFT model; where there is no thinking to learn, the policy itself."""
+        if template_of(self.config.trajectories).plain:
+            return self.config.policy.model
+        self.ledger.result("rsft")
+        return self.model("rsft")
 
     def _evaluate(
         self, refining: Mapping[str, str], recursive: Mapping[str, str], recipe: str

@@ -55,9 +55,21 @@ def check_training(kind: str, config: TrainingConfig) -> None:
             "they are loaded; convert the weights to safetensors"
         )
     check_deepspeed(kind, config.deepspeed)
+    check_simpo(kind, config)
     for tracker in config.trackers:
         if tracker not in TRACKERS:
             raise ConfigError(f"{kind}.trackers: {tracker!r} is not one of {', '.join(TRACKERS)}")
+
+
+def check_simpo(kind: str, config: TrainingConfig) -> None:
+    """Raises ConfigError for a margin where there is no loss that it could be of."""
+    if config.simpo_margin is None:
+        return
+    losses = config.trl.get("loss_type", "sigmoid")
+    if kind != "dpo" or "sigmoid_norm" not in ([losses] if isinstance(losses, str) else losses):
+        raise ConfigError(
+            f"{kind}.simpo_margin is set: SimPO is DPO with {kind}.trl.loss_type=sigmoid_norm"
+        )
 
 
 def check_names(kind: str, trl: Mapping[str, Any], known: Collection[str]) -> None:
@@ -157,6 +169,8 @@ def training_arguments(kind: str, config: TrainingConfig, output_dir: Path) -> A
     trl.pop("save_total_limit", None)
     if kind == "rsft" and not trl.get("packing"):
         trl["dataset_kwargs"] = {"skip_prepare_dataset": True}
+    if config.simpo_margin is not None:
+        trl["precompute_ref_log_probs"] = True  # or TRL loads the reference model that SimPO lacks
     trl.setdefault("disable_tqdm", True)
     # A pickle runs code when it is loaded.
     trl["model_init_kwargs"] = {"use_safetensors": True} | dict(trl.get("model_init_kwargs") or {})

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from avr.config import ConfigError
+from avr.config import ConfigError, TrainingConfig
 from avr.engines.weights import local_model
 from avr.storage import is_remote, remove, upload
 from avr.training.job import Job
@@ -147,7 +147,8 @@ def _shares_of(job: Job, context: Any, arguments: Any) -> Iterable[int]:
     world_size, on_node = context.get_world_size(), context.get_local_world_size()
     if not is_remote(job.tokenised):
         return [context.get_world_rank()]
-    if on_node < world_size and getattr(arguments, "precompute_ref_log_probs", False):
+    handed_on = getattr(arguments, "precompute_ref_log_probs", False)
+    if on_node < world_size and handed_on and job.config.simpo_margin is None:
         raise ConfigError(
             "dpo.trl.precompute_ref_log_probs: TRL hands these on in a file, and with run_dir on "
             "an object store the ranks of two nodes share none; switch it off, train on one node, "
@@ -174,7 +175,7 @@ def _trainer(
     from avr.training.checkpoint import RecordCheckpoint, RecordProgress
 
     facts = asdict(counts) | {"max_length": arguments.max_length}
-    return _trainer_class(job.kind)(
+    return _trainer_class(job.kind, job.config)(
         model=model,
         args=arguments,
         train_dataset=load_shares(Path(job.here.tokenised), world_size),
@@ -183,7 +184,7 @@ def _trainer(
     )
 
 
-def _trainer_class(kind: str) -> Any:
+def _trainer_class(kind: str, config: TrainingConfig) -> Any:
     if kind == "rsft":
         from trl.trainer.sft_trainer import SFTTrainer
 
@@ -201,7 +202,24 @@ def _trainer_class(kind: str) -> Any:
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
-    return TokenisedDPOTrainer
+    if config.simpo_margin is None:
+        return TokenisedDPOTrainer
+
+    class SimPOTrainer(TokenisedDPOTrainer):
+        """SimPO (arXiv 2405.14734) as TRL's length-normalised DPO under a made-up reference.
+
+        Its loss is -log sigmoid(beta (logp_c / n_c - logp_r / n_r) - gamma). With gamma / beta a
+        token as the reference of the chosen text, and 0 as that of the rejected one, this is what
+        `sigmoid_norm` computes.
+        """
+
+        def _precompute_ref_logps(self, dataset: Any, *_: Any, **__: Any) -> Any:
+            each = config.simpo_margin / self.beta
+            chosen = [each * len(ids) for ids in dataset["chosen_ids"]]
+            dataset = dataset.add_column("ref_chosen_logps", chosen)
+            return dataset.add_column("ref_rejected_logps", [0.0] * len(dataset))
+
+    return SimPOTrainer
 
 
 def _without_compiler() -> None:

@@ -251,3 +251,50 @@ def test_dpo_starts_at_the_reference_and_learns_the_preference(ray_cluster, fold
     with safe_open(folder / "dpo" / "model.safetensors", framework="pt") as tensors:
         dtypes = {str(tensors.get_tensor(name).dtype) for name in tensors.keys()}  # noqa: SIM118
     assert dtypes == {"torch.bfloat16"}
+
+
+def simpo_loss(model_folder, rows, beta, margin):
+    """The mean loss of SimPO's paper over rows, by transformers alone."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from avr.training.rows import encode_dpo
+
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype="float32")
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+
+    def mean_log_probability(prompt, completion):
+        ids = torch.tensor([prompt + completion])
+        with torch.no_grad():
+            logs = model(ids).logits[0, :-1].log_softmax(-1)
+        each = logs.gather(-1, ids[0, 1:, None])[-len(completion) :, 0]
+        return each.mean()
+
+    losses = []
+    for row in rows:
+        columns = encode_dpo(tokenizer, row).columns
+        chosen, rejected = (
+            mean_log_probability(columns["prompt_ids"], columns[f"{side}_ids"])
+            for side in ("chosen", "rejected")
+        )
+        ahead = beta * (chosen - rejected) - margin
+        losses.append(-torch.nn.functional.logsigmoid(ahead).item())
+    return sum(losses) / len(losses)
+
+
+def test_simpo_is_the_loss_of_its_paper_and_needs_no_reference_model(ray_cluster, folder):
+    """The first step's loss, before anything is learned, over the four rows of both ranks."""
+    rows = [tm.dpo_row(i) for i in range(4)]
+    file = tm.write_rows(folder / "four.parquet", rows)
+    trl = {
+        "max_steps": 1,
+        "per_device_train_batch_size": 2,
+        "logging_steps": 1,
+        "loss_type": "sigmoid_norm",
+        "beta": 2.0,
+    }
+    config = replace(tm.on_cpus(trl), simpo_margin=1.5)
+    result = train("dpo", config, folder / "model", file, folder / "simpo", say=lambda line: None)
+    expected = simpo_loss(folder / "model", rows, beta=2.0, margin=1.5)
+    assert result.metrics["loss"] == pytest.approx(expected, abs=1e-4)
+    assert expected > math.log(2) + 0.5  # the margin is in it

@@ -272,7 +272,7 @@ STAGE2 = [
     ),
     (
         "trajectories.template=thinks",
-        "trajectories.template 'thinks': there are miniature, released, think",
+        "trajectories.template 'thinks': there are miniature, plain, released, think",
     ),
     (
         "steps=[serch]",

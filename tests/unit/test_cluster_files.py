@@ -15,28 +15,43 @@ import pytest
 import yaml
 
 from avr.config import ConfigError, Stage1Config
+from avr.config_evaluation import EvaluateConfig, RefineConfig
 from avr.config_stage2 import AnswerConfig, Stage2Config
 from avr.loading import load
 from avr.pipeline.cluster_files import autoscaling, node_types, spec_of
 from avr.pipeline.fit import NodeType, misfits
 from avr.pipeline.plan import plan_stage1
+from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
 from avr.pipeline.plan_stage2 import plan_answer, plan_stage2
 
 LAUNCHER = [Path("cluster/aws.yaml"), Path("cluster/gcp.yaml")]
 KUBERAY = [Path("cluster/kuberay/raycluster.yaml"), Path("cluster/kuberay/rayjob.yaml")]
 CRDS = Path("../shared/data/kuberay")
 ANY = "avr/miniature/data/rsft.jsonl"  # recipes that are given their prompts or model later
+POLICY = "policy.model=avr/miniature/models/policy"
+COMPARED = [f"prompts.path={ANY}", f"baseline.path={ANY}"]
 RECIPES = {
     "stage1": (Stage1Config, plan_stage1, []),
     "alpaca_eval": (Stage1Config, plan_stage1, [f"prompts.rsft.path={ANY}"]),
     "stage2": (Stage2Config, plan_stage2, []),
-    "answer": (AnswerConfig, plan_answer, ["policy.model=avr/miniature/models/policy"]),
+    "answer": (AnswerConfig, plan_answer, [POLICY]),
+    "baseline_dpo": (Stage2Config, plan_stage2, []),
+    "baseline": (EvaluateConfig, plan_evaluate, []),
+    "evaluate": (EvaluateConfig, plan_evaluate, [POLICY, *COMPARED]),
+    "evaluate_alpaca": (EvaluateConfig, plan_evaluate, [POLICY, *COMPARED]),
+    "evaluate_arena": (EvaluateConfig, plan_evaluate, [POLICY, *COMPARED]),
+    "refine": (RefineConfig, plan_refine, [POLICY, f"answers.path={ANY}"]),
 }
 by_name = {"ids": lambda path: "/".join(path.parts[-2:])}
 
 
 def read(path):
     return yaml.safe_load(path.read_text())
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
 
 
 def plan_of(recipe, *overrides):

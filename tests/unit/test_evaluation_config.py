@@ -13,8 +13,8 @@ SCHEMAS = {
     "conf/miniature/baseline.yaml": EvaluateConfig,
     "conf/miniature/evaluate.yaml": EvaluateConfig,
     "conf/miniature/refine.yaml": RefineConfig,
-    "conf/llama3_8b/alpaca_eval.yaml": EvaluateConfig,
-    "conf/llama3_8b/arena_hard.yaml": EvaluateConfig,
+    "conf/llama3_8b/evaluate_alpaca.yaml": EvaluateConfig,
+    "conf/llama3_8b/evaluate_arena.yaml": EvaluateConfig,
     "conf/llama3_8b/refine.yaml": RefineConfig,
 }
 CORRECTOR = "policy.model=avr/miniature/models/corrector"

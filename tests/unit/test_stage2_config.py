@@ -16,6 +16,7 @@ from avr.config_stage2 import STAGE2_STEPS, AnswerConfig, Stage2Config
 from avr.core.growth import Shape
 from avr.core.messages import user
 from avr.core.search import search
+from avr.core.selection import switched_on
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.core.tree import Prompt, plant
 from avr.loading import load
@@ -237,7 +238,7 @@ def test_trajectory_template_is_found_by_name_ones_own_first():
     mine = TrajectoryTemplate("[a]", "[b]", "[c]", "[d]")
     assert template_of(stage2(*MINE).trajectories) == mine
     message = wrong(template_of, stage2(*MINE, "trajectories.template=yours").trajectories)
-    assert message == "trajectories.template 'yours': there are mine, miniature, released, think"
+    assert message == "trajectories.template 'yours': there are mine, miniature, plain, released, think"
 
 
 def test_own_template_that_cannot_be_told_apart_is_refused_by_its_name(stage1_dir):
@@ -250,3 +251,18 @@ def test_own_template_that_cannot_be_told_apart_is_refused_by_its_name(stage1_di
 def test_miniature_recipes_and_documents_have_one_trajectory_template():
     assert template_of(stage2().trajectories) == TEMPLATE
     assert template_of(load(AnswerConfig, ANSWER).trajectories) == TEMPLATE
+
+
+def test_traditional_dpo_is_a_recipe_of_the_same_job_without_the_loop():
+    recipe = Path("conf/miniature/baseline_dpo.yaml")
+    config = load(Stage2Config, recipe)
+    preflight(config)
+    assert [step.step for step in plan_stage2(config)] == ["sample", "dpo", "evaluate"]
+    assert template_of(config.trajectories).plain
+    switches = switched_on("outputs", config.pairs.profile, config.pairs.switches)
+    assert "answer_no_longer" not in switches
+    for step in ("search", "unroll", "rsft"):
+        config = load(Stage2Config, recipe, [f"steps=[{step},sample]"])
+        assert f"step {step} has no use for it" in wrong(plan_stage2, config)
+    simpo = ["dpo.simpo_margin=0.5", "dpo.trl.loss_type=sigmoid_norm", "dpo.trl.loss_weights=null"]
+    preflight(load(Stage2Config, recipe, [*simpo, "dpo.trl.beta=2.0"]))

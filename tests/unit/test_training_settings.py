@@ -24,7 +24,7 @@ from avr.training.job import (
     job_of,
 )
 from avr.training.progress import Follower, append_event, line_of
-from avr.training.settings import OWNED, check_deepspeed, check_names
+from avr.training.settings import OWNED, check_deepspeed, check_names, check_simpo
 
 KNOWN = ["learning_rate", "max_length", "packing", "packing_strategy", *OWNED]
 
@@ -45,6 +45,16 @@ def test_packing_that_cuts_conversations_is_refused():
     check_names("rsft", {"packing": True, "packing_strategy": "bfd"}, KNOWN)
     with pytest.raises(ConfigError, match="packing_strategy"):
         check_names("rsft", {"packing": True, "packing_strategy": "wrapped"}, KNOWN)
+
+
+def test_a_simpo_margin_belongs_to_the_length_normalised_loss_of_dpo():
+    margin = TrainingConfig(simpo_margin=0.5)
+    check_simpo("dpo", TrainingConfig())
+    for losses in ("sigmoid_norm", ["sigmoid_norm", "sft"]):
+        check_simpo("dpo", replace(margin, trl={"loss_type": losses}))
+    for kind, trl in (("dpo", {}), ("dpo", {"loss_type": "ipo"}), ("rsft", {})):
+        with pytest.raises(ConfigError, match=f"{kind}.simpo_margin is set: SimPO is DPO with"):
+            check_simpo(kind, replace(margin, trl=trl))
 
 
 def test_zero3_without_gathering_is_refused_and_the_default_accepted():

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avr.core.trajectory import (
+    PLAIN,
     TRAJECTORY_TEMPLATES,
     Trajectory,
     TrajectoryError,
@@ -238,3 +239,10 @@ def test_two_equal_markers_are_refused_without_white_space_too():
     same = "<turn>"
     with pytest.raises(ValueError, match="the critique marker '<turn>'"):
         TrajectoryTemplate(critique=same, refinement=same)
+
+
+@given(st.text())
+def test_a_plain_text_is_its_own_answer_and_holds_no_trajectory(text):
+    assert parse_trajectory(text, PLAIN) == Trajectory(text, (), None, text)
+    with pytest.raises(ValueError, match="no trajectory"):
+        render_trajectory(Trajectory(text, (), None, text), PLAIN)
