@@ -238,7 +238,8 @@ def test_trajectory_template_is_found_by_name_ones_own_first():
     mine = TrajectoryTemplate("[a]", "[b]", "[c]", "[d]")
     assert template_of(stage2(*MINE).trajectories) == mine
     message = wrong(template_of, stage2(*MINE, "trajectories.template=yours").trajectories)
-    assert message == "trajectories.template 'yours': there are mine, miniature, plain, released, think"
+    names = "mine, miniature, plain, released, think"
+    assert message == f"trajectories.template 'yours': there are {names}"
 
 
 def test_own_template_that_cannot_be_told_apart_is_refused_by_its_name(stage1_dir):
