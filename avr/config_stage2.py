@@ -75,7 +75,8 @@ class TrajectoryTemplateConfig:
 class TrajectoriesConfig(RulesConfig):
     """How searched trees become training rows.
 
-    `template` names one of `templates` or of `avr.core.trajectory.TRAJECTORY_TEMPLATES`.
+    `template` names one of `templates` or of `avr.core.trajectory.TRAJECTORY_TEMPLATES`, or is
+    `plain`: whole answers without thinking, for a baseline.
     `unchanged_share` of the rows may be traces in which nothing had to be changed (unless the rule
     `improved` is on). A turn whose reward does not rise by more than `min_gain` logits ends the
     trajectory as if it had not improved; 0 is the released rule.

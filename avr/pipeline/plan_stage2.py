@@ -20,6 +20,8 @@ from avr.pipeline.preflight import check_prompts, check_run_dir
 from avr.storage import location
 from avr.training.settings import check_training
 
+LOOP_STEPS = ("search", "unroll", "rsft")
+
 
 def plan_stage2(config: Stage2Config) -> list[StepPlan]:
     """Every step of Stage II that starts engines or workers. Raises ConfigError on nonsense.
@@ -33,8 +35,9 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
     policy, reward = config.policy, config.reward_model
     outputs = config.outputs.num_outputs
     asked = config.evaluation.rounds if config.evaluation else {}
-    rounds = [asked.get(name, 0) for name in ("seed", "stage1")]
-    whole = 2  # outputs: one of each recursive model
+    plain = template_of(config.trajectories).plain
+    rounds = [asked.get(name, 0) for name in (("seed",) if plain else ("seed", "stage1"))]
+    whole = 1 if plain else 2  # outputs: one of each model that this run trains
     steps = {
         "search": (1 + config.max_depth * refining, 1 + config.max_depth * width),
         "sample": (outputs, outputs + bool(config.prompts.sample.answer_field)),
@@ -53,9 +56,16 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
         for name, (texts, rewards) in steps.items()
     }
     plans["rsft"] = StepPlan("rsft", (workers(policy.model, config.rsft),), True, 0.0)
-    plans["dpo"] = StepPlan("dpo", (workers("the RSFT model", config.dpo),), True, 0.0)
+    base = policy.model if plain else "the RSFT model"
+    plans["dpo"] = StepPlan("dpo", (workers(base, config.dpo),), True, 0.0)
     wanted = set(config.steps) - ({"evaluate"} if config.evaluation is None else set())
     return [plans[step] for step in STAGE2_STEPS if step in wanted and step in plans]
+
+
+def possible_steps(config: Stage2Config) -> list[str]:
+    """All there are; without a loop to learn, those that need none."""
+    plain = template_of(config.trajectories).plain
+    return [step for step in STAGE2_STEPS if not (plain and step in LOOP_STEPS)]
 
 
 def prompts_stage2(config: Stage2Config) -> dict[str, tuple[str, PromptsConfig]]:
@@ -154,7 +164,7 @@ def _check(config: Stage2Config) -> None:
     if unknown:
         raise ConfigError(f"unknown step {unknown[0]!r}; there are: {', '.join(STAGE2_STEPS)}")
     check_values(config)
-    loop = [step for step in config.steps if step in ("search", "unroll", "rsft")]
+    loop = [step for step in config.steps if step in LOOP_STEPS]
     if template_of(config.trajectories).plain and loop:
         raise ConfigError(
             f"trajectories.template is 'plain', which has no loop to learn: step {loop[0]} has no"

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from avr.config import PromptsConfig, RoleConfig
-from avr.config_stage2 import STAGE2_STEPS, Stage2Config
+from avr.config_stage2 import Stage2Config
 from avr.core.funnel import Funnel
 from avr.core.growth import Shape
 from avr.core.messages import content_id
@@ -21,7 +21,7 @@ from avr.engines.weights import weights_id
 from avr.pipeline import tables
 from avr.pipeline.evaluation_stage2 import evaluate
 from avr.pipeline.journal import Place
-from avr.pipeline.plan_stage2 import plan_stage2, preflight, template_of
+from avr.pipeline.plan_stage2 import plan_stage2, possible_steps, preflight, template_of
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import content_of, ingest, prompts_of
 from avr.pipeline.queries import run_queries
@@ -36,8 +36,9 @@ def run(config: Stage2Config) -> None:
     """Do the steps asked for that are not done yet, then print and write the summary."""
     plan = plan_stage2(config)
     preflight(config)
-    steps = [s for s in STAGE2_STEPS if s != "evaluate" or config.evaluation is not None]
-    run_steps(Stage2, config, plan, STAGE2_STEPS, steps, summarise)
+    possible = possible_steps(config)
+    steps = [s for s in possible if s != "evaluate" or config.evaluation is not None]
+    run_steps(Stage2, config, plan, possible, steps, summarise)
 
 
 class Stage2(Run[Stage2Config]):

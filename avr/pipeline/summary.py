@@ -192,8 +192,8 @@ def funnels_table(funnels: list[dict[str, Any]]) -> Table | None:
     return table
 
 
-def evaluation_table(summary: dict[str, Any]) -> Table | None:
-    """Models on held-out prompts; a recursive model has no rounds.
+def evaluation_table(summary: dict[str, Any], trained: str = "") -> Table | None:
+    """Models on held-out prompts; one that has no rounds is named after what `trained` it.
 
     `failed`: rounds that gave no refinement, or outputs without a final answer.
     """
@@ -220,7 +220,7 @@ def evaluation_table(summary: dict[str, Any]) -> Table | None:
         ]
         recursive = row["rounds"] is None
         failed = f"{row['failed']:.1%}" if row["rounds"] or recursive else "-"
-        name = f"stage2 {row['model']}" if recursive else f"{row['model']} r{row['rounds']}"
+        name = f"{trained} {row['model']}" if recursive else f"{row['model']} r{row['rounds']}"
         table.add_row(name, *numbers, f"{row['words']:.1f}", failed)
     return table
 

@@ -12,6 +12,7 @@ from avr.core.search import best_answer, improving_turns
 from avr.core.tree import reward_of
 from avr.evaluation.judged import Oracle, load_oracle
 from avr.pipeline.ledger import Ledger
+from avr.pipeline.plan_stage2 import template_of
 from avr.pipeline.summary import evaluation_table, funnels_table, number, show_summary
 from avr.pipeline.tables import read_rows, read_sets, read_trees
 from avr.storage import Location
@@ -20,6 +21,7 @@ from avr.storage import Location
 def summarise(config: Stage2Config, folder: Location, ledger: Ledger) -> dict[str, Any]:
     """Gather the results of the steps that are done, print them, write summary.json."""
     seconds = ledger.seconds()
+    plain = template_of(config.trajectories).plain
     oracle = load_oracle(config.evaluation.oracle) if config.evaluation else None
     summary: dict[str, Any] = {"run_dir": str(folder), "seconds": seconds}
     summary |= {step: ledger.result(step) for step in seconds}
@@ -33,10 +35,10 @@ def summarise(config: Stage2Config, folder: Location, ledger: Ledger) -> dict[st
     tables = [
         _search_table(summary),
         funnels_table(funnels),
-        _outputs_table(summary),
-        evaluation_table(summary),
+        _outputs_table(summary, plain),
+        evaluation_table(summary, "baseline" if plain else "stage2"),
     ]
-    show_summary("Stage II", folder, summary, tables)
+    show_summary("Baseline" if plain else "Stage II", folder, summary, tables)
     return summary
 
 
@@ -145,11 +147,12 @@ def _search_table(summary: dict[str, Any]) -> Table | None:
     return table
 
 
-def _outputs_table(summary: dict[str, Any]) -> Table | None:
+def _outputs_table(summary: dict[str, Any], plain: bool) -> Table | None:
     if "sample" not in summary:
         return None
     outputs, lengths = summary["sample"]["outputs"], summary.get("pair", {}).get("lengths", {})
-    table = _plain_table("Whole outputs (Stage II RSFT model)")
+    title = "Answers of the model that DPO starts from" if plain else "Whole outputs (RSFT model)"
+    table = _plain_table(title)
     answer, whole = lengths.get("answer"), lengths.get("output")
     rows = {
         "samples": str(outputs["samples"]),

@@ -92,6 +92,8 @@ class TrainingResult:
 def fingerprint_of(kind: str, config: TrainingConfig, model: str, rows: Location) -> str:
     """16 hexadecimal digits over all that decides the outcome: model and rows by their content."""
     settings = {name: getattr(config, name) for name in DECISIVE}
+    if config.simpo_margin is not None:
+        settings["simpo_margin"] = config.simpo_margin
     digest = hashlib.sha256(json.dumps([kind, settings, weights_id(model)]).encode())
     for file in parquet_files(rows):
         digest.update(hashlib.sha256(file.read_bytes()).digest())

@@ -62,14 +62,28 @@ def check_training(kind: str, config: TrainingConfig) -> None:
 
 
 def check_simpo(kind: str, config: TrainingConfig) -> None:
-    """Raises ConfigError for a margin where there is no loss that it could be of."""
+    """Raises ConfigError for a margin where TRL would compute something else than SimPO's loss."""
     if config.simpo_margin is None:
         return
-    losses = config.trl.get("loss_type", "sigmoid")
-    if kind != "dpo" or "sigmoid_norm" not in ([losses] if isinstance(losses, str) else losses):
+    trl = config.trl
+    losses = trl.get("loss_type", "sigmoid")
+    losses = {losses} if isinstance(losses, str) else set(losses)
+    if kind != "dpo" or not {"sigmoid_norm"} <= losses <= {"sigmoid_norm", "sft"}:
         raise ConfigError(
-            f"{kind}.simpo_margin is set: SimPO is DPO with {kind}.trl.loss_type=sigmoid_norm"
+            f"{kind}.simpo_margin is set: SimPO is DPO with {kind}.trl.loss_type=sigmoid_norm,"
+            " and sft beside it at the most"
         )
+    plain = {
+        "f_divergence_type": "reverse_kl",
+        "ld_alpha": None,
+        "use_weighting": False,
+        "precompute_ref_log_probs": True,
+    }
+    for name, value in plain.items():
+        if trl.get(name, value) != value:
+            raise ConfigError(f"{kind}.trl.{name} is {trl[name]!r}, which is not for SimPO")
+    if not trl.get("beta", 0.1) > 0:
+        raise ConfigError(f"{kind}.trl.beta is {trl['beta']}, SimPO needs one above 0")
 
 
 def check_names(kind: str, trl: Mapping[str, Any], known: Collection[str]) -> None:

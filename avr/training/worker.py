@@ -219,6 +219,13 @@ def _trainer_class(kind: str, config: TrainingConfig) -> Any:
             dataset = dataset.add_column("ref_chosen_logps", chosen)
             return dataset.add_column("ref_rejected_logps", [0.0] * len(dataset))
 
+        def log(self, logs: dict[str, float], *rest: Any, **named: Any) -> None:
+            """Without TRL's `rewards/`, which are sums against the reference that is none."""
+            for metrics in self._metrics.values():
+                for name in [name for name in metrics if name.startswith("rewards/")]:
+                    del metrics[name]
+            super().log(logs, *rest, **named)
+
     return SimPOTrainer
 
 

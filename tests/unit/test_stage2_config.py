@@ -21,7 +21,13 @@ from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.core.tree import Prompt, plant
 from avr.loading import load
 from avr.miniature.thinking import TEMPLATE
-from avr.pipeline.plan_stage2 import plan_answer, plan_stage2, preflight, template_of
+from avr.pipeline.plan_stage2 import (
+    plan_answer,
+    plan_stage2,
+    possible_steps,
+    preflight,
+    template_of,
+)
 from avr.training import settings
 
 RECIPES = sorted(Path("conf").glob("*/stage2.yaml"))
@@ -258,7 +264,11 @@ def test_traditional_dpo_is_a_recipe_of_the_same_job_without_the_loop():
     recipe = Path("conf/miniature/baseline_dpo.yaml")
     config = load(Stage2Config, recipe)
     preflight(config)
-    assert [step.step for step in plan_stage2(config)] == ["sample", "dpo", "evaluate"]
+    plans = {step.step: step for step in plan_stage2(config)}
+    assert list(plans) == ["sample", "dpo", "evaluate"]
+    assert possible_steps(config) == ["sample", "pair", "dpo", "evaluate"]
+    assert [pool.samples for pool in plans["evaluate"].pools] == [1 + 1, 1 + 1]
+    assert plans["dpo"].pools[0].model == config.policy.model
     assert template_of(config.trajectories).plain
     switches = switched_on("outputs", config.pairs.profile, config.pairs.switches)
     assert "answer_no_longer" not in switches

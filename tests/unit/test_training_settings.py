@@ -52,9 +52,19 @@ def test_a_simpo_margin_belongs_to_the_length_normalised_loss_of_dpo():
     check_simpo("dpo", TrainingConfig())
     for losses in ("sigmoid_norm", ["sigmoid_norm", "sft"]):
         check_simpo("dpo", replace(margin, trl={"loss_type": losses}))
-    for kind, trl in (("dpo", {}), ("dpo", {"loss_type": "ipo"}), ("rsft", {})):
+    mixed = {"loss_type": ["sigmoid", "sigmoid_norm"]}
+    for kind, trl in (("dpo", {}), ("dpo", {"loss_type": "ipo"}), ("rsft", {}), ("dpo", mixed)):
         with pytest.raises(ConfigError, match=f"{kind}.simpo_margin is set: SimPO is DPO with"):
             check_simpo(kind, replace(margin, trl=trl))
+    for name, value in (
+        ("beta", 0.0),
+        ("ld_alpha", 0.5),
+        ("use_weighting", True),
+        ("f_divergence_type", "forward_kl"),
+        ("precompute_ref_log_probs", False),
+    ):
+        with pytest.raises(ConfigError, match=f"dpo.trl.{name} is {value!r}"):
+            check_simpo("dpo", replace(margin, trl={"loss_type": "sigmoid_norm", name: value}))
 
 
 def test_zero3_without_gathering_is_refused_and_the_default_accepted():
