@@ -100,10 +100,20 @@ def _summarise(config: RefineConfig, folder: Location, ledger: Ledger) -> None:
     indented(f"{len(outcomes)} rows = {report['refined']} refined + {kept} as they were")
     for reason, number in report["as_they_were"].items():
         indented(f"  {number}: {reason}")
-    for what in ("gain", "characters", "oracle"):
-        if what in report:
-            indented(f"{what}: {report[what]}")
+    if "gain" in report:
+        indented(f"gain {_interval(report['gain'], 2)} logits, what stayed included")
+    if "characters" in report:
+        indented("characters {was:.0f} -> {is:.0f}".format(**report["characters"]))
+    if "oracle" in report:
+        oracle = report["oracle"]
+        change = f"{oracle['was']:.3f} -> {oracle['is']:.3f}, {_interval(oracle['difference'], 3)}"
+        indented(f"quality {change}; {oracle['better']} better, {oracle['worse']} worse")
     indented(f"{report['tokens']} tokens generated; answers: {file}")
+
+
+def _interval(estimate: dict[str, float], digits: int) -> str:
+    mean, low, high = (f"{estimate[name]:+.{digits}f}" for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def _file(config: RefineConfig, folder: Location) -> Location:
