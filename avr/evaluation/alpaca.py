@@ -93,7 +93,7 @@ def predict_lc(weights: Weights, difficulties: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class LengthControlled:
+class LcNoreg:
     """`lc_noreg` in percent, its 95% interval, and the fitted weights."""
 
     lc_noreg: float
@@ -105,7 +105,7 @@ class LengthControlled:
 
 def lc_noreg(
     preferences: Sequence[float], lengths: Sequence[int], baseline_lengths: Sequence[int]
-) -> LengthControlled:
+) -> LcNoreg:
     """A length-controlled win rate for any prompts; lengths are in characters.
 
     logit P(win) = theta tanh(d / sd(d)) + phi, d the baseline's length less the model's. This is
@@ -122,7 +122,7 @@ def lc_noreg(
     fit = fit_logistic(np.stack([np.ones(len(wins)), scaled], axis=1), wins)
     rate, low, high = fit.chance_at_zero()
     phi, theta = fit.coefficients
-    return LengthControlled(100 * rate, 100 * low, 100 * high, float(theta), float(phi))
+    return LcNoreg(100 * rate, 100 * low, 100 * high, float(theta), float(phi))
 
 
 def _sigmoid(x: float) -> float:

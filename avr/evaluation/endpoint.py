@@ -1,14 +1,13 @@
 """An OpenAI-compatible server as a judge: requests and retries."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from openai import APIStatusError, AsyncOpenAI, OpenAIError
 from openai.types.chat import ChatCompletion
 
 from avr.config import ConfigError
+from avr.config_evaluation import EndpointConfig
 from avr.evaluation.judges import JudgeError, Reply
 
 # Of one request: too long for the model, refused for what it says, malformed to the server.
@@ -21,28 +20,10 @@ class EndpointError(RuntimeError):
     """A server that fails or cannot be reached after all retries: no duel would fare better."""
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a judge is asked, and how.
-
-    `api_key_variable` names the environment variable with the key, which is written down nowhere;
-    unset means a server that wants none. `request` goes into every request under the server's own
-    names. `max_retries` are those after a lost connection, a server's error or a rate limit, with
-    growing pauses; `timeout_s` is one request's.
-    """
-
-    base_url: str
-    model: str
-    api_key_variable: str
-    request: Mapping[str, Any]
-    max_retries: int
-    timeout_s: float
-
-
 class ChatEndpoint:
     """Asks one model. An instance belongs to one event loop."""
 
-    def __init__(self, endpoint: Endpoint):
+    def __init__(self, endpoint: EndpointConfig):
         self._endpoint = endpoint
         self._client = AsyncOpenAI(
             base_url=endpoint.base_url,
@@ -65,7 +46,7 @@ class ChatEndpoint:
         where = f"the judge {endpoint.model} at {endpoint.base_url}"
         try:
             answer = await self._client.chat.completions.create(
-                model=endpoint.model, messages=messages, **endpoint.request
+                model=endpoint.model or "", messages=messages, **endpoint.request
             )
         except APIStatusError as error:
             words = f"{where} answers {error.status_code}: {error.message}"

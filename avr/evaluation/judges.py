@@ -55,7 +55,7 @@ class Preference:
 
 
 class Judge(Protocol):
-    """Says which of two answers is better."""
+    """Says which of two answers is better; both are there (see `without_asking`)."""
 
     async def prefer(self, duel: Duel) -> Preference:
         """Raises JudgeError where it has no verdict."""
@@ -78,9 +78,6 @@ class OracleJudge:
 
     async def prefer(self, duel: Duel) -> Preference:
         """A win, a draw or a loss."""
-        missing = without_asking(duel)
-        if missing:
-            return missing
         query = duel.prompt[-1].content
         ours, theirs = (self._oracle(query, text) for text in (duel.ours, duel.baseline))
         return Preference(DRAW if ours == theirs else WIN if ours > theirs else LOSS)
@@ -98,9 +95,6 @@ class RewardJudge:
 
     async def prefer(self, duel: Duel) -> Preference:
         """Strictly between 1 and 2 but for rewards that are very far apart."""
-        missing = without_asking(duel)
-        if missing:
-            return missing
         ours, theirs = await asyncio.gather(
             *(
                 self._reward_model.score((*duel.prompt, assistant(text)))
@@ -149,9 +143,6 @@ class EndpointJudge:
 
     async def prefer(self, duel: Duel) -> Preference:
         """A mean of two verdicts: 1, 1.25, 1.5, 1.75 or 2."""
-        missing = without_asking(duel)
-        if missing:
-            return missing
         orders = (duel.baseline, duel.ours), (duel.ours, duel.baseline)
         replies: list[Reply] = []
         found = await asyncio.gather(

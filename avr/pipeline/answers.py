@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from avr.config import ConfigError
 from avr.config_evaluation import EvaluateConfig, Format, Mode
@@ -81,10 +80,11 @@ def baseline_of(config: EvaluateConfig) -> dict[str, str]:
     """The baseline's answers, by prompt; of Arena-Hard's own records, by question.
 
     Raises ConfigError where there can be no duel about every row: a row that holds no prompt, or
-    one that the baseline does not know.
+    one that the baseline has no answer to.
     """
     assert config.baseline is not None
     field, answers = config.baseline.answer_field or "", {}
+    useless = []
     for row in input_rows(config.baseline):
         fields = fields_of(row)
         text = answer_in(fields)
@@ -93,7 +93,7 @@ def baseline_of(config: EvaluateConfig) -> dict[str, str]:
         elif row.prompt is not None and field in fields:
             answers.setdefault(row.prompt.id, row.prompt.answer or "")
         else:
-            raise ConfigError(f"baseline: {row.source}: {row.reason or _no_field(field, fields)}")
+            useless.append(f"{row.source}: {row.reason or f'no field {field!r}'}")
     for row in input_rows(config.prompts):
         if row.prompt is None:
             raise ConfigError(
@@ -101,12 +101,13 @@ def baseline_of(config: EvaluateConfig) -> dict[str, str]:
                 " every row; baseline=null only answers"
             )
         if _key(config, row, answers) is None:
-            raise ConfigError(f"{config.baseline.path} has no answer to the prompt of {row.source}")
+            why = (
+                f"; {len(useless)} of its rows are of no use, first {useless[0]}" if useless else ""
+            )
+            raise ConfigError(
+                f"{config.baseline.path} has no answer to the prompt of {row.source}{why}"
+            )
     return answers
-
-
-def _no_field(field: str, fields: dict[str, Any]) -> str:
-    return f"no field {field!r} (baseline.answer_field); the row has {', '.join(sorted(fields))}"
 
 
 def _key(config: EvaluateConfig, row: InputRow, answers: dict[str, str]) -> str | None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from avr.config_evaluation import EndpointConfig
 from avr.core.messages import from_dicts, to_dicts
 from avr.core.roles import Score, TreeFault
-from avr.evaluation.endpoint import ChatEndpoint, Endpoint
+from avr.evaluation.endpoint import ChatEndpoint
 from avr.evaluation.judged import load_oracle
 from avr.evaluation.judges import (
     Duel,
@@ -20,6 +20,7 @@ from avr.evaluation.judges import (
     OracleJudge,
     Preference,
     RewardJudge,
+    without_asking,
 )
 from avr.pipeline.journal import Query
 
@@ -67,15 +68,7 @@ class JudgeDuels:
     def judge(self) -> Judge:
         """Made where it is used: connections do not travel."""
         if self.endpoint is not None:
-            asked = Endpoint(
-                base_url=self.endpoint.base_url,
-                model=self.endpoint.model or "",
-                api_key_variable=self.endpoint.api_key_variable,
-                request=self.endpoint.request,
-                max_retries=self.endpoint.max_retries,
-                timeout_s=self.endpoint.timeout_s,
-            )
-            return EndpointJudge(ChatEndpoint(asked).ask, self.endpoint.max_tries)
+            return EndpointJudge(ChatEndpoint(self.endpoint).ask, self.endpoint.max_tries)
         if self.reward_model is not None:
             return RewardJudge(self.reward_model)
         oracle = load_oracle(self.oracle)
@@ -87,7 +80,7 @@ class JudgeDuels:
         duel = Duel(from_dicts(query["prompt"]), query["baseline"], query["ours"])
         row: dict[str, Any] = {"id": query["id"], "quarantined": ""}
         try:
-            preference = await self.judge.prefer(duel)
+            preference = without_asking(duel) or await self.judge.prefer(duel)
         except JudgeError as error:
             cost = Preference(0.0, (), "", error.prompt_tokens, error.completion_tokens)
             return row | asdict(cost) | {"quarantined": str(error)}

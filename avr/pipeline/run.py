@@ -96,9 +96,8 @@ class Run(Generic[C]):
             "deepspeed": training.deepspeed,
             "num_workers": training.num_workers,
             "save_dtype": training.save_dtype,
+            "simpo_margin": training.simpo_margin,
         }
-        if training.simpo_margin is not None:
-            inputs["simpo_margin"] = training.simpo_margin
 
         def work() -> dict[str, Any]:
             if not any(True for _ in tables.read_rows(rows, ["id"])):

@@ -16,7 +16,7 @@ from avr.training.rows import parquet_files
 
 RECORD = "training.json"
 # The number of ranks is among them: ZeRO checkpoints are tied to it.
-DECISIVE = ("num_workers", "use_gpu", "trl", "deepspeed", "save_dtype")
+DECISIVE = ("num_workers", "use_gpu", "trl", "deepspeed", "save_dtype", "simpo_margin")
 
 
 class TrainingError(RuntimeError):
@@ -92,8 +92,6 @@ class TrainingResult:
 def fingerprint_of(kind: str, config: TrainingConfig, model: str, rows: Location) -> str:
     """16 hexadecimal digits over all that decides the outcome: model and rows by their content."""
     settings = {name: getattr(config, name) for name in DECISIVE}
-    if config.simpo_margin is not None:
-        settings["simpo_margin"] = config.simpo_margin
     digest = hashlib.sha256(json.dumps([kind, settings, weights_id(model)]).encode())
     for file in parquet_files(rows):
         digest.update(hashlib.sha256(file.read_bytes()).digest())

@@ -19,7 +19,7 @@ BELOW = {
     "storage": {"config"},
     "engines": {"core", "config", "storage"},
     "training": {"core", "config", "storage", "engines"},
-    "evaluation": {"core", "config"},
+    "evaluation": {"core", "config", "config_evaluation"},
     "miniature": {"core", "config", "engines", "evaluation"},
     "pipeline": {
         "core",

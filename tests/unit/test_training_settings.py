@@ -97,6 +97,8 @@ def test_fingerprint_changes_with_what_decides_the_outcome_only(call, tmp_path):
     assert fingerprint_of(**(call | {"config": patient})) == first
     faster = replace(call["config"], trl={"learning_rate": 2e-5})
     assert fingerprint_of(**(call | {"config": faster})) != first
+    margins = [replace(call["config"], simpo_margin=margin) for margin in (0.5, 1.5)]
+    assert len({first, *(fingerprint_of(**(call | {"config": one})) for one in margins)}) == 3
     assert fingerprint_of(**(call | {"kind": "dpo"})) != first
     (tmp_path / "model" / "model.safetensors").write_bytes(b"WEIGHTS")
     retrained = fingerprint_of(**call)
