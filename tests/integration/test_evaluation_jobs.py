@@ -113,13 +113,11 @@ def test_the_oracle_judges_and_a_second_run_does_nothing(seed, short_folder):
     ]
     status, text = run("evaluate", "evaluate", *words)
     assert status == 1, text
-    assert "[24]: field 'instruction' is empty" in text
+    assert "cannot be used (field 'prompt' is empty), and there is no win rate without" in text
     assert not (short_folder / "corrector").exists()
-    good, answers = short_folder / "good.jsonl", short_folder / "good.json"
+    good = short_folder / "good.jsonl"  # the baseline's other rows, one of no use, do no harm
     good.write_text("\n".join(prompts.read_text().splitlines()[:24]))
-    outputs = json.loads((baseline / "outputs.json").read_text())
-    answers.write_text(json.dumps(outputs[:24]))
-    words[0], words[1] = f"prompts.path={good}", f"baseline.path={answers}"
+    words[0] = f"prompts.path={good}"
     words[-1] = f"run_dir={short_folder}/good"
     status, text = run("evaluate", "evaluate", *words)
     assert status == 0, text
@@ -209,14 +207,13 @@ def server():
 
 def test_a_real_server_judges_both_orders(seed, short_folder, server):
     prompts, baseline = seed
-    good, answers = short_folder / "six.jsonl", short_folder / "six.json"
+    good = short_folder / "six.jsonl"
     good.write_text("\n".join(prompts.read_text().splitlines()[:6]))
-    answers.write_text(json.dumps(json.loads((baseline / "outputs.json").read_text())[:6]))
     verdicts = ["[[A>>B]]", "[[A>B]]", "[[A=B]]", "[[B>A]]", "[[B>>A]]"]
     request = {"max_tokens": 16, "extra_body": {"structured_outputs": {"choice": verdicts}}}
     words = [
         f"prompts.path={good}",
-        f"baseline.path={answers}",
+        f"baseline.path={baseline}/outputs.json",
         f"policy.model={MODELS}/corrector",
         "mode=plain",
         "rounds=0",
