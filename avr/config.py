@@ -84,8 +84,9 @@ class Resume(Enum):
 
 @dataclass
 class PromptsConfig:
-    """A prompt set: a Parquet, JSONL or JSON file or folder, or `hf://DATASET` (`split`, `subset`).
+    """A prompt set: Parquet, JSONL or JSON files, or `hf://DATASET` (`split`, `subset`).
 
+    `path` is a file, a folder or a pattern (`data/*.jsonl`); files are read in the order of names.
     `prompt_field` holds a text or a list of chat messages; `answer_field` (optional) a text or
     messages whose last assistant turn is taken. `limit` takes the first so many rows.
     """
@@ -156,12 +157,13 @@ class LimitsConfig:
 class GrowthConfig(LimitsConfig):
     """How trees are grown: placement, where y0 comes from, and what is committed at a time.
 
-    `rows_per_block` trees travel and are committed together: what a kill can cost.
+    `rows_per_block` trees travel and are committed together: what a kill can cost. Each block costs
+    the driver some CPU, so by default blocks grow with the pools (`dataflow.rows_per_block`).
     """
 
     placement: Placement = Placement.resident
     first_answer: FirstAnswer = FirstAnswer.sampled
-    rows_per_block: int = at_least(1, 8)
+    rows_per_block: int | None = at_least(1, None)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from avr.config import (
     TreeConfig,
     at_least,
 )
+from avr.core.own_judge import META_REQUEST
 
 
 @dataclass
@@ -93,12 +94,16 @@ class OutputsConfig:
     """Whole outputs of the recursive model (released: 5 per prompt).
 
     `sampling` replaces the policy's: a whole loop is several times as long as an answer.
-    `max_tries` requests, the first included, until every output has a final answer.
+    `max_tries` requests, the first included, until every output has a final answer. With
+    `judgements` the policy judges its outputs itself, each so often, instead of the reward model,
+    and learns from its judgements as well; `meta_request` asks it to judge one (Meta-Rewarding).
     """
 
     num_outputs: int = at_least(2, 5)
     max_tries: int = at_least(1, 5)
     sampling: dict[str, Any] = field(default_factory=dict)
+    judgements: int = at_least(0, 0)
+    meta_request: str = META_REQUEST
 
 
 @dataclass

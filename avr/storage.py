@@ -74,6 +74,22 @@ def path_of(place: Location) -> str:
     return place.path if is_remote(place) else str(place)
 
 
+def files_at(path: str) -> list[Location]:
+    """The file, all files of the folder, or those a pattern fits (`data/*.jsonl`), in order.
+
+    Where there is no such file, none.
+    """
+    there = location(path)
+    if there.is_file():
+        return [there]
+    if there.is_dir():
+        return sorted(f for f in there.rglob("*") if f.is_file())
+    fixed, pattern = there, ""
+    while any(sign in str(fixed) for sign in "*?[") and fixed != fixed.parent:
+        fixed, pattern = fixed.parent, f"{fixed.name}/{pattern}" if pattern else fixed.name
+    return sorted(f for f in fixed.glob(pattern) if f.is_file()) if pattern else []
+
+
 @contextmanager
 def written(file: Location) -> Iterator[Path]:
     """A local path to write to; when the block ends well it becomes `file`, whole and at once."""

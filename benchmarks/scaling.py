@@ -33,7 +33,7 @@ from avr.core.messages import user
 from avr.core.prompts import Templates
 from avr.core.tree import Prompt, plant
 from avr.pipeline.cluster import connect
-from avr.pipeline.dataflow import Seedling, grow
+from avr.pipeline.dataflow import Seedling, grow, rows_per_block
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
 
@@ -41,8 +41,11 @@ SHAPE, TEMPLATES = Shape(), Templates()
 # Trees in flight in one engine: twice what fills its slots, because a block leaves an operator when
 # its last tree is done, and until then the others' slots want something to do.
 ROWS_PER_ENGINE = 2 * SLOTS
+MANY = 128  # rows a block where engines take no time
 MOST_TREES_PER_S = 100.0  # that this machine carries for the simulated cluster's nodes
-ROLE = RoleConfig(model="simulated", use_gpu=False, num_cpus=0.01)
+ROLE = RoleConfig(
+    model="simulated", use_gpu=False, num_cpus=0.01, max_rows_per_replica=ROWS_PER_ENGINE
+)
 
 
 def main():
@@ -51,14 +54,12 @@ def main():
     parser.add_argument("--prompts", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     parser.add_argument("--processes", type=int, default=8, help="actors that share the engines")
     parser.add_argument("--trees-per-engine", type=int, default=4 * SLOTS)
-    parser.add_argument("--rows-per-block", type=int, default=32)
+    parser.add_argument("--rows-per-block", type=int, help="default: as growth itself would")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-scaling"))
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(
-            json.dumps(_one(arguments.work, arguments.rows_per_block, **json.loads(arguments.one)))
-        )
+        print(json.dumps(_one(arguments.work, **json.loads(arguments.one))))
         return
     work = fresh_folder(arguments.work)
     alone = _alone(arguments.trees_per_engine)
@@ -105,8 +106,13 @@ def _engines(arguments, work, number, alone):
     slowness = max(1.0, number * alone["trees_per_s"] / MOST_TREES_PER_S)
     processes = min(number, arguments.processes)
     assert number % processes == 0, f"{number} engines cannot be shared out over {processes} actors"
+    # As a pool of so many replicas has it, not of the few that stand for them here.
+    rows = arguments.rows_per_block or rows_per_block(
+        GrowthConfig(), [replace(ROLE, max_replicas=number)] * 2
+    )
     wanted = {
         "name": f"engines-{number}",
+        "rows": rows,
         "trees": number * arguments.trees_per_engine,
         "engines": number,
         "processes": processes,
@@ -117,6 +123,7 @@ def _engines(arguments, work, number, alone):
     report = {
         "engines": number,
         "processes": processes,
+        "rows_per_block": rows,
         "slowness": round(slowness, 2),
         "trees_per_s": seen["trees_per_s"],
         "of_linear": round(of_linear["trees_per_s"], 3),
@@ -130,15 +137,17 @@ def _engines(arguments, work, number, alone):
 
 
 def _prompts(arguments, work, number):
+    rows = arguments.rows_per_block or MANY
     wanted = {
-        "name": f"prompts-{number}",
+        "name": f"prompts-{number}-{rows}",
+        "rows": rows,
         "trees": number,
         "engines": 8,
         "processes": 2,
         "slowness": 0.0,
     }
     seen = _in_a_process(arguments, work, wanted)
-    report = {"prompts": number} | {
+    report = {"prompts": number, "rows_per_block": rows} | {
         key: seen[key]
         for key in ("trees_per_s", "driver_ms_per_tree", "driver_before_mib", "driver_most_mib")
     }
@@ -149,14 +158,13 @@ def _prompts(arguments, work, number):
 def _in_a_process(arguments, work, wanted):
     """A driver of its own: its memory and CPU are its own too."""
     command = [sys.executable, __file__, f"--work={work}", f"--one={json.dumps(wanted)}"]
-    command.append(f"--rows-per-block={arguments.rows_per_block}")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _one(work, rows_per_block, name, trees, engines, processes, slowness):
+def _one(work, name, rows, trees, engines, processes, slowness):
     folder = work / name
     folder.mkdir(parents=True)
     connect({"num_cpus": 8}, [], folder / "driver.log")
@@ -169,7 +177,7 @@ def _one(work, rows_per_block, name, trees, engines, processes, slowness):
         _operator("grow", "policy", processes, max(1, engines // processes), marks, folder),
         _operator("score", "reward_model", 1, engines, marks, folder),
     ]
-    config = GrowthConfig(rows_per_block=rows_per_block, no_progress_timeout_s=3600)
+    config = GrowthConfig(rows_per_block=rows, no_progress_timeout_s=3600)
     with CpuSeconds() as cpu, Memory() as memory:
         grow(_seedlings(trees), operators, config, folder)
     started = max(file.stat().st_mtime for file in folder.glob("*.ready"))

@@ -22,10 +22,26 @@ from avr.core.tree import Prompt
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """A model's critique of its own answer and the 1..10 it gave; `meta_rating` is of the critique.
+
+    None where the model gave its critique no rating.
+    """
+
+    id: str
+    text: str
+    rating: int
+    finish_reason: str
+    num_tokens: int
+    meta_rating: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """One sampled text. `answer` is what follows the thinking; `reward` judges it alone.
 
-    `failure` says why the text has no final answer; it is "" for a well-formed one.
+    `failure` says why the text has no final answer; it is "" for a well-formed one. `judgements`
+    are there where the model itself is the judge; the reward is then their mean rating.
     """
 
     id: str
@@ -36,6 +52,7 @@ class Output:
     num_tokens: int
     failure: str = ""
     reward: float | None = None
+    judgements: tuple[Judgement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +209,14 @@ def set_from_dict(data: Mapping[str, Any]) -> OutputSet:
         **{
             **data,
             "prompt": Prompt(**{**prompt, "query": from_dicts(prompt["query"])}),
-            "outputs": tuple(Output(**output) for output in data["outputs"]),
-            "failures": tuple(Output(**output) for output in data["failures"]),
+            "outputs": tuple(map(_output_from, data["outputs"])),
+            "failures": tuple(map(_output_from, data["failures"])),
         }
     )
+
+
+def _output_from(data: Mapping[str, Any]) -> Output:
+    return Output(**{**data, "judgements": tuple(Judgement(**j) for j in data["judgements"])})
 
 
 def _best_and_worst(item: OutputSet) -> tuple[Output, Output]:

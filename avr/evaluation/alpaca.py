@@ -104,7 +104,10 @@ class LcNoreg:
 
 
 def lc_noreg(
-    preferences: Sequence[float], lengths: Sequence[int], baseline_lengths: Sequence[int]
+    preferences: Sequence[float],
+    lengths: Sequence[int],
+    baseline_lengths: Sequence[int],
+    clusters: Sequence[str] | None = None,
 ) -> LcNoreg:
     """A length-controlled win rate for any prompts; lengths are in characters.
 
@@ -112,14 +115,16 @@ def lc_noreg(
     the model of AlpacaEval's without the difficulties, which other prompts do not have, and
     without the anchor rows that regularise it, hence the name: it was up to 5 points away from
     `length_controlled_v1` where lengths are alike, and 14 for a model that is much terser than the
-    baseline. Raises SeparationError where lengths alone tell wins from losses, or
+    baseline. Answers of one of `clusters` (by default each is its own) may depend on each other:
+    those to one prompt, say. Raises SeparationError where lengths alone tell wins from losses, or
     all outputs won, or lost.
     """
     wins = np.array(preferences) - 1
     differences = np.array(baseline_lengths, dtype=float) - np.array(lengths)
-    spread = differences.std(ddof=1)  # as AlpacaEval's
+    spread = differences.std(ddof=1) if len(wins) > 1 else 0.0  # as AlpacaEval's
     scaled = np.tanh(differences / spread) if spread else differences * 0
-    fit = fit_logistic(np.stack([np.ones(len(wins)), scaled], axis=1), wins)
+    features = np.stack([np.ones(len(wins)), scaled], axis=1)
+    fit = fit_logistic(features, wins, clusters=None if clusters is None else np.array(clusters))
     rate, low, high = fit.chance_at_zero()
     phi, theta = fit.coefficients
     return LcNoreg(100 * rate, 100 * low, 100 * high, float(theta), float(phi))

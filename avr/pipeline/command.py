@@ -91,6 +91,8 @@ def _show(
     from avr.pipeline.summary import print_forecast, print_plan, print_roles
     from avr.storage import location
 
+    if not steps:  # a job of jobs has nothing of its own
+        return
     print_plan(steps)
     counts = {step: (source, count_rows(which)) for step, (source, which) in prompts.items()}
     known = {step: (source, count) for step, (source, count) in counts.items() if count is not None}

@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from avr.config import GrowthConfig, Placement
+from avr.config import GrowthConfig, Placement, RoleConfig
 from avr.core.messages import content_id
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
 from avr.pipeline.cluster import missing
@@ -166,14 +166,15 @@ def _flow(
     # is one file. It reads this in the driver's environment.
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
     # A small Parquet input is read as one block, and a block is what one actor call takes.
+    rows = rows_per_block(config, [operator.hosted.config for operator in operators])
     dataset = ray.data.read_parquet(path_of(pending), **for_arrow(pending)).repartition(
-        target_num_rows_per_block=config.rows_per_block
+        target_num_rows_per_block=rows
     )
     for operator in operators:
         dataset = dataset.map(
             Worker,
             fn_constructor_args=(operator, witness),
-            compute=_pool(operator, config.rows_per_block),
+            compute=_pool(operator, rows),
             num_cpus=operator.hosted.config.num_cpus,
             num_gpus=gpus_of(operator.hosted.config),
         )
@@ -236,8 +237,21 @@ def commit(block: pa.Table, out: Location, quarantine: Location) -> pa.Table:
     return pa.table({"num_trees": [len(trees)]})
 
 
-def _pool(operator: Operator, rows_per_block: int) -> ray.data.ActorPoolStrategy:
-    calls = max(1, math.ceil(operator.hosted.config.max_rows_per_replica / rows_per_block))
+def rows_per_block(config: GrowthConfig, pools: Sequence[RoleConfig]) -> int:
+    """What is asked for; else an eighth of all engines, between 8 and half of what one takes.
+
+    A block passes the driver once for each operator, however few trees it holds, which is the first
+    thing to fill up on a large cluster. A large block waits longer for its last tree, and an engine
+    should hold two at the least.
+    """
+    if config.rows_per_block is not None:
+        return config.rows_per_block
+    num_engines = sum(pool.max_replicas for pool in pools)
+    return max(8, min(num_engines // 8, min(pool.max_rows_per_replica for pool in pools) // 2))
+
+
+def _pool(operator: Operator, rows: int) -> ray.data.ActorPoolStrategy:
+    calls = max(1, math.ceil(operator.hosted.config.max_rows_per_replica / rows))
     return ray.data.ActorPoolStrategy(
         min_size=operator.hosted.config.min_replicas,
         max_size=operator.hosted.config.max_replicas,

@@ -9,6 +9,7 @@ from avr.config_stage2 import (
     Stage2Config,
     TrajectoriesConfig,
 )
+from avr.core.own_judge import OwnJudge
 from avr.core.prompts import Templates
 from avr.core.selection import switched_on
 from avr.core.trajectory import PLAIN, TRAJECTORY_TEMPLATES, TrajectoryTemplate
@@ -33,14 +34,18 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
     refining = config.tree.num_critiques + width
     reserve = config.queries.cpus_per_task
     policy, reward = config.policy, config.reward_model
-    outputs = config.outputs.num_outputs
+    outputs, own = config.outputs.num_outputs, own_judge_of(config)
+    judged = outputs * 2 * own.num_judgements if own else 0  # judgements, and their judgements
     asked = config.evaluation.rounds if config.evaluation else {}
     plain = template_of(config.trajectories).plain
     rounds = [asked.get(name, 0) for name in (("seed",) if plain else ("seed", "stage1"))]
     whole = 1 if plain else 2  # outputs: one of each model that this run trains
     steps = {
         "search": (1 + config.max_depth * refining, 1 + config.max_depth * width),
-        "sample": (outputs, outputs + bool(config.prompts.sample.answer_field)),
+        "sample": (
+            outputs + judged,
+            0 if own else outputs + bool(config.prompts.sample.answer_field),
+        ),
         "evaluate": (sum(1 + 2 * r for r in rounds) + whole, sum(1 + r for r in rounds) + whole),
     }
     plans = {
@@ -48,7 +53,7 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
             name,
             (
                 engines("policy", policy, texts),
-                engines("reward_model", reward, rewards),
+                *([engines("reward_model", reward, rewards)] if rewards else []),
             ),
             True,
             reserve,
@@ -125,6 +130,20 @@ def plan_answer(config: AnswerConfig) -> list[StepPlan]:
         raise ConfigError(f"steps is {config.steps}; there is one step: answer")
     pool = engines("policy", config.policy, 1)
     return [StepPlan("answer", (pool,), True, config.queries.cpus_per_task)]
+
+
+def own_judge_of(config: Stage2Config) -> OwnJudge | None:
+    """The policy as the judge of its outputs; None where the reward model is. ConfigError."""
+    asked = config.outputs
+    if not asked.judgements:
+        return None
+    if not template_of(config.trajectories).plain:
+        raise ConfigError("outputs.judgements goes with trajectories.template 'plain'")
+    if config.prompts.sample.answer_field:
+        raise ConfigError("outputs.judgements: prompts.sample.answer_field is not judged by it")
+    if not asked.meta_request.strip():
+        raise ConfigError("outputs.meta_request is empty: the policy would not be asked")
+    return OwnJudge(asked.judgements, asked.meta_request, asked.max_tries)
 
 
 def template_of(config: TrajectoriesConfig) -> TrajectoryTemplate:

@@ -11,7 +11,7 @@ from avr.core.selection import switched_on
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
-from avr.storage import is_remote, location, reached
+from avr.storage import files_at, is_remote, location, reached
 from avr.training.settings import check_training
 
 
@@ -69,10 +69,9 @@ def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
             raise ConfigError(f"the prompts of step {step} have no path")
         if path.startswith("hf://"):
             continue
-        there = location(path)
-        with reached(f"the prompts of step {step}", there):
-            exists = there.exists()
-        if not exists:
+        with reached(f"the prompts of step {step}", location(path)):
+            files = files_at(path)
+        if not files:
             raise ConfigError(f"no prompts at {path} (for step {step})")
 
 

@@ -20,7 +20,7 @@ from avr.core.messages import Conversation, content_id, from_dicts, kind_of, use
 from avr.core.tree import Prompt
 from avr.pipeline.ids import Ids
 from avr.pipeline.tables import PROMPTS, ids_of, prompt_row, read_rows, write_rows
-from avr.storage import Location, location
+from avr.storage import Location, files_at
 
 QUARANTINED = pa.schema([("source", pa.string()), ("reason", pa.string())])
 
@@ -127,13 +127,12 @@ def prompts_of(run_dir: Location, steps: Iterable[str]) -> dict[str, Ids]:
 
 
 def content_of(config: PromptsConfig) -> str:
-    """An id of what the prompt set holds: of a file's bytes, of a hub data set's name."""
+    """An id of what the prompt set holds: of its files' bytes, of a hub data set's name."""
     if _on_hub(config):
         return content_id(config.path)
-    path = location(config.path or "")
-    if not path.exists():
+    files = files_at(config.path or "")
+    if not files:
         return content_id(config.path)
-    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
     digest = hashlib.blake2b(digest_size=12)
     for file in files:
         with file.open("rb") as stream:
@@ -234,10 +233,9 @@ def _all_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
     if _on_hub(config):
         yield from _hub_rows(config)
         return
-    path = location(config.path)
-    if not path.exists():
-        raise ConfigError(f"no prompts at {path}")
-    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    files = files_at(config.path)
+    if not files:
+        raise ConfigError(f"no prompts at {config.path}")
     readers = {".jsonl": _jsonl_rows, ".json": _json_rows, ".parquet": _parquet_rows}
     for file in files:
         reader = readers.get(file.suffix)

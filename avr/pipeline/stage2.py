@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +16,7 @@ from avr.core.funnel import Funnel
 from avr.core.growth import Shape
 from avr.core.messages import content_id
 from avr.core.outputs import make_output_pairs, open_set
+from avr.core.own_judge import make_judgement_pairs
 from avr.core.selection import switched_on
 from avr.core.tree import plant
 from avr.core.unrolling import select_trajectories
@@ -21,7 +24,13 @@ from avr.engines.weights import weights_id
 from avr.pipeline import tables
 from avr.pipeline.evaluation_stage2 import evaluate
 from avr.pipeline.journal import Place
-from avr.pipeline.plan_stage2 import plan_stage2, possible_steps, preflight, template_of
+from avr.pipeline.plan_stage2 import (
+    own_judge_of,
+    plan_stage2,
+    possible_steps,
+    preflight,
+    template_of,
+)
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import content_of, ingest, prompts_of
 from avr.pipeline.queries import run_queries
@@ -171,9 +180,12 @@ class Stage2(Run[Stage2Config]):
         return {**policy.sampling, **self.config.outputs.sampling}
 
     @contextmanager
-    def _pools(self, step: str, policy: RoleConfig, witness: Any) -> Iterator[Pools]:
+    def _pools(
+        self, step: str, policy: RoleConfig, witness: Any, judged: bool = True
+    ) -> Iterator[Pools]:
         limits = self.config.queries
-        roles = {"policy": policy, "reward_model": self.config.reward_model}
+        roles = {"policy": policy}
+        roles |= {"reward_model": self.config.reward_model} if judged else {}
         hosted = [
             self.hosted(step, role, settings, step, limits) for role, settings in roles.items()
         ]
@@ -204,14 +216,16 @@ class Stage2(Run[Stage2Config]):
         taken = prompts_of(self.folder, ("search",))
         ingested = self._ingest("sample", config.prompts.sample, taken)
         witness = witness_beside_driver()
-        with self._pools("sample", policy, witness) as pools:
+        own = own_judge_of(config)
+        with self._pools("sample", policy, witness, judged=own is None) as pools:
             work = SampleOutputs(
                 policies={"rsft": pools.generate("policy", sampling=self._whole(policy))},
-                reward_model=pools.score(),
+                reward_model=None if own else pools.score(),
                 templates=self.templates,
                 template=template_of(config.trajectories),
                 num_outputs=config.outputs.num_outputs,
                 max_tries=config.outputs.max_tries,
+                own_judge=own,
             )
             recipe = _recipe(inputs)
             prompts = map(tables.prompt_of, tables.read_rows(place.folder / "prompts.parquet"))
@@ -249,12 +263,15 @@ class Stage2(Run[Stage2Config]):
         return {"num_rows": count, "num_unchanged": num_unchanged, "funnel": funnel.to_dict()}
 
     def _pair(self, switches: frozenset[str]) -> dict[str, Any]:
-        funnel = Funnel("outputs")
-        outputs = tables.read_sets(self.folder / "sample" / "outputs")
-        pairs = make_output_pairs(outputs, self.templates, switches, funnel)
+        funnels = [Funnel("outputs")]
+        outputs = partial(tables.read_sets, self.folder / "sample" / "outputs")
+        pairs = make_output_pairs(outputs(), self.templates, switches, funnels[0])
+        if self.config.outputs.judgements:
+            funnels.append(Funnel("judgements"))
+            pairs = chain(pairs, make_judgement_pairs(outputs(), self.templates, funnels[1]))
         file = self.folder / "pair" / "rows.parquet"
         count = tables.write_rows(file, map(tables.pair_row, pairs), tables.PAIRS)
-        return {"num_pairs": count, "funnel": funnel.to_dict()}
+        return {"num_pairs": count, "funnels": [funnel.to_dict() for funnel in funnels]}
 
 
 def _recipe(inputs: Mapping[str, Any]) -> str:

@@ -31,7 +31,8 @@ def summarise(config: Stage2Config, folder: Location, ledger: Ledger) -> dict[st
         summary["sample"]["outputs"] = output_statistics(folder / "sample", oracle)
     if "pair" in seconds:
         summary["pair"]["lengths"] = pair_lengths(folder)
-    funnels = [summary[step]["funnel"] for step in ("unroll", "pair") if step in summary]
+    funnels = [summary["unroll"]["funnel"]] if "unroll" in summary else []
+    funnels += summary["pair"]["funnels"] if "pair" in summary else []
     tables = [
         _search_table(summary),
         funnels_table(funnels),
@@ -109,7 +110,9 @@ def pair_lengths(folder: Location) -> dict[str, Any]:
         for outputs in read_sets(folder / "sample" / "outputs")
         for output in outputs.outputs
     }
-    rows = list(read_rows(folder / "pair" / "rows.parquet", ["chosen", "rejected", "node_ids"]))
+    columns = ["kind", "chosen", "rejected", "node_ids"]
+    pairs = read_rows(folder / "pair" / "rows.parquet", columns)
+    rows = [row for row in pairs if row["kind"] == "output"]  # not of judgements
     if not rows:
         return {}
     sides = {"chosen": -2, "rejected": -1}  # where its node id stands

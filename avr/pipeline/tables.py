@@ -61,6 +61,16 @@ TREES = pa.schema(
     ]
 )
 
+_JUDGEMENT = pa.struct(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("rating", pa.int64()),
+        ("finish_reason", pa.string()),
+        ("num_tokens", pa.int64()),
+        ("meta_rating", pa.int64()),
+    ]
+)
 _OUTPUT = pa.struct(
     [
         ("id", pa.string()),
@@ -71,6 +81,7 @@ _OUTPUT = pa.struct(
         ("num_tokens", pa.int64()),
         ("failure", pa.string()),
         ("reward", pa.float64()),
+        ("judgements", pa.list_(_JUDGEMENT)),
     ]
 )
 OUTPUTS = pa.schema(

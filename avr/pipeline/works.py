@@ -16,6 +16,7 @@ from avr.core.outputs import (
     set_from_dict,
     set_to_dict,
 )
+from avr.core.own_judge import OwnJudge, judge_outputs
 from avr.core.prompts import Templates
 from avr.core.roles import Generate, Score, TreeFault
 from avr.core.search import search
@@ -60,7 +61,8 @@ class Search:
 class SampleOutputs:
     """Whole outputs of the model that `query["model"]` names; scored unless nobody judges.
 
-    `failures_count` has a failure judged as an empty answer, for evaluation.
+    `failures_count` has a failure judged as an empty answer, for evaluation. With an `own_judge`
+    the model itself judges, and no reward model.
     """
 
     policies: Mapping[str, Generate]
@@ -70,6 +72,7 @@ class SampleOutputs:
     num_outputs: int
     max_tries: int
     failures_count: bool = False
+    own_judge: OwnJudge | None = None
 
     async def __call__(self, query: Query) -> Query:
         """The filled set of `query["set"]`."""
@@ -79,7 +82,9 @@ class SampleOutputs:
             outputs = await sample_outputs(
                 outputs, policy, self.templates, self.template, self.num_outputs, self.max_tries
             )
-            if self.reward_model is not None:
+            if self.own_judge is not None:
+                outputs = await judge_outputs(outputs, policy, self.templates, self.own_judge)
+            elif self.reward_model is not None:
                 outputs = await score_outputs(outputs, self.reward_model)
                 if self.failures_count:
                     outputs = await score_failures(outputs, self.reward_model)

@@ -1,10 +1,16 @@
-"""Traditional DPO and SimPO: Stage II's job without its loop, with real engines and training."""
+"""Baselines and the table, as a replication starts them: real engines, real training."""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+import yaml
+
+from avr.pipeline import tables
+from avr.storage import location
 
 ROOT = Path(__file__).parents[2]
 SIMPO = [
@@ -13,45 +19,148 @@ SIMPO = [
     "dpo.trl.loss_weights=null",
     "dpo.trl.beta=2.0",
 ]
+PROMPTS = ["prompts.sample.limit=24", "dpo.trl.logging_steps=1"]
+MODEL = "avr/miniature/models/policy"
 
 
-def run(*overrides):
+def run(job, recipe, *overrides):
     done = subprocess.run(
-        [sys.executable, "jobs/stage2.py", "conf/miniature/baseline_dpo.yaml", *overrides],
+        [sys.executable, f"jobs/{job}.py", str(recipe), *overrides],
         cwd=ROOT,
         env=os.environ,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=900,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr
 
 
-def test_dpo_on_the_best_and_worst_answers_and_simpo_on_the_same_pairs(short_folder):
-    folder = short_folder / "dpo"
-    words = [f"run_dir={folder}", "prompts.sample.limit=24", "evaluation.prompts.limit=12"]
-    words.append("dpo.trl.logging_steps=1")
-    status, text = run(*words)
+def recipe_in(folder):
+    """Traditional DPO, one iteration of Meta-Rewarding, and the table of both, in small."""
+    table = yaml.safe_load((ROOT / "conf/miniature/table.yaml").read_text())
+    table["entrants"] = {
+        "seed": {"model": MODEL, "mode": "refine", "rounds": 1},
+        "dpo": {"trained": ["${runs_dir}/dpo/dpo"]},
+        "meta": {"trained": ["${runs_dir}/meta/dpo"]},
+        "best of n": {"model": MODEL, "best_of": 6, "tokens_of": "seed"},
+    }
+    table["prompts"]["limit"] = 12
+    (folder / "table.yaml").write_text(yaml.safe_dump(table))
+    baseline = {
+        "job": "stage2",
+        "config": "conf/miniature/baseline_dpo.yaml",
+        "overrides": ["seed={seed}", "steps=[sample,pair,dpo]", *PROMPTS],
+    }
+    own = {
+        "job": "stage2",
+        "config": "conf/miniature/meta_rewarding.yaml",
+        "overrides": ["seed={seed}", "prompts.sample.limit=16"],
+    }
+    last = {
+        "job": "table",
+        "config": str(folder / "table.yaml"),
+        "overrides": ["seed={seed}", "runs_dir={folder}"],
+    }
+    config = {
+        "run_dir": str(folder / "runs"),
+        "seeds": [0],
+        "jobs": {"dpo": baseline, "meta": own, "table": last},
+        "orderings": ["seed r0 < dpo"],
+    }
+    (folder / "replicate.yaml").write_text(yaml.safe_dump(config))
+    return folder / "replicate.yaml"
+
+
+@pytest.fixture(scope="module")
+def replicated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("r")
+    recipe = recipe_in(folder)
+    status, text = run("replicate", recipe)
     assert status == 0, text
+    return recipe, folder / "runs", text
+
+
+def test_the_table_counts_every_answer_and_every_trained_row(replicated):
+    _, runs, text = replicated
+    table = json.loads((runs / "table.json").read_text())
+    rows = {row["row"]: row for row in table["rows"]}
+    assert list(rows) == ["seed r0", "seed r1", "dpo", "meta", "best of n"]
+    assert {row["num_answers"] for row in rows.values()} == {12}
+    for name in ("dpo", "meta"):
+        record = json.loads((runs / f"seed-0/{name}/dpo/training.json").read_text())
+        assert rows[name]["items"] == record["result"]["num_trained"] > 8
+    assert rows["seed r0"]["items"] == 0 and rows["seed r0"]["win_rate"]["mean"] == 50
+    assert "| seed r0 < dpo |" in (runs / "table.md").read_text()
+    assert "| best of n |" in text
+    for picture in ("win_rates.svg", "length_quality.svg"):
+        assert "<svg" in (runs / picture).read_text()
+
+
+def test_best_of_n_spends_no_more_tokens_than_the_entrant_it_is_held_against(replicated):
+    _, runs, _ = replicated
+    answers = list(tables.read_rows(location(str(runs / "seed-0/table/answers.parquet"))))
+    of = {(a["row"], a["prompt"]): a for a in answers}
+    prompts = {prompt for _, prompt in of}
+    assert len(prompts) == 12 and len(of) == len(answers) == 5 * 12
+    for prompt in prompts:
+        best, refined = of["best of n", prompt], of["seed r1", prompt]
+        assert best["num_tokens"] <= max(refined["num_tokens"], 96)
+    chosen, first = (
+        [of[row, prompt]["reward"] for prompt in prompts] for row in ("best of n", "seed r0")
+    )
+    assert sum(chosen) > sum(first)
+
+
+def test_a_model_that_judges_itself_learns_from_answers_and_judgements(replicated):
+    _, runs, _ = replicated
+    folder = location(str(runs / "seed-0/meta"))
+    outputs = [o for item in tables.read_sets(folder / "sample/outputs") for o in item.outputs]
+    assert len(outputs) > 40
+    for output in outputs:
+        ratings = [judgement.rating for judgement in output.judgements]
+        assert output.reward == pytest.approx(sum(ratings) / len(ratings))
+    kinds = {row["kind"] for row in tables.read_rows(folder / "pair/rows.parquet", ["kind"])}
+    assert kinds == {"output", "judgement"}
+    summary = json.loads((runs / "seed-0/meta/summary.json").read_text())
+    assert [funnel["name"] for funnel in summary["pair"]["funnels"]] == ["outputs", "judgements"]
+    assert not (folder / "sample/logs").exists() or not list(
+        (folder / "sample/logs").glob("reward_model*")
+    )
+
+
+def test_a_replication_run_again_does_nothing_and_a_new_seed_only_its_own_part(replicated):
+    recipe, runs, _ = replicated
+    before = (runs / "table.json").read_bytes()
+    status, text = run("replicate", recipe)
+    assert status == 0, text
+    assert [f"{name}: done before" in text for name in ("dpo", "meta", "table")] == [True] * 3
+    assert "python jobs" not in text and (runs / "table.json").read_bytes() == before
+    status, text = run("replicate", recipe, "jobs.dpo.config=conf/miniature/stage2.yaml")
+    assert status == 1 and "under other settings" in text
+    status, text = run("replicate", recipe, "--plan")
+    assert status == 0 and text.count("python ") == 3
+
+
+def test_simpo_trains_on_the_same_pairs_without_a_reference(replicated):
+    """The baseline's own command continues what the replication began."""
+    _, runs, _ = replicated
+    folder = runs / "seed-0/dpo"
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["pair"]["num_pairs"] > 12
     assert summary["sample"]["outputs"]["failures"] == 0  # any text is an answer
-    table = [(row["model"], row["rounds"]) for row in summary["evaluate"]["table"]]
-    assert table == [("seed", 0), ("dpo", None)]
-    assert "baseline dpo" in text and "Stage II" not in text
-    assert (folder / "config.yaml").exists()
-    status, refused = run(*words, *SIMPO)
+    words = [f"run_dir={folder}", "seed=0", "steps=[sample,pair,dpo]", *PROMPTS]
+    recipe = "conf/miniature/baseline_dpo.yaml"
+    status, refused = run("stage2", recipe, *words, *SIMPO)
     assert status == 1 and "dpo" in refused and "under other settings" in refused
-    for step in ("dpo", "evaluate"):
-        (folder / f"ledger/{step}.json").unlink()
-    (folder / "dpo").rename(short_folder / "the-dpo-model")
-    (folder / "evaluate").rename(short_folder / "the-dpo-evaluation")
-    status, text = run(*words, *SIMPO, "steps=[sample,pair,dpo]")
+    (folder / "ledger/dpo.json").unlink()
+    (folder / "dpo").rename(runs / "the-dpo-model")
+    status, text = run("stage2", recipe, *words, *SIMPO)
     assert status == 0, text
     assert "sample: done before" in text and "pair: done before" in text
+    assert "Baseline" in (folder / "summary.svg").read_text() and "Stage II" not in text
     lines = [line for line in text.splitlines() if "dpo: step" in line]
     assert lines and not any("accuracy" in line or "margin" in line for line in lines)
-    models = [short_folder / "the-dpo-model", folder / "dpo"]
+    models = [runs / "the-dpo-model", folder / "dpo"]
     weights = [(model / "model.safetensors").read_bytes() for model in models]
     assert weights[0] != weights[1]

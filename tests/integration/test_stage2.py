@@ -116,7 +116,7 @@ def test_pairs_are_better_and_no_longer(finished):
 def test_summary_accounts_for_everything(finished):
     run_dir, output = finished
     summary = summary_of(run_dir)
-    for funnel in (summary["unroll"]["funnel"], summary["pair"]["funnel"]):
+    for funnel in (summary["unroll"]["funnel"], *summary["pair"]["funnels"]):
         assert funnel["in"] == funnel["out"] + sum(funnel["removed"].values())
     rows = {(row["model"], row["rounds"]): row for row in summary["evaluate"]["table"]}
     assert set(rows) == {("seed", 0), ("stage1", 0), ("rsft", None), ("dpo", None)}

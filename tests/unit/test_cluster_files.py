@@ -17,12 +17,15 @@ import yaml
 from avr.config import ConfigError, Stage1Config
 from avr.config_evaluation import EvaluateConfig, RefineConfig
 from avr.config_stage2 import AnswerConfig, Stage2Config
+from avr.config_table import ReplicateConfig, TableConfig
 from avr.loading import load
 from avr.pipeline.cluster_files import autoscaling, node_types, spec_of
 from avr.pipeline.fit import NodeType, misfits
 from avr.pipeline.plan import plan_stage1
 from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
+from avr.pipeline.plan_replicate import check
 from avr.pipeline.plan_stage2 import plan_answer, plan_stage2
+from avr.pipeline.plan_table import plan_table
 
 LAUNCHER = [Path("cluster/aws.yaml"), Path("cluster/gcp.yaml")]
 KUBERAY = [Path("cluster/kuberay/raycluster.yaml"), Path("cluster/kuberay/rayjob.yaml")]
@@ -30,6 +33,13 @@ CRDS = Path("../shared/data/kuberay")
 ANY = "avr/miniature/data/rsft.jsonl"  # recipes that are given their prompts or model later
 POLICY = "policy.model=avr/miniature/models/policy"
 COMPARED = [f"prompts.path={ANY}", f"baseline.path={ANY}"]
+ENTRANTS = [
+    f"entrants.{name}.trained=[avr/miniature/models/policy]"
+    for name, entrant in yaml.safe_load(Path("conf/miniature/table.yaml").read_text())[
+        "entrants"
+    ].items()
+    if "trained" in entrant
+]
 RECIPES = {
     "stage1": (Stage1Config, plan_stage1, []),
     "alpaca_eval": (Stage1Config, plan_stage1, [f"prompts.rsft.path={ANY}"]),
@@ -40,6 +50,9 @@ RECIPES = {
     "evaluate": (EvaluateConfig, plan_evaluate, [POLICY, *COMPARED]),
     "evaluate_alpaca": (EvaluateConfig, plan_evaluate, [POLICY, *COMPARED]),
     "evaluate_arena": (EvaluateConfig, plan_evaluate, [POLICY, *COMPARED]),
+    "meta_rewarding": (Stage2Config, plan_stage2, []),
+    "table": (TableConfig, plan_table, ENTRANTS),
+    "replicate": (ReplicateConfig, lambda config: check(config) or [], []),
     "refine": (RefineConfig, plan_refine, [POLICY, f"answers.path={ANY}"]),
 }
 by_name = {"ids": lambda path: "/".join(path.parts[-2:])}
@@ -142,7 +155,11 @@ def test_every_recipe_can_be_placed_on_every_cluster(recipe, cluster):
     assert misfits(plan_of(recipe), list(node_types(cluster).values())) == []
 
 
-@pytest.mark.parametrize("recipe", sorted(Path("conf/miniature").glob("*.yaml")), **by_name)
+@pytest.mark.parametrize(
+    "recipe",
+    [r for r in sorted(Path("conf/miniature").glob("*.yaml")) if r.stem != "replicate"],
+    **by_name,
+)
 def test_laptop_recipes_fit_the_logical_cpus_they_ask_for(recipe):
     schema, _, given = RECIPES[recipe.stem]
     cpus = load(schema, recipe, given).ray["num_cpus"]

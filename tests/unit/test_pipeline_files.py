@@ -114,6 +114,19 @@ def test_window_takes_the_rows_asked_for(tmp_path):
     assert [r["query"][0]["content"] for r in rows] == ["3", "4"]
 
 
+def test_a_pattern_names_files_of_several_folders_in_the_order_of_their_names(tmp_path):
+    for name in ("b/rows.jsonl", "a/rows.jsonl", "a/other.jsonl", "c/rows.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps({"prompt": name}) + "\n")
+    rows, _ = ingested(tmp_path, tmp_path / "[abc]" / "rows.jsonl")
+    assert [row["query"][0]["content"] for row in rows] == ["a/rows.jsonl", "b/rows.jsonl"]
+    with pytest.raises(ConfigError, match="no prompts at"):
+        ingested(tmp_path, tmp_path / "*" / "none.jsonl")
+    odd = tmp_path / "of [1].jsonl"  # a name that only looks like a pattern
+    odd.write_text('{"prompt": "odd"}\n')
+    assert len(ingested(tmp_path, odd)[0]) == 1
+
+
 def test_unusable_input_is_an_error_that_names_it(tmp_path):
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "x"}\n')

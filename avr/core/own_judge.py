@@ -1,0 +1,164 @@
+"""A model as the judge of its own answers, and of its own judgements (Meta-Rewarding).
+
+Source: Wu et al. 2024 (arXiv 2407.19594). An answer's reward is the mean rating of several
+critiques by the model that gave it. The model then rates those critiques; the best and the worst of
+them teach it to judge. Ours: a critique is rated by itself, where the paper compares two at a time.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, pvariance
+
+from avr.core.funnel import Funnel, Rule, unique
+from avr.core.messages import Conversation, assistant, content_id, user
+from avr.core.outputs import Judgement, Output, OutputSet
+from avr.core.pairs import PreferencePair
+from avr.core.prompts import Templates, critique_context, parse_rating
+from avr.core.roles import Completion, Generate
+from avr.core.sampling import sample
+
+META_REQUEST = """\
+Now judge your review above, not the answer. Is each of its points true of the answer? Did it miss \
+anything that matters? Does its rating follow from what it says? End with a rating of the review \
+from 1 (useless) to 10 (nothing left to improve), exactly in this form: Rating: [[5]]"""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnJudge:
+    """How often an answer is judged, in what words a judgement is, and the tries for each."""
+
+    num_judgements: int
+    meta_request: str = META_REQUEST
+    max_tries: int = 5
+
+
+async def judge_outputs(
+    outputs: OutputSet, policy: Generate, templates: Templates, judge: OwnJudge
+) -> OutputSet:
+    """Give every output its judgements and their mean rating as its reward.
+
+    An output that got no well-formed judgement joins the failures.
+    """
+
+    async def judged(output: Output) -> Output:
+        judgements = await _judgements(outputs, output, policy, templates, judge)
+        if not judgements:
+            return replace(output, answer="", failure="cannot be judged: no rating came")
+        reward = fmean(judgement.rating for judgement in judgements)
+        return replace(output, judgements=judgements, reward=reward)
+
+    there = await asyncio.gather(*map(judged, outputs.outputs))
+    failed = [output for output in there if output.failure]
+    return replace(
+        outputs,
+        outputs=tuple(output for output in there if not output.failure),
+        failures=(*outputs.failures, *failed),
+        num_missing=outputs.num_missing + len(failed),
+    )
+
+
+def meta_context(
+    prompt: Conversation, answer: str, critique: str, templates: Templates, request: str
+) -> Conversation:
+    """What the model sees before it rates a critique of its own."""
+    head = critique_context(prompt, answer, templates)
+    return (*head, assistant(critique), user(request))
+
+
+def make_judgement_pairs(
+    sets: Iterable[OutputSet], templates: Templates, funnel: Funnel
+) -> Iterator[PreferencePair]:
+    """One pair of critiques a prompt: best and worst by meta rating, of the answer whose ratings
+    vary most (there the judge is least sure; so in the paper).
+    """
+    rules: list[Rule[OutputSet]] = [
+        Rule("two_rated_judgements", lambda item: _most_varied(item) is not None),
+        Rule("strictly_better", lambda item: _margin(item) > 0),
+        Rule(
+            "different_text",
+            lambda item: len({judgement.text for judgement in _best_and_worst(item)}) == 2,
+        ),
+        Rule("finished", lambda item: _best_and_worst(item)[0].finish_reason != "length"),
+        Rule(
+            "unique",
+            unique(lambda item: (item.prompt.query, *(j.text for j in _best_and_worst(item)))),
+        ),
+    ]
+    for item in sets:
+        if funnel.admit(item, item.id, rules):
+            output = _most_varied(item)
+            assert output is not None
+            best, worst = _best_and_worst(item)
+            nodes = (item.id, output.id, best.id, worst.id)
+            yield PreferencePair(
+                id=content_id("pair", "judgement", *nodes),
+                kind="judgement",
+                prompt=critique_context(item.prompt.query, output.answer, templates),
+                chosen=(assistant(best.text),),
+                rejected=(assistant(worst.text),),
+                margin=float(_margin(item)),
+                node_ids=nodes,
+            )
+
+
+async def _judgements(
+    outputs: OutputSet, output: Output, policy: Generate, templates: Templates, judge: OwnJudge
+) -> tuple[Judgement, ...]:
+    query = outputs.prompt.query
+    critiques = await sample(
+        policy,
+        critique_context(query, output.answer, templates),
+        judge.num_judgements,
+        judge.max_tries,
+        content_id("judgement", output.id, policy.identity),
+        _rates,
+    )
+
+    async def rated(node: str, completion: Completion) -> Judgement:
+        context = meta_context(query, output.answer, completion.text, templates, judge.meta_request)
+        parent = content_id("meta", node)
+        metas = await sample(policy, context, 1, judge.max_tries, parent, _rates)
+        return Judgement(
+            id=node,
+            text=completion.text,
+            rating=_rating(completion),
+            finish_reason=completion.finish_reason,
+            num_tokens=completion.num_tokens,
+            meta_rating=_rating(metas.kept[0][1]) if metas.kept else None,
+        )
+
+    return tuple(await asyncio.gather(*(rated(node, c) for node, c in critiques.kept)))
+
+
+def _rates(completion: Completion) -> bool:
+    return parse_rating(completion.text) is not None
+
+
+def _rating(completion: Completion) -> int:
+    rating = parse_rating(completion.text)
+    assert rating is not None
+    return rating
+
+
+def _rated(output: Output) -> Sequence[tuple[int, Judgement]]:
+    return [(j.meta_rating, j) for j in output.judgements if j.meta_rating is not None]
+
+
+def _most_varied(item: OutputSet) -> Output | None:
+    """The earliest wins a tie; None where no output has two rated judgements."""
+    several = [output for output in item.outputs if len(_rated(output)) > 1]
+    return max(several, key=lambda o: pvariance([j.rating for j in o.judgements]), default=None)
+
+
+def _best_and_worst(item: OutputSet) -> tuple[Judgement, Judgement]:
+    output = _most_varied(item)
+    assert output is not None
+    rated = _rated(output)
+    return max(rated, key=lambda each: each[0])[1], min(rated, key=lambda each: each[0])[1]
+
+
+def _margin(item: OutputSet) -> int:
+    best, worst = _best_and_worst(item)
+    assert best.meta_rating is not None and worst.meta_rating is not None
+    return best.meta_rating - worst.meta_rating

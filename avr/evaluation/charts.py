@@ -1,0 +1,119 @@
+"""Pictures of the table: who wins, at what length, with how much data, turn by turn."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from avr.evaluation.paired import Estimate
+from avr.evaluation.standing import Standing
+from avr.evaluation.turns import Turn
+
+
+class Written(Protocol):
+    """Takes a picture's file name and gives the context in which it is written to a path."""
+
+    def __call__(self, name: str) -> AbstractContextManager[Path]:
+        """The path to write to; the picture is there when the context ends."""
+        ...
+
+
+def draw_win_rates(standings: Sequence[Standing], baseline: str, written: Written) -> None:
+    """A point with its interval for each row; rewards' where there is no oracle."""
+    rows = [one for one in standings if one.row != baseline]
+    rates = [one.win_rate or one.reward_win_rate for one in rows]
+    judge = "the oracle" if all(one.win_rate for one in rows) else "the reward model"
+    with _axes(written, "win_rates.svg", height=1.2 + 0.3 * len(rows)) as axes:
+        axes.axvline(50, color="0.7", linewidth=1)
+        _points(axes, rates, list(range(len(rows))), horizontal=True)
+        axes.set_yticks(range(len(rows)), [one.row for one in rows])
+        axes.invert_yaxis()
+        axes.set_xlabel(f"win rate against {baseline} by {judge}, % [95%, clustered by prompt]")
+
+
+def draw_length(standings: Sequence[Standing], written: Written) -> None:
+    """Mean length of the answers against their quality (or reward)."""
+    with _axes(written, "length_quality.svg") as axes:
+        for one in standings:
+            value = (one.quality or one.reward).mean
+            axes.plot(one.characters, value, "o", color="tab:blue")
+            axes.annotate(
+                one.row,
+                (one.characters, value),
+                xytext=(4, 3),
+                textcoords="offset points",
+                fontsize=7,
+            )
+        axes.set_xlabel("mean characters of an answer")
+        axes.set_ylabel(_judge(standings))
+
+
+def draw_efficiency(points: Sequence[tuple[int, Standing]], written: Written) -> None:
+    """Quality (or reward) over the number of items trained on."""
+    with _axes(written, "efficiency.svg") as axes:
+        values = [one.quality or one.reward for _, one in points]
+        items = [number for number, _ in points]
+        axes.plot(items, [value.mean for value in values], color="tab:blue")
+        _points(axes, values, items)
+        axes.set_xscale("log")
+        axes.set_xticks(items, [f"{one.row}\n{number}" for number, one in points])
+        axes.minorticks_off()
+        axes.set_xlabel("rows that it was trained on, all trainings together")
+        axes.set_ylabel(_judge([one for _, one in points]))
+
+
+def draw_turns(turns: Sequence[Turn], written: Written) -> None:
+    """Reward and quality after each turn, and how often a turn that was taken made it worse."""
+    numbers = [turn.number for turn in turns]
+    with _axes(written, "turns.svg") as axes:
+        axes.plot(numbers, [t.reward for t in turns], "o-", color="tab:orange", label="reward")
+        axes.set_xticks(numbers)
+        axes.set_xlabel("turn of the search (0: first answer)")
+        axes.set_ylabel("mean reward", color="tab:orange")
+        judged = [t for t in turns if t.quality is not None]
+        if judged:
+            other = axes.twinx()
+            qualities = [t.quality for t in judged]
+            other.plot([t.number for t in judged], qualities, "s-", color="tab:blue")
+            other.set_ylabel("mean quality by the oracle", color="tab:blue")
+            for turn, quality in zip(judged, qualities, strict=True):
+                if turn.num_taken:
+                    other.annotate(
+                        f"{turn.num_taken} taken,\n{turn.num_worse} worse",
+                        (turn.number, quality),
+                        xytext=(0, -22),
+                        textcoords="offset points",
+                        fontsize=7,
+                        ha="center",
+                    )
+
+
+def _judge(standings: Sequence[Standing]) -> str:
+    return "mean quality" if all(one.quality for one in standings) else "mean reward"
+
+
+def _points(
+    axes: Any, values: Sequence[Estimate], places: Sequence[float], horizontal: bool = False
+) -> None:
+    means = [value.mean for value in values]
+    below = [value.mean - value.low for value in values]
+    above = [value.high - value.mean for value in values]
+    style = {"fmt": "o", "color": "tab:blue", "capsize": 3}
+    if horizontal:
+        axes.errorbar(means, places, xerr=[below, above], **style)
+    else:
+        axes.errorbar(places, means, yerr=[below, above], **style)
+
+
+@contextmanager
+def _axes(written: Written, name: str, height: float = 4.0) -> Any:
+    """Axes of a new figure, which is written when the context ends."""
+    from matplotlib.figure import Figure  # half a second, and only here
+
+    figure = Figure(figsize=(7.5, height), layout="constrained")
+    axes = figure.subplots()
+    yield axes
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    with written(name) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})

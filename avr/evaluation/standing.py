@@ -1,0 +1,174 @@
+"""Where the rows of a table stand: their answers against the baseline's, prompt by prompt."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from avr.evaluation.alpaca import LcNoreg, lc_noreg
+from avr.evaluation.logistic import SeparationError
+from avr.evaluation.paired import Estimate, mean_of
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The final answer of one row to one prompt.
+
+    `replication` is the run it comes from, `prompt` the prompt's id, `reward` a raw logit,
+    `quality` the oracle's (None without one). `num_tokens` are those of all that was generated for
+    it, thinking, critiques and samples not taken included. `failed` where a round gave no
+    refinement or an output had no final answer.
+    """
+
+    row: str
+    prompt: str
+    text: str
+    reward: float
+    quality: float | None
+    num_tokens: int
+    failed: bool
+    replication: str = ""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What it is paired by."""
+        return self.replication, self.prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One row. Estimates are [mean, low, high], 95%, over prompts; rates are in percent.
+
+    `num_answers` were compared, all replications together. What needs an oracle is None without
+    one. `lc_win_rate` is None where lengths alone tell who wins. `right_to_wrong` is of the prompts
+    that the baseline answered right, `wrong_to_right` of the others; None where there are none.
+    """
+
+    row: str
+    num_answers: int
+    reward: Estimate
+    reward_win_rate: Estimate
+    quality: Estimate | None
+    gain: Estimate | None
+    win_rate: Estimate | None
+    lc_win_rate: LcNoreg | None
+    characters: float
+    tokens: float
+    failures: float
+    right_to_wrong: float | None
+    wrong_to_right: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """A claim that one row is better than another, and the difference that was seen."""
+
+    lower: str
+    higher: str
+    difference: Estimate
+
+    @property
+    def verdict(self) -> str:
+        """Whether the interval of the difference leaves 0 out, and on which side."""
+        if self.difference.low > 0:
+            return "holds"
+        return "fails" if self.difference.high < 0 else "undecided"
+
+
+def standing(ours: Iterable[Answered], baseline: Iterable[Answered], right: float) -> Standing:
+    """A row's answers against the baseline's. Raises ValueError where no prompt has both.
+
+    Intervals are clustered by prompt: what several replications answered to one counts as one
+    draw. An answer counts where the same replication has the baseline's.
+    """
+    pairs = _paired(ours, baseline)
+    if not pairs:
+        raise ValueError("no prompt was answered by both the row and the baseline")
+    qualities = [
+        (a.prompt, a.quality, b.quality)
+        for a, b in pairs
+        if a.quality is not None and b.quality is not None
+    ]
+    judged = len(qualities) == len(pairs)
+    wins = [_preferred(a.quality, b.quality, a, b) for a, b in pairs] if judged else []
+    prompts = [a.prompt for a, _ in pairs]
+    were_right = [a >= right for _, a, b in qualities if b >= right]
+    were_wrong = [a >= right for _, a, b in qualities if b < right]
+    rewards = [_preferred(a.reward, b.reward, a, b) for a, b in pairs]
+    return Standing(
+        row=pairs[0][0].row,
+        num_answers=len(pairs),
+        reward=_clustered(prompts, [a.reward for a, _ in pairs]),
+        reward_win_rate=_clustered(prompts, [100 * win for win in rewards]),
+        quality=_clustered(prompts, [a for _, a, _ in qualities]) if judged else None,
+        gain=_clustered(prompts, [a - b for _, a, b in qualities]) if judged else None,
+        win_rate=_clustered(prompts, [100 * win for win in wins]) if judged else None,
+        lc_win_rate=_length_controlled(pairs, wins) if judged else None,
+        characters=fmean(len(a.text) for a, _ in pairs),
+        tokens=fmean(a.num_tokens for a, _ in pairs),
+        failures=100 * fmean(a.failed for a, _ in pairs),
+        right_to_wrong=100 * (1 - fmean(were_right)) if were_right else None,
+        wrong_to_right=100 * fmean(were_wrong) if were_wrong else None,
+    )
+
+
+def ordering(claim: str, rows: Mapping[str, Sequence[Answered]]) -> Ordering:
+    """Hold `ROW < ROW` against the answers: by quality, without an oracle by reward.
+
+    Raises ValueError for a row that is not there.
+    """
+    lower, _, higher = (part.strip() for part in claim.partition("<"))
+    for name in (lower, higher):
+        if name not in rows:
+            raise ValueError(f"ordering {claim!r}: no row {name!r}; there are {', '.join(rows)}")
+    pairs = _paired(rows[higher], rows[lower])
+    differences = [
+        a.reward - b.reward if a.quality is None or b.quality is None else a.quality - b.quality
+        for a, b in pairs
+    ]
+    return Ordering(lower, higher, _clustered([a.prompt for a, _ in pairs], differences))
+
+
+def by_row(answers: Iterable[Answered]) -> dict[str, list[Answered]]:
+    """The answers of each row, in the order in which rows come first."""
+    rows: dict[str, list[Answered]] = defaultdict(list)
+    for answer in answers:
+        rows[answer.row].append(answer)
+    return dict(rows)
+
+
+def _paired(
+    ours: Iterable[Answered], theirs: Iterable[Answered]
+) -> list[tuple[Answered, Answered]]:
+    there = {answer.place: answer for answer in theirs}
+    return [(answer, there[answer.place]) for answer in ours if answer.place in there]
+
+
+def _preferred(ours: float | None, theirs: float | None, a: Answered, b: Answered) -> float:
+    """1, 1/2 or 0. An answer that is not there loses, whatever a judge would make of nothing."""
+    said, they_said = bool(a.text.strip()), bool(b.text.strip())
+    if not (said and they_said) or ours is None or theirs is None:
+        return 0.5 + (said - they_said) / 2
+    return 0.5 + ((ours > theirs) - (ours < theirs)) / 2
+
+
+def _clustered(prompts: Sequence[str], values: Sequence[float]) -> Estimate:
+    """The mean over prompts of what each one's answers come to on average."""
+    of: dict[str, list[float]] = defaultdict(list)
+    for prompt, value in zip(prompts, values, strict=True):
+        of[prompt].append(value)
+    return mean_of([fmean(several) for several in of.values()])
+
+
+def _length_controlled(
+    pairs: Sequence[tuple[Answered, Answered]], wins: Sequence[float]
+) -> LcNoreg | None:
+    try:
+        return lc_noreg(
+            [1 + win for win in wins],
+            [len(a.text) for a, _ in pairs],
+            [len(b.text) for _, b in pairs],
+            [a.prompt for a, _ in pairs],
+        )
+    except SeparationError:
+        return None

@@ -1,0 +1,66 @@
+"""Searches turn by turn: what the reward model took for better, and whether it was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from avr.core.search import improving_turns
+from avr.core.tree import RefinementTree, reward_of
+from avr.evaluation.judged import Oracle
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """All searches after turn `number` (0: y0), those that had ended before as they ended.
+
+    `num_taken` of them took a refinement in this turn; by how much that was better on average, and
+    by the oracle (None without one), and how many of them were worse by it: there the reward model
+    was fooled.
+    """
+
+    number: int
+    reward: float
+    quality: float | None
+    num_taken: int
+    reward_gain: float | None
+    quality_gain: float | None
+    num_worse: int | None
+
+
+def turns_of(
+    trees: Sequence[RefinementTree], oracle: Oracle | None, min_gain: float = 0.0
+) -> list[Turn]:
+    """Turn by turn, up to the last in which any search improved. Raises ValueError without trees.
+
+    `min_gain` as in `avr.core.search.improving_turns`.
+    """
+    if not trees:
+        raise ValueError("no searched trees")
+    paths = [_path(tree, oracle, min_gain) for tree in trees]
+    turns = []
+    for number in range(max(map(len, paths))):
+        there = [path[min(number, len(path) - 1)] for path in paths]
+        taken = [path[number - 1 : number + 1] for path in paths if 0 < number < len(path)]
+        gains = [(after[0] - before[0], after[1] - before[1]) for before, after in taken]
+        judged = oracle is not None
+        turns.append(
+            Turn(
+                number=number,
+                reward=fmean(reward for reward, _ in there),
+                quality=fmean(quality for _, quality in there) if judged else None,
+                num_taken=len(taken),
+                reward_gain=fmean(reward for reward, _ in gains) if gains else None,
+                quality_gain=fmean(quality for _, quality in gains) if gains and judged else None,
+                num_worse=sum(quality < 0 for _, quality in gains) if judged else None,
+            )
+        )
+    return turns
+
+
+def _path(
+    tree: RefinementTree, oracle: Oracle | None, min_gain: float
+) -> list[tuple[float, float]]:
+    """(reward, quality) of y0 and of each refinement that was taken; without an oracle 0."""
+    query = tree.prompt.query[-1].content
+    answers = [tree.first, *(response for _, response in improving_turns(tree, min_gain))]
+    return [(reward_of(a), oracle(query, a.text) if oracle else 0.0) for a in answers]

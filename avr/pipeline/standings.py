@@ -1,0 +1,207 @@
+"""The table for the eye and for programs: Markdown, JSON and pictures."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+from avr.config_table import TableConfig
+from avr.evaluation import charts
+from avr.evaluation.paired import Estimate
+from avr.evaluation.standing import Answered, Ordering, Standing, by_row, standing
+from avr.evaluation.turns import Turn
+from avr.pipeline.final_answers import baseline_row, row_names, rows_of
+from avr.pipeline.tables import read_rows
+from avr.storage import Location, location, write_text, written
+
+Items = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is reported. `items` are rows trained on, by row of the table, 0 for none of ours.
+
+    `notes` are lines that stand below the table.
+    """
+
+    baseline: str
+    standings: Sequence[Standing]
+    items: Items
+    orderings: Sequence[Ordering] = ()
+    turns: Sequence[Turn] = ()
+    efficiency: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def table_of(config: TableConfig, folder: Location) -> Table:
+    """The table of one run, from its answers.parquet."""
+    rows = by_row(answers_in(folder))
+    baseline = baseline_row(config)
+    standings = [standing(rows[name], rows[baseline], config.right) for name in row_names(config)]
+    num_prompts = sum(1 for _ in read_rows(folder / "answer" / "prompts.parquet", ["id"]))
+    return Table(baseline, standings, items_of(config), notes=_missing(standings, num_prompts))
+
+
+def answers_in(folder: Location, replication: str = "") -> list[Answered]:
+    """The answers of a table's run."""
+    columns = ["row", "prompt", "text", "reward", "quality", "num_tokens", "failed"]
+    rows = read_rows(folder / "answers.parquet", columns)
+    return [Answered(**row, replication=replication) for row in rows]
+
+
+def items_of(config: TableConfig) -> dict[str, float]:
+    """How many rows each row's model was trained on, by the records the trainings left."""
+    return {
+        row: float(sum(map(_num_trained, entrant.trained)))
+        for name, entrant in config.entrants.items()
+        for row in rows_of(name, entrant)
+    }
+
+
+def write_table(table: Table, folder: Location, say: Callable[[str], None]) -> None:
+    """Write table.json, table.md and the pictures, and say the table."""
+    into = partial(_picture, folder)
+    charts.draw_win_rates(table.standings, table.baseline, into)
+    charts.draw_length(table.standings, into)
+    pictures = ["win_rates.svg", "length_quality.svg"]
+    by_name = {one.row: one for one in table.standings}
+    if table.efficiency:
+        points = [(round(table.items[name]), by_name[name]) for name in table.efficiency]
+        charts.draw_efficiency(points, into)
+        pictures.append("efficiency.svg")
+    if len(table.turns) > 1:
+        charts.draw_turns(table.turns, into)
+        pictures.append("turns.svg")
+    write_text(folder / "table.json", json.dumps(_plain(table), indent=1))
+    lines = _markdown(table)
+    shown = [f"![{name.removesuffix('.svg')}]({name})" for name in pictures]
+    write_text(folder / "table.md", "\n".join([*lines, "", *shown, ""]))
+    for line in lines:
+        say(line)
+    say(f"table: {folder / 'table.md'} (and .json)")
+
+
+def _num_trained(model: str) -> int:
+    record = json.loads((location(model) / "training.json").read_text())
+    return int(record["result"]["num_trained"])
+
+
+def _missing(standings: Sequence[Standing], num_prompts: int) -> list[str]:
+    """A prompt that a row or the baseline could not be judged on is in neither's numbers."""
+    return [
+        f"{one.row}: {num_prompts - one.num_answers} of {num_prompts} prompts are not compared"
+        " (see quarantine)"
+        for one in standings
+        if one.num_answers != num_prompts
+    ]
+
+
+def _picture(folder: Location, name: str) -> Any:
+    return written(folder / name)
+
+
+def _plain(table: Table) -> dict[str, Any]:
+    return {
+        "baseline": table.baseline,
+        "rows": [{"items": table.items[s.row], **asdict(s)} for s in table.standings],
+        "orderings": [{**asdict(o), "verdict": o.verdict} for o in table.orderings],
+        "turns": [asdict(turn) for turn in table.turns],
+        "efficiency": list(table.efficiency),
+        "notes": list(table.notes),
+        **table.extra,
+    }
+
+
+COLUMNS = (
+    "",
+    "items",
+    "win rate %",
+    "LC win rate %",
+    "reward win rate %",
+    "quality",
+    "characters",
+    "tokens",
+    "failed %",
+    "right to wrong %",
+    "wrong to right %",
+)
+
+
+def _markdown(table: Table) -> list[str]:
+    judged = [s for s in table.standings if s.row != table.baseline]
+    answers = sorted({s.num_answers for s in judged})
+    lines = [
+        f"Against the answers of {table.baseline}; {'-'.join(map(str, answers))} answers a row;"
+        " [95% interval, clustered by prompt]. items: rows trained on. tokens: all that were"
+        " generated for an answer. right to wrong: of the prompts that the baseline answered"
+        " right.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
+        *(f"| {' | '.join(_cells(s, table))} |" for s in table.standings),
+    ]
+    if table.orderings:
+        lines += ["", "| claim | higher - lower | |", "|---|---|---|"]
+        lines += [
+            f"| {o.lower} < {o.higher} | {_signed(o.difference)} | {o.verdict} |"
+            for o in table.orderings
+        ]
+    if table.turns:
+        lines += [
+            "",
+            "| turn of the search | reward | quality | taken | their gain in reward |"
+            " in quality | worse by the oracle |",
+            "|---|---|---|---|---|---|---|",
+            *(_turn(turn) for turn in table.turns),
+        ]
+    return lines + [line for note in table.notes for line in ("", note)]
+
+
+def _cells(one: Standing, table: Table) -> list[str]:
+    against = one.row != table.baseline
+    lc = one.lc_win_rate
+    return [
+        one.row,
+        f"{table.items[one.row]:.0f}" if table.items[one.row] else "-",
+        _rate(one.win_rate) if against else "-",
+        f"{lc.lc_noreg:.1f} [{lc.low:.1f}, {lc.high:.1f}]" if lc and against else "-",
+        _rate(one.reward_win_rate) if against else "-",
+        _interval(one.quality),
+        f"{one.characters:.0f}",
+        f"{one.tokens:.0f}",
+        f"{one.failures:.1f}",
+        _number(one.right_to_wrong) if against else "-",
+        _number(one.wrong_to_right) if against else "-",
+    ]
+
+
+def _turn(turn: Turn) -> str:
+    worse = "-" if turn.num_worse is None or not turn.num_taken else str(turn.num_worse)
+    cells = [
+        str(turn.number),
+        f"{turn.reward:.3f}",
+        _number(turn.quality, ".3f"),
+        str(turn.num_taken) if turn.number else "-",
+        _number(turn.reward_gain, "+.3f"),
+        _number(turn.quality_gain, "+.3f"),
+        worse,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _rate(value: Estimate | None) -> str:
+    return f"{value.mean:.1f} [{value.low:.1f}, {value.high:.1f}]" if value else "-"
+
+
+def _interval(value: Estimate | None) -> str:
+    return f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]" if value else "-"
+
+
+def _signed(value: Estimate) -> str:
+    return f"{value.mean:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"
+
+
+def _number(value: float | None, form: str = ".1f") -> str:
+    return "-" if value is None else f"{value:{form}}"

@@ -1,0 +1,87 @@
+"""From trees and outputs to one answer a prompt and row of the table."""
+
+from dataclasses import replace
+
+import pytest
+from scripted import critique, response, tree
+
+from avr.config import ConfigError
+from avr.config_evaluation import Mode
+from avr.config_table import EntrantConfig, TableConfig
+from avr.core.messages import user
+from avr.core.outputs import Output, open_set
+from avr.core.tree import Level, Prompt
+from avr.pipeline.final_answers import baseline_row, final_answers, in_order, rows_of
+
+REFINED = tree(response("first one", 1.0), critique("k", response("better", 2.0)))
+ENDED = replace(tree(response("alone", 0.5), query="other"), levels=(Level("id-alone", ()),))
+
+
+def config_of(**entrants):
+    return TableConfig(run_dir="r", baseline=next(iter(entrants)), entrants=entrants)
+
+
+def output(text, reward, tokens, failure=""):
+    answer = "" if failure else text
+    return Output(f"id-{text}", text, answer, 0, "stop", tokens, failure, reward)
+
+
+def set_of(*outputs, failures=(), query="question"):
+    opened = open_set(Prompt.of((user(query),)), "recipe")
+    return replace(opened, outputs=outputs, failures=failures)
+
+
+def found(config, trees=(), sets=()):
+    pairs = final_answers(config, lambda _: iter(trees), lambda _: iter(sets), lambda q, t: len(t))
+    return [answer for _, answer in pairs]
+
+
+def test_a_refining_entrant_fills_a_row_for_each_round():
+    entrant = EntrantConfig(mode=Mode.refine, rounds=1)
+    assert rows_of("dpo", entrant) == ["dpo r0", "dpo r1"]
+    answers = found(config_of(dpo=entrant), [REFINED, ENDED])
+    rows = [(a.row, a.text, a.reward, a.quality, a.num_tokens, a.failed) for a in answers]
+    assert rows == [
+        ("dpo r0", "first one", 1.0, 9, 2, False),
+        ("dpo r1", "better", 2.0, 6, 4, False),
+        ("dpo r0", "alone", 0.5, 5, 1, False),
+        ("dpo r1", "alone", 0.5, 5, 1, True),
+    ]
+
+
+def test_a_recursive_output_without_an_answer_is_an_empty_one():
+    config = config_of(ours=EntrantConfig(mode=Mode.recursive))
+    (answer,) = found(config, sets=[set_of(failures=(output("<think>", -3.0, 7, "no end"),))])
+    assert (answer.text, answer.reward, answer.num_tokens, answer.failed) == ("", -3.0, 7, True)
+
+
+def test_best_of_several_takes_the_best_reward_and_pays_for_all():
+    config = config_of(best=EntrantConfig(best_of=3))
+    sets = [set_of(output("a", 1.0, 5), output("b", 3.0, 6), output("c", 2.0, 7))]
+    (answer,) = found(config, sets=sets)
+    assert (answer.row, answer.text, answer.num_tokens) == ("best", "b", 18)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text", "spent"), [(4, "a", 5), (10, "a", 5), (11, "b", 11), (99, "c", 18)]
+)
+def test_samples_beyond_the_tokens_of_another_are_not_looked_at(tokens, text, spent):
+    config = config_of(
+        best=EntrantConfig(best_of=3, tokens_of="dpo"), dpo=EntrantConfig(mode=Mode.plain)
+    )
+    sets = [set_of(output("a", 1.0, 5), output("b", 2.0, 6), output("c", 3.0, 7))]
+    grown = tree(replace(response("first one", 1.0), num_tokens=tokens))
+    answers = {a.row: a for a in found(config, [grown], sets)}
+    assert (answers["best"].text, answers["best"].num_tokens) == (text, spent)
+
+
+def test_who_spends_the_tokens_of_another_comes_after_it():
+    first, second = EntrantConfig(best_of=4, tokens_of="b"), EntrantConfig()
+    assert in_order(config_of(a=first, b=second)) == ["b", "a"]
+    with pytest.raises(ConfigError, match=r"entrants\.a\.tokens_of is 'b'"):
+        in_order(config_of(a=first, b=replace(first, tokens_of="a")))
+
+
+def test_others_are_compared_with_answers_that_were_not_refined():
+    assert baseline_row(config_of(seed=EntrantConfig(mode=Mode.refine, rounds=2))) == "seed r0"
+    assert baseline_row(config_of(seed=EntrantConfig())) == "seed"

@@ -1,0 +1,67 @@
+"""A replication's commands and what can be wrong with them; starting them is tested elsewhere."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from avr.config import ConfigError
+from avr.config_table import ReplicaJobConfig, ReplicateConfig
+from avr.loading import load
+from avr.pipeline.plan_replicate import check, command_of, table_config
+
+RECIPE = "conf/miniature/replicate.yaml"
+
+
+def recipe(*overrides):
+    return load(ReplicateConfig, RECIPE, overrides)
+
+
+def test_every_job_of_the_recipe_gets_its_seed_and_its_folder(tmp_path):
+    config = recipe(f"run_dir={tmp_path}")
+    check(config)
+    for seed in (0, 2):
+        for name in config.jobs:
+            script, conf, own, *others = command_of(config, name, seed)[1:]
+            assert Path(script).is_file() and Path(conf).is_file()
+            assert own == f"run_dir={tmp_path}/seed-{seed}/{name}"
+            assert f"seed={seed}" in others
+            assert not any("{" in other and "}" in other for other in others)
+    assert f"stage1_dir={tmp_path}/seed-2/stage1" in command_of(config, "stage2", 2)
+
+
+def test_models_of_the_table_are_those_that_the_jobs_leave(tmp_path):
+    config = recipe(f"run_dir={tmp_path}")
+    trained = [
+        model for entrant in table_config(config, 1).entrants.values() for model in entrant.trained
+    ]
+    runs = {Path(model).parent for model in trained}
+    assert runs <= {tmp_path / "seed-1" / name for name in config.jobs}
+    assert {Path(model).name for model in trained} == {"rsft", "dpo"}
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("seeds=[]", "seeds is []"),
+        ("seeds=[1,1]", "different seeds"),
+        ("jobs.dpo.job=stage3", "there is no jobs/stage3.py"),
+        ("jobs.dpo.config=conf/none.yaml", "no such configuration file: conf/none.yaml"),
+        ("jobs.dpo.overrides=[run_dir=x]", "'run_dir=x' is set by the replication"),
+        ("table=tabel", "table is 'tabel'; jobs are stage1"),
+        ("search=stage3", "search is 'stage3'"),
+        ("efficiency=[dpo r9]", "no row 'dpo r9' in the table; there are seed r0"),
+        ("orderings=[dpo]", "'dpo' is not of the form"),
+        ("orderings=[dpo < nobody]", "no row 'nobody'"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_started(override, words):
+    with pytest.raises(ConfigError) as error:
+        check(recipe(override))
+    assert words in str(error.value)
+
+
+def test_a_job_of_the_users_own_may_be_added():
+    config = recipe()
+    mine = ReplicaJobConfig("evaluate", "conf/miniature/baseline.yaml", ["seed={seed}"])
+    check(replace(config, jobs={**config.jobs, "mine": mine}))
