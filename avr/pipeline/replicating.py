@@ -23,7 +23,7 @@ from avr.pipeline.progress import CONSOLE
 from avr.pipeline.run import indented
 from avr.pipeline.standings import Table, answers_in, items_of, write_table
 from avr.pipeline.tables import read_trees
-from avr.storage import Location, location
+from avr.storage import Location, check_writable, location
 
 
 class ReplicaError(RuntimeError):
@@ -37,6 +37,7 @@ def run(config: ReplicateConfig) -> None:
     """
     check(config)
     folder = location(config.run_dir).resolve()
+    check_writable(folder, "run_dir")
     with lock_folder(folder, indented):
         for seed in config.seeds:
             there = folder_of(config, seed)

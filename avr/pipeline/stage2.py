@@ -90,6 +90,11 @@ class Stage2(Run[Stage2Config]):
             "outputs": asdict(config.outputs),
             "template": asdict(template_of(config.trajectories)),
         }
+        unused = ("reward_model",) if config.outputs.judgements else ()
+        inputs = {key: value for key, value in inputs.items() if key not in unused}
+        if not config.outputs.judgements:
+            for name in ("judgements", "meta_request"):
+                del inputs["outputs"][name]
         self.ledger.step("sample", inputs, lambda: self._sample(policy, inputs))
 
     def pair(self) -> None:

@@ -46,7 +46,7 @@ def recipe_in(folder):
         "best of n": {"model": MODEL, "best_of": 6, "tokens_of": "seed"},
     }
     table["prompts"]["limit"] = 12
-    (folder / "table.yaml").write_text(yaml.safe_dump(table))
+    (folder / "table.yaml").write_text(yaml.safe_dump(table, sort_keys=False))
     baseline = {
         "job": "stage2",
         "config": "conf/miniature/baseline_dpo.yaml",
@@ -68,7 +68,7 @@ def recipe_in(folder):
         "jobs": {"dpo": baseline, "meta": own, "table": last},
         "orderings": ["seed r0 < dpo"],
     }
-    (folder / "replicate.yaml").write_text(yaml.safe_dump(config))
+    (folder / "replicate.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return folder / "replicate.yaml"
 
 

@@ -5,7 +5,7 @@ from itertools import chain
 from statistics import fmean
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avr.evaluation.standing import Answered, by_row, ordering, standing
@@ -131,6 +131,7 @@ def test_orderings_hold_fail_or_stay_undecided():
         ordering("low < other", rows)
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.randoms())
 def test_the_order_of_answers_does_not_matter(qualities, random):
     base, ours = row_of("seed", [0.5] * len(qualities)), row_of("ours", qualities)
