@@ -158,7 +158,7 @@ class GrowthConfig(LimitsConfig):
     """How trees are grown: placement, where y0 comes from, and what is committed at a time.
 
     `rows_per_block` trees travel and are committed together: what a kill can cost. Each block costs
-    the driver some CPU, so by default blocks grow with the pools (`dataflow.rows_per_block`).
+    the driver some CPU, so by default blocks grow with the pools (`plan.rows_per_block`).
     """
 
     placement: Placement = Placement.resident

@@ -94,9 +94,10 @@ class OutputsConfig:
     """Whole outputs of the recursive model (released: 5 per prompt).
 
     `sampling` replaces the policy's: a whole loop is several times as long as an answer.
-    `max_tries` requests, the first included, until every output has a final answer. With
-    `judgements` the policy judges its outputs itself, each so often, instead of the reward model,
-    and learns from its judgements as well; `meta_request` asks it to judge one (Meta-Rewarding).
+    `max_tries` requests, the first included, until every output has a final answer, and a judgement
+    its rating. With `judgements` the policy judges its outputs itself, each so often, instead of
+    the reward model, and learns from its judgements as well; `meta_request` asks it to judge one
+    (Meta-Rewarding).
     """
 
     num_outputs: int = at_least(2, 5)

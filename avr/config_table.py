@@ -20,7 +20,7 @@ class EntrantConfig:
     the last of them, and the items that they were trained on are counted. `model` is a model that
     no training of ours made. `best_of` answers (mode plain) and the one with the highest reward is
     taken; of these only the first that, together, cost no more tokens than `tokens_of` (another
-    entrant's name) spent on the same prompt.
+    entrant's name) spent on the same prompt, at the least one.
     """
 
     model: str | None = None
@@ -38,8 +38,9 @@ class TableConfig(RunConfig):
     One pool of the policy's engines loads each entrant's weights in turn; `policy.model` is the one
     it starts with. `baseline` names an entrant; its answers without refinement are what others are
     compared with. `thinking` is laid over the policy's sampling for entrants of mode recursive.
-    `right` is the quality by the oracle from which on an answer counts as right. `runs_dir` is for
-    recipes to name the folders of models by; training prompts of the runs in it must not be asked.
+    `right` is the quality by the oracle from which on an answer counts as right. A prompt that one
+    of the runs of `trained` models used is not asked. `runs_dir` is for recipes to name those by.
+    `max_tries` are those of modes plain and refine, for a text that is empty or has no rating.
     """
 
     steps: list[str] = field(default_factory=lambda: list(TABLE_STEPS))

@@ -85,9 +85,9 @@ def files_at(path: str) -> list[Location]:
     if there.is_dir():
         return sorted(f for f in there.rglob("*") if f.is_file())
     fixed, pattern = there, ""
-    while any(sign in str(fixed) for sign in "*?[") and fixed != fixed.parent:
+    while not fixed.exists() and fixed != fixed.parent:  # so that a folder's own name is no pattern
         fixed, pattern = fixed.parent, f"{fixed.name}/{pattern}" if pattern else fixed.name
-    return sorted(f for f in fixed.glob(pattern) if f.is_file()) if pattern else []
+    return sorted(f for f in fixed.glob(pattern) if f.is_file())
 
 
 @contextmanager

@@ -33,9 +33,10 @@ from avr.core.messages import user
 from avr.core.prompts import Templates
 from avr.core.tree import Prompt, plant
 from avr.pipeline.cluster import connect
-from avr.pipeline.dataflow import Seedling, grow, rows_per_block
+from avr.pipeline.dataflow import Seedling, grow
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
+from avr.pipeline.plan import rows_per_block
 
 SHAPE, TEMPLATES = Shape(), Templates()
 # Trees in flight in one engine: twice what fills its slots, because a block leaves an operator when
@@ -54,7 +55,9 @@ def main():
     parser.add_argument("--prompts", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     parser.add_argument("--processes", type=int, default=8, help="actors that share the engines")
     parser.add_argument("--trees-per-engine", type=int, default=4 * SLOTS)
-    parser.add_argument("--rows-per-block", type=int, help="default: as growth itself would")
+    parser.add_argument(
+        "--rows-per-block", type=int, help="default: what growth chooses, and 128 with --prompts"
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-scaling"))
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

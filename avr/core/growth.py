@@ -103,6 +103,7 @@ async def correct(
         num_dropped=critiques.num_missing,
         num_dropped_refinements=sum(more.num_missing for _, more in refined),
         rejected_example=next((c.text for s in samples for c in s.rejected), ""),
+        num_rejected_tokens=sum(c.num_tokens for s in samples for c in s.rejected),
     )
     return replace(tree, levels=(*tree.levels, level))
 

@@ -25,7 +25,8 @@ from avr.core.tree import Prompt
 class Judgement:
     """A model's critique of its own answer and the 1..10 it gave; `meta_rating` is of the critique.
 
-    None where the model gave its critique no rating.
+    None where the model gave its critique no rating. `num_tokens` are those of the critique and of
+    its rating.
     """
 
     id: str
@@ -216,7 +217,8 @@ def set_from_dict(data: Mapping[str, Any]) -> OutputSet:
 
 
 def _output_from(data: Mapping[str, Any]) -> Output:
-    return Output(**{**data, "judgements": tuple(Judgement(**j) for j in data["judgements"])})
+    judgements = data.get("judgements") or ()
+    return Output(**{**data, "judgements": tuple(Judgement(**j) for j in judgements)})
 
 
 def _best_and_worst(item: OutputSet) -> tuple[Output, Output]:

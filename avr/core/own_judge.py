@@ -15,7 +15,7 @@ from avr.core.messages import Conversation, assistant, content_id, user
 from avr.core.outputs import Judgement, Output, OutputSet
 from avr.core.pairs import PreferencePair
 from avr.core.prompts import Templates, critique_context, parse_rating
-from avr.core.roles import Completion, Generate
+from avr.core.roles import Completion, Generate, TreeFault
 from avr.core.sampling import sample
 
 META_REQUEST = """\
@@ -29,8 +29,8 @@ class OwnJudge:
     """How often an answer is judged, in what words a judgement is, and the tries for each."""
 
     num_judgements: int
-    meta_request: str = META_REQUEST
-    max_tries: int = 5
+    meta_request: str
+    max_tries: int
 
 
 async def judge_outputs(
@@ -38,11 +38,14 @@ async def judge_outputs(
 ) -> OutputSet:
     """Give every output its judgements and their mean rating as its reward.
 
-    An output that got no well-formed judgement joins the failures.
+    An output that got no well-formed judgement, or is too long to be judged, joins the failures.
     """
 
     async def judged(output: Output) -> Output:
-        judgements = await _judgements(outputs, output, policy, templates, judge)
+        try:
+            judgements = await _judgements(outputs, output, policy, templates, judge)
+        except TreeFault as error:
+            return replace(output, answer="", failure=f"cannot be judged: {error}")
         if not judgements:
             return replace(output, answer="", failure="cannot be judged: no rating came")
         reward = fmean(judgement.rating for judgement in judgements)
@@ -117,14 +120,23 @@ async def _judgements(
 
     async def rated(node: str, completion: Completion) -> Judgement:
         context = meta_context(query, output.answer, completion.text, templates, judge.meta_request)
-        parent = content_id("meta", node)
-        metas = await sample(policy, context, 1, judge.max_tries, parent, _rates)
-        return Judgement(
+        judgement = Judgement(
             id=node,
             text=completion.text,
             rating=_rating(completion),
             finish_reason=completion.finish_reason,
             num_tokens=completion.num_tokens,
+        )
+        try:
+            metas = await sample(
+                policy, context, 1, judge.max_tries, content_id("meta", node), _rates
+            )
+        except TreeFault:  # too long to be judged in turn; the judgement itself stands
+            return judgement
+        spent = sum(c.num_tokens for c in (*(c for _, c in metas.kept), *metas.rejected))
+        return replace(
+            judgement,
+            num_tokens=judgement.num_tokens + spent,
             meta_rating=_rating(metas.kept[0][1]) if metas.kept else None,
         )
 

@@ -60,8 +60,9 @@ class Level:
     """One turn of refinement of the response `of`.
 
     `num_rejected` counts the samples thrown away because they were malformed (no closing rating,
-    empty text), `num_dropped` the critiques and `num_dropped_refinements` the refinements that
-    stayed missing after the bounded retries; `rejected_example` is one of the first, for the eye.
+    empty text), `num_rejected_tokens` what they cost, `num_dropped` the critiques and
+    `num_dropped_refinements` the refinements that stayed missing after the bounded retries;
+    `rejected_example` is one of the first, for the eye.
     """
 
     of: str
@@ -70,6 +71,7 @@ class Level:
     num_dropped: int = 0
     num_dropped_refinements: int = 0
     rejected_example: str = ""
+    num_rejected_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

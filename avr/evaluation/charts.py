@@ -66,7 +66,7 @@ def draw_turns(turns: Sequence[Turn], written: Written) -> None:
     """Reward and quality after each turn, and how often a turn that was taken made it worse."""
     numbers = [turn.number for turn in turns]
     with _axes(written, "turns.svg") as axes:
-        axes.plot(numbers, [t.reward for t in turns], "o-", color="tab:orange", label="reward")
+        axes.plot(numbers, [t.reward for t in turns], "o-", color="tab:orange")
         axes.set_xticks(numbers)
         axes.set_xlabel("turn of the search (0: first answer)")
         axes.set_ylabel("mean reward", color="tab:orange")
@@ -108,8 +108,11 @@ def _points(
 @contextmanager
 def _axes(written: Written, name: str, height: float = 4.0) -> Any:
     """Axes of a new figure, which is written when the context ends."""
-    from matplotlib.figure import Figure  # half a second, and only here
+    from matplotlib import rcParams  # half a second, and only here
+    from matplotlib.figure import Figure
 
+    rcParams["svg.fonttype"] = "none"  # words stay words
+    rcParams["svg.hashsalt"] = name  # the same picture from the same figures
     figure = Figure(figsize=(7.5, height), layout="constrained")
     axes = figure.subplots()
     yield axes

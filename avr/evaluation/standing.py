@@ -16,7 +16,7 @@ class Answered:
 
     `replication` is the run it comes from, `prompt` the prompt's id, `reward` a raw logit,
     `quality` the oracle's (None without one). `num_tokens` are those of all that was generated for
-    it, thinking, critiques and samples not taken included. `failed` where a round gave no
+    it: thinking, critiques, malformed ones too, samples not taken. `failed` where a round gave no
     refinement or an output had no final answer.
     """
 
@@ -41,7 +41,10 @@ class Standing:
 
     `num_answers` were compared, all replications together. What needs an oracle is None without
     one. `lc_win_rate` is None where lengths alone tell who wins. `right_to_wrong` is of the prompts
-    that the baseline answered right, `wrong_to_right` of the others; None where there are none.
+    that were answered right before, `wrong_to_right` of the others; None where there are none.
+    Before: by the draft that the row refined, or, where there is none, by the baseline. In the
+    latter case two samples of one model differ as well; a second row of the baseline's model
+    shows by how much.
     """
 
     row: str
@@ -61,23 +64,35 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """A claim that one row is better than another, and the difference that was seen."""
+    """A claim that one row is better than another, and the difference that was seen.
+
+    The interval is over prompts, for the models that were trained; `by_replication` are the
+    differences of each training for itself.
+    """
 
     lower: str
     higher: str
     difference: Estimate
+    by_replication: tuple[float, ...]
 
     @property
     def verdict(self) -> str:
-        """Whether the interval of the difference leaves 0 out, and on which side."""
-        if self.difference.low > 0:
+        """Whether the interval leaves 0 out, and all replications lie on that side."""
+        if self.difference.low > 0 and min(self.by_replication) > 0:
             return "holds"
-        return "fails" if self.difference.high < 0 else "undecided"
+        fails = self.difference.high < 0 and max(self.by_replication) < 0
+        return "fails" if fails else "undecided"
 
 
-def standing(ours: Iterable[Answered], baseline: Iterable[Answered], right: float) -> Standing:
+def standing(
+    ours: Iterable[Answered],
+    baseline: Iterable[Answered],
+    right: float,
+    drafts: Iterable[Answered] | None = None,
+) -> Standing:
     """A row's answers against the baseline's. Raises ValueError where no prompt has both.
 
+    `drafts` are what the row's answers were refined from; None where they were not refined.
     Intervals are clustered by prompt: what several replications answered to one counts as one
     draw. An answer counts where the same replication has the baseline's.
     """
@@ -92,8 +107,10 @@ def standing(ours: Iterable[Answered], baseline: Iterable[Answered], right: floa
     judged = len(qualities) == len(pairs)
     wins = [_preferred(a.quality, b.quality, a, b) for a, b in pairs] if judged else []
     prompts = [a.prompt for a, _ in pairs]
-    were_right = [a >= right for _, a, b in qualities if b >= right]
-    were_wrong = [a >= right for _, a, b in qualities if b < right]
+    before = pairs if drafts is None else _paired([a for a, _ in pairs], drafts)
+    changed = [(a.quality or 0.0, b.quality or 0.0) for a, b in before] if judged else []
+    were_right = [a >= right for a, b in changed if b >= right]
+    were_wrong = [a >= right for a, b in changed if b < right]
     rewards = [_preferred(a.reward, b.reward, a, b) for a, b in pairs]
     return Standing(
         row=pairs[0][0].row,
@@ -126,7 +143,15 @@ def ordering(claim: str, rows: Mapping[str, Sequence[Answered]]) -> Ordering:
         a.reward - b.reward if a.quality is None or b.quality is None else a.quality - b.quality
         for a, b in pairs
     ]
-    return Ordering(lower, higher, _clustered([a.prompt for a, _ in pairs], differences))
+    of: dict[str, list[float]] = defaultdict(list)
+    for (answer, _), value in zip(pairs, differences, strict=True):
+        of[answer.replication].append(value)
+    return Ordering(
+        lower,
+        higher,
+        _clustered([a.prompt for a, _ in pairs], differences),
+        tuple(fmean(values) for values in of.values()),
+    )
 
 
 def by_row(answers: Iterable[Answered]) -> dict[str, list[Answered]]:

@@ -27,16 +27,14 @@ class Turn:
     num_worse: int | None
 
 
-def turns_of(
-    trees: Sequence[RefinementTree], oracle: Oracle | None, min_gain: float = 0.0
-) -> list[Turn]:
+def turns_of(trees: Sequence[RefinementTree], oracle: Oracle | None) -> list[Turn]:
     """Turn by turn, up to the last in which any search improved. Raises ValueError without trees.
 
-    `min_gain` as in `avr.core.search.improving_turns`.
+    Every gain counts, as in the search; what is trained on may ask for more (`min_gain`).
     """
     if not trees:
         raise ValueError("no searched trees")
-    paths = [_path(tree, oracle, min_gain) for tree in trees]
+    paths = [_path(tree, oracle) for tree in trees]
     turns = []
     for number in range(max(map(len, paths))):
         there = [path[min(number, len(path) - 1)] for path in paths]
@@ -57,10 +55,8 @@ def turns_of(
     return turns
 
 
-def _path(
-    tree: RefinementTree, oracle: Oracle | None, min_gain: float
-) -> list[tuple[float, float]]:
+def _path(tree: RefinementTree, oracle: Oracle | None) -> list[tuple[float, float]]:
     """(reward, quality) of y0 and of each refinement that was taken; without an oracle 0."""
     query = tree.prompt.query[-1].content
-    answers = [tree.first, *(response for _, response in improving_turns(tree, min_gain))]
+    answers = [tree.first, *(response for _, response in improving_turns(tree))]
     return [(reward_of(a), oracle(query, a.text) if oracle else 0.0) for a in answers]

@@ -59,6 +59,10 @@ def job(
             run(config)
             return 0
         steps = plan(config)
+        if not steps:  # a job of jobs has nothing of its own
+            if arguments.cluster or arguments.probe:
+                raise ConfigError("--cluster and --probe go with the jobs that this one starts")
+            return 0
         means = Means(arguments.mean_tokens, arguments.tokens_per_second)
         _show(steps, prompts(config), arguments.probe, means)
         return 0 if _fits(steps, arguments.cluster) else 1
@@ -91,8 +95,6 @@ def _show(
     from avr.pipeline.summary import print_forecast, print_plan, print_roles
     from avr.storage import location
 
-    if not steps:  # a job of jobs has nothing of its own
-        return
     print_plan(steps)
     counts = {step: (source, count_rows(which)) for step, (source, which) in prompts.items()}
     known = {step: (source, count) for step, (source, count) in counts.items() if count is not None}

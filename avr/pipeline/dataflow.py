@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -18,14 +18,14 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from avr.config import GrowthConfig, Placement, RoleConfig
+from avr.config import GrowthConfig, Placement
 from avr.core.messages import content_id
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
 from avr.pipeline.cluster import missing
 from avr.pipeline.grown import Grown, GrowthError, check_complete, ended, settle
 from avr.pipeline.losses import cause_of, is_loss
 from avr.pipeline.operators import Operator, Worker
-from avr.pipeline.plan import StepPlan, engines, gpus_of
+from avr.pipeline.plan import StepPlan, engines, gpus_of, rows_per_block
 from avr.pipeline.progress import CONSOLE, Progress
 from avr.pipeline.tables import (
     TREES,
@@ -235,19 +235,6 @@ def commit(block: pa.Table, out: Location, quarantine: Location) -> pa.Table:
     ):
         write_part(folder, name, [tree_to_dict(tree) for tree in part], TREES)
     return pa.table({"num_trees": [len(trees)]})
-
-
-def rows_per_block(config: GrowthConfig, pools: Sequence[RoleConfig]) -> int:
-    """What is asked for; else an eighth of all engines, between 8 and half of what one takes.
-
-    A block passes the driver once for each operator, however few trees it holds, which is the first
-    thing to fill up on a large cluster. A large block waits longer for its last tree, and an engine
-    should hold two at the least.
-    """
-    if config.rows_per_block is not None:
-        return config.rows_per_block
-    num_engines = sum(pool.max_replicas for pool in pools)
-    return max(8, min(num_engines // 8, min(pool.max_rows_per_replica for pool in pools) // 2))
 
 
 def _pool(operator: Operator, rows: int) -> ray.data.ActorPoolStrategy:

@@ -131,8 +131,6 @@ def _taken(config: TableConfig) -> dict[str, Ids]:
 
 
 def _summarise(config: TableConfig, folder: Location, ledger: Ledger) -> None:
-    if "answer" not in ledger.seconds():
-        return
     found = final_answers(
         config, partial(_trees, folder), partial(_sets, folder), load_oracle(config.oracle)
     )

@@ -107,7 +107,8 @@ def _after(
         text=answer.text,
         reward=reward_of(answer),
         quality=oracle(query, answer.text) if oracle else None,
-        num_tokens=sum(text.num_tokens for text in texts),
+        num_tokens=sum(text.num_tokens for text in texts)
+        + sum(level.num_rejected_tokens for level in levels),
         failed=refined < rounds,
     )
 
@@ -115,7 +116,7 @@ def _after(
 def _of_set(
     row: str, item: OutputSet, budget: Mapping[str, int] | None, oracle: Oracle | None
 ) -> tuple[str, Answered]:
-    """The best of the outputs that the budget pays for; at least one is always paid for."""
+    """The best of the outputs that the budget pays for; the first is always paid for."""
     outputs = [*item.outputs, *item.failures]
     if budget is not None:
         outputs = _paid_for(outputs, budget.get(item.prompt.id, 0))
@@ -133,7 +134,7 @@ def _of_set(
 
 
 def _paid_for(outputs: list[Output], budget: int) -> list[Output]:
-    """The first outputs that together cost no more tokens than the budget."""
+    """The first outputs that together cost no more tokens than the budget, at the least one."""
     spent, number = 0, 0
     for output in outputs:
         spent += output.num_tokens

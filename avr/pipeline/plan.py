@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from avr.config import (
     ConfigError,
     FirstAnswer,
+    GrowthConfig,
     Placement,
     PromptsConfig,
     RoleConfig,
@@ -137,6 +138,20 @@ def check(config: Stage1Config) -> None:
             raise ConfigError(f"{name}.path is not set, and step {step} needs it")
     if config.evaluation:
         check_rounds(config.evaluation.rounds, ("seed", "rsft", "dpo"))
+
+
+def rows_per_block(config: GrowthConfig, pools: Sequence[RoleConfig]) -> int:
+    """Trees that travel together: what is asked for, else an eighth of the number of all engines.
+
+    Then 8 at the least, and at most half of what one replica takes. A block passes the driver once
+    for each operator, however few trees it holds, which is the first thing to fill up on a large
+    cluster. A large block waits longer for its last tree, and an engine should hold two.
+    """
+    if config.rows_per_block is not None:
+        return config.rows_per_block
+    num_engines = sum(pool.max_replicas for pool in pools)
+    most = min(pool.max_rows_per_replica for pool in pools) // 2
+    return max(1, min(max(8, num_engines // 8), most))
 
 
 def check_rounds(rounds: Mapping[str, int], models: Sequence[str]) -> None:

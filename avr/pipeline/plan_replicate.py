@@ -2,40 +2,57 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
-from avr.config import ConfigError
+from avr.config import ConfigError, Stage1Config
+from avr.config_evaluation import EvaluateConfig, RefineConfig
+from avr.config_stage2 import AnswerConfig, Stage2Config
 from avr.config_table import ReplicaJobConfig, ReplicateConfig, TableConfig
 from avr.loading import load
 from avr.pipeline.final_answers import row_names
 from avr.storage import Location, location
 
 JOBS = Path(__file__).parents[2] / "jobs"
+SCHEMAS: dict[str, type] = {
+    "stage1": Stage1Config,
+    "stage2": Stage2Config,
+    "table": TableConfig,
+    "answer": AnswerConfig,
+    "evaluate": EvaluateConfig,
+    "refine": RefineConfig,
+}
 
 
 def check(config: ReplicateConfig) -> None:
-    """Raise ConfigError for jobs that cannot be, with all their overrides."""
+    """Raise ConfigError for jobs whose configuration does not load, or a table that is not theirs.
+
+    What a job finds wrong with its configuration beyond that, it says when it is started.
+    """
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise ConfigError(f"seeds is {config.seeds}: it takes different seeds, at least one")
     for name, job in config.jobs.items():
-        if not (JOBS / f"{job.job}.py").is_file():
-            raise ConfigError(f"jobs.{name}.job is {job.job!r}: there is no jobs/{job.job}.py")
-        if not Path(job.config).is_file():
-            raise ConfigError(f"jobs.{name}.config: no such configuration file: {job.config}")
+        if job.job not in SCHEMAS:
+            raise ConfigError(f"jobs.{name}.job is {job.job!r}; there are {', '.join(SCHEMAS)}")
         own = [o for o in job.overrides if o.startswith("run_dir=")]
         if own:
             raise ConfigError(f"jobs.{name}.overrides: {own[0]!r} is set by the replication")
-    for what, name in (("table", config.table), ("search", config.search)):
-        if name is not None and name not in config.jobs:
-            raise ConfigError(f"{what} is {name!r}; jobs are {', '.join(config.jobs)}")
+        try:
+            job_config(config, name, config.seeds[0])
+        except ConfigError as error:
+            raise ConfigError(f"jobs.{name}: {error}") from error
+    for what, name, kind in (("table", config.table, "table"), ("search", config.search, "stage2")):
+        there = [known for known, job in config.jobs.items() if job.job == kind]
+        if name is not None and name not in there:
+            raise ConfigError(f"{what} is {name!r}; jobs of {kind} are {', '.join(there)}")
     rows = row_names(table_config(config, config.seeds[0]))
+    strange = [claim for claim in config.orderings if claim.count("<") != 1]
+    if strange:
+        raise ConfigError(f"orderings: {strange[0]!r} is not of the form 'ROW < ROW'")
     named = [*config.efficiency]
     named += [part.strip() for claim in config.orderings for part in claim.split("<")]
     unknown = [name for name in named if name not in rows]
     if unknown:
         raise ConfigError(f"no row {unknown[0]!r} in the table; there are {', '.join(rows)}")
-    strange = [claim for claim in config.orderings if claim.count("<") != 1]
-    if strange:
-        raise ConfigError(f"orderings: {strange[0]!r} is not of the form 'ROW < ROW'")
 
 
 def folder_of(config: ReplicateConfig, seed: int) -> Location:
@@ -51,12 +68,17 @@ def command_of(config: ReplicateConfig, name: str, seed: int) -> list[str]:
     return [sys.executable, str(script), job.config, *overrides]
 
 
+def job_config(config: ReplicateConfig, name: str, seed: int) -> Any:
+    """What a job of a seed runs under."""
+    _, _, recipe, *overrides = command_of(config, name, seed)
+    return load(SCHEMAS[config.jobs[name].job], recipe, overrides)
+
+
 def table_config(config: ReplicateConfig, seed: int) -> TableConfig:
     """What the table's job of a seed runs under."""
-    job, folder = config.jobs[config.table], folder_of(config, seed)
-    return load(
-        TableConfig, job.config, [f"run_dir={folder / config.table}", *_filled(job, folder, seed)]
-    )
+    found = job_config(config, config.table, seed)
+    assert isinstance(found, TableConfig)
+    return found
 
 
 def _filled(job: ReplicaJobConfig, folder: Location, seed: int) -> list[str]:

@@ -1,5 +1,6 @@
 """What the table needs, and what can be known to be wrong with its configuration."""
 
+from collections import Counter
 from dataclasses import asdict, replace
 
 from avr.config import ConfigError, check_values
@@ -9,10 +10,13 @@ from avr.core.prompts import Templates
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
-from avr.pipeline.final_answers import in_order
+from avr.pipeline.final_answers import in_order, row_names
 from avr.pipeline.plan import StepPlan, check_replicas, engines
 from avr.pipeline.plan_stage2 import template_of
 from avr.pipeline.preflight import check_prompts, check_run_dir
+from avr.storage import location
+
+_RESERVED = ("logs", "parity", "journal")  # that lie beside the entrants' folders
 
 
 def plan_table(config: TableConfig) -> list[StepPlan]:
@@ -27,6 +31,10 @@ def plan_table(config: TableConfig) -> list[StepPlan]:
         names = ", ".join(config.entrants)
         raise ConfigError(f"baseline is {config.baseline!r}; there are: {names}")
     in_order(config)
+    names = Counter(row_names(config))
+    twice = [name for name, number in names.items() if number > 1]
+    if twice:
+        raise ConfigError(f"entrants: two of them fill the row {twice[0]!r}")
     roles = {"policy": config.policy, "reward_model": config.reward_model}
     check_replicas(roles)
     try:
@@ -60,8 +68,10 @@ def model_of(config: TableConfig, name: str) -> str:
 
 def _check_entrant(config: TableConfig, name: str, entrant: EntrantConfig) -> None:
     at = f"entrants.{name}"
-    if "/" in name or not name:
-        raise ConfigError(f"{at}: the name of an entrant is to be that of a folder")
+    if not name or any(sign in name for sign in "/<|") or name in _RESERVED:
+        raise ConfigError(
+            f"{at}: the name is to be that of a folder and of a row, without <, | or /"
+        )
     if entrant.trained and entrant.model:
         raise ConfigError(f"{at}: of model and trained only one can say which model it is")
     if bool(entrant.rounds) != (entrant.mode == Mode.refine):
@@ -74,4 +84,6 @@ def _check_entrant(config: TableConfig, name: str, entrant: EntrantConfig) -> No
         raise ConfigError(f"{at}: tokens_of chooses among samples, and best_of is 1")
     for model in entrant.trained:
         check_model(f"{at}.trained", model)
+        if not (location(model) / "training.json").exists():
+            raise ConfigError(f"{at}.trained: no training of ours has left {model}")
     check_model(f"{at}.model", model_of(config, name))

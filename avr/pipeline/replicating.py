@@ -1,27 +1,34 @@
 """The same jobs for several seeds, each as its user would start it, and one table of them all."""
 
 import json
+import signal
 import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from avr.config_table import ReplicateConfig
-from avr.core.messages import content_id
 from avr.core.tree import RefinementTree
 from avr.evaluation.judged import load_oracle
-from avr.evaluation.standing import by_row, ordering, standing
+from avr.evaluation.standing import by_row, ordering
 from avr.evaluation.turns import turns_of
-from avr.pipeline.final_answers import baseline_row, row_names
+from avr.pipeline.final_answers import baseline_row
 from avr.pipeline.ledger import Ledger
 from avr.pipeline.lock import lock_folder
 from avr.pipeline.plan_replicate import check, command_of, folder_of, table_config
 from avr.pipeline.progress import CONSOLE
 from avr.pipeline.run import indented
-from avr.pipeline.standings import Table, answers_in, items_of, write_table
+from avr.pipeline.standings import (
+    Table,
+    answers_in,
+    items_of,
+    not_compared,
+    num_asked,
+    standings_of,
+    write_table,
+)
 from avr.pipeline.tables import read_trees
 from avr.storage import Location, check_writable, location
 
@@ -31,8 +38,9 @@ class ReplicaError(RuntimeError):
 
 
 def run(config: ReplicateConfig) -> None:
-    """Do every seed's jobs that are not done yet, in their order, then write the common table.
+    """Start every seed's jobs in their order, then write the common table.
 
+    A job that is done says so and ends: its own ledger knows, and refuses what has changed.
     Raises ConfigError before anything is started, ReplicaError where a job fails.
     """
     check(config)
@@ -40,26 +48,32 @@ def run(config: ReplicateConfig) -> None:
     check_writable(folder, "run_dir")
     with lock_folder(folder, indented):
         for seed in config.seeds:
-            there = folder_of(config, seed)
-            ledger = Ledger(there / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
-            CONSOLE.print(f"[bold]seed {seed}: {there}[/bold]")
             for name in config.jobs:
-                job = config.jobs[name]
-                recipe = content_id(Path(job.config).read_text())
-                inputs = {"job": job.job, "overrides": job.overrides, "recipe": recipe}
-                command = command_of(config, name, seed)
-                ledger.step(name, inputs, partial(_start, command))
+                CONSOLE.print(f"[bold]seed {seed}, {name}[/bold]")
+                _start(command_of(config, name, seed))
         _report(config, folder)
 
 
-def _start(command: Sequence[str]) -> dict[str, Any]:
-    indented(" ".join(["python", *command[1:]]))
-    code = subprocess.run(command, check=False).returncode
+def _start(command: Sequence[str]) -> None:
+    """Run a job to its end. Who stops this process stops the job, which ends in its own way."""
+    CONSOLE.print(f"python {' '.join(command[1:])}", markup=False, soft_wrap=True)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    process = subprocess.Popen(command)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:  # Ctrl-C, which the job has got as well
+        process.wait()
+        raise
+    except SystemExit:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if code:
         raise ReplicaError(
             f"python {' '.join(command[1:])} ended with status {code}; the same command continues"
         )
-    return {}
 
 
 def _report(config: ReplicateConfig, folder: Location) -> None:
@@ -75,20 +89,19 @@ def _report(config: ReplicateConfig, folder: Location) -> None:
     for table in tables.values():
         for row, number in items_of(table).items():
             items[row].append(number)
-    seconds = {
-        str(seed): Ledger(folder_of(config, seed) / "ledger", indented).seconds()
-        for seed in config.seeds
-    }
+    seconds = {str(seed): _seconds(config, seed) for seed in config.seeds}
+    num_prompts = sum(num_asked(folder_of(config, seed) / config.table) for seed in config.seeds)
+    standings = standings_of(first, rows)
     trees = _searched(config)
     write_table(
         Table(
             baseline=baseline,
-            standings=[standing(rows[r], rows[baseline], first.right) for r in row_names(first)],
+            standings=standings,
             items={row: fmean(numbers) for row, numbers in items.items()},
             orderings=[ordering(claim, rows) for claim in config.orderings],
             turns=turns_of(trees, load_oracle(first.oracle)) if trees else (),
             efficiency=config.efficiency,
-            notes=[_minutes(seconds)],
+            notes=[*not_compared(standings, num_prompts), _minutes(seconds)],
             extra={"seconds": seconds, "seeds": list(config.seeds), "by_seed": _by_seed(config)},
         ),
         folder,
@@ -100,7 +113,17 @@ def _searched(config: ReplicateConfig) -> list[RefinementTree]:
     if config.search is None:
         return []
     folders = [folder_of(config, seed) / config.search for seed in config.seeds]
-    return [tree for folder in folders for tree in read_trees(folder / "search" / "trees")]
+    trees = [tree for folder in folders for tree in read_trees(folder / "search" / "trees")]
+    if not trees:
+        raise ReplicaError(f"search is {config.search!r}, whose runs hold no searched trees")
+    return trees
+
+
+def _seconds(config: ReplicateConfig, seed: int) -> dict[str, float]:
+    """What the steps of each job took, over all its runs; the start of a process is not in it."""
+    there = folder_of(config, seed)
+    ledgers = {name: Ledger(there / name / "ledger", indented) for name in config.jobs}
+    return {name: sum(ledger.seconds().values()) for name, ledger in ledgers.items()}
 
 
 def _by_seed(config: ReplicateConfig) -> dict[str, dict[str, Any]]:
@@ -119,4 +142,4 @@ def _minutes(seconds: dict[str, dict[str, float]]) -> str:
     whole = ", ".join(
         f"{sum(jobs.values()) / 60:.0f} (seed {seed})" for seed, jobs in seconds.items()
     )
-    return f"Minutes of all jobs: {whole}."
+    return f"Minutes of all steps: {whole}."

@@ -85,16 +85,12 @@ class Stage2(Run[Stage2Config]):
         """Whole outputs of the model that DPO starts from, their final answers rewarded."""
         config = self.config
         policy = replace(config.policy, model=self._base())
-        inputs = {
-            **self._inputs(policy, config.prompts.sample),
-            "outputs": asdict(config.outputs),
-            "template": asdict(template_of(config.trajectories)),
-        }
-        unused = ("reward_model",) if config.outputs.judgements else ()
-        inputs = {key: value for key, value in inputs.items() if key not in unused}
-        if not config.outputs.judgements:
-            for name in ("judgements", "meta_request"):
-                del inputs["outputs"][name]
+        asked = self._inputs(policy, config.prompts.sample) | {"outputs": asdict(config.outputs)}
+        if own_judge_of(config):
+            del asked["reward_model"]
+        else:
+            del asked["outputs"]["judgements"], asked["outputs"]["meta_request"]
+        inputs = asked | {"template": asdict(template_of(config.trajectories))}
         self.ledger.step("sample", inputs, lambda: self._sample(policy, inputs))
 
     def pair(self) -> None:

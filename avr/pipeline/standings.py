@@ -11,7 +11,7 @@ from avr.evaluation import charts
 from avr.evaluation.paired import Estimate
 from avr.evaluation.standing import Answered, Ordering, Standing, by_row, standing
 from avr.evaluation.turns import Turn
-from avr.pipeline.final_answers import baseline_row, row_names, rows_of
+from avr.pipeline.final_answers import baseline_row, rows_of
 from avr.pipeline.tables import read_rows
 from avr.storage import Location, location, write_text, written
 
@@ -37,11 +37,24 @@ class Table:
 
 def table_of(config: TableConfig, folder: Location) -> Table:
     """The table of one run, from its answers.parquet."""
-    rows = by_row(answers_in(folder))
-    baseline = baseline_row(config)
-    standings = [standing(rows[name], rows[baseline], config.right) for name in row_names(config)]
-    num_prompts = sum(1 for _ in read_rows(folder / "answer" / "prompts.parquet", ["id"]))
-    return Table(baseline, standings, items_of(config), notes=_missing(standings, num_prompts))
+    standings = standings_of(config, by_row(answers_in(folder)))
+    notes = not_compared(standings, num_asked(folder))
+    return Table(baseline_row(config), standings, items_of(config), notes=notes)
+
+
+def standings_of(config: TableConfig, rows: Mapping[str, Sequence[Answered]]) -> list[Standing]:
+    """Where all rows stand; what a refining entrant got wrong is held against its own r0."""
+    baseline, found = rows[baseline_row(config)], []
+    for name, entrant in config.entrants.items():
+        first, *refined = rows_of(name, entrant)
+        found.append(standing(rows[first], baseline, config.right))
+        found += [standing(rows[r], baseline, config.right, rows[first]) for r in refined]
+    return found
+
+
+def num_asked(folder: Location) -> int:
+    """How many prompts every entrant of a table's run was asked."""
+    return sum(1 for _ in read_rows(folder / "answer" / "prompts.parquet", ["id"]))
 
 
 def answers_in(folder: Location, replication: str = "") -> list[Answered]:
@@ -88,8 +101,11 @@ def _num_trained(model: str) -> int:
     return int(record["result"]["num_trained"])
 
 
-def _missing(standings: Sequence[Standing], num_prompts: int) -> list[str]:
-    """A prompt that a row or the baseline could not be judged on is in neither's numbers."""
+def not_compared(standings: Sequence[Standing], num_prompts: int) -> list[str]:
+    """A line for each row with prompts that it or the baseline has no answer to.
+
+    Those are in quarantine, with the reason, and in no number of the row.
+    """
     return [
         f"{one.row}: {num_prompts - one.num_answers} of {num_prompts} prompts are not compared"
         " (see quarantine)"
@@ -131,21 +147,24 @@ COLUMNS = (
 
 def _markdown(table: Table) -> list[str]:
     judged = [s for s in table.standings if s.row != table.baseline]
-    answers = sorted({s.num_answers for s in judged})
+    answers = [s.num_answers for s in judged]
+    least, most = min(answers, default=0), max(answers, default=0)
     lines = [
-        f"Against the answers of {table.baseline}; {'-'.join(map(str, answers))} answers a row;"
-        " [95% interval, clustered by prompt]. items: rows trained on. tokens: all that were"
-        " generated for an answer. right to wrong: of the prompts that the baseline answered"
-        " right.",
+        f"Against the answers of {table.baseline}; {least if least == most else f'{least}-{most}'}"
+        " answers a row; [95% interval, clustered by prompt]. items: rows trained on. tokens: all"
+        " that were generated for an answer. right to wrong, wrong to right: of the prompts that"
+        f" were answered right, or not, before: by r0 where there are rounds, by {table.baseline}"
+        " otherwise.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * len(COLUMNS)}",
         *(f"| {' | '.join(_cells(s, table))} |" for s in table.standings),
     ]
     if table.orderings:
-        lines += ["", "| claim | higher - lower | |", "|---|---|---|"]
+        lines += ["", "| claim | higher - lower | of each seed | |", "|---|---|---|---|"]
         lines += [
-            f"| {o.lower} < {o.higher} | {_signed(o.difference)} | {o.verdict} |"
+            f"| {o.lower} < {o.higher} | {_signed(o.difference)} |"
+            f" {', '.join(f'{each:+.3f}' for each in o.by_replication)} | {o.verdict} |"
             for o in table.orderings
         ]
     if table.turns:

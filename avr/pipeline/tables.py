@@ -49,6 +49,7 @@ _LEVEL = pa.struct(
         ("num_dropped", pa.int64()),
         ("num_dropped_refinements", pa.int64()),
         ("rejected_example", pa.string()),
+        ("num_rejected_tokens", pa.int64()),
     ]
 )
 TREES = pa.schema(

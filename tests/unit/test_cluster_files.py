@@ -34,7 +34,7 @@ ANY = "avr/miniature/data/rsft.jsonl"  # recipes that are given their prompts or
 POLICY = "policy.model=avr/miniature/models/policy"
 COMPARED = [f"prompts.path={ANY}", f"baseline.path={ANY}"]
 ENTRANTS = [
-    f"entrants.{name}.trained=[avr/miniature/models/policy]"
+    f"entrants.{name}.trained=[]"
     for name, entrant in yaml.safe_load(Path("conf/miniature/table.yaml").read_text())[
         "entrants"
     ].items()

@@ -49,6 +49,13 @@ def test_a_refining_entrant_fills_a_row_for_each_round():
     ]
 
 
+def test_samples_that_were_thrown_away_were_paid_for():
+    level = replace(REFINED.levels[0], num_rejected_tokens=100)
+    grown = replace(REFINED, levels=(level,))
+    answers = found(config_of(dpo=EntrantConfig(mode=Mode.refine, rounds=1)), [grown])
+    assert [answer.num_tokens for answer in answers] == [2, 104]
+
+
 def test_a_recursive_output_without_an_answer_is_an_empty_one():
     config = config_of(ours=EntrantConfig(mode=Mode.recursive))
     (answer,) = found(config, sets=[set_of(failures=(output("<think>", -3.0, 7, "no end"),))])

@@ -1,12 +1,13 @@
 """Replicas into nodes: what has no place is named, with what it lacks."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avr.config import Stage1Config
+from avr.config import GrowthConfig, RoleConfig, Stage1Config
 from avr.loading import load
 from avr.pipeline.fit import NodeType, misfit, misfits
-from avr.pipeline.plan import Pool, StepPlan, plan_stage1
+from avr.pipeline.plan import Pool, StepPlan, plan_stage1, rows_per_block
 
 LLAMA = "conf/llama3_8b/stage1.yaml"
 
@@ -98,3 +99,21 @@ def test_what_can_be_placed_is_never_short_in_sum(pools, nodes):
         assert all(need <= have for need, have in zip(plan.least(), (cpus, gpus), strict=True))
     elif len(types) == 1 and types[0].count == 1:
         assert any(need > have for need, have in zip(plan.least(), (cpus, gpus), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("replicas", "most", "rows"),
+    [
+        (1, 128, 8),
+        (21, 128, 8),
+        (64, 128, 24),
+        (256, 128, 64),
+        (256, 1024, 96),
+        (1, 8, 4),
+        (1, 1, 1),
+    ],
+)
+def test_blocks_grow_with_the_engines_and_two_of_them_fit_into_one(replicas, most, rows):
+    pool = RoleConfig(max_replicas=replicas, max_rows_per_replica=most)
+    assert rows_per_block(GrowthConfig(), [pool] * 3) == rows
+    assert rows_per_block(GrowthConfig(rows_per_block=5), [pool] * 3) == 5

@@ -17,9 +17,11 @@ from avr.core.outputs import (
     set_to_dict,
 )
 from avr.core.own_judge import OwnJudge, judge_outputs, make_judgement_pairs, meta_context
+from avr.core.roles import ContextTooLong
 from avr.core.tree import Prompt
 
 OPENED = open_set(Prompt.of((user("question"),)), "recipe")
+TOO_LONG = ContextTooLong.of("policy", 500, 100, 512)
 JUDGE = OwnJudge(num_judgements=2, meta_request="META?", max_tries=2)
 
 
@@ -73,6 +75,33 @@ def test_an_answer_that_gets_no_rating_joins_the_failures_and_one_without_meta_s
     assert {j.meta_rating for j in found.outputs[0].judgements} == {None}
     asked = [n for c, n, _ in policy.requests if c[1].content == "odd"]
     assert asked == [2, 2]  # tries are bounded
+
+
+def test_one_text_that_is_too_long_costs_the_others_nothing():
+    def script(conversation, number, sample):
+        if conversation[1].content == "long":
+            raise TOO_LONG
+        if conversation[-1].content == "META?" and "critique 1" in conversation[-2].content:
+            raise TOO_LONG
+        return by_sample(conversation, number, sample)
+
+    found, _ = judged(script, "good", "long")
+    assert [j.meta_rating for j in found.outputs[0].judgements] == [7, None]
+    assert [o.failure for o in found.failures] == [f"cannot be judged: {TOO_LONG}"]
+
+
+def test_what_the_judging_cost_is_counted():
+    found, _ = judged(by_sample, "good")
+    critique, rating = "critique 0 of good [[9]]", "a judgement of it [[7]]"
+    tokens = len(critique.split()) + len(rating.split())
+    assert [j.num_tokens for j in found.outputs[0].judgements] == [tokens, tokens]
+
+
+def test_a_set_that_was_stored_before_there_were_judgements_is_read():
+    stored = set_to_dict(replace(OPENED, outputs=(output("good"),)))
+    old = {k: v for k, v in stored["outputs"][0].items() if k != "judgements"}
+    for each in (old, {**old, "judgements": None}):
+        assert set_from_dict({**stored, "outputs": [each]}).outputs == (output("good"),)
 
 
 def test_sets_with_judgements_survive_being_stored():

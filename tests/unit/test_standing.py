@@ -55,6 +55,15 @@ def test_right_to_wrong_is_of_what_the_baseline_had_right():
     assert standing(ours, base, right=0.9).right_to_wrong == pytest.approx(100 / 3)
 
 
+def test_what_was_refined_is_held_against_its_own_draft():
+    base = row_of("seed", [1.0, 1.0, 0.0, 0.0])
+    drafts = row_of("r0", [1.0, 0.0, 1.0, 0.0])
+    ours = row_of("r1", [0.5, 1.0, 1.0, 0.9])
+    one = standing(ours, base, right=1.0, drafts=drafts)
+    assert (one.right_to_wrong, one.wrong_to_right) == (50, 50)
+    assert one.gain.mean == pytest.approx((0.5 + 1 + 1 + 0.9) / 4 - 0.5)
+
+
 def test_replications_are_paired_with_their_own_baseline_and_clustered_by_prompt():
     """The same answers three times over say no more than once."""
     qualities = [(7 * n % 40) / 40 for n in range(40)]
@@ -129,6 +138,16 @@ def test_orderings_hold_fail_or_stay_undecided():
     assert verdicts == ["holds", "fails", "undecided"]
     with pytest.raises(ValueError, match="no row 'other'; there are low, high, wild"):
         ordering("low < other", rows)
+
+
+def test_an_ordering_holds_only_where_every_replication_says_so():
+    low = [answered("low", p, 0.5, replication=r) for r in "01" for p in PROMPTS]
+    high = [
+        answered("high", p, {"0": 0.9, "1": 0.45}[r], replication=r) for r in "01" for p in PROMPTS
+    ]
+    claim = ordering("low < high", {"low": low, "high": high})
+    assert claim.by_replication == pytest.approx((0.4, -0.05))
+    assert claim.difference.low > 0 and claim.verdict == "undecided"
 
 
 @settings(max_examples=20, deadline=None)

@@ -38,10 +38,6 @@ def test_a_turn_that_only_the_reward_model_likes_is_counted():
     assert (first.num_worse, second.num_worse) == (0, 1)
 
 
-def test_a_gain_that_is_too_small_ends_the_path():
-    assert len(turns_of([DEEP], oracle, min_gain=0.6)) == 2
-
-
 def test_without_an_oracle_there_are_rewards():
     turns = turns_of([DEEP], None)
     assert [t.reward for t in turns] == [1.0, 2.0, 2.5]
