@@ -38,7 +38,9 @@ async def judge_outputs(
 ) -> OutputSet:
     """Give every output its judgements and their mean rating as its reward.
 
-    An output that got no well-formed judgement, or is too long to be judged, joins the failures.
+    The judgements of the output whose ratings vary most are judged in turn: there the judge is
+    least sure (so in the paper). An output that got no well-formed judgement, or is too long to be
+    judged, joins the failures.
     """
 
     async def judged(output: Output) -> Output:
@@ -53,12 +55,17 @@ async def judge_outputs(
 
     there = await asyncio.gather(*map(judged, outputs.outputs))
     failed = [output for output in there if output.failure]
-    return replace(
+    outputs = replace(
         outputs,
         outputs=tuple(output for output in there if not output.failure),
         failures=(*outputs.failures, *failed),
         num_missing=outputs.num_missing + len(failed),
     )
+    torn = _most_varied(outputs)
+    if torn is None:
+        return outputs
+    rated = await _meta_judged(outputs, torn, policy, templates, judge)
+    return replace(outputs, outputs=tuple(rated if o is torn else o for o in outputs.outputs))
 
 
 def meta_context(
@@ -73,10 +80,10 @@ def make_judgement_pairs(
     sets: Iterable[OutputSet], templates: Templates, funnel: Funnel
 ) -> Iterator[PreferencePair]:
     """One pair of critiques a prompt: best and worst by meta rating, of the answer whose ratings
-    vary most (there the judge is least sure; so in the paper).
+    vary most.
     """
     rules: list[Rule[OutputSet]] = [
-        Rule("two_rated_judgements", lambda item: _most_varied(item) is not None),
+        Rule("two_rated_judgements", _has_two_rated),
         Rule("strictly_better", lambda item: _margin(item) > 0),
         Rule(
             "different_text",
@@ -118,19 +125,24 @@ async def _judgements(
         _rates,
     )
 
-    async def rated(node: str, completion: Completion) -> Judgement:
-        context = meta_context(query, output.answer, completion.text, templates, judge.meta_request)
-        judgement = Judgement(
-            id=node,
-            text=completion.text,
-            rating=_rating(completion),
-            finish_reason=completion.finish_reason,
-            num_tokens=completion.num_tokens,
+    return tuple(
+        Judgement(node, c.text, _rating(c), c.finish_reason, c.num_tokens)
+        for node, c in critiques.kept
+    )
+
+
+async def _meta_judged(
+    outputs: OutputSet, output: Output, policy: Generate, templates: Templates, judge: OwnJudge
+) -> Output:
+    """The output with its judgements judged in turn."""
+
+    async def rated(judgement: Judgement) -> Judgement:
+        context = meta_context(
+            outputs.prompt.query, output.answer, judgement.text, templates, judge.meta_request
         )
+        parent = content_id("meta", judgement.id)
         try:
-            metas = await sample(
-                policy, context, 1, judge.max_tries, content_id("meta", node), _rates
-            )
+            metas = await sample(policy, context, 1, judge.max_tries, parent, _rates)
         except TreeFault:  # too long to be judged in turn; the judgement itself stands
             return judgement
         spent = sum(c.num_tokens for c in (*(c for _, c in metas.kept), *metas.rejected))
@@ -140,7 +152,8 @@ async def _judgements(
             meta_rating=_rating(metas.kept[0][1]) if metas.kept else None,
         )
 
-    return tuple(await asyncio.gather(*(rated(node, c) for node, c in critiques.kept)))
+    judgements = await asyncio.gather(*map(rated, output.judgements))
+    return replace(output, judgements=tuple(judgements))
 
 
 def _rates(completion: Completion) -> bool:
@@ -158,9 +171,14 @@ def _rated(output: Output) -> Sequence[tuple[int, Judgement]]:
 
 
 def _most_varied(item: OutputSet) -> Output | None:
-    """The earliest wins a tie; None where no output has two rated judgements."""
-    several = [output for output in item.outputs if len(_rated(output)) > 1]
+    """The earliest wins a tie; None where no output has two judgements."""
+    several = [output for output in item.outputs if len(output.judgements) > 1]
     return max(several, key=lambda o: pvariance([j.rating for j in o.judgements]), default=None)
+
+
+def _has_two_rated(item: OutputSet) -> bool:
+    output = _most_varied(item)
+    return output is not None and len(_rated(output)) > 1
 
 
 def _best_and_worst(item: OutputSet) -> tuple[Judgement, Judgement]:

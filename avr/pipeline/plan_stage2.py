@@ -35,7 +35,7 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
     reserve = config.queries.cpus_per_task
     policy, reward = config.policy, config.reward_model
     outputs, own = config.outputs.num_outputs, own_judge_of(config)
-    judged = outputs * 2 * own.num_judgements if own else 0  # judgements, and their judgements
+    judged = (outputs + 1) * own.num_judgements if own else 0  # of one output they are judged too
     asked = config.evaluation.rounds if config.evaluation else {}
     plain = template_of(config.trajectories).plain
     rounds = [asked.get(name, 0) for name in (("seed",) if plain else ("seed", "stage1"))]

@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -50,17 +53,17 @@ def recipe_in(folder):
     baseline = {
         "job": "stage2",
         "config": "conf/miniature/baseline_dpo.yaml",
-        "overrides": ["seed={seed}", "steps=[sample,pair,dpo]", *PROMPTS],
+        "overrides": ["evaluation=null", *PROMPTS],
     }
     own = {
         "job": "stage2",
         "config": "conf/miniature/meta_rewarding.yaml",
-        "overrides": ["seed={seed}", "prompts.sample.limit=16"],
+        "overrides": ["prompts.sample.limit=16"],
     }
     last = {
         "job": "table",
         "config": str(folder / "table.yaml"),
-        "overrides": ["seed={seed}", "runs_dir={folder}"],
+        "overrides": ["runs_dir={folder}"],
     }
     config = {
         "run_dir": str(folder / "runs"),
@@ -93,6 +96,7 @@ def test_the_table_counts_every_answer_and_every_trained_row(replicated):
     assert rows["seed r0"]["items"] == 0 and rows["seed r0"]["win_rate"]["mean"] == 50
     assert "| seed r0 < dpo |" in (runs / "table.md").read_text()
     assert "| best of n |" in text
+    assert (runs / "seed-0/dpo/config.yaml").exists()
     for picture in ("win_rates.svg", "length_quality.svg"):
         assert "<svg" in (runs / picture).read_text()
 
@@ -129,17 +133,48 @@ def test_a_model_that_judges_itself_learns_from_answers_and_judgements(replicate
     )
 
 
-def test_a_replication_run_again_does_nothing_and_a_new_seed_only_its_own_part(replicated):
+def test_a_second_seed_is_pooled_and_what_is_done_is_not_done_again(replicated):
+    """A copy of the first seed's runs stands for a second that had the same luck."""
     recipe, runs, _ = replicated
-    before = (runs / "table.json").read_bytes()
-    status, text = run("replicate", recipe)
+    shutil.copytree(runs / "seed-0", runs / "seed-1")
+    first = json.loads((runs / "table.json").read_text())
+    status, text = run("replicate", recipe, "seeds=[0,1]")
     assert status == 0, text
-    assert [f"{name}: done before" in text for name in ("dpo", "meta", "table")] == [True] * 3
-    assert "python jobs" not in text and (runs / "table.json").read_bytes() == before
-    status, text = run("replicate", recipe, "jobs.dpo.config=conf/miniature/stage2.yaml")
-    assert status == 1 and "under other settings" in text
+    for step, times in (("sample", 4), ("pair", 4), ("dpo", 4), ("answer", 2)):
+        assert text.count(f"{step}: done before") == times
+    pooled = json.loads((runs / "table.json").read_text())
+    for one, two in zip(first["rows"], pooled["rows"], strict=True):
+        assert two["num_answers"] == 2 * one["num_answers"]
+        for figure in ("items", "quality", "win_rate", "reward_win_rate", "tokens"):
+            assert two[figure] == pytest.approx(one[figure])
+    assert list(pooled["by_seed"]) == ["0", "1"]
+    (claim,) = pooled["orderings"]
+    assert claim["by_replication"][0] == claim["by_replication"][1]
+
+
+def test_what_was_made_under_other_settings_is_refused_by_the_job_itself(replicated):
+    recipe, _, _ = replicated
+    status, text = run("replicate", recipe, "jobs.dpo.overrides=[prompts.sample.limit=23]")
+    assert status == 1
+    assert "step sample of" in text and "under other settings" in text
+    assert "ended with status 1; the same command continues" in text
     status, text = run("replicate", recipe, "--plan")
     assert status == 0 and text.count("python ") == 3
+
+
+def test_who_stops_a_replication_stops_the_job_that_it_started(short_folder):
+    recipe = recipe_in(short_folder)
+    command = [sys.executable, "jobs/replicate.py", str(recipe)]
+    log = (short_folder / "log").open("w")
+    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    begun, limit = short_folder / "runs/seed-0/dpo/ledger/sample.json", time.monotonic() + 120
+    while not begun.exists():
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.2)
+    process.terminate()
+    assert process.wait(timeout=120) == 130
+    left = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"])]
+    assert not [c for c in left if c and f"run_dir={short_folder}/runs/seed-0/dpo" in c]
 
 
 def test_simpo_trains_on_the_same_pairs_without_a_reference(replicated):
@@ -149,7 +184,7 @@ def test_simpo_trains_on_the_same_pairs_without_a_reference(replicated):
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["pair"]["num_pairs"] > 12
     assert summary["sample"]["outputs"]["failures"] == 0  # any text is an answer
-    words = [f"run_dir={folder}", "seed=0", "steps=[sample,pair,dpo]", *PROMPTS]
+    words = [f"run_dir={folder}", "evaluation=null", *PROMPTS]
     recipe = "conf/miniature/baseline_dpo.yaml"
     status, refused = run("stage2", recipe, *words, *SIMPO)
     assert status == 1 and "dpo" in refused and "under other settings" in refused

@@ -53,6 +53,7 @@ def test_an_answer_is_worth_the_mean_rating_of_its_judgements():
     assert [o.reward for o in found.outputs] == [9, 4.5]
     assert [j.rating for j in found.outputs[1].judgements] == [4, 5]
     assert [j.meta_rating for j in found.outputs[1].judgements] == [2, 3]
+    assert {j.meta_rating for j in found.outputs[0].judgements} == {None}  # where it was sure
     metas = [c for c, _, _ in policy.requests if c[-1].content == "META?"]
     critique = found.outputs[1].judgements[0].text
     assert meta_context(OPENED.prompt.query, "bad", critique, TEMPLATES, "META?") in metas
