@@ -17,7 +17,8 @@ class Answered:
     `replication` is the run it comes from, `prompt` the prompt's id, `reward` a raw logit,
     `quality` the oracle's (None without one). `num_tokens` are those of all that was generated for
     it: thinking, critiques, malformed ones too, samples not taken. `failed` where a round gave no
-    refinement or an output had no final answer.
+    refinement or an output had no final answer. `draft_quality` is that of the answer which this
+    one was refined from (r0, or the draft inside a trajectory), None where there was none.
     """
 
     row: str
@@ -27,6 +28,7 @@ class Answered:
     quality: float | None
     num_tokens: int
     failed: bool
+    draft_quality: float | None = None
     replication: str = ""
 
     @property
@@ -41,10 +43,7 @@ class Standing:
 
     `num_answers` were compared, all replications together. What needs an oracle is None without
     one. `lc_win_rate` is None where lengths alone tell who wins. `right_to_wrong` is of the prompts
-    that were answered right before, `wrong_to_right` of the others; None where there are none.
-    Before: by the draft that the row refined, or, where there is none, by the baseline. In the
-    latter case two samples of one model differ as well; a second row of the baseline's model
-    shows by how much.
+    whose draft was right, `wrong_to_right` of those whose draft was not; None where there are none.
     """
 
     row: str
@@ -84,15 +83,9 @@ class Ordering:
         return "fails" if fails else "undecided"
 
 
-def standing(
-    ours: Iterable[Answered],
-    baseline: Iterable[Answered],
-    right: float,
-    drafts: Iterable[Answered] | None = None,
-) -> Standing:
+def standing(ours: Iterable[Answered], baseline: Iterable[Answered], right: float) -> Standing:
     """A row's answers against the baseline's. Raises ValueError where no prompt has both.
 
-    `drafts` are what the row's answers were refined from; None where they were not refined.
     Intervals are clustered by prompt: what several replications answered to one counts as one
     draw. An answer counts where the same replication has the baseline's.
     """
@@ -107,10 +100,12 @@ def standing(
     judged = len(qualities) == len(pairs)
     wins = [_preferred(a.quality, b.quality, a, b) for a, b in pairs] if judged else []
     prompts = [a.prompt for a, _ in pairs]
-    before = pairs if drafts is None else _paired([a for a, _ in pairs], drafts)
-    changed = [(a.quality or 0.0, b.quality or 0.0) for a, b in before] if judged else []
-    were_right = [a >= right for a, b in changed if b >= right]
-    were_wrong = [a >= right for a, b in changed if b < right]
+    refined = [(a.quality, a.draft_quality) for a, _ in pairs]
+    known = [
+        (after, before) for after, before in refined if after is not None and before is not None
+    ]
+    were_right = [after >= right for after, before in known if before >= right]
+    were_wrong = [after >= right for after, before in known if before < right]
     rewards = [_preferred(a.reward, b.reward, a, b) for a, b in pairs]
     return Standing(
         row=pairs[0][0].row,

@@ -8,9 +8,11 @@ from avr.config import ConfigError
 from avr.config_evaluation import Mode
 from avr.config_table import EntrantConfig, TableConfig
 from avr.core.outputs import Output, OutputSet
+from avr.core.trajectory import TrajectoryTemplate, parse_trajectory
 from avr.core.tree import RefinementTree, reward_of
 from avr.evaluation.judged import Oracle
 from avr.evaluation.standing import Answered
+from avr.pipeline.plan_stage2 import template_of
 
 ANSWERED = pa.schema(
     [
@@ -22,6 +24,7 @@ ANSWERED = pa.schema(
         ("quality", pa.float64()),
         ("num_tokens", pa.int64()),
         ("failed", pa.bool_()),
+        ("draft_quality", pa.float64()),
     ]
 )
 
@@ -64,7 +67,9 @@ def final_answers(
         entrant = config.entrants[name]
         if entrant.mode == Mode.recursive or entrant.best_of > 1:
             budget = spent[entrant.tokens_of] if entrant.tokens_of else None
-            found = (_of_set(name, item, budget, oracle) for item in sets(name))
+            recursive = entrant.mode == Mode.recursive
+            template = template_of(config.trajectories) if recursive else None
+            found = (_of_set(name, item, budget, template, oracle) for item in sets(name))
         else:
             rows = list(enumerate(rows_of(name, entrant)))
             found = (
@@ -110,11 +115,16 @@ def _after(
         num_tokens=sum(text.num_tokens for text in texts)
         + sum(level.num_rejected_tokens for level in levels),
         failed=refined < rounds,
+        draft_quality=oracle(query, tree.first.text) if oracle and rounds else None,
     )
 
 
 def _of_set(
-    row: str, item: OutputSet, budget: Mapping[str, int] | None, oracle: Oracle | None
+    row: str,
+    item: OutputSet,
+    budget: Mapping[str, int] | None,
+    template: TrajectoryTemplate | None,
+    oracle: Oracle | None,
 ) -> tuple[str, Answered]:
     """The best of the outputs that the budget pays for; the first is always paid for."""
     outputs = [*item.outputs, *item.failures]
@@ -122,6 +132,9 @@ def _of_set(
         outputs = _paid_for(outputs, budget.get(item.prompt.id, 0))
     best = max(outputs, key=_reward)
     query = item.prompt.query[-1].content
+    draft = None
+    if oracle and template and not best.failure:
+        draft = oracle(query, parse_trajectory(best.text, template).first)
     return query, Answered(
         row=row,
         prompt=item.prompt.id,
@@ -130,6 +143,7 @@ def _of_set(
         quality=oracle(query, best.answer) if oracle else None,
         num_tokens=sum(output.num_tokens for output in outputs),
         failed=bool(best.failure),
+        draft_quality=draft,
     )
 
 

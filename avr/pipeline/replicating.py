@@ -97,6 +97,7 @@ def _report(config: ReplicateConfig, folder: Location) -> None:
         Table(
             baseline=baseline,
             standings=standings,
+            right=first.right,
             items={row: fmean(numbers) for row, numbers in items.items()},
             orderings=[ordering(claim, rows) for claim in config.orderings],
             turns=turns_of(trees, load_oracle(first.oracle)) if trees else (),

@@ -11,7 +11,7 @@ from avr.evaluation import charts
 from avr.evaluation.paired import Estimate
 from avr.evaluation.standing import Answered, Ordering, Standing, by_row, standing
 from avr.evaluation.turns import Turn
-from avr.pipeline.final_answers import baseline_row, rows_of
+from avr.pipeline.final_answers import ANSWERED, baseline_row, row_names, rows_of
 from avr.pipeline.tables import read_rows
 from avr.storage import Location, location, write_text, written
 
@@ -28,6 +28,7 @@ class Table:
     baseline: str
     standings: Sequence[Standing]
     items: Items
+    right: float
     orderings: Sequence[Ordering] = ()
     turns: Sequence[Turn] = ()
     efficiency: Sequence[str] = ()
@@ -39,17 +40,13 @@ def table_of(config: TableConfig, folder: Location) -> Table:
     """The table of one run, from its answers.parquet."""
     standings = standings_of(config, by_row(answers_in(folder)))
     notes = not_compared(standings, num_asked(folder))
-    return Table(baseline_row(config), standings, items_of(config), notes=notes)
+    return Table(baseline_row(config), standings, items_of(config), config.right, notes=notes)
 
 
 def standings_of(config: TableConfig, rows: Mapping[str, Sequence[Answered]]) -> list[Standing]:
-    """Where all rows stand; what a refining entrant got wrong is held against its own r0."""
-    baseline, found = rows[baseline_row(config)], []
-    for name, entrant in config.entrants.items():
-        first, *refined = rows_of(name, entrant)
-        found.append(standing(rows[first], baseline, config.right))
-        found += [standing(rows[r], baseline, config.right, rows[first]) for r in refined]
-    return found
+    """Where all rows stand, in the order of the configuration."""
+    baseline = rows[baseline_row(config)]
+    return [standing(rows[name], baseline, config.right) for name in row_names(config)]
 
 
 def num_asked(folder: Location) -> int:
@@ -59,7 +56,7 @@ def num_asked(folder: Location) -> int:
 
 def answers_in(folder: Location, replication: str = "") -> list[Answered]:
     """The answers of a table's run."""
-    columns = ["row", "prompt", "text", "reward", "quality", "num_tokens", "failed"]
+    columns = [name for name in ANSWERED.names if name != "query"]
     rows = read_rows(folder / "answers.parquet", columns)
     return [Answered(**row, replication=replication) for row in rows]
 
@@ -152,9 +149,8 @@ def _markdown(table: Table) -> list[str]:
     lines = [
         f"Against the answers of {table.baseline}; {least if least == most else f'{least}-{most}'}"
         " answers a row; [95% interval, clustered by prompt]. items: rows trained on. tokens: all"
-        " that were generated for an answer. right to wrong, wrong to right: of the prompts that"
-        f" were answered right, or not, before: by r0 where there are rounds, by {table.baseline}"
-        " otherwise.",
+        " that were generated for an answer. right to wrong, wrong to right: of the prompts whose"
+        f" draft, r0 or that of a trajectory, was right, or not (quality {table.right:g} or more).",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * len(COLUMNS)}",
@@ -191,8 +187,8 @@ def _cells(one: Standing, table: Table) -> list[str]:
         f"{one.characters:.0f}",
         f"{one.tokens:.0f}",
         f"{one.failures:.1f}",
-        _number(one.right_to_wrong) if against else "-",
-        _number(one.wrong_to_right) if against else "-",
+        _number(one.right_to_wrong),
+        _number(one.wrong_to_right),
     ]
 
 

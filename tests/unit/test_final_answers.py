@@ -10,6 +10,7 @@ from avr.config_evaluation import Mode
 from avr.config_table import EntrantConfig, TableConfig
 from avr.core.messages import user
 from avr.core.outputs import Output, open_set
+from avr.core.trajectory import TRAJECTORY_TEMPLATES, Trajectory, render_trajectory
 from avr.core.tree import Level, Prompt
 from avr.pipeline.final_answers import baseline_row, final_answers, in_order, rows_of
 
@@ -54,6 +55,16 @@ def test_samples_that_were_thrown_away_were_paid_for():
     grown = replace(REFINED, levels=(level,))
     answers = found(config_of(dpo=EntrantConfig(mode=Mode.refine, rounds=1)), [grown])
     assert [answer.num_tokens for answer in answers] == [2, 104]
+
+
+def test_the_draft_of_a_refined_answer_is_known_by_its_quality():
+    config = config_of(dpo=EntrantConfig(mode=Mode.refine, rounds=1))
+    assert [a.draft_quality for a in found(config, [REFINED])] == [None, 9]
+    think = TRAJECTORY_TEMPLATES["think"]
+    whole = render_trajectory(Trajectory("a draft", (), "fine", "the answer"), think)
+    output_ = replace(output(whole, 1.0, 7), answer="the answer")
+    (answer,) = found(config_of(ours=EntrantConfig(mode=Mode.recursive)), sets=[set_of(output_)])
+    assert (answer.text, answer.quality, answer.draft_quality) == ("the answer", 10, 7)
 
 
 def test_a_recursive_output_without_an_answer_is_an_empty_one():

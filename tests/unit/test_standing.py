@@ -27,7 +27,6 @@ def test_a_row_against_itself_draws_every_time():
     one = standing(base, base, right=0.5)
     assert one.win_rate.mean == one.reward_win_rate.mean == 50
     assert (one.win_rate.low, one.win_rate.high, one.gain.mean) == (50, 50, 0)
-    assert (one.right_to_wrong, one.wrong_to_right) == (0, 0)
 
 
 def test_wins_draws_and_losses():
@@ -36,7 +35,6 @@ def test_wins_draws_and_losses():
     one = standing(ours, base, right=1.0)
     assert one.win_rate.mean == pytest.approx(100 * (1 + 0.5 + 0 + 1) / 4)
     assert one.gain.mean == pytest.approx(0.1)
-    assert one.right_to_wrong is None and one.wrong_to_right == 0
 
 
 def test_an_answer_that_is_not_there_loses_whatever_the_oracle_makes_of_it():
@@ -47,21 +45,18 @@ def test_an_answer_that_is_not_there_loses_whatever_the_oracle_makes_of_it():
     assert standing([ours[0]], [answered("seed", "p0", 0.2, text="")], 1.0).win_rate.mean == 50
 
 
-def test_right_to_wrong_is_of_what_the_baseline_had_right():
-    base = row_of("seed", [1.0, 1.0, 1.0, 0.3])
-    ours = row_of("ours", [1.0, 0.9, 0.2, 1.0])
+def test_right_to_wrong_is_of_what_the_draft_had_right():
+    base = row_of("seed", [1.0, 1.0, 0.0, 0.0])
+    drafts = [1.0, 1.0, 1.0, 0.3]
+    ours = [
+        answered("ours", p, quality, draft_quality=draft)
+        for p, quality, draft in zip(PROMPTS, [1.0, 0.9, 0.2, 1.0], drafts, strict=False)
+    ]
     one = standing(ours, base, right=1.0)
     assert one.right_to_wrong == pytest.approx(200 / 3) and one.wrong_to_right == 100
     assert standing(ours, base, right=0.9).right_to_wrong == pytest.approx(100 / 3)
-
-
-def test_what_was_refined_is_held_against_its_own_draft():
-    base = row_of("seed", [1.0, 1.0, 0.0, 0.0])
-    drafts = row_of("r0", [1.0, 0.0, 1.0, 0.0])
-    ours = row_of("r1", [0.5, 1.0, 1.0, 0.9])
-    one = standing(ours, base, right=1.0, drafts=drafts)
-    assert (one.right_to_wrong, one.wrong_to_right) == (50, 50)
-    assert one.gain.mean == pytest.approx((0.5 + 1 + 1 + 0.9) / 4 - 0.5)
+    plain = standing(row_of("ours", [1.0, 0.9, 0.2, 1.0]), base, right=1.0)
+    assert (plain.right_to_wrong, plain.wrong_to_right) == (None, None)
 
 
 def test_replications_are_paired_with_their_own_baseline_and_clustered_by_prompt():
