@@ -24,7 +24,7 @@ from avr.pipeline.plan_table import model_of, plan_table
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import content_of, ingest, prompts_of
 from avr.pipeline.queries import run_queries
-from avr.pipeline.run import Run, indented, model_settings, run_steps, say_rejected
+from avr.pipeline.run import Run, model_settings, run_steps, say_rejected
 from avr.pipeline.standings import table_of, write_table
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
@@ -136,7 +136,7 @@ def _summarise(config: TableConfig, folder: Location, ledger: Ledger) -> None:
     )
     rows = ({**asdict(answer), "query": query} for query, answer in found)
     tables.write_rows(folder / "answers.parquet", rows, ANSWERED)
-    write_table(table_of(config, folder), folder, indented)
+    write_table(table_of(config, folder), folder)
 
 
 def _trees(folder: Location, name: str) -> Iterator[RefinementTree]:

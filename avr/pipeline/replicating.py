@@ -106,7 +106,6 @@ def _report(config: ReplicateConfig, folder: Location) -> None:
             extra={"seconds": seconds, "seeds": list(config.seeds), "by_seed": _by_seed(config)},
         ),
         folder,
-        lambda line: CONSOLE.print(line, markup=False, soft_wrap=True),
     )
 
 

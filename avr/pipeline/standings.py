@@ -1,10 +1,14 @@
 """The table for the eye and for programs: Markdown, JSON and pictures."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
+
+import rich.table
+from rich import box
+from rich.markup import escape
 
 from avr.config_table import TableConfig
 from avr.evaluation import charts
@@ -12,6 +16,7 @@ from avr.evaluation.paired import Estimate
 from avr.evaluation.standing import Answered, Ordering, Standing, by_row, standing
 from avr.evaluation.turns import Turn
 from avr.pipeline.final_answers import ANSWERED, baseline_row, row_names, rows_of
+from avr.pipeline.progress import CONSOLE
 from avr.pipeline.tables import read_rows
 from avr.storage import Location, location, write_text, written
 
@@ -70,8 +75,8 @@ def items_of(config: TableConfig) -> dict[str, float]:
     }
 
 
-def write_table(table: Table, folder: Location, say: Callable[[str], None]) -> None:
-    """Write table.json, table.md and the pictures, and say the table."""
+def write_table(table: Table, folder: Location) -> None:
+    """Write table.json, table.md and the pictures, and show what matters most of it."""
     into = partial(_picture, folder)
     charts.draw_win_rates(table.standings, table.baseline, into)
     charts.draw_length(table.standings, into)
@@ -88,9 +93,12 @@ def write_table(table: Table, folder: Location, say: Callable[[str], None]) -> N
     lines = _markdown(table)
     shown = [f"![{name.removesuffix('.svg')}]({name})" for name in pictures]
     write_text(folder / "table.md", "\n".join([*lines, "", *shown, ""]))
-    for line in lines:
-        say(line)
-    say(f"table: {folder / 'table.md'} (and .json)")
+    CONSOLE.print(_screen(table))
+    for claim in table.orderings:
+        words = f"{claim.lower} < {claim.higher}: {_signed(claim.difference)}, {claim.verdict}"
+        CONSOLE.print(words, markup=False)
+    CONSOLE.print(*table.notes, sep="\n", markup=False)
+    CONSOLE.print(f"table: {folder / 'table.md'} (and .json)", markup=False, soft_wrap=True)
 
 
 def _num_trained(model: str) -> int:
@@ -143,11 +151,8 @@ COLUMNS = (
 
 
 def _markdown(table: Table) -> list[str]:
-    judged = [s for s in table.standings if s.row != table.baseline]
-    answers = [s.num_answers for s in judged]
-    least, most = min(answers, default=0), max(answers, default=0)
     lines = [
-        f"Against the answers of {table.baseline}; {least if least == most else f'{least}-{most}'}"
+        f"Against the answers of {table.baseline}; {_answers(table)}"
         " answers a row; [95% interval, clustered by prompt]. items: rows trained on. tokens: all"
         " that were generated for an answer. right to wrong, wrong to right: of the prompts whose"
         f" draft, r0 or that of a trajectory, was right, or not (quality {table.right:g} or more).",
@@ -172,6 +177,36 @@ def _markdown(table: Table) -> list[str]:
             *(_turn(turn) for turn in table.turns),
         ]
     return lines + [line for note in table.notes for line in ("", note)]
+
+
+def _screen(table: Table) -> rich.table.Table:
+    """The columns that fit on a screen; table.md has all."""
+    shown = rich.table.Table(
+        title=f"Against {table.baseline}, {_answers(table)} answers a row; [95% interval]",
+        title_justify="left",
+        box=box.SIMPLE,
+    )
+    for column in ("", "items", "win rate %", "LC %", "reward %", "quality", "chars", "tokens"):
+        shown.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for one in table.standings:
+        against, lc = one.row != table.baseline, one.lc_win_rate
+        shown.add_row(
+            one.row,
+            f"{table.items[one.row]:.0f}" if table.items[one.row] else "-",
+            escape(_rate(one.win_rate)) if against else "-",
+            f"{lc.lc_noreg:.1f}" if lc and against else "-",
+            f"{one.reward_win_rate.mean:.1f}" if against else "-",
+            f"{one.quality.mean:.3f}" if one.quality else "-",
+            f"{one.characters:.0f}",
+            f"{one.tokens:.0f}",
+        )
+    return shown
+
+
+def _answers(table: Table) -> str:
+    numbers = [s.num_answers for s in table.standings if s.row != table.baseline]
+    least, most = min(numbers, default=0), max(numbers, default=0)
+    return str(least) if least == most else f"{least}-{most}"
 
 
 def _cells(one: Standing, table: Table) -> list[str]:
