@@ -40,7 +40,8 @@ class TableConfig(RunConfig):
     compared with. `thinking` is laid over the policy's sampling for entrants of mode recursive.
     `right` is the quality by the oracle from which on an answer counts as right. A prompt that one
     of the runs of `trained` models used is not asked. `runs_dir` is for recipes to name those by.
-    `max_tries` are those of modes plain and refine, for a text that is empty or has no rating.
+    `max_tries` are for a text that is empty or has no rating, of modes refine and plain with one
+    answer; samples and recursive outputs get one try.
     """
 
     steps: list[str] = field(default_factory=lambda: list(TABLE_STEPS))

@@ -87,7 +87,7 @@ def files_at(path: str) -> list[Location]:
     fixed, pattern = there, ""
     while not fixed.exists() and fixed != fixed.parent:  # so that a folder's own name is no pattern
         fixed, pattern = fixed.parent, f"{fixed.name}/{pattern}" if pattern else fixed.name
-    return sorted(f for f in fixed.glob(pattern) if f.is_file())
+    return sorted(f for f in fixed.glob(pattern) if f.is_file()) if pattern else []
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import sys
 from avr.config import PromptsConfig
 from avr.config_table import ReplicateConfig
 from avr.pipeline.command import job
-from avr.pipeline.plan import StepPlan
 
 
 def run(config: ReplicateConfig) -> None:
@@ -22,7 +21,7 @@ def run(config: ReplicateConfig) -> None:
     replicating.run(config)
 
 
-def plan(config: ReplicateConfig) -> list[StepPlan]:
+def plan(config: ReplicateConfig) -> None:
     """Nothing of its own: each command says with --plan what it takes."""
     from avr.pipeline.plan_replicate import check, command_of
 
@@ -30,7 +29,6 @@ def plan(config: ReplicateConfig) -> list[StepPlan]:
     for seed in config.seeds:
         for name in config.jobs:
             print("python", *command_of(config, name, seed)[1:])
-    return []
 
 
 def prompts(config: ReplicateConfig) -> dict[str, tuple[str, PromptsConfig]]:

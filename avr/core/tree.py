@@ -160,7 +160,9 @@ def tree_from_dict(data: Mapping[str, Any]) -> RefinementTree:
 
 
 def _level(data: Mapping[str, Any]) -> Level:
-    return Level(**{**data, "critiques": tuple(_critique(c) for c in data["critiques"])})
+    critiques = tuple(_critique(c) for c in data["critiques"])
+    spent = data.get("num_rejected_tokens") or 0  # trees of before they were counted have none
+    return Level(**{**data, "critiques": critiques, "num_rejected_tokens": spent})
 
 
 def _critique(data: Mapping[str, Any]) -> Critique:

@@ -44,6 +44,7 @@ class Standing:
     `num_answers` were compared, all replications together. What needs an oracle is None without
     one. `lc_win_rate` is None where lengths alone tell who wins. `right_to_wrong` is of the prompts
     whose draft was right, `wrong_to_right` of those whose draft was not; None where there are none.
+    A failed output has no draft.
     """
 
     row: str
@@ -66,20 +67,20 @@ class Ordering:
     """A claim that one row is better than another, and the difference that was seen.
 
     The interval is over prompts, for the models that were trained; `by_replication` are the
-    differences of each training for itself.
+    mean differences of each training for itself.
     """
 
     lower: str
     higher: str
     difference: Estimate
-    by_replication: tuple[float, ...]
+    by_replication: dict[str, float]
 
     @property
     def verdict(self) -> str:
         """Whether the interval leaves 0 out, and all replications lie on that side."""
-        if self.difference.low > 0 and min(self.by_replication) > 0:
+        if self.difference.low > 0 and min(self.by_replication.values()) > 0:
             return "holds"
-        fails = self.difference.high < 0 and max(self.by_replication) < 0
+        fails = self.difference.high < 0 and max(self.by_replication.values()) < 0
         return "fails" if fails else "undecided"
 
 
@@ -145,7 +146,7 @@ def ordering(claim: str, rows: Mapping[str, Sequence[Answered]]) -> Ordering:
         lower,
         higher,
         _clustered([a.prompt for a, _ in pairs], differences),
-        tuple(fmean(values) for values in of.values()),
+        {replication: fmean(values) for replication, values in of.items()},
     )
 
 

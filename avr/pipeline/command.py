@@ -22,12 +22,13 @@ def job(
     documentation: str | None,
     schema: type[C],
     run: Callable[[C], None],
-    plan: Callable[[C], Sequence[StepPlan]],
+    plan: Callable[[C], Sequence[StepPlan] | None],
     prompts: Callable[[C], Mapping[str, tuple[str, PromptsConfig]]],
 ) -> int:
     """Parse, check, run; returns the exit status. What a user did wrong is one line on stderr.
 
-    `prompts`: for each step, the step that reads its prompts, and which.
+    `plan`: the steps, or None of a job that only starts others. `prompts`: for each step, the step
+    that reads its prompts, and which.
     """
     parser = argparse.ArgumentParser(
         description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -59,7 +60,7 @@ def job(
             run(config)
             return 0
         steps = plan(config)
-        if not steps:  # a job of jobs has nothing of its own
+        if steps is None:
             if arguments.cluster or arguments.probe:
                 raise ConfigError("--cluster and --probe go with the jobs that this one starts")
             return 0

@@ -61,8 +61,12 @@ def _start(command: Sequence[str]) -> None:
     process = subprocess.Popen(command)
     try:
         code = process.wait()
-    except KeyboardInterrupt:  # Ctrl-C, which the job has got as well
-        process.wait()
+    except KeyboardInterrupt:  # of a Ctrl-C the job has got its own
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            process.wait()
         raise
     except SystemExit:
         process.terminate()

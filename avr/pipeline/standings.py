@@ -155,7 +155,7 @@ def _markdown(table: Table) -> list[str]:
         f"Against the answers of {table.baseline}; {_answers(table)}"
         " answers a row; [95% interval, clustered by prompt]. items: rows trained on. tokens: all"
         " that were generated for an answer. right to wrong, wrong to right: of the prompts whose"
-        f" draft, r0 or that of a trajectory, was right, or not (quality {table.right:g} or more).",
+        f" draft, r0 or that of a trajectory, was right, or not (quality {table.right:g} or more); failed outputs have none.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * len(COLUMNS)}",
@@ -165,7 +165,7 @@ def _markdown(table: Table) -> list[str]:
         lines += ["", "| claim | higher - lower | of each seed | |", "|---|---|---|---|"]
         lines += [
             f"| {o.lower} < {o.higher} | {_signed(o.difference)} |"
-            f" {', '.join(f'{each:+.3f}' for each in o.by_replication)} | {o.verdict} |"
+            f" {', '.join(f'{each:+.3f}' for each in o.by_replication.values())} | {o.verdict} |"
             for o in table.orderings
         ]
     if table.turns:
@@ -182,7 +182,7 @@ def _markdown(table: Table) -> list[str]:
 def _screen(table: Table) -> rich.table.Table:
     """The columns that fit on a screen; table.md has all."""
     shown = rich.table.Table(
-        title=f"Against {table.baseline}, {_answers(table)} answers a row; [95% interval]",
+        title=f"Against {escape(table.baseline)}, {_answers(table)} answers a row; [95% interval]",
         title_justify="left",
         box=box.SIMPLE,
     )
@@ -191,9 +191,9 @@ def _screen(table: Table) -> rich.table.Table:
     for one in table.standings:
         against, lc = one.row != table.baseline, one.lc_win_rate
         shown.add_row(
-            one.row,
+            escape(one.row),
             f"{table.items[one.row]:.0f}" if table.items[one.row] else "-",
-            escape(_rate(one.win_rate)) if against else "-",
+            _rate(one.win_rate) if against else "-",
             f"{lc.lc_noreg:.1f}" if lc and against else "-",
             f"{one.reward_win_rate.mean:.1f}" if against else "-",
             f"{one.quality.mean:.3f}" if one.quality else "-",

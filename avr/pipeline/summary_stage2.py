@@ -77,7 +77,10 @@ def search_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]
 
 
 def output_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]:
-    """Over all samples, malformed ones included; quality over those with a final answer."""
+    """Over all samples, malformed ones included; quality over those with a final answer.
+
+    Judgements that had no rating are not kept, and their tokens not counted.
+    """
     reasons: Counter[str] = Counter()
     turns: Counter[int] = Counter()
     qualities: list[float] = []

@@ -149,7 +149,7 @@ def test_a_second_seed_is_pooled_and_what_is_done_is_not_done_again(replicated):
             assert two[figure] == pytest.approx(one[figure])
     assert list(pooled["by_seed"]) == ["0", "1"]
     (claim,) = pooled["orderings"]
-    assert claim["by_replication"][0] == claim["by_replication"][1]
+    assert claim["by_replication"]["0"] == claim["by_replication"]["1"]
 
 
 def test_what_was_made_under_other_settings_is_refused_by_the_job_itself(replicated):

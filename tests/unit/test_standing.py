@@ -141,7 +141,7 @@ def test_an_ordering_holds_only_where_every_replication_says_so():
         answered("high", p, {"0": 0.9, "1": 0.45}[r], replication=r) for r in "01" for p in PROMPTS
     ]
     claim = ordering("low < high", {"low": low, "high": high})
-    assert claim.by_replication == pytest.approx((0.4, -0.05))
+    assert claim.by_replication == pytest.approx({"0": 0.4, "1": -0.05})
     assert claim.difference.low > 0 and claim.verdict == "undecided"
 
 
