@@ -155,7 +155,8 @@ def _markdown(table: Table) -> list[str]:
         f"Against the answers of {table.baseline}; {_answers(table)}"
         " answers a row; [95% interval, clustered by prompt]. items: rows trained on. tokens: all"
         " that were generated for an answer. right to wrong, wrong to right: of the prompts whose"
-        f" draft, r0 or that of a trajectory, was right, or not (quality {table.right:g} or more); failed outputs have none.",
+        f" draft, r0 or that of a trajectory, was right, or not (quality {table.right:g} or more);"
+        " failed outputs have none.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * len(COLUMNS)}",
