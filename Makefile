@@ -59,10 +59,10 @@ BENCH = BENCHMARK_RESULTS=runs/benchmarks $(PYTHON_) benchmarks
 
 bench: setup
 	$(BENCH)/roofline.py conf/llama3_8b/stage1.yaml
-	$(BENCH)/trees.py conf/miniature/stage1.yaml --quick --prompts 96 --widened 8
+	$(BENCH)/trees.py conf/miniature/stage1.yaml --quick --prompts 64 --widened 8
 	$(BENCH)/search.py conf/miniature/stage2.yaml policy.model=avr/miniature/models/corrector --queries 32 --rounds 1 --arms ideal-turns
 	$(BENCH)/training.py --quick --rounds 1 --layers 0
-	$(BENCH)/scaling.py --engines 16 --prompts 1000 10000
+	$(BENCH)/scaling.py --engines 16 --trees-per-engine 128 --prompts 1000 10000
 	$(BENCH)/collect.py
 
 # Not of the set-up as a whole, which fails until these files agree with pyproject.toml.
