@@ -38,13 +38,17 @@ def collected(reports):
     return {"machine": machines[first], "reports": rest}
 
 
-def ratios_in(figures, path=()):
-    """(name, ratio) of everything below a key `ratios`."""
+def ratios_in(figures, path=(), inside=False):
+    """(name, ratio) of everything below a key `ratios`, however deep: a ratio has a median."""
     for key, value in figures.items():
-        if key == "ratios":
-            yield from ((" ".join((*path, name)), ratio) for name, ratio in value.items())
-        elif isinstance(value, dict):
-            yield from ratios_in(value, (*path, key))
+        if not isinstance(value, dict):
+            continue
+        if inside and "median" in value:
+            yield " ".join((*path, key)), value
+        elif key == "ratios":
+            yield from ratios_in(value, path, inside=True)
+        else:
+            yield from ratios_in(value, (*path, key), inside)
 
 
 if __name__ == "__main__":

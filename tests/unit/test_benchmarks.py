@@ -160,12 +160,14 @@ def test_reports_of_one_machine_become_one_and_of_two_do_not():
     ratio = {"median": 0.9, "range": [0.8, 1.0]}
     reports = {
         "trees": {"machine": {"cpus": 2}, "ratios": {"ours / ideal": ratio}},
-        "training": {"machine": {"cpus": 2}, "rsft": {"ratios": {"ours / bare": ratio}}},
+        "training": {"machine": {"cpus": 2}, "ratios": {"ours / bare": {"tokens_per_s": ratio}}},
     }
     whole = collected(reports)
     assert whole["machine"] == {"cpus": 2}
     assert whole["reports"]["trees"] == {"ratios": {"ours / ideal": ratio}}
-    assert list(ratios_in(whole["reports"]["training"])) == [("rsft ours / bare", ratio)]
+    assert list(ratios_in(whole["reports"]["training"])) == [("ours / bare tokens_per_s", ratio)]
+    nested = {"rsft": {"ratios": {"ours / bare": ratio}}, "arms": {"ours": ratio}}
+    assert list(ratios_in(nested)) == [("rsft ours / bare", ratio)]
     reports["training"]["machine"] = {"cpus": 4}
     with pytest.raises(ValueError, match="two machines"):
         collected(reports)
