@@ -39,9 +39,7 @@ from avr.pipeline.operators import Operator
 from avr.pipeline.plan import rows_per_block
 
 SHAPE, TEMPLATES = Shape(), Templates()
-# Trees in flight in one engine: twice what fills its slots, because a block leaves an operator when
-# its last tree is done, and until then the others' slots want something to do.
-ROWS_PER_ENGINE = 2 * SLOTS
+ROWS_PER_ENGINE = SLOTS  # trees in flight in one engine: several times what fills its slots
 MANY = 128  # rows a block where engines take no time
 MOST_TREES_PER_S = 100.0  # that this machine carries for the simulated cluster's nodes
 ROLE = RoleConfig(
@@ -57,6 +55,9 @@ def main():
     parser.add_argument("--trees-per-engine", type=int, default=4 * SLOTS)
     parser.add_argument(
         "--rows-per-block", type=int, help="default: what growth chooses, and 128 with --prompts"
+    )
+    parser.add_argument(
+        "--start-s", type=float, default=0.0, help="seconds that an engine takes to start"
     )
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-scaling"))
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -120,6 +121,7 @@ def _engines(arguments, work, number, alone):
         "engines": number,
         "processes": processes,
         "slowness": slowness,
+        "start_s": arguments.start_s,
     }
     seen = _in_a_process(arguments, work, wanted)
     of_linear = {key: seen[key] * slowness / (number * alone[key]) for key in alone}
@@ -148,6 +150,7 @@ def _prompts(arguments, work, number):
         "engines": 8,
         "processes": 2,
         "slowness": 0.0,
+        "start_s": arguments.start_s,
     }
     seen = _in_a_process(arguments, work, wanted)
     report = {"prompts": number, "rows_per_block": rows} | {
@@ -167,7 +170,7 @@ def _in_a_process(arguments, work, wanted):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _one(work, name, rows, trees, engines, processes, slowness):
+def _one(work, name, rows, trees, engines, processes, slowness, start_s):
     folder = work / name
     folder.mkdir(parents=True)
     connect({"num_cpus": 8}, [], folder / "driver.log")
@@ -175,6 +178,7 @@ def _one(work, name, rows, trees, engines, processes, slowness):
         "BENCHMARK_FOLDER": str(folder),
         "BENCHMARK_PROCESSES": str(processes + 1),
         "SIMULATED_SLOWNESS": str(slowness),
+        "SIMULATED_START_S": str(start_s),
     }
     operators = [
         _operator("grow", "policy", processes, max(1, engines // processes), marks, folder),

@@ -25,6 +25,7 @@ CHARACTERS_PER_TOKEN = 4
 def make_engine(role, config, seed):
     """A `make_engine` of `avr.pipeline.hosting.Hosted`; ready when all processes of the run are."""
     folder = Path(config.env["BENCHMARK_FOLDER"])
+    time.sleep(float(config.env["SIMULATED_START_S"]))
     (folder / f"{os.getpid()}.ready").touch()
     while len(list(folder.glob("*.ready"))) < int(config.env["BENCHMARK_PROCESSES"]):
         time.sleep(0.02)

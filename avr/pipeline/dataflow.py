@@ -7,7 +7,6 @@ cannot read trees back in waves; ids that come from content make the plain way e
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -27,6 +26,7 @@ from avr.pipeline.losses import cause_of, is_loss
 from avr.pipeline.operators import Operator, Worker
 from avr.pipeline.plan import StepPlan, engines, gpus_of, rows_per_block
 from avr.pipeline.progress import CONSOLE, Progress
+from avr.pipeline.ray_data import tell_ray_data
 from avr.pipeline.tables import (
     TREES,
     ids_of,
@@ -158,15 +158,9 @@ def _flow(
 ) -> Report:
     """Stream the pending trees through the operators' pools and commit them block by block."""
     witness = witness_beside_driver(deaths)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_no_progress_timeout_s = config.no_progress_timeout_s
-    context.max_consecutive_actor_init_deaths = config.max_engine_deaths
-    # Ray Data asks for 32 actors to read footers, a process and seconds of CPU time each, and there
-    # is one file. It reads this in the driver's environment.
-    os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
     # A small Parquet input is read as one block, and a block is what one actor call takes.
     rows = rows_per_block(config, [operator.hosted.config for operator in operators])
+    tell_ray_data(config, rows)
     dataset = ray.data.read_parquet(path_of(pending), **for_arrow(pending)).repartition(
         target_num_rows_per_block=rows
     )
@@ -238,12 +232,13 @@ def commit(block: pa.Table, out: Location, quarantine: Location) -> pa.Table:
 
 
 def _pool(operator: Operator, rows: int) -> ray.data.ActorPoolStrategy:
-    calls = max(1, math.ceil(operator.hosted.config.max_rows_per_replica / rows))
+    """Replicas that hold twice the rows they have in flight: see `Worker`, which lets them in."""
+    calls = 2 * max(1, math.ceil(operator.hosted.config.max_rows_per_replica / rows))
     return ray.data.ActorPoolStrategy(
         min_size=operator.hosted.config.min_replicas,
         max_size=operator.hosted.config.max_replicas,
         max_concurrent_calls_per_actor=calls,
-        max_tasks_in_flight_per_actor=2 * calls,
+        max_tasks_in_flight_per_actor=calls,
     )
 
 

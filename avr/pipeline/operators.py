@@ -5,6 +5,7 @@ tree as JSON (Arrow would have to guess types of empty levels); evaluation rows 
 `model` answers and in how many `rounds`.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -64,10 +65,15 @@ STEPS: dict[str, Step] = {
 
 
 class Worker:
-    """One replica of an operator's pool."""
+    """One replica of an operator's pool.
+
+    It is given blocks with more rows than its engine should have in flight, and takes them up row
+    by row: a block is handed on with its last tree, and the others' places must not wait for it.
+    """
 
     def __init__(self, operator: Operator, witness: Any):
         self._op = operator
+        self._room = asyncio.Semaphore(operator.hosted.config.max_rows_per_replica)
         self._host = Host(operator.hosted, witness)
         self._tally = Tally(witness, operator.step)
 
@@ -75,7 +81,8 @@ class Worker:
         """Move one tree on. A tree that cannot go on is marked and travels on untouched."""
         tree = tree_from_dict(json.loads(row["tree"]))
         if not tree.quarantined:
-            tree = await self._advance(tree, row)
+            async with self._room:
+                tree = await self._advance(tree, row)
         self._tally.add()
         return {**row, "tree": json.dumps(tree_to_dict(tree))}
 

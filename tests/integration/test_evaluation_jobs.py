@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -100,35 +101,44 @@ def test_a_stronger_model_helps_and_every_row_is_accounted_for(refined):
     assert report["oracle"]["difference"]["low"] > 0
 
 
-def test_the_oracle_judges_and_a_second_run_does_nothing(seed, short_folder):
+@pytest.fixture(scope="module")
+def compared(seed, short_folder):
+    """The corrector's answers judged by the oracle against the seed's: the command, its folder."""
     prompts, baseline = seed
+    good = short_folder / "good.jsonl"  # the baseline's other rows, one of no use, do no harm
+    good.write_text("\n".join(prompts.read_text().splitlines()[:24]))
     words = [
-        f"prompts.path={prompts}",
+        f"prompts.path={good}",
         f"baseline.path={baseline}/outputs.json",
         f"policy.model={MODELS}/corrector",
         "mode=plain",
         "rounds=0",
         "name=corrector",
-        f"run_dir={short_folder}/corrector",
     ]
-    status, text = run("evaluate", "evaluate", *words)
+    folder = short_folder / "good"
+    status, text = run("evaluate", "evaluate", *words, f"run_dir={folder}")
+    assert status == 0, text
+    return words, folder
+
+
+def test_the_oracle_judges_and_a_second_run_does_nothing(seed, compared, short_folder):
+    prompts, _ = seed
+    words, folder = compared
+    refused = short_folder / "refused"
+    of_all = [f"prompts.path={prompts}", *words[1:], f"run_dir={refused}"]
+    status, text = run("evaluate", "evaluate", *of_all)
     assert status == 1, text
     assert "cannot be used (field 'prompt' is empty), and there is no win rate without" in text
-    assert not (short_folder / "corrector").exists()
-    good = short_folder / "good.jsonl"  # the baseline's other rows, one of no use, do no harm
-    good.write_text("\n".join(prompts.read_text().splitlines()[:24]))
-    words[0] = f"prompts.path={good}"
-    words[-1] = f"run_dir={short_folder}/good"
-    status, text = run("evaluate", "evaluate", *words)
-    assert status == 0, text
-    report = json.loads((short_folder / "good/report.json").read_text())
+    assert not refused.exists()
+    report = json.loads((folder / "report.json").read_text())
     assert report["win_rate"]["win_rate"] > 60  # the corrector is much the better
     assert report["judge"]["name"] == "oracle avr.miniature.oracle:quality"
-    status, text = run("evaluate", "evaluate", *words)
+    status, text = run("evaluate", "evaluate", *words, f"run_dir={folder}")
     assert status == 0, text
     assert "answer: done before" in text and "judge: done before" in text
-    assert json.loads((short_folder / "good/report.json").read_text()) == report
-    status, text = run("evaluate", "evaluate", *words, "steps=[judge]", "tree.max_tries=2")
+    assert json.loads((folder / "report.json").read_text()) == report
+    other = ["steps=[judge]", "tree.max_tries=2", f"run_dir={folder}"]
+    status, text = run("evaluate", "evaluate", *words, *other)
     assert status == 1 and "not the settings that the prompts were answered under" in text
 
 
@@ -205,37 +215,38 @@ def server():
     log.wait()
 
 
-def test_a_real_server_judges_both_orders(seed, short_folder, server):
-    prompts, baseline = seed
-    good = short_folder / "six.jsonl"
-    good.write_text("\n".join(prompts.read_text().splitlines()[:6]))
+def test_a_real_server_judges_both_orders(compared, short_folder, server):
+    """Judging alone: the answers are there, so no engine of ours has to start."""
+    words, answered = compared
+    folder = short_folder / "served"
+    shutil.copytree(answered, folder)
+    shutil.rmtree(folder / "judge")
+    (folder / "ledger/judge.json").unlink()
     verdicts = ["[[A>>B]]", "[[A>B]]", "[[A=B]]", "[[B>A]]", "[[B>>A]]"]
     request = {"max_tokens": 16, "extra_body": {"structured_outputs": {"choice": verdicts}}}
     words = [
-        f"prompts.path={good}",
-        f"baseline.path={baseline}/outputs.json",
-        f"policy.model={MODELS}/corrector",
-        "mode=plain",
-        "rounds=0",
+        *words,
+        f"run_dir={folder}",
         "judge.kind=endpoint",
         f"judge.endpoint.base_url={server}",
-        "judge.endpoint.model=tiny",
         f"judge.endpoint.request={json.dumps(request)}",
         "judge.endpoint.price_prompt=10",
-        f"run_dir={short_folder}/served",
     ]
-    status, text = run("evaluate", "evaluate", *words)
+    status, text = run("evaluate", "evaluate", *words, "judge.endpoint.model=nobody")
+    assert status == 1
+    assert "answers 404" in text and "nobody" in text
+    shutil.rmtree(folder / "judge")
+    (folder / "ledger/judge.json").unlink()
+    status, text = run("evaluate", "evaluate", *words, "judge.endpoint.model=tiny")
     assert status == 0, text
-    judge = json.loads((short_folder / "served/report.json").read_text())["judge"]
-    assert judge["prompt_tokens"] > 12 * 100  # twelve questions, with both answers in each
+    assert "answer: done before" in text
+    report = json.loads((folder / "report.json").read_text())
+    judge = report["judge"]
+    assert report["judged"] == 24
+    assert judge["prompt_tokens"] > 48 * 100  # each question twice, with both answers in each
     assert judge["completion_tokens"] > 0
     assert judge["cost"] == pytest.approx(judge["prompt_tokens"] * 10 / 1e6)
     assert "tiny at http://127.0.0.1" in judge["name"]
-    words[7] = "judge.endpoint.model=nobody"
-    words[-1] = f"run_dir={short_folder}/nobody"
-    status, text = run("evaluate", "evaluate", *words)
-    assert status == 1
-    assert "answers 404" in text and "nobody" in text
 
 
 @pytest.mark.skipif(not GPT4O.exists(), reason="needs published answers in ../shared/data")

@@ -1,0 +1,83 @@
+"""What Ray Data is told holds in the version that is installed: it is not all in its handbook."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+from scripted_engine import ROLE, SHAPE, TEMPLATES, ScriptedEngine
+from scripted_growth import planted
+
+from avr.config import GrowthConfig
+from avr.pipeline.dataflow import Seedling, grow
+from avr.pipeline.hosting import Hosted
+from avr.pipeline.operators import Operator
+from avr.pipeline.ray_data import tell_ray_data
+
+pytestmark = pytest.mark.integration
+NUM_BLOCKS = 60
+
+
+FOUND = []
+
+
+class Left(ExecutionCallback):
+    """Notes of blocks that the operators hold when a stream has come to its end."""
+
+    def after_execution_succeeds(self, executor):
+        FOUND.extend(
+            len(operator._output_blocks_stats)
+            for operator in executor._topology
+            if hasattr(operator, "_output_blocks_stats")
+        )
+
+
+def streamed(ray, callbacks):
+    context = ray.data.DataContext.get_current()
+    before = list(context.custom_execution_callback_classes)
+    context.custom_execution_callback_classes = [*callbacks, Left]
+    FOUND.clear()
+    try:
+        rows = ray.data.range(NUM_BLOCKS, override_num_blocks=NUM_BLOCKS).map(lambda row: row)
+        assert sum(1 for _ in rows.iter_rows()) == NUM_BLOCKS
+    finally:
+        context.custom_execution_callback_classes = before
+    return list(FOUND)
+
+
+def test_nothing_is_kept_of_blocks_that_are_through(ray_cluster):
+    assert max(streamed(ray_cluster, [])) >= NUM_BLOCKS  # or there is nothing to forget any more
+    tell_ray_data(GrowthConfig(), rows=8)
+    (forget,) = ray_cluster.data.DataContext.get_current().custom_execution_callback_classes
+    assert max(streamed(ray_cluster, [forget])) < NUM_BLOCKS / 4
+
+
+class CountingScriptedEngine(ScriptedEngine):
+    """Writes down how many requests it has had in hand at a time."""
+
+    now = most = 0
+
+    async def generate(self, *asked, **more):
+        self.now += 1
+        if self.now > self.most:
+            self.most = self.now
+            Path(self._behaviour["MOST"]).write_text(str(self.most))
+        await asyncio.sleep(0.2)
+        self.now -= 1
+        return await super().generate(*asked, **more)
+
+
+@pytest.mark.parametrize("rows", [8, 40])
+def test_an_engine_has_the_rows_in_flight_that_it_should_however_large_the_blocks(
+    ray_cluster, tmp_path, rows
+):
+    env = {"MOST": str(tmp_path / "most")}
+    role = replace(ROLE, max_rows_per_replica=32, env=env)
+    hosted = Hosted("respond", "policy", role, 0, tmp_path, 1, make_engine=CountingScriptedEngine)
+    operators = [Operator("respond", hosted, TEMPLATES, SHAPE)]
+    grown = grow(
+        map(Seedling, planted(160)), operators, GrowthConfig(rows_per_block=rows), tmp_path
+    )
+    assert grown.num_trees == 160
+    assert (tmp_path / "most").read_text() == "32"
