@@ -68,7 +68,7 @@ class CountingScriptedEngine(ScriptedEngine):
         return await super().generate(*asked, **more)
 
 
-@pytest.mark.parametrize("rows", [8, 40])
+@pytest.mark.parametrize("rows", [8, 160])
 def test_an_engine_has_the_rows_in_flight_that_it_should_however_large_the_blocks(
     ray_cluster, tmp_path, rows
 ):
