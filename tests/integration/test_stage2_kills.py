@@ -1,12 +1,9 @@
-"""A search with real engines, an engine and then the driver killed: the undisturbed trees, exactly.
+"""A search with real engines, one of them killed: the undisturbed trees, exactly.
 
 One sequence at a time and no prefix cache: in a batch, what a sequence's neighbours are moves the
 last bits of its logits, and now and then a token.
 """
 
-import json
-import os
-import signal
 import subprocess
 import sys
 
@@ -41,7 +38,7 @@ def start(run_dir, log):
     )
 
 
-def test_killed_engine_and_killed_driver_change_no_tree(tmp_path):
+def test_killed_engine_changes_no_tree(tmp_path):
     calm, run_dir = tmp_path / "calm", tmp_path / "run"
     log = tmp_path / "log"
     job = start(calm, log)
@@ -53,17 +50,9 @@ def test_killed_engine_and_killed_driver_change_no_tree(tmp_path):
     job = start(run_dir, log)
     wait_for(num_committed, job, log)
     kill_an_engine(job.pid, "search-policy")
-    before = num_committed()
-    wait_for(lambda: num_committed() > before, job, log)  # its replacement works
-    assert "an engine died and is replaced: policy:" in log.read_text()
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
-    committed = num_committed()
-    assert committed < NUM_QUERIES
-    job = start(run_dir, log)
+    assert num_committed() < NUM_QUERIES
     assert job.wait(600) == 0, log.read_text()[-3000:]
-    summary = json.loads((run_dir / "summary.json").read_text())
-    assert summary["search"]["queries"]["num_resumed"] >= committed
+    assert "an engine died and is replaced: policy:" in log.read_text()
     assert trees_of(run_dir) == trees_of(calm)
     assert len(read_ids(run_dir / "search" / "trees")) == NUM_QUERIES
 
