@@ -39,7 +39,7 @@ from avr.pipeline.operators import Operator
 from avr.pipeline.plan import rows_per_block
 
 SHAPE, TEMPLATES = Shape(), Templates()
-ROWS_PER_ENGINE = SLOTS  # trees in flight in one engine: several times what fills its slots
+ROWS_PER_ENGINE = SLOTS  # trees in flight in one engine; each asks for one to four samples at once
 MANY = 128  # rows a block where engines take no time
 MOST_TREES_PER_S = 100.0  # that this machine carries for the simulated cluster's nodes
 ROLE = RoleConfig(

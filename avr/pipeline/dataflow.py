@@ -232,7 +232,10 @@ def commit(block: pa.Table, out: Location, quarantine: Location) -> pa.Table:
 
 
 def _pool(operator: Operator, rows: int) -> ray.data.ActorPoolStrategy:
-    """Replicas that hold twice the rows they have in flight: see `Worker`, which lets them in."""
+    """Replicas that hold two blocks, or twice the rows they have in flight where that is more.
+
+    `Worker` lets the rows in.
+    """
     calls = 2 * max(1, math.ceil(operator.hosted.config.max_rows_per_replica / rows))
     return ray.data.ActorPoolStrategy(
         min_size=operator.hosted.config.min_replicas,

@@ -143,9 +143,9 @@ def check(config: Stage1Config) -> None:
 def rows_per_block(config: GrowthConfig, pools: Sequence[RoleConfig]) -> int:
     """Trees that travel together: what is asked for, else an eighth of the number of all engines.
 
-    Then 8 at the least, and at most half of what one replica takes. A block passes the driver once
-    for each operator, however few trees it holds, which is the first thing to fill up on a large
-    cluster. A large block waits longer for its last tree, and an engine should hold two.
+    Then 8 at the least, and at most half of what one replica has in flight. A block passes the
+    driver once for each operator, however few trees it holds, which is the first thing to fill up
+    on a large cluster. A large block waits longer for its last tree, and so for the next operator.
     """
     if config.rows_per_block is not None:
         return config.rows_per_block

@@ -160,3 +160,20 @@ def test_who_stops_a_replication_stops_the_job_that_it_started(short_folder):
     assert process.wait(timeout=120) == 130
     left = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"])]
     assert not [c for c in left if c and f"run_dir={short_folder}/runs/seed-0/meta" in c]
+
+
+def test_traditional_dpo_pairs_the_best_and_the_worst_of_plain_answers(short_folder):
+    """The recipe up to its training, which is that of any DPO; SimPO's words are for that alone."""
+    folder = short_folder / "dpo"
+    words = [f"run_dir={folder}", "steps=[sample,pair]", "prompts.sample.limit=16"]
+    status, text = run("stage2", "conf/miniature/baseline_dpo.yaml", *words)
+    assert status == 0, text
+    sets = {item.id: item for item in tables.read_sets(location(str(folder)) / "sample/outputs")}
+    assert len(sets) == 16
+    assert not any(item.failures for item in sets.values())  # any text is an answer
+    rows = list(tables.read_rows(location(str(folder)) / "pair/rows.parquet"))
+    assert len(rows) > 8
+    for row in rows:
+        of_set, best, worst = row["node_ids"]
+        rewards = {output.id: output.reward for output in sets[of_set].outputs}
+        assert rewards[best] == max(rewards.values()) > min(rewards.values()) == rewards[worst]
