@@ -82,7 +82,7 @@ def test_the_table_counts_every_answer_and_every_trained_row(replicated):
     assert rows["seed r0"]["items"] == 0 and rows["seed r0"]["win_rate"]["mean"] == 50
     assert "| seed r0 < meta |" in (runs / "table.md").read_text()
     assert "best of n" in text and "seed r0 < meta" in text
-    assert (runs / "seed-0/meta/config.yaml").exists()
+    assert (runs / "seed-0/table/config.yaml").exists()
     for picture in ("win_rates.svg", "length_quality.svg"):
         assert "<svg" in (runs / picture).read_text()
 
