@@ -19,8 +19,6 @@ from avr.pipeline.ray_data import tell_ray_data
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("as_it_was")]
 NUM_BLOCKS = 60
-
-
 FOUND = []
 
 
@@ -40,7 +38,7 @@ def as_it_was(ray_cluster, monkeypatch):
 
 
 class Left(ExecutionCallback):
-    """Notes of blocks that the operators hold when a stream has come to its end."""
+    """Finds how many blocks' statistics the operators hold when a stream has come to its end."""
 
     def after_execution_succeeds(self, executor):
         FOUND.extend(
