@@ -115,7 +115,9 @@ class RoleConfig:
 
     `engine` holds vLLM's AsyncEngineArgs and `sampling` its SamplingParams, under their own names.
     One replica takes `num_cpus` CPUs and, where `use_gpu`, `tensor_parallel_size` (of `engine`)
-    GPUs of one node. `max_rows_per_replica` trees are in flight in one engine at a time.
+    GPUs of one node. `max_rows_per_replica` trees are in flight in one engine at a time. Several
+    small engines share a GPU where each takes a `gpu_share` of it below 1; vLLM has to be told how
+    much of its memory then (`engine.kv_cache_memory_bytes`, and a low `gpu_memory_utilization`).
     """
 
     model: str = MISSING
@@ -123,6 +125,7 @@ class RoleConfig:
     max_replicas: int = at_least(1, 1)
     num_cpus: float = at_least(0, 1.0)
     use_gpu: bool = True
+    gpu_share: float = at_least(0.01, 1.0)
     max_rows_per_replica: int = at_least(1, 128)
     trust_remote_code: bool = False
     engine: dict[str, Any] = field(default_factory=dict)

@@ -172,6 +172,8 @@ def main():
             arguments.append(f"--{name}" if value else f"--no-{name}")
         elif isinstance(value, PoolerConfig):
             arguments.append(f'--{name}={{"use_activation": {json.dumps(value.use_activation)}}}')
+        elif isinstance(value, dict):
+            arguments.append(f"--{name}={json.dumps(value)}")
         else:
             arguments.append(f"--{name}={value}")
     sys.argv = [sys.argv[0], *arguments]

@@ -13,7 +13,8 @@ Arms, in turn, on the same machine, with the same models, prompts and engine fla
 
 Engine starts are left out: a clock starts when all engines of an arm are ready, and stops at the
 last tree on disk. Every round starts with empty prefix caches. `--widened` makes the models as
-costly as larger ones (`widened.py`). Writes results/NAME.json.
+costly as larger ones (`widened.py`), `--enlarged` gives them the shape of larger ones
+(`enlarged.py`, for a GPU). Writes results/NAME.json.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import mean
 
+from enlarged import Size, enlarged
 from http_threads import grow_over_http, servers
 from measuring import (
     CpuSeconds,
@@ -82,6 +84,7 @@ def main():
         " has two engines, so there is no ratio of the two",
     )
     parser.add_argument("--widened", type=int, default=1, help="times as many neurons a layer")
+    parser.add_argument("--enlarged", type=int, help="LLaMA-3-8B's shape, with so many layers")
     parser.add_argument("--name", default="trees", help="of the report")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-trees"))
     arguments = parser.parse_intermixed_args()
@@ -107,7 +110,7 @@ class Bench:
         self._roles = {
             role: replace(
                 one,
-                model=widened(one.model, arguments.widened, work / f"model-{role}"),
+                model=_costly(one.model, arguments, work / f"model-{role}"),
                 engine={**one.engine, "max_num_seqs": slots},
                 max_rows_per_replica=slots,
             )
@@ -241,6 +244,12 @@ class Bench:
             found.setdefault(f"{name}_half_full", []).append(line.share(started, ended, half))
             found.setdefault(f"{name}_tail_s", []).append(line.tail(ended, half))
         return {key: mean(values) for key, values in found.items()}
+
+
+def _costly(model, arguments, folder):
+    if arguments.enlarged is None:
+        return widened(model, arguments.widened, folder)
+    return enlarged(model, Size(layers=arguments.enlarged), folder)
 
 
 def _ratios(arms):

@@ -1,5 +1,6 @@
 """What each step needs before anything is started: pools, devices, requests per tree. Pure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -119,8 +120,8 @@ def second_policy(config: Stage1Config) -> RoleConfig:
     policy, corrector = config.policy, config.corrector
     if corrector is None or not policy.use_gpu or not corrector.use_gpu:
         return policy
-    freed = corrector.max_replicas * gpus_of(corrector) // gpus_of(policy)
-    return replace(policy, max_replicas=policy.max_replicas + freed)
+    freed = corrector.max_replicas * gpus_of(corrector) / gpus_of(policy)
+    return replace(policy, max_replicas=policy.max_replicas + math.floor(freed + 1e-6))
 
 
 def check(config: Stage1Config) -> None:
@@ -164,8 +165,17 @@ def check_rounds(rounds: Mapping[str, int], models: Sequence[str]) -> None:
 
 
 def check_replicas(roles: Mapping[str, RoleConfig]) -> None:
-    """Raise ConfigError for numbers of replicas that cannot be."""
+    """Raise ConfigError for numbers of replicas, or shares of GPUs, that cannot be."""
     for name, role in roles.items():
+        if role.gpu_share > 1:
+            raise ConfigError(
+                f"{name}.gpu_share is {role.gpu_share:g}, must be at most 1: an engine takes more "
+                f"GPUs by {name}.engine.tensor_parallel_size"
+            )
+        if role.gpu_share < 1 and role.engine.get("tensor_parallel_size", 1) != 1:
+            raise ConfigError(
+                f"{name}.gpu_share is {role.gpu_share:g}, and its engine is tensor-parallel"
+            )
         if role.max_replicas < role.min_replicas:
             raise ConfigError(
                 f"{name}.max_replicas {role.max_replicas} < min_replicas {role.min_replicas}"
@@ -193,9 +203,11 @@ def workers(model: str, training: TrainingConfig) -> Pool:
     return Pool("training worker", model, count, count, resources.get("CPU", 1.0), gpus)
 
 
-def gpus_of(role: RoleConfig) -> int:
-    """GPUs of one replica: the tensor-parallel size, all inside one node."""
-    return int(role.engine.get("tensor_parallel_size", 1)) if role.use_gpu else 0
+def gpus_of(role: RoleConfig) -> float:
+    """GPUs of one replica, all inside one node: the tensor-parallel size, or a share of one."""
+    if not role.use_gpu:
+        return 0.0
+    return int(role.engine.get("tensor_parallel_size", 1)) * role.gpu_share
 
 
 def devices(plan: StepPlan) -> float:

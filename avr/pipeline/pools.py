@@ -190,7 +190,7 @@ class Pools:
             messages = " ".join(d.message for d in status.deployments.values())
             one = self._hosted[app]
             if "to be scheduled" in messages:  # Serve's words for devices that are not there
-                each = f"{one.config.num_cpus:g} CPUs, {gpus_of(one.config)} GPUs"
+                each = f"{one.config.num_cpus:g} CPUs, {gpus_of(one.config):g} GPUs"
                 words.append(f"{one.role} (waits for {each} for each replica)")
             else:
                 words.append(f"{one.role} ({', '.join(states).lower() or 'not started'})")

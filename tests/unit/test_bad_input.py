@@ -213,6 +213,11 @@ SETTINGS = [
         "policy.num_cpus=many",
         "override 'policy.num_cpus=many': policy.num_cpus: Value 'many' of type 'str' could not be converted to Float",
     ),
+    ("policy.gpu_share=0", "policy.gpu_share is 0.0, must be at least 0.01"),
+    (
+        "policy.gpu_share=2",
+        "policy.gpu_share is 2, must be at most 1: an engine takes more GPUs by policy.engine.tensor_parallel_size",
+    ),
     (
         "policy.use_gpu=maybe",
         "override 'policy.use_gpu=maybe': policy.use_gpu: Value 'maybe' is not a valid bool (type str)",

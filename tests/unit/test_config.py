@@ -138,6 +138,15 @@ def test_corrector_gpus_go_to_the_policy_in_the_second_growth():
     assert second_policy(config).max_replicas == 6
 
 
+def test_engines_that_share_a_gpu_take_their_share_of_it():
+    config = load(Stage1Config, "conf/llama3_8b/stage1.yaml", ["policy.gpu_share=0.25"])
+    assert plan_stage1(config)[0].least()[1] == 2 * 0.25 + 2 * 2 + 1 * 2
+    assert second_policy(config).max_replicas == 2 + 16
+    config.corrector.gpu_share = 0.5
+    with pytest.raises(ConfigError, match="corrector.gpu_share is 0.5, and its engine is tensor-"):
+        check(config)
+
+
 def test_mistyped_paths_are_found_before_anything_starts(tmp_path):
     def wrong(*overrides):
         config = load(Stage1Config, "conf/miniature/stage1.yaml", overrides)
