@@ -44,10 +44,7 @@ def check_secrets(settings: Any, path: str) -> None:
 
 
 def check_values(config: Any, path: str = "") -> None:
-    """Raise ConfigError for a value below the least that its field takes, at any depth.
-
-    And for one that looks like a secret.
-    """
+    """Raise ConfigError for a value below its least, or one like a secret, at any depth."""
     for each in fields(config):
         name, value = f"{path}{each.name}", getattr(config, each.name)
         if is_dataclass(value):
@@ -113,11 +110,10 @@ class TemplatesConfig:
 class RoleConfig:
     """One model and the pool of engines that serves it.
 
-    `engine` holds vLLM's AsyncEngineArgs and `sampling` its SamplingParams, under their own names.
-    One replica takes `num_cpus` CPUs and, where `use_gpu`, `tensor_parallel_size` (of `engine`)
-    GPUs of one node. `max_rows_per_replica` trees are in flight in one engine at a time. Several
-    small engines share a GPU where each takes a `gpu_share` of it below 1; vLLM has to be told how
-    much of its memory then (`engine.kv_cache_memory_bytes`, and a low `gpu_memory_utilization`).
+    `engine` holds vLLM's AsyncEngineArgs, `sampling` its SamplingParams, under their own names. A
+    replica takes `num_cpus` CPUs and, where `use_gpu`, `engine.tensor_parallel_size` GPUs of one
+    node, or a `gpu_share` of one (conf/miniature/one_gpu.yaml says what vLLM must know then), and
+    has `max_rows_per_replica` trees in flight at a time.
     """
 
     model: str = MISSING

@@ -1,8 +1,8 @@
 """A tiny model at the shape of a large one, which says the same but for rounding.
 
-`widened.py` makes neurons only, which is enough on a CPU. On a GPU a decoding step reads all weights
-and the keys and values of every sequence, and starts every layer's kernels: so this one has the
-hidden size, neurons, heads and layers of `Size` (LLaMA-3-8B's, where the vocabulary stays the tiny
+`widened.py` makes neurons only, which is enough on a CPU. On a GPU a decoding step reads all
+weights and the keys and values of every sequence, and starts every layer's kernels: so this one has
+the hidden size, neurons, heads and layers of `Size` (LLaMA-3-8B's; the vocabulary stays the tiny
 one), and nearly all of it is zero. Added layers give nothing to the residual stream; norms are made
 up for the zeros that they average over. The file is mostly holes: it takes no room on most disks.
 """
@@ -12,7 +12,6 @@ import math
 import shutil
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch

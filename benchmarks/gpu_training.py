@@ -1,4 +1,4 @@
-"""Training steps of an 8B-class model on one GPU: which attention, which batches, how near the peak.
+"""Training steps of an 8B-class model on one GPU: attention, batches, and how near the peak.
 
     python benchmarks/gpu_training.py --layers 32 --repeat 4
 

@@ -40,6 +40,9 @@ from avr.pipeline.plan import rows_per_block
 
 SHAPE, TEMPLATES = Shape(), Templates()
 ROWS_PER_ENGINE = SLOTS  # trees in flight in one engine; each asks for one to four samples at once
+# Of the reward model's for each such engine. It answers in a prefill: a hundredth of the slots
+# would do, and all trees in hand of a thousand engines must fit into the memory of one machine.
+ROWS_TO_SCORE = SLOTS // 8
 MANY = 128  # rows a block where engines take no time
 MOST_TREES_PER_S = 100.0  # that this machine carries for the simulated cluster's nodes
 ROLE = RoleConfig(
@@ -180,9 +183,12 @@ def _one(work, name, rows, trees, engines, processes, slowness, start_s):
         "SIMULATED_SLOWNESS": str(slowness),
         "SIMULATED_START_S": str(start_s),
     }
+    there = (marks, folder)
     operators = [
-        _operator("grow", "policy", processes, max(1, engines // processes), marks, folder),
-        _operator("score", "reward_model", 1, engines, marks, folder),
+        _operator(
+            "grow", "policy", processes, max(1, engines // processes), ROWS_PER_ENGINE, *there
+        ),
+        _operator("score", "reward_model", 1, engines, ROWS_TO_SCORE, *there),
     ]
     config = GrowthConfig(rows_per_block=rows, no_progress_timeout_s=3600)
     with CpuSeconds() as cpu, Memory() as memory:
@@ -200,12 +206,12 @@ def _one(work, name, rows, trees, engines, processes, slowness, start_s):
     }
 
 
-def _operator(step, role, replicas, engines, marks, folder):
+def _operator(step, role, replicas, engines, rows, marks, folder):
     settings = replace(
         ROLE,
         min_replicas=replicas,
         max_replicas=replicas,
-        max_rows_per_replica=ROWS_PER_ENGINE * engines,
+        max_rows_per_replica=rows * engines,
         env={**marks, "SIMULATED_ENGINES": str(engines)},
     )
     hosted = Hosted(step, role, settings, 0, folder, 1, make_engine=make_engine)

@@ -82,15 +82,16 @@ def grow(
     source = folder / "seedlings.parquet"
     num_trees = write_rows(source, _seedling_rows(seedlings, extras), SEEDLINGS)
     settle(folder, folder / "trees")
-    num_resumed = len(ids_of(source) & ended(folder))
+    there = ended(folder)
+    num_resumed = len(ids_of(source) & there) if there else 0
     deaths: Counter[str] = Counter()
     rows: Callable[[], Iterator[dict[str, Any]]] = partial(read_rows, source)
+    whole: Location | None = source
     for out, wave in _waves(operators, config.placement, folder):
         deaths = _flow_until_done(
-            rows, wave, config, out, folder, num_trees, deaths, placed, on_commit
+            rows, whole, wave, config, out, folder, num_trees, deaths, placed, on_commit
         )
-        rows = partial(_again, out, extras)
-    settle(folder, folder / "trees")
+        rows, whole = partial(_again, out, extras), None
     num_grown, num_quarantined = check_complete(source, folder)
     return Grown(num_grown, num_quarantined, num_resumed, dict(deaths))
 
@@ -108,6 +109,7 @@ def _waves(
 
 def _flow_until_done(
     rows: Callable[[], Iterator[dict[str, Any]]],
+    whole: Location | None,
     operators: list[Operator],
     config: GrowthConfig,
     out: Location,
@@ -119,21 +121,31 @@ def _flow_until_done(
 ) -> Counter[str]:
     """Stream what is not there yet; returns the engine deaths by role, those before included.
 
+    `whole` is a file of all the rows, if there is one.
+
     Ray repeats what a dead node or process was doing, but not all of Ray Data's own work (the
     actor that reads Parquet footers, say): then the rest is streamed again. Gives up when that
     has happened `_MAX_LOSSES` times in a row without a single new tree.
     """
-    pending, losses = folder / "pending.parquet", 0
+    rest, losses = folder / "pending.parquet", 0
     while True:
         settle(folder, out)
         there = ended(folder) | ids_of(out)
-        if not write_rows(pending, (row for row in rows() if row["id"] not in there), SEEDLINGS):
+        pending, num_pending = whole, num_trees
+        if pending is None or there:
+            pending = rest
+            num_pending = write_rows(
+                rest, (row for row in rows() if row["id"] not in there), SEEDLINGS
+            )
+        if not num_pending:
+            rest.unlink(missing_ok=True)
             return deaths
         bars = {operator.step: (num_trees, len(there)) for operator in operators}
         quarantine = folder / "quarantine"
         try:
             with placed():
                 report = _flow(pending, operators, config, out, quarantine, bars, deaths, on_commit)
+            rest.unlink(missing_ok=True)
             return deaths | report.deaths
         except _Lost as loss:
             deaths |= loss.deaths

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from avr.pipeline.ids import Ids
-from avr.pipeline.tables import drop_doubles, ids_of, read_ids, read_rows
+from avr.pipeline.ids import Ids, IdSum
+from avr.pipeline.tables import drop_doubles, id_sum_of, ids_of, read_ids, read_rows
 from avr.storage import Location
 
 
@@ -38,10 +38,12 @@ def check_complete(source: Location, folder: Location) -> tuple[int, int]:
     Raises GrowthError where one is lost, not asked for or in both, and where all were quarantined,
     ValueError where an id is there twice.
     """
-    wanted = ids_of(source)
-    trees, quarantined = ids_of(folder / "trees"), ids_of(folder / "quarantine")
-    amiss = len(wanted - trees - quarantined) or len((trees | quarantined) - wanted)
-    if amiss or trees.num_rows + quarantined.num_rows != wanted.num_rows:
+    wanted = id_sum_of(source)
+    trees, quarantined = _sums(folder)
+    if trees + quarantined != wanted:
+        settle(folder, folder / "trees")
+        trees, quarantined = _sums(folder)
+    if trees + quarantined != wanted:
         _name_what_is_amiss(source, folder)
     if wanted.num_rows and not trees.num_rows:
         first = next(read_rows(folder / "quarantine", ["quarantined"]))["quarantined"]
@@ -50,6 +52,10 @@ def check_complete(source: Location, folder: Location) -> tuple[int, int]:
             f"Remove {folder / 'quarantine'} to grow them again."
         )
     return trees.num_rows, quarantined.num_rows
+
+
+def _sums(folder: Location) -> tuple[IdSum, IdSum]:
+    return id_sum_of(folder / "trees"), id_sum_of(folder / "quarantine")
 
 
 def _name_what_is_amiss(source: Location, folder: Location) -> None:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
 
-from avr.storage import Location, for_arrow, path_of
+from avr.storage import Location, for_arrow, is_remote, path_of
 
 Texts = npt.NDArray[np.bytes_]
 _FILES_AT_A_TIME = 256
@@ -24,6 +25,13 @@ def batches(
     files: Sequence[Location], columns: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """What is in Parquet files of one place, at most 1,024 rows at a time."""
+    if not files or not is_remote(files[0]):
+        for (
+            file
+        ) in files:  # pyarrow's data sets read ahead, which takes 60 MB more and no less time
+            with pq.ParquetFile(str(file), pre_buffer=False) as parquet:
+                yield from parquet.iter_batches(1024, columns=columns, use_threads=False)
+        return
     for first in range(0, len(files), _FILES_AT_A_TIME):
         some = files[first : first + _FILES_AT_A_TIME]
         table = pads.dataset(list(map(path_of, some)), format="parquet", **for_arrow(some[0]))

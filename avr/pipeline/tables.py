@@ -12,7 +12,7 @@ from avr.core.outputs import OutputSet, set_from_dict
 from avr.core.pairs import PreferencePair
 from avr.core.selection import RsftRow
 from avr.core.tree import Prompt, RefinementTree, tree_from_dict
-from avr.pipeline.ids import Ids
+from avr.pipeline.ids import Ids, IdSum
 from avr.pipeline.ordered import batches, rows_by_id
 from avr.storage import Location, for_arrow, local_copy, path_of, written
 
@@ -171,6 +171,11 @@ def drop_doubles(folder: Location) -> int:
 def ids_of(path: Location) -> Ids:
     """The `id` column of a Parquet file or folder, in little memory."""
     return Ids(row["id"] for row in read_rows(path, ["id"]))
+
+
+def id_sum_of(path: Location) -> IdSum:
+    """What says whether two files or folders hold the same ids, in no memory."""
+    return IdSum.of(row["id"] for row in read_rows(path, ["id"]))
 
 
 def read_ids(path: Location) -> set[str]:

@@ -42,6 +42,7 @@ ENTRANTS = [
 ]
 RECIPES = {
     "stage1": (Stage1Config, plan_stage1, []),
+    "one_gpu": (Stage1Config, plan_stage1, []),
     "alpaca_eval": (Stage1Config, plan_stage1, [f"prompts.rsft.path={ANY}"]),
     "stage2": (Stage2Config, plan_stage2, []),
     "answer": (AnswerConfig, plan_answer, [POLICY]),
@@ -157,13 +158,23 @@ def test_every_recipe_can_be_placed_on_every_cluster(recipe, cluster):
 
 @pytest.mark.parametrize(
     "recipe",
-    [r for r in sorted(Path("conf/miniature").glob("*.yaml")) if r.stem != "replicate"],
+    [
+        recipe
+        for recipe in sorted(Path("conf/miniature").glob("*.yaml"))
+        if recipe.stem not in ("replicate", "one_gpu")
+    ],
     **by_name,
 )
 def test_laptop_recipes_fit_the_logical_cpus_they_ask_for(recipe):
     schema, _, given = RECIPES[recipe.stem]
     cpus = load(schema, recipe, given).ray["num_cpus"]
     assert misfits(plan_of(recipe), [NodeType("laptop", 1, cpus)]) == []
+
+
+def test_three_engines_share_the_gpu_of_a_machine_that_has_one():
+    recipe = Path("conf/miniature/one_gpu.yaml")
+    assert misfits(plan_of(recipe), [NodeType("workstation", 1, 8, 1)]) == []
+    assert misfits(plan_of(recipe, "corrector.gpu_share=1"), [NodeType("workstation", 1, 8, 1)])
 
 
 @pytest.mark.parametrize("cluster", LAUNCHER + KUBERAY, **by_name)

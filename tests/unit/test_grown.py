@@ -1,11 +1,15 @@
 """Ids in little memory, and whether a growth is complete."""
 
+from collections import Counter
+
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from avr.pipeline import grown as grown_module
 from avr.pipeline.grown import GrowthError, check_complete, ended
-from avr.pipeline.ids import Ids
+from avr.pipeline.ids import Ids, IdSum
 from avr.pipeline.tables import drop_doubles, ids_of, read_rows, write_part, write_rows
 
 SCHEMA = pa.schema([("id", pa.string()), ("quarantined", pa.string())])
@@ -48,6 +52,15 @@ def test_ids_know_of_doubles():
     assert not Ids("ab").doubles
 
 
+IDS = st.lists(st.sampled_from("abcdefg"), max_size=8)
+
+
+@given(IDS, IDS, IDS)
+def test_sums_tell_collections_of_ids_apart_as_counting_does(some, more, others):
+    same = Counter(some + more) == Counter(others)
+    assert (IdSum.of(some) + IdSum.of(more) == IdSum.of(others)) == same
+
+
 def test_every_tree_is_there_once(grown):
     source, folder = grown("abcd", "ab d", "c")
     assert check_complete(source, folder) == (3, 1)
@@ -68,9 +81,16 @@ def test_what_is_amiss_is_named(grown, wanted, trees, quarantine, words):
         check_complete(*grown(wanted, trees, quarantine))
 
 
-def test_a_tree_that_is_there_twice_is_named(grown):
+def test_a_tree_that_was_committed_twice_is_dropped_once(grown):
+    source, folder = grown("abc", "ab bc")
+    assert check_complete(source, folder) == (3, 0)
+    assert len(list(read_rows(folder / "trees"))) == 3
+
+
+def test_a_tree_that_is_twice_in_one_file_is_named(grown):
+    source, folder = grown("abc", "abcb")
     with pytest.raises(ValueError, match="b is there twice"):
-        check_complete(*grown("abc", "ab bc"))
+        check_complete(source, folder)
 
 
 def test_doubles_are_dropped_and_the_first_stays(grown):
