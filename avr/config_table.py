@@ -64,12 +64,15 @@ class TableConfig(RunConfig):
 class ReplicaJobConfig:
     """One command of a replication: `python jobs/JOB.py CONFIG run_dir=FOLDER/NAME OVERRIDES`.
 
-    In overrides `{folder}` is the replication's folder and `{seed}` its seed.
+    In overrides `{folder}` is the replication's folder and `{seed}` its seed. `takes` maps steps to
+    the jobs that have done them before under the same settings: what they left is copied. The job
+    refuses it where the settings were others.
     """
 
     job: str = MISSING
     config: str = MISSING
     overrides: list[str] = field(default_factory=list)
+    takes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

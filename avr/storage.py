@@ -198,6 +198,15 @@ def local_copy(folder: Location) -> Iterator[Path]:
         yield folder
 
 
+def copy(folder: Location, to: Location) -> None:
+    """The files of a folder to another, which is not there yet and of the same kind of place."""
+    with local_copy(folder) as here:
+        if is_remote(to):
+            upload(here, to)
+        else:
+            shutil.copytree(here, to)
+
+
 def fetched(folder: Location, name: str) -> Path:
     """The folder itself, or a copy on this node that stays; `name` says which content it is.
 

@@ -30,9 +30,15 @@ def check(config: ReplicateConfig) -> None:
     """
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise ConfigError(f"seeds is {config.seeds}: it takes different seeds, at least one")
+    before: list[str] = []
     for name, job in config.jobs.items():
         if job.job not in SCHEMAS:
             raise ConfigError(f"jobs.{name}.job is {job.job!r}; there are {', '.join(SCHEMAS)}")
+        for step, other in job.takes.items():
+            if other not in before:
+                raise ConfigError(
+                    f"jobs.{name}.takes.{step} is {other!r}; jobs before it are {', '.join(before)}"
+                )
         own = [o for o in job.overrides if o.startswith("run_dir=")]
         if own:
             raise ConfigError(f"jobs.{name}.overrides: {own[0]!r} is set by the replication")
@@ -40,6 +46,7 @@ def check(config: ReplicateConfig) -> None:
             job_config(config, name, config.seeds[0])
         except ConfigError as error:
             raise ConfigError(f"jobs.{name}: {error}") from error
+        before.append(name)
     for what, name, kind in (("table", config.table, "table"), ("search", config.search, "stage2")):
         there = [known for known, job in config.jobs.items() if job.job == kind]
         if name is not None and name not in there:

@@ -30,7 +30,14 @@ from avr.pipeline.standings import (
     write_table,
 )
 from avr.pipeline.tables import read_trees
-from avr.storage import Location, check_writable, location
+from avr.storage import (
+    Location,
+    check_writable,
+    copy,
+    location,
+    remove,
+    write_text,
+)
 
 
 class ReplicaError(RuntimeError):
@@ -50,8 +57,29 @@ def run(config: ReplicateConfig) -> None:
         for seed in config.seeds:
             for name in config.jobs:
                 CONSOLE.print(f"[bold]seed {seed}, {name}[/bold]")
+                take_over(config, name, seed)
                 _start(command_of(config, name, seed))
         _report(config, folder)
+
+
+def take_over(config: ReplicateConfig, name: str, seed: int) -> None:
+    """Copy the steps that the job need not do again; in its ledger they have taken no time.
+
+    Raises ReplicaError where the other job has not done such a step.
+    """
+    folder = folder_of(config, seed)
+    for step, other in config.jobs[name].takes.items():
+        entry = folder / name / "ledger" / f"{step}.json"
+        if entry.exists():
+            continue
+        theirs = folder / other / "ledger" / f"{step}.json"
+        done = json.loads(theirs.read_text()) if theirs.exists() else {}
+        if "result" not in done:
+            raise ReplicaError(f"jobs.{name}.takes.{step}: {other} has not done it")
+        CONSOLE.print(f"  {step} is taken from {other}", markup=False)
+        remove(folder / name / step)
+        copy(folder / other / step, folder / name / step)
+        write_text(entry, json.dumps(done | {"seconds": 0.0}, indent=1))
 
 
 def _start(command: Sequence[str]) -> None:

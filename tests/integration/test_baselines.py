@@ -12,7 +12,9 @@ import psutil
 import pytest
 import yaml
 
+from avr.config_table import ReplicaJobConfig, ReplicateConfig
 from avr.pipeline import tables
+from avr.pipeline.replicating import ReplicaError, take_over
 from avr.storage import location
 
 ROOT = Path(__file__).parents[2]
@@ -163,11 +165,24 @@ def test_who_stops_a_replication_stops_the_job_that_it_started(short_folder):
 
 
 def test_traditional_dpo_pairs_the_best_and_the_worst_of_plain_answers(short_folder):
-    """The recipe up to its training, which is that of any DPO; SimPO's words are for that alone."""
-    folder = short_folder / "dpo"
-    words = [f"run_dir={folder}", "steps=[sample,pair]", "prompts.sample.limit=16"]
-    status, text = run("stage2", "conf/miniature/baseline_dpo.yaml", *words)
+    """The recipe up to its training, which is that of any DPO; SimPO takes the same answers."""
+    folder = short_folder / "seed-0/dpo"
+    words = ["steps=[sample,pair]", "prompts.sample.limit=16"]
+    recipe = "conf/miniature/baseline_dpo.yaml"
+    status, text = run("stage2", recipe, f"run_dir={folder}", *words)
     assert status == 0, text
+    jobs = {name: ReplicaJobConfig("stage2", recipe) for name in ("dpo", "simpo")}
+    jobs["simpo"].takes = {"sample": "dpo", "evaluate": "dpo"}
+    replication = ReplicateConfig(run_dir=str(short_folder), jobs=jobs)
+    with pytest.raises(ReplicaError, match=r"simpo\.takes\.evaluate: dpo has not done it"):
+        take_over(replication, "simpo", 0)
+    other = short_folder / "seed-0/simpo"
+    status, text = run("stage2", recipe, f"run_dir={other}", *words, "dpo.simpo_margin=0.5")
+    assert status == 0 and "sample: done before, in 0 s" in text, text
+    pairs = [
+        list(tables.read_rows(location(str(f)) / "pair/rows.parquet")) for f in (folder, other)
+    ]
+    assert pairs[0] == pairs[1]
     sets = {item.id: item for item in tables.read_sets(location(str(folder)) / "sample/outputs")}
     assert len(sets) == 16
     assert not any(item.failures for item in sets.values())  # any text is an answer

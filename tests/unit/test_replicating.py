@@ -49,6 +49,10 @@ def test_models_of_the_table_are_those_that_the_jobs_leave(tmp_path):
         ("jobs.dpo.overrides=[sede=1]", "jobs.dpo: override 'sede=1': unknown key 'sede'"),
         ("jobs.dpo.config=conf/none.yaml", "no such configuration file: conf/none.yaml"),
         ("jobs.dpo.overrides=[run_dir=x]", "'run_dir=x' is set by the replication"),
+        (
+            "jobs.simpo.takes.sample=table",
+            "takes.sample is 'table'; jobs before it are stage1,",
+        ),
         ("table=tabel", "table is 'tabel'; jobs of table are table"),
         ("search=stage1", "search is 'stage1'; jobs of stage2 are stage2, dpo"),
         ("efficiency=[dpo r9]", "no row 'dpo r9' in the table; there are seed r0"),
