@@ -15,6 +15,7 @@ from vllm.exceptions import VLLMValidationError
 from vllm.platforms import current_platform
 from vllm.pooling_params import PoolingParams
 from vllm.sampling_params import RequestOutputKind
+from vllm.utils.async_utils import cancel_task_threadsafe
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -126,6 +127,9 @@ class Engine:
 
     def shutdown(self) -> None:
         """Stop the engine's processes and free its device; nothing can be asked any more."""
+        if self._llm.output_handler is not None:
+            # vLLM ends it after the processes that it listens to, and it calls them dead in the log.
+            cancel_task_threadsafe(self._llm.output_handler)
         self._llm.shutdown()
         del self._llm  # or it would shut down again when Python ends, and find its modules gone
 

@@ -117,6 +117,12 @@ def test_engine_that_is_killed_is_replaced_and_named(finished):
     assert "an engine died and is replaced: policy:" in output
 
 
+def test_an_engine_that_was_stopped_is_not_called_dead_in_its_log(finished):
+    logs = list((finished[0] / "evaluate" / "logs").glob("answer-*.log"))
+    assert logs
+    assert not [log for log in logs if "EngineDeadError" in log.read_text()]
+
+
 def test_trees_are_whole(finished):
     run_dir, _, _ = finished
     for step in ("grow_rsft", "grow_dpo"):
