@@ -64,9 +64,9 @@ class TableConfig(RunConfig):
 class ReplicaJobConfig:
     """One command of a replication: `python jobs/JOB.py CONFIG run_dir=FOLDER/NAME OVERRIDES`.
 
-    In overrides `{folder}` is the replication's folder and `{seed}` its seed. `takes` maps steps to
-    the jobs that have done them before under the same settings: what they left is copied. The job
-    refuses it where the settings were others.
+    In overrides `{folder}` is the replication's folder and `{seed}` its seed. `takes` maps the
+    first steps to a job before this one, whose results of them are copied instead of made again;
+    they are refused where that job's settings are others.
     """
 
     job: str = MISSING

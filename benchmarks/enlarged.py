@@ -2,9 +2,10 @@
 
 `widened.py` makes neurons only, which is enough on a CPU. On a GPU a decoding step reads all
 weights and the keys and values of every sequence, and starts every layer's kernels: so this one has
-the hidden size, neurons, heads and layers of `Size` (LLaMA-3-8B's; the vocabulary stays the tiny
-one), and nearly all of it is zero. Added layers give nothing to the residual stream; norms are made
-up for the zeros that they average over. The file is mostly holes: it takes no room on most disks.
+the hidden size, neurons, keys and layers of `Size` (LLaMA-3-8B's), and nearly all of it is zero.
+The vocabulary stays the tiny one, and heads keep their 32 numbers, so there are four times as many.
+Added layers give nothing to the residual stream; norms are made up for the zeros that they average
+over. The file is mostly holes: it takes no room on most disks.
 """
 
 import json

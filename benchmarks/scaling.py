@@ -40,8 +40,9 @@ from avr.pipeline.plan import rows_per_block
 
 SHAPE, TEMPLATES = Shape(), Templates()
 ROWS_PER_ENGINE = SLOTS  # trees in flight in one engine; each asks for one to four samples at once
-# Of the reward model's for each such engine. It answers in a prefill: a hundredth of the slots
-# would do, and all trees in hand of a thousand engines must fit into the memory of one machine.
+# Of the reward model's for each such engine. It answers in a prefill, so an eighth is plenty, and
+# all trees in hand of a thousand engines must fit into the memory of one machine. Blocks are sized
+# as if it had as many: a real pool has, in fewer engines.
 ROWS_TO_SCORE = SLOTS // 8
 MANY = 128  # rows a block where engines take no time
 MOST_TREES_PER_S = 100.0  # that this machine carries for the simulated cluster's nodes

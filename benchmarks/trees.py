@@ -91,6 +91,8 @@ def main():
     config = load_config(Stage1Config, arguments.config, arguments.overrides)
     if config.corrector is None or any(getattr(config, role).max_replicas > 1 for role in STEPS):
         parser.error("the arms are comparable with a corrector and one replica of each role only")
+    if arguments.ray_data_llm and any(getattr(config, role).gpu_share < 1 for role in STEPS):
+        parser.error("the library gives every engine whole GPUs: --no-ray-data-llm")
     work = fresh_folder(arguments.work)
     bench = Bench(config, arguments, work)
     asked = {k: v for k, v in vars(arguments).items() if k not in ("work", "name")}

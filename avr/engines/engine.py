@@ -128,7 +128,7 @@ class Engine:
     def shutdown(self) -> None:
         """Stop the engine's processes and free its device; nothing can be asked any more."""
         if self._llm.output_handler is not None:
-            # vLLM ends it after the processes that it listens to, and it calls them dead in the log.
+            # vLLM ends it after the processes that it listens to, which it then reports as dead.
             cancel_task_threadsafe(self._llm.output_handler)
         self._llm.shutdown()
         del self._llm  # or it would shut down again when Python ends, and find its modules gone

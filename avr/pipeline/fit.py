@@ -25,19 +25,29 @@ class NodeType:
     gpus: float = 0.0
 
 
-@dataclass(slots=True)
 class _Room:
-    """What is left of one node."""
+    """What is left of one node: a share of a GPU is one of one GPU, and not of their sum."""
 
-    cpus: float
-    gpus: float
+    def __init__(self, node: NodeType):
+        self._cpus = node.cpus
+        part = node.gpus % 1  # Ray says what is free of a node, not of which of its GPUs
+        self._gpus = [1.0] * int(node.gpus) + ([part] if part > _RESOLUTION else [])
 
     def take(self, pool: Pool) -> bool:
         """Place one replica here, if it fits."""
-        if pool.cpus > self.cpus + _RESOLUTION or pool.gpus > self.gpus + _RESOLUTION:
+        whole, share = divmod(pool.gpus, 1)
+        share = share if share > _RESOLUTION else 0.0
+        untouched = [gpu for gpu in self._gpus if gpu > 1 - _RESOLUTION]
+        if pool.cpus > self._cpus + _RESOLUTION or whole > len(untouched):
             return False
-        self.cpus -= pool.cpus
-        self.gpus -= pool.gpus
+        left = sorted(self._gpus)[: len(self._gpus) - int(whole)]
+        if share:
+            at = next((i for i, gpu in enumerate(left) if gpu > share - _RESOLUTION), None)
+            if at is None:
+                return False
+            left[at] -= share
+        self._cpus -= pool.cpus
+        self._gpus = left
         return True
 
 
@@ -51,8 +61,8 @@ def misfit(step: StepPlan, nodes: Sequence[NodeType]) -> str | None:
 
     The least number of replicas is placed first-fit-decreasing: the largest replica first, into the
     smallest node that still holds it. Ray's autoscaler packs greedily as well. With GPU counts that
-    divide each other (1, 2, 4, 8) and CPUs to spare no other order finds room where this one finds
-    none; otherwise one may.
+    divide each other (1, 2, 4, 8, and shares of one like a half and a quarter) and CPUs to spare no
+    other order finds room where this one finds none; otherwise one may.
     """
     for group in step.groups():
         problems = _unplaced(group, nodes)
@@ -68,7 +78,7 @@ def misfit(step: StepPlan, nodes: Sequence[NodeType]) -> str | None:
 def _unplaced(group: Sequence[Pool], nodes: Sequence[NodeType]) -> list[str]:
     """One phrase for each role that is not placed in full."""
     small_first = sorted(nodes, key=lambda node: (node.gpus, node.cpus))
-    rooms = [_Room(node.cpus, node.gpus) for node in small_first for _ in range(node.count)]
+    rooms = [_Room(node) for node in small_first for _ in range(node.count)]
     problems = []
     for pool in sorted(group, key=lambda pool: (pool.gpus, pool.cpus), reverse=True):
         placed = 0

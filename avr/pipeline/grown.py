@@ -35,6 +35,7 @@ def ended(folder: Location) -> Ids:
 def check_complete(source: Location, folder: Location) -> tuple[int, int]:
     """How many trees there are, and how many are quarantined, of the seedlings in `source`.
 
+    Those must differ from each other, as prompts that were read do.
     Raises GrowthError where one is lost, not asked for or in both, and where all were quarantined,
     ValueError where an id is there twice.
     """

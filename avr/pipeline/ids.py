@@ -39,9 +39,6 @@ class Ids:
     def __and__(self, other: "Ids") -> "Ids":
         return _made(np.intersect1d(self._keys, other._keys, assume_unique=True))
 
-    def __sub__(self, other: "Ids") -> "Ids":
-        return _made(np.setdiff1d(self._keys, other._keys, assume_unique=True))
-
     @property
     def doubles(self) -> "Ids":
         """The ids that are there twice or more (or share their bits with another)."""

@@ -33,7 +33,7 @@ class Ledger:
         entry = self._read(name)
         stated = json.loads(json.dumps(inputs))
         if entry is not None:
-            self._check_same(name, entry["inputs"], stated)
+            self._check_same(name, entry, stated)
             if "result" in entry:
                 self._say(f"{name}: done before, in {entry['seconds']:.0f} s")
                 return dict(entry["result"])
@@ -58,6 +58,20 @@ class Ledger:
         if entry is None or "result" not in entry:
             raise LedgerError(f"step {name} has not been done in {self._folder.parent}")
         return dict(entry["result"])
+
+    def take(self, name: str, other: "Ledger", copy: Callable[[], None]) -> None:
+        """Have a step as another run has done it, in no time; `copy` brings what it left.
+
+        The step still refuses other settings. A step that was begun here is left alone. Raises
+        LedgerError where the other run has not done it.
+        """
+        if self._read(name) is not None:
+            return
+        result, inputs = other.result(name), other.inputs(name)
+        copy()
+        self._say(f"{name}: taken from {other._folder.parent}")
+        entry = {"inputs": inputs, "seconds": 0.0, "result": result}
+        self._write(name, entry | {"taken_from": str(other._folder.parent)})
 
     def inputs_id(self, name: str) -> str:
         """An id of a step's inputs, for the inputs of the steps that build on it."""
@@ -86,14 +100,19 @@ class Ledger:
         entries = {f.stem: json.loads(f.read_text()) for f in self._folder.glob("*.json")}
         return {name: e["seconds"] for name, e in entries.items() if "result" in e}
 
-    def _check_same(self, name: str, before: Any, now: Any) -> None:
-        changes = list(_changes(before, now))
-        if changes:
-            raise LedgerError(
-                f"step {name} of {self._folder.parent} was made under other settings "
-                f"({'; '.join(changes[:5])}). Choose another run_dir, go back to those settings, "
-                f"or remove {self._folder / name}.json and {self._folder.parent / name} to redo it."
-            )
+    def _check_same(self, name: str, entry: Mapping[str, Any], now: Any) -> None:
+        changes = list(_changes(entry["inputs"], now))
+        if not changes:
+            return
+        made = f"step {name} of {self._folder.parent} was made under other settings"
+        advice = (
+            "Choose another run_dir, go back to those settings, "
+            f"or remove {self._folder / name}.json and {self._folder.parent / name} to redo it."
+        )
+        if "taken_from" in entry:
+            made = f"step {name} was taken from {entry['taken_from']}, made under other settings"
+            advice = "Go back to those settings, or do not take it and remove what was copied."
+        raise LedgerError(f"{made} ({'; '.join(changes[:5])}). {advice}")
 
     def _read(self, name: str) -> dict[str, Any] | None:
         file = self._folder / f"{name}.json"

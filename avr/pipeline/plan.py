@@ -172,14 +172,27 @@ def check_replicas(roles: Mapping[str, RoleConfig]) -> None:
                 f"{name}.gpu_share is {role.gpu_share:g}, must be at most 1: an engine takes more "
                 f"GPUs by {name}.engine.tensor_parallel_size"
             )
-        if role.gpu_share < 1 and role.engine.get("tensor_parallel_size", 1) != 1:
-            raise ConfigError(
-                f"{name}.gpu_share is {role.gpu_share:g}, and its engine is tensor-parallel"
-            )
+        if role.gpu_share < 1:
+            _check_share(name, role)
         if role.max_replicas < role.min_replicas:
             raise ConfigError(
                 f"{name}.max_replicas {role.max_replicas} < min_replicas {role.min_replicas}"
             )
+
+
+def _check_share(name: str, role: RoleConfig) -> None:
+    words = f"{name}.gpu_share is {role.gpu_share:g}, and"
+    if not role.use_gpu:
+        raise ConfigError(f"{words} {name}.use_gpu is false")
+    if role.engine.get("tensor_parallel_size", 1) != 1:
+        raise ConfigError(f"{words} its engine is tensor-parallel")
+    # vLLM does not start where less is free than this share, 0.92 unless it is told another.
+    memory = role.engine.get("gpu_memory_utilization")
+    if memory is None or not memory <= role.gpu_share:
+        raise ConfigError(
+            f"{words} {name}.engine.gpu_memory_utilization {memory or 'is not set'}: it must be at "
+            "most that share"
+        )
 
 
 def engines(name: str, role: RoleConfig, samples: int) -> Pool:

@@ -34,11 +34,6 @@ def check(config: ReplicateConfig) -> None:
     for name, job in config.jobs.items():
         if job.job not in SCHEMAS:
             raise ConfigError(f"jobs.{name}.job is {job.job!r}; there are {', '.join(SCHEMAS)}")
-        for step, other in job.takes.items():
-            if other not in before:
-                raise ConfigError(
-                    f"jobs.{name}.takes.{step} is {other!r}; jobs before it are {', '.join(before)}"
-                )
         own = [o for o in job.overrides if o.startswith("run_dir=")]
         if own:
             raise ConfigError(f"jobs.{name}.overrides: {own[0]!r} is set by the replication")
@@ -46,6 +41,7 @@ def check(config: ReplicateConfig) -> None:
             job_config(config, name, config.seeds[0])
         except ConfigError as error:
             raise ConfigError(f"jobs.{name}: {error}") from error
+        _check_takes(config, name, before)
         before.append(name)
     for what, name, kind in (("table", config.table, "table"), ("search", config.search, "stage2")):
         there = [known for known, job in config.jobs.items() if job.job == kind]
@@ -60,6 +56,30 @@ def check(config: ReplicateConfig) -> None:
     unknown = [name for name in named if name not in rows]
     if unknown:
         raise ConfigError(f"no row {unknown[0]!r} in the table; there are {', '.join(rows)}")
+
+
+def _check_takes(config: ReplicateConfig, name: str, before: list[str]) -> None:
+    """A step says under which settings the one before it was made, not which texts came of it.
+
+    So a job takes its first steps, one after the other, and all from one job.
+    """
+    takes = config.jobs[name].takes
+    if not takes:
+        return
+    others = sorted(set(takes.values()))
+    if len(others) > 1 or others[0] not in before:
+        there = ", ".join(before) or "there is none"
+        raise ConfigError(
+            f"jobs.{name}.takes is from {' and '.join(others)}: it must be from one job before it "
+            f"({there})"
+        )
+    for job in (name, others[0]):
+        steps = job_config(config, job, config.seeds[0]).steps[: len(takes)]
+        if list(takes) != list(steps):
+            raise ConfigError(
+                f"jobs.{name}.takes is {', '.join(takes)}; the first steps of {job} are "
+                f"{', '.join(steps)}"
+            )
 
 
 def folder_of(config: ReplicateConfig, seed: int) -> Location:

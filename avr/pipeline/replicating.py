@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -36,7 +37,6 @@ from avr.storage import (
     copy,
     location,
     remove,
-    write_text,
 )
 
 
@@ -57,29 +57,23 @@ def run(config: ReplicateConfig) -> None:
         for seed in config.seeds:
             for name in config.jobs:
                 CONSOLE.print(f"[bold]seed {seed}, {name}[/bold]")
-                take_over(config, name, seed)
+                _take(config, name, seed)
                 _start(command_of(config, name, seed))
         _report(config, folder)
 
 
-def take_over(config: ReplicateConfig, name: str, seed: int) -> None:
-    """Copy the steps that the job need not do again; in its ledger they have taken no time.
-
-    Raises ReplicaError where the other job has not done such a step.
-    """
+def _take(config: ReplicateConfig, name: str, seed: int) -> None:
+    """Copy the steps that the job need not do again."""
     folder = folder_of(config, seed)
+    own = Ledger(folder / name / "ledger", indented)
     for step, other in config.jobs[name].takes.items():
-        entry = folder / name / "ledger" / f"{step}.json"
-        if entry.exists():
-            continue
-        theirs = folder / other / "ledger" / f"{step}.json"
-        done = json.loads(theirs.read_text()) if theirs.exists() else {}
-        if "result" not in done:
-            raise ReplicaError(f"jobs.{name}.takes.{step}: {other} has not done it")
-        CONSOLE.print(f"  {step} is taken from {other}", markup=False)
-        remove(folder / name / step)
-        copy(folder / other / step, folder / name / step)
-        write_text(entry, json.dumps(done | {"seconds": 0.0}, indent=1))
+        there, here = folder / other / step, folder / name / step
+        own.take(step, Ledger(folder / other / "ledger", indented), partial(_copy, there, here))
+
+
+def _copy(there: Location, here: Location) -> None:
+    remove(here)  # what a copy that was cut short has left
+    copy(there, here)
 
 
 def _start(command: Sequence[str]) -> None:

@@ -153,7 +153,7 @@ def drop_doubles(folder: Location) -> int:
 
     Of several the first, by the name of its file, stays. Each file is replaced whole.
     """
-    if not ids_of(folder).doubles:  # nearly always, and read in one go
+    if not ids_of(folder).doubles:  # nearly always
         return 0
     seen: set[str] = set()
     num_dropped = 0
@@ -174,7 +174,7 @@ def ids_of(path: Location) -> Ids:
 
 
 def id_sum_of(path: Location) -> IdSum:
-    """What says whether two files or folders hold the same ids, in no memory."""
+    """What says whether two files or folders hold the same ids; no id is kept."""
     return IdSum.of(row["id"] for row in read_rows(path, ["id"]))
 
 

@@ -53,7 +53,7 @@ def store():
 
 @pytest.fixture(scope="session")
 def ray_cluster(store):
-    """Eight logical CPUs here, whatever the machine has; workers import checkout and scripts."""
+    """Eight logical CPUs and one GPU, whatever is there; workers import checkout and scripts."""
     # On a busy machine the node processes need longer than the default 30 s.
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
     import ray
@@ -61,6 +61,7 @@ def ray_cluster(store):
     here = Path(__file__).parent
     ray.init(
         num_cpus=8,
+        num_gpus=1,
         include_dashboard=False,
         log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": f"{here.parents[1]}:{here}"}},

@@ -12,9 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from avr.config_table import ReplicaJobConfig, ReplicateConfig
 from avr.pipeline import tables
-from avr.pipeline.replicating import ReplicaError, take_over
 from avr.storage import location
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +47,7 @@ def recipe_in(folder):
         "config": "conf/miniature/meta_rewarding.yaml",
         "overrides": ["prompts.sample.limit=16"],
     }
+    again = {**own, "overrides": [*own["overrides"], "steps=[sample,pair]"]}
     last = {
         "job": "table",
         "config": str(folder / "table.yaml"),
@@ -57,7 +56,7 @@ def recipe_in(folder):
     config = {
         "run_dir": str(folder / "runs"),
         "seeds": [0],
-        "jobs": {"meta": own, "table": last},
+        "jobs": {"meta": own, "again": {**again, "takes": {"sample": "meta"}}, "table": last},
         "orderings": ["seed r0 < meta"],
     }
     (folder / "replicate.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
@@ -120,6 +119,20 @@ def test_a_model_that_judges_itself_learns_from_answers_and_judgements(replicate
     assert "policy" in begun["inputs"] and "reward_model" not in begun["inputs"]
 
 
+def test_a_job_takes_what_another_has_made_and_not_under_other_settings(replicated):
+    recipe, runs, text = replicated
+    first, second = (location(str(runs / f"seed-0/{name}")) for name in ("meta", "again"))
+    assert f"sample: taken from {first}" in text and "sample: done before, in 0 s" in text
+    pairs = [list(tables.read_rows(run / "pair/rows.parquet")) for run in (first, second)]
+    assert pairs[0] == pairs[1]
+    shutil.rmtree(second)
+    words = '["prompts.sample.limit=16","steps=[sample,pair]","seed=3"]'
+    status, text = run("replicate", recipe, f"jobs.again.overrides={words}")
+    assert status == 1
+    assert f"step sample was taken from {first}, made under other settings (seed: 0 -> 3" in text
+    shutil.rmtree(second)  # for a later run, which takes it as the recipe says
+
+
 def test_a_second_seed_is_pooled_and_what_is_done_is_not_done_again(replicated):
     """A copy of the first seed's runs stands for a second that had the same luck."""
     recipe, runs, _ = replicated
@@ -146,7 +159,7 @@ def test_what_was_made_under_other_settings_is_refused_by_the_job_itself(replica
     assert "step sample of" in text and "under other settings" in text
     assert "ended with status 1; the same command continues" in text
     status, text = run("replicate", recipe, "--plan")
-    assert status == 0 and text.count("python ") == 2
+    assert status == 0 and text.count("python ") == 3
 
 
 def test_who_stops_a_replication_stops_the_job_that_it_started(short_folder):
@@ -165,24 +178,11 @@ def test_who_stops_a_replication_stops_the_job_that_it_started(short_folder):
 
 
 def test_traditional_dpo_pairs_the_best_and_the_worst_of_plain_answers(short_folder):
-    """The recipe up to its training, which is that of any DPO; SimPO takes the same answers."""
-    folder = short_folder / "seed-0/dpo"
-    words = ["steps=[sample,pair]", "prompts.sample.limit=16"]
-    recipe = "conf/miniature/baseline_dpo.yaml"
-    status, text = run("stage2", recipe, f"run_dir={folder}", *words)
+    """The recipe up to its training, which is that of any DPO; SimPO's words are for that alone."""
+    folder = short_folder / "dpo"
+    words = [f"run_dir={folder}", "steps=[sample,pair]", "prompts.sample.limit=16"]
+    status, text = run("stage2", "conf/miniature/baseline_dpo.yaml", *words)
     assert status == 0, text
-    jobs = {name: ReplicaJobConfig("stage2", recipe) for name in ("dpo", "simpo")}
-    jobs["simpo"].takes = {"sample": "dpo", "evaluate": "dpo"}
-    replication = ReplicateConfig(run_dir=str(short_folder), jobs=jobs)
-    with pytest.raises(ReplicaError, match=r"simpo\.takes\.evaluate: dpo has not done it"):
-        take_over(replication, "simpo", 0)
-    other = short_folder / "seed-0/simpo"
-    status, text = run("stage2", recipe, f"run_dir={other}", *words, "dpo.simpo_margin=0.5")
-    assert status == 0 and "sample: done before, in 0 s" in text, text
-    pairs = [
-        list(tables.read_rows(location(str(f)) / "pair/rows.parquet")) for f in (folder, other)
-    ]
-    assert pairs[0] == pairs[1]
     sets = {item.id: item for item in tables.read_sets(location(str(folder)) / "sample/outputs")}
     assert len(sets) == 16
     assert not any(item.failures for item in sets.values())  # any text is an answer

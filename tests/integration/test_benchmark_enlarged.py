@@ -1,7 +1,9 @@
-"""The enlarged models of the benchmarks say what the small ones say."""
+"""Enlarged models say what the small ones say, and the GPU's training steps are what they claim."""
 
+from argparse import Namespace
 from pathlib import Path
 
+import gpu_training
 import pytest
 import torch
 import transformers
@@ -28,3 +30,36 @@ def test_an_enlarged_model_is_larger_and_says_the_same(role, kind, tmp_path):
         assert torch.allclose(before(ids).logits, after(ids).logits, atol=2e-4)
         half = kind.from_pretrained(large, dtype=torch.bfloat16)(ids).logits.float()
     assert (half - before(ids).logits).abs().max() < 0.5
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    for name in ("LENGTHS", "PAIRS", "VOCABULARY"):
+        monkeypatch.setattr(gpu_training, name, getattr(gpu_training, name))
+    gpu_training._make_tiny()
+    arguments = Namespace(tiny=True, layers=1)
+    return gpu_training._model(arguments, "sdpa", False, torch.device("cpu")).float()
+
+
+def gradients(model, step):
+    torch.manual_seed(1)  # the rows are drawn in one order by all steps
+    model.zero_grad()
+    tokens = step(model, torch.device("cpu"))
+    return tokens, torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def test_every_step_trains_on_all_its_tokens(tiny):
+    tokens, padded = gradients(tiny, gpu_training.rsft_padded)
+    assert tokens == sum(gpu_training.LENGTHS) and padded.abs().sum() > 0
+    tokens, known = gradients(tiny, gpu_training.dpo)
+    assert tokens == sum(p + a for pair in gpu_training.PAIRS for p, a in pair)
+    assert known.abs().sum() > 0
+
+
+def test_packed_rows_do_not_see_each_other(tiny):
+    rows = gpu_training._rows(gpu_training.LENGTHS[:3])
+    places = torch.cat([torch.arange(len(row)) for row in rows])[None]
+    with torch.no_grad():
+        packed = tiny(input_ids=torch.cat(rows)[None], position_ids=places).logits[0]
+        alone = torch.cat([tiny(input_ids=row[None]).logits[0] for row in rows])
+    assert torch.allclose(packed, alone, atol=1e-4)

@@ -43,6 +43,7 @@ def test_spent_budget_keeps_what_is_committed_and_a_larger_one_goes_on(tmp_path)
     write_part(folder / "trees", "late", late, TREES)
     assert grow_all(folder, NUM_TREES, 0.05, 0).num_trees == len(planted(NUM_TREES))
     assert grown_in(folder) == undisturbed(NUM_TREES)
+    assert not (folder / "pending.parquet").exists()
 
 
 def test_roles_without_an_engine_say_what_they_wait_for_and_others_nothing(tmp_path):

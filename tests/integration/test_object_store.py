@@ -21,7 +21,7 @@ from avr.pipeline.journal import Writer, journalled
 from avr.pipeline.ledger import LedgerError
 from avr.pipeline.lock import lock_folder
 from avr.pipeline.tables import RSFT_ROWS, drop_doubles, read_ids, read_rows, write_part
-from avr.storage import check_writable, fetched, location, read_bytes, write_text, written
+from avr.storage import check_writable, copy, fetched, location, read_bytes, write_text, written
 
 pytestmark = pytest.mark.integration
 HERE = Path(__file__).parent
@@ -50,6 +50,15 @@ def kill_when(happened, job, log):
         time.sleep(0.2)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
+
+
+def test_a_folder_is_copied_beside_itself(bucket, tmp_path):
+    for folder in (bucket, tmp_path):
+        write_text(folder / "here/a.txt", "one")
+        write_text(folder / "here/deep/b.txt", "two")
+        copy(folder / "here", folder / "there")
+        assert (folder / "there/deep/b.txt").read_text() == "two"
+        assert (folder / "here/a.txt").read_text() == (folder / "there/a.txt").read_text() == "one"
 
 
 def test_growth_that_was_killed_continues_to_the_same_trees(bucket, tmp_path):

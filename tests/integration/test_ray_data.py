@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from scripted_engine import ROLE, SHAPE, TEMPLATES, ScriptedEngine
 from scripted_growth import planted
 
 from avr.config import GrowthConfig
+from avr.pipeline.cluster import place
 from avr.pipeline.dataflow import Seedling, grow
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
+from avr.pipeline.plan import StepPlan, engines
 from avr.pipeline.ray_data import tell_ray_data
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("as_it_was")]
@@ -101,6 +104,23 @@ def test_a_pool_grows_while_there_is_work_for_more_engines(ray_cluster, tmp_path
     operators = [Operator("respond", hosted, TEMPLATES, SHAPE)]
     grow(map(Seedling, planted(160)), operators, GrowthConfig(rows_per_block=4), tmp_path)
     assert len(list((tmp_path / "logs").glob("respond-policy-*.log"))) == 2
+
+
+def test_engines_share_a_gpu(ray_cluster, tmp_path):
+    role = replace(ROLE, use_gpu=True, gpu_share=0.3, min_replicas=3, max_replicas=3)
+    hosted = Hosted("respond", "policy", role, 0, tmp_path, 1, make_engine=ScriptedEngine)
+    plan = StepPlan("grow", (engines("policy", role, 1),), True, reserve=0.0)
+
+    @contextmanager
+    def placed():
+        place(plan, 45.0, print)
+        yield
+
+    operators = [Operator("respond", hosted, TEMPLATES, SHAPE)]
+    config = GrowthConfig(rows_per_block=4)
+    assert grow(map(Seedling, planted(24)), operators, config, tmp_path, placed).num_trees == 24
+    assert len(list((tmp_path / "logs").glob("respond-policy-*.log"))) == 3
+    assert not (tmp_path / "pending.parquet").exists()
 
 
 def test_a_setting_that_this_version_does_not_have_is_an_error(ray_cluster, monkeypatch):

@@ -218,6 +218,7 @@ SETTINGS = [
         "policy.gpu_share=2",
         "policy.gpu_share is 2, must be at most 1: an engine takes more GPUs by policy.engine.tensor_parallel_size",
     ),
+    ("policy.gpu_share=0.5", "policy.gpu_share is 0.5, and policy.use_gpu is false"),
     (
         "policy.use_gpu=maybe",
         "override 'policy.use_gpu=maybe': policy.use_gpu: Value 'maybe' is not a valid bool (type str)",

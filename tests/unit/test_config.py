@@ -139,7 +139,11 @@ def test_corrector_gpus_go_to_the_policy_in_the_second_growth():
 
 
 def test_engines_that_share_a_gpu_take_their_share_of_it():
-    config = load(Stage1Config, "conf/llama3_8b/stage1.yaml", ["policy.gpu_share=0.25"])
+    config = load(
+        Stage1Config,
+        "conf/llama3_8b/stage1.yaml",
+        ["policy.gpu_share=0.25", "policy.engine.gpu_memory_utilization=0.2"],
+    )
     assert plan_stage1(config)[0].least()[1] == 2 * 0.25 + 2 * 2 + 1 * 2
     assert second_policy(config).max_replicas == 2 + 16
     config.corrector.gpu_share = 0.5

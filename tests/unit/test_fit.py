@@ -35,6 +35,17 @@ def test_cpus_count_beside_the_gpus_of_the_same_node():
     assert "policy needs 1 GPU and 8 CPUs on one node" in misfit(wide, nodes)
 
 
+def test_a_share_is_one_of_one_gpu():
+    three = step(pool("policy", 3, 1, 0.6))
+    assert "there is room for 2" in misfit(three, [NodeType("pair", 1, 8, 2)])
+    assert misfit(three, [NodeType("three", 1, 8, 3)]) is None
+    beside = step(pool("policy", 2, 1, 0.5), pool("corrector", 1, 1, 1))
+    assert misfit(beside, [NodeType("pair", 1, 8, 2)]) is None
+    assert "corrector needs 1 GPU" in misfit(
+        step(pool("policy", 1, 1, 0), pool("corrector", 1, 1, 1)), [NodeType("rest", 1, 8, 0.9)]
+    )
+
+
 def test_what_fits_alone_may_not_fit_beside_the_others():
     both = step(pool("policy", 2, 1, 1), pool("corrector", 1, 1, 2))
     assert misfit(both, [NodeType("node", 1, 8, 4)]) is None
@@ -99,6 +110,13 @@ def test_what_can_be_placed_is_never_short_in_sum(pools, nodes):
         assert all(need <= have for need, have in zip(plan.least(), (cpus, gpus), strict=True))
     elif len(types) == 1 and types[0].count == 1:
         assert any(need > have for need, have in zip(plan.least(), (cpus, gpus), strict=True))
+
+
+@given(st.integers(1, 6), st.sampled_from([0.25, 0.3, 0.5, 0.6, 0.75]), st.integers(0, 4))
+def test_shares_fill_gpu_by_gpu(replicas, share, gpus):
+    each = int(1 / share + 1e-9)
+    fits = misfit(step(pool("p", replicas, 0, share)), [NodeType("n", 1, 1, gpus)]) is None
+    assert fits == (replicas <= each * gpus)
 
 
 @pytest.mark.parametrize(

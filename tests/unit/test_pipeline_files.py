@@ -75,6 +75,16 @@ def test_answers_come_from_text_or_the_last_assistant_turn(tmp_path):
     assert rows[0]["answer"] == "said"
 
 
+def test_a_parquet_file_that_cannot_be_read_is_named(tmp_path):
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "a.parquet")
+    whole = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "b.parquet").write_bytes(whole[:-4])
+    with pytest.raises(ValueError, match=r"b\.parquet: .*magic bytes"):
+        list(tables.read_rows(tmp_path, ["id"]))
+    with pytest.raises(ValueError, match=r"a\.parquet has no column 'tree'"):
+        list(tables.read_rows(tmp_path, ["id", "tree"]))
+
+
 def test_prompts_used_elsewhere_are_refused_by_name(tmp_path):
     source = tmp_path / "in.jsonl"
     source.write_text('{"prompt": "one"}\n{"prompt": "two"}\n')

@@ -51,8 +51,12 @@ def test_models_of_the_table_are_those_that_the_jobs_leave(tmp_path):
         ("jobs.dpo.overrides=[run_dir=x]", "'run_dir=x' is set by the replication"),
         (
             "jobs.simpo.takes.sample=table",
-            "takes.sample is 'table'; jobs before it are stage1,",
+            "simpo.takes is from table: it must be from one job",
         ),
+        ("jobs.stage1.takes.grow_rsft=dpo", "from one job before it (there is none)"),
+        ("jobs.simpo.takes.pair=meta-1", "jobs.simpo.takes is from dpo and meta-1"),
+        ("jobs.simpo.takes={smaple: dpo}", "takes is smaple; the first steps of simpo are sample"),
+        ("jobs.simpo.takes={pair: dpo}", "takes is pair; the first steps of simpo are sample"),
         ("table=tabel", "table is 'tabel'; jobs of table are table"),
         ("search=stage1", "search is 'stage1'; jobs of stage2 are stage2, dpo"),
         ("efficiency=[dpo r9]", "no row 'dpo r9' in the table; there are seed r0"),
