@@ -118,6 +118,9 @@ PAIRS = pa.schema(
 )
 
 
+_ROW_GROUP_BYTES = 1 << 22
+
+
 def write_part(folder: Location, name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     """Write rows as the one Parquet file of that name, whole or not at all; no rows, no file.
 
@@ -132,12 +135,21 @@ def write_part(folder: Location, name: str, rows: list[dict[str, Any]], schema: 
 
 
 def write_rows(file: Location, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
-    """Stream rows into one Parquet file, whole or not at all; returns how many there were."""
+    """Stream rows into one Parquet file, whole or not at all; returns how many there were.
+
+    Each row group costs whoever opens the file 10 kB for good: there are few, of a few MiB.
+    """
     stream, num_rows = iter(rows), 0
     with written(file) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        waiting: list[pa.RecordBatch] = []
         while batch := list(islice(stream, 1024)):
-            writer.write_table(pa.Table.from_pylist(batch, schema))
+            waiting.append(pa.RecordBatch.from_pylist(batch, schema))
             num_rows += len(batch)
+            if sum(one.nbytes for one in waiting) >= _ROW_GROUP_BYTES:
+                writer.write_table(pa.Table.from_batches(waiting))
+                waiting = []
+        if waiting:
+            writer.write_table(pa.Table.from_batches(waiting))
     return num_rows
 
 
