@@ -1,9 +1,9 @@
 """What happens in the workers, told to the driver: how far each operator is, and what died."""
 
+import asyncio
 import os
 import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -86,18 +86,18 @@ class Tally:
         self._witness = witness
         self._operator = operator
         self._count = 0
-        self._told = 0.0
 
     def add(self) -> None:
-        """One more tree is through."""
+        """One more tree is through; called in an event loop."""
+        if not self._count:
+            asyncio.get_running_loop().call_later(0.5, self.flush)
         self._count += 1
-        if time.monotonic() - self._told > 0.5:
-            self.flush()
 
     def flush(self) -> None:
         """Tell what was not told yet."""
-        self._witness.advanced.remote(self._operator, self._count)
-        self._count, self._told = 0, time.monotonic()
+        if self._count:
+            self._witness.advanced.remote(self._operator, self._count)
+        self._count = 0
 
 
 def redirect_output(log: Path) -> None:

@@ -1,6 +1,8 @@
 """A growth that is ended from inside: by a budget, or because a tree was committed by two."""
 
+import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -14,7 +16,7 @@ from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
 from avr.pipeline.plan import Pool, StepPlan
 from avr.pipeline.tables import TREES, read_ids, read_rows, write_part
-from avr.pipeline.witness import Report, witness_beside_driver
+from avr.pipeline.witness import Report, Tally, witness_beside_driver
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 NUM_TREES = 24
@@ -57,6 +59,22 @@ def test_roles_without_an_engine_say_what_they_wait_for_and_others_nothing(tmp_p
     assert dataflow._waiting(operators, started) is None
     lost = Report(processes={("a node that is gone", 1): ("corrector", [])})
     assert dataflow._waiting(operators, lost) == words
+
+
+def test_a_tally_tells_the_last_of_what_it_counted():
+    told = []
+    remote = SimpleNamespace(remote=lambda operator, number: told.append(number))
+    tally = Tally(SimpleNamespace(advanced=remote), "respond")
+
+    async def count():
+        for _ in range(5):
+            tally.add()
+        await asyncio.sleep(0.6)
+        tally.add()
+        await asyncio.sleep(0.6)
+
+    asyncio.run(count())
+    assert told == [5, 1]
 
 
 def test_deaths_of_engines_are_counted_on_after_a_loss():

@@ -1,0 +1,88 @@
+"""Rows of a run's Parquet files as text for the eye: trees, training rows, sampled outputs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import indent
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def shown(row: Row) -> str:
+    """A row as text, by the columns it has; of a kind that is not known, name by name."""
+    if "levels" in row:
+        return "\n".join(_tree(row))
+    if "outputs" in row:
+        return "\n".join(_outputs(row))
+    if "chosen" in row:
+        return "\n".join(_pair(row))
+    if "messages" in row:
+        head = f"row {row['id']}, gain {row['gain']:+.2f}, from {', '.join(row['node_ids'])}"
+        return "\n".join([head, *_messages(row["messages"])])
+    return "\n".join(f"{name}: {value}" for name, value in row.items())
+
+
+def is_about(row: Row, id_: str) -> bool:
+    """Has the row this id, or a node or prompt that has it, or does it come from one?"""
+    return id_ in _ids(row) or id_ in (row.get("node_ids") or ())
+
+
+def _ids(value: Any) -> Iterator[str]:
+    """All that stands under the name `id`, at any depth."""
+    if isinstance(value, Mapping):
+        yield from (own for name, own in value.items() if name == "id")
+        value = [own for name, own in value.items() if name != "id"]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        for one in value:
+            yield from _ids(one)
+
+
+def _tree(tree: Row) -> Iterator[str]:
+    yield f"tree {tree['id']}"
+    yield from _messages(tree["prompt"]["query"])
+    if tree["quarantined"]:
+        yield f"quarantined: {tree['quarantined']}"
+    if tree["response"] is not None:
+        yield from _response("y0", tree["response"])
+    for level in tree["levels"]:
+        yield f"level of {level['of']}"
+        for critique in level["critiques"]:
+            yield f"  critique {critique['id']}, rating {critique['rating']}"
+            yield indent(critique["text"], "    ")
+            for refinement in critique["refinements"]:
+                yield from (indent(line, "    ") for line in _response("refinement", refinement))
+        if level["num_rejected"]:
+            yield f"  {level['num_rejected']} malformed, such as: {level['rejected_example']!r}"
+
+
+def _response(name: str, response: Row) -> Iterator[str]:
+    reward = response["reward"]
+    yield f"{name} {response['id']}, reward {'none' if reward is None else f'{reward:.2f}'}"
+    yield indent(response["text"], "  ")
+
+
+def _outputs(found: Row) -> Iterator[str]:
+    yield f"outputs {found['id']}"
+    yield from _messages(found["prompt"]["query"])
+    if found["quarantined"]:
+        yield f"quarantined: {found['quarantined']}"
+    for name in ("outputs", "failures"):
+        for output in found[name]:
+            reward = output["reward"]
+            words = "none" if reward is None else f"{reward:.2f}"
+            yield f"{name.removesuffix('s')} {output['id']}, reward {words}"
+            yield indent(output["text"], "  ")
+
+
+def _pair(pair: Row) -> Iterator[str]:
+    yield f"pair {pair['id']}, {pair['kind']}, margin {pair['margin']:.2f}"
+    yield f"from {', '.join(pair['node_ids'])}"
+    yield from _messages(pair["prompt"])
+    for name in ("chosen", "rejected"):
+        yield f"{name}:"
+        yield from (indent(line, "  ") for line in _messages(pair[name]))
+
+
+def _messages(messages: Sequence[Row]) -> Iterator[str]:
+    for message in messages:
+        yield f"{message['role']}:"
+        yield indent(message["content"], "  ")

@@ -1,0 +1,49 @@
+"""Print trees, training rows or outputs of a run, to be read.
+
+    python jobs/show.py runs/miniature/grow_rsft/trees             # the first three trees
+    python jobs/show.py runs/miniature/pair/rows.parquet --limit 10
+    python jobs/show.py runs/miniature/grow_rsft/trees --id ID     # of a tree, a prompt or a node
+
+Starts nothing. PATH is a Parquet file or a folder of them, here or on an object store. Training
+rows carry the ids of the tree and the nodes they come from.
+"""
+
+import argparse
+import sys
+from contextlib import suppress
+from itertools import islice
+
+from avr.core.showing import is_about, shown
+from avr.pipeline.tables import read_rows
+from avr.storage import location
+
+
+def main() -> int:
+    """Returns the exit status: 1 where there is nothing to print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("path")
+    parser.add_argument("--limit", type=int, default=3, help="rows at the most (3)")
+    parser.add_argument("--id", help="only rows that have it, or were made from what has it")
+    arguments = parser.parse_args()
+    try:
+        place = location(arguments.path)
+        if not place.exists():
+            raise FileNotFoundError(f"nothing at {place}")
+        rows = read_rows(place)
+        wanted = (row for row in rows if arguments.id is None or is_about(row, arguments.id))
+        texts = [shown(row) for row in islice(wanted, arguments.limit)]
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if not texts:
+        print(f"no such row in {arguments.path}", file=sys.stderr)
+        return 1
+    with suppress(BrokenPipeError):  # into `head`, say
+        print("\n\n".join(texts), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
