@@ -10,7 +10,7 @@ from typing import TypeVar
 from avr.config import ConfigError, PromptsConfig
 from avr.loading import load
 from avr.pipeline.fit import misfits
-from avr.pipeline.forecast import Means, by_role, forecast, mean_tokens
+from avr.pipeline.forecast import Means, by_role, forecast, mean_tokens, other_models
 from avr.pipeline.plan import StepPlan
 from avr.versions import check_versions
 
@@ -104,7 +104,7 @@ def _show(
         means = replace(means, tokens=mean_tokens(small))
     print_roles(by_role(steps, {step: count for step, (_, count) in known.items()}, means))
     if small:
-        print_forecast(forecast(known, small))
+        print_forecast(forecast(known, small), other_models(steps, small))
 
 
 def _fits(steps: Sequence[StepPlan], cluster: str | None) -> bool:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from avr.config import ConfigError
 from avr.pipeline.plan import StepPlan, devices
 from avr.storage import Location, size_of
@@ -122,6 +124,18 @@ def forecast(steps: Mapping[str, tuple[str, int]], probe: Location) -> Iterator[
             device_hours=_scaled(hours.get(step), scale),
             gib=size_of(probe / step) / GIB * (1.0 if "num_trained" in summary[step] else scale),
         )
+
+
+def other_models(plan: Iterable[StepPlan], probe: Location) -> list[str]:
+    """What the small run had in the place of this one's models, a phrase for each role."""
+    file = probe / "config.yaml"
+    before: Any = OmegaConf.create(file.read_text()) if file.is_file() else {}
+    now = {pool.name: pool.model for step in reversed(list(plan)) for pool in step.pools}
+    return [
+        f"{role} {before[role]['model']} in the place of {model}"
+        for role, model in sorted(now.items())
+        if before.get(role) and before[role]["model"] != model
+    ]
 
 
 def _scaled(value: float | None, scale: float) -> float | None:

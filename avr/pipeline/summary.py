@@ -59,8 +59,8 @@ def print_roles(forecasts: Iterable[RoleForecast]) -> None:
         )
 
 
-def print_forecast(forecasts: Iterable[Forecast]) -> None:
-    """What each step will take, and all together."""
+def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None:
+    """What each step will take, and all together; `others` are models that the small run had."""
     table = Table(title="What it will take", title_justify="left", box=box.SIMPLE)
     for column in ("step", "prompts", "generated tokens", "device-hours", "GiB on disk"):
         table.add_column(column, justify="left" if column == "step" else "right")
@@ -76,6 +76,8 @@ def print_forecast(forecasts: Iterable[Forecast]) -> None:
         "Scaled by the number of prompts, starts of engines too: a small run of few prompts says\n"
         "too much, and one with other models, replicas or devices says nothing."
     )
+    if others:
+        CONSOLE.print(f"The small run had other models: {'; '.join(others)}.", markup=False)
 
 
 def summarise(config: Stage1Config, folder: Location, ledger: Ledger) -> dict[str, Any]:

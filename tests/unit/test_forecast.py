@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 
 from avr.config import ConfigError
-from avr.pipeline.forecast import GIB, Means, RoleForecast, by_role, forecast, mean_tokens
+from avr.pipeline.forecast import (
+    GIB,
+    Means,
+    RoleForecast,
+    by_role,
+    forecast,
+    mean_tokens,
+    other_models,
+)
 from avr.pipeline.plan import Pool, StepPlan
 
 
@@ -39,6 +47,16 @@ def test_steps_that_the_small_run_did_not_do_are_unknown(probe):
         (row.prompts, row.tokens, row.device_hours, row.gib) == (10, None, None, None)
         for row in forecast(steps, probe)
     )
+
+
+def test_other_models_of_the_small_run_are_named(probe):
+    pools = (Pool("policy", "large", 1, 1, 1.0, 0.0), Pool("reward_model", "same", 1, 1, 1.0, 0.0))
+    later = (Pool("policy", "the RSFT model", 1, 1, 1.0, 0.0),)
+    plan = [StepPlan("grow_rsft", pools, True), StepPlan("grow_dpo", later, True)]
+    assert other_models(plan, probe) == []
+    roles = {"policy": {"model": "small"}, "reward_model": {"model": "same"}, "corrector": None}
+    (probe / "config.yaml").write_text(json.dumps(roles))
+    assert other_models(plan, probe) == ["policy small in the place of large"]
 
 
 def test_a_directory_without_a_finished_run_is_an_error(tmp_path):
