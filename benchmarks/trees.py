@@ -26,7 +26,6 @@ from itertools import islice
 from pathlib import Path
 from statistics import mean
 
-from enlarged import Size, enlarged
 from http_threads import grow_over_http, servers
 from measuring import (
     CpuSeconds,
@@ -251,6 +250,8 @@ class Bench:
 def _costly(model, arguments, folder):
     if arguments.enlarged is None:
         return widened(model, arguments.widened, folder)
+    from enlarged import Size, enlarged  # it brings torch along
+
     return enlarged(model, Size(layers=arguments.enlarged), folder)
 
 
