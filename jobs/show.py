@@ -9,8 +9,8 @@ rows carry the ids of the tree and the nodes they come from.
 """
 
 import argparse
+import os
 import sys
-from contextlib import suppress
 from itertools import islice
 
 from avr.core.showing import is_about, shown
@@ -40,8 +40,10 @@ def main() -> int:
     if not texts:
         print(f"no such row in {arguments.path}", file=sys.stderr)
         return 1
-    with suppress(BrokenPipeError):  # into `head`, say
+    try:
         print("\n\n".join(texts), flush=True)
+    except BrokenPipeError:  # into `head`, say; Python would try once more as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

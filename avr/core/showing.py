@@ -9,13 +9,13 @@ Row = Mapping[str, Any]
 
 def shown(row: Row) -> str:
     """A row as text, by the columns it has; of a kind that is not known, name by name."""
-    if "levels" in row:
+    if {"levels", "prompt", "response"} <= row.keys():
         return "\n".join(_tree(row))
-    if "outputs" in row:
+    if {"outputs", "failures", "prompt"} <= row.keys():
         return "\n".join(_outputs(row))
-    if "chosen" in row:
+    if {"chosen", "rejected", "kind", "margin", "node_ids"} <= row.keys():
         return "\n".join(_pair(row))
-    if "messages" in row:
+    if {"messages", "gain", "node_ids"} <= row.keys():
         head = f"row {row['id']}, gain {row['gain']:+.2f}, from {', '.join(row['node_ids'])}"
         return "\n".join([head, *_messages(row["messages"])])
     return "\n".join(f"{name}: {value}" for name, value in row.items())

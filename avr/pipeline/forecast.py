@@ -127,10 +127,10 @@ def forecast(steps: Mapping[str, tuple[str, int]], probe: Location) -> Iterator[
 
 
 def other_models(plan: Iterable[StepPlan], probe: Location) -> list[str]:
-    """What the small run had in the place of this one's models, a phrase for each role."""
+    """Policy, corrector and reward model that the small run had in the place of this one's."""
     file = probe / "config.yaml"
     before: Any = OmegaConf.create(file.read_text()) if file.is_file() else {}
-    now = {pool.name: pool.model for step in reversed(list(plan)) for pool in step.pools}
+    now = {pool.name: pool.model for step in plan for pool in step.pools}
     return [
         f"{role} {before[role]['model']} in the place of {model}"
         for role, model in sorted(now.items())

@@ -59,19 +59,23 @@ class Ledger:
             raise LedgerError(f"step {name} has not been done in {self._folder.parent}")
         return dict(entry["result"])
 
-    def take(self, name: str, other: "Ledger", copy: Callable[[], None]) -> None:
+    def take(self, name: str, other: "Ledger", copy: Callable[[], None]) -> bool:
         """Have a step as another run has done it, in no time; `copy` brings what it left.
 
-        The step still refuses other settings. A step that was begun here is left alone. Raises
-        LedgerError where the other run has not done it.
+        The step still refuses other settings. Returns whether it is that run's: a step that was
+        begun here is left alone, and what follows it must then be made here too. Raises LedgerError
+        where the other run has not done it.
         """
-        if self._read(name) is not None:
-            return
+        origin = str(other._folder.parent)
+        entry = self._read(name)
+        if entry is not None:
+            return bool(entry.get("taken_from") == origin)
         result, inputs = other.result(name), other.inputs(name)
         copy()
-        self._say(f"{name}: taken from {other._folder.parent}")
+        self._say(f"{name}: taken from {origin}")
         entry = {"inputs": inputs, "seconds": 0.0, "result": result}
-        self._write(name, entry | {"taken_from": str(other._folder.parent)})
+        self._write(name, entry | {"taken_from": origin})
+        return True
 
     def inputs_id(self, name: str) -> str:
         """An id of a step's inputs, for the inputs of the steps that build on it."""

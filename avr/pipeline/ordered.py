@@ -44,7 +44,9 @@ def _local_batches(file: Location, columns: list[str] | None) -> Iterator[pa.Rec
             if missing:
                 raise ValueError(f"{file} has no column {min(missing)!r}")
             yield from parquet.iter_batches(1024, columns=columns, use_threads=False)
-    except pa.ArrowInvalid as error:
+    except (FileNotFoundError, PermissionError):
+        raise  # they name it
+    except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file}: {error}") from error
 
 

@@ -68,7 +68,9 @@ def _take(config: ReplicateConfig, name: str, seed: int) -> None:
     own = Ledger(folder / name / "ledger", indented)
     for step, other in config.jobs[name].takes.items():
         there, here = folder / other / step, folder / name / step
-        own.take(step, Ledger(folder / other / "ledger", indented), partial(_copy, there, here))
+        others = Ledger(folder / other / "ledger", indented)
+        if not own.take(step, others, partial(_copy, there, here)):
+            return  # what comes after a step of its own was not made from that job's
 
 
 def _copy(there: Location, here: Location) -> None:

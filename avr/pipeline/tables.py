@@ -137,7 +137,7 @@ def write_part(folder: Location, name: str, rows: list[dict[str, Any]], schema: 
 def write_rows(file: Location, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
     """Stream rows into one Parquet file, whole or not at all; returns how many there were.
 
-    Each row group costs whoever opens the file 10 kB for good: there are few, of a few MiB.
+    Each row group costs whoever opens the file 10 kB for good: there are few, of 4 MiB or more.
     """
     stream, num_rows = iter(rows), 0
     with written(file) as temporary, pq.ParquetWriter(temporary, schema) as writer:

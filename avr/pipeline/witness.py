@@ -95,9 +95,9 @@ class Tally:
 
     def flush(self) -> None:
         """Tell what was not told yet."""
-        if self._count:
-            self._witness.advanced.remote(self._operator, self._count)
-        self._count = 0
+        count, self._count = self._count, 0
+        if count:
+            self._witness.advanced.remote(self._operator, count)
 
 
 def redirect_output(log: Path) -> None:

@@ -51,8 +51,7 @@ def test_steps_that_the_small_run_did_not_do_are_unknown(probe):
 
 def test_other_models_of_the_small_run_are_named(probe):
     pools = (Pool("policy", "large", 1, 1, 1.0, 0.0), Pool("reward_model", "same", 1, 1, 1.0, 0.0))
-    later = (Pool("policy", "the RSFT model", 1, 1, 1.0, 0.0),)
-    plan = [StepPlan("grow_rsft", pools, True), StepPlan("grow_dpo", later, True)]
+    plan = [StepPlan("grow_rsft", pools, True)]
     assert other_models(plan, probe) == []
     roles = {"policy": {"model": "small"}, "reward_model": {"model": "same"}, "corrector": None}
     (probe / "config.yaml").write_text(json.dumps(roles))

@@ -75,11 +75,24 @@ def test_answers_come_from_text_or_the_last_assistant_turn(tmp_path):
     assert rows[0]["answer"] == "said"
 
 
+@pytest.mark.parametrize(("number", "width", "groups"), [(5000, 10, 1), (5000, 2000, 2), (0, 1, 0)])
+def test_rows_are_written_in_few_groups_and_all_of_them(tmp_path, number, width, groups):
+    rows = [{"id": f"{n:06}", "text": "x" * width} for n in range(number)]
+    schema = pa.schema([("id", pa.string()), ("text", pa.string())])
+    file = tmp_path / "rows.parquet"
+    assert tables.write_rows(file, rows, schema) == number
+    assert list(tables.read_rows(file)) == rows
+    assert pq.read_metadata(file).num_row_groups == groups
+
+
 def test_a_parquet_file_that_cannot_be_read_is_named(tmp_path):
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "a.parquet")
     whole = (tmp_path / "a.parquet").read_bytes()
     (tmp_path / "b.parquet").write_bytes(whole[:-4])
     with pytest.raises(ValueError, match=r"b\.parquet: .*magic bytes"):
+        list(tables.read_rows(tmp_path, ["id"]))
+    (tmp_path / "b.parquet").write_bytes(whole[:8] + b"\xff" * 12 + whole[20:])
+    with pytest.raises(ValueError, match=r"b\.parquet: "):
         list(tables.read_rows(tmp_path, ["id"]))
     with pytest.raises(ValueError, match=r"a\.parquet has no column 'tree'"):
         list(tables.read_rows(tmp_path, ["id", "tree"]))
@@ -268,3 +281,23 @@ def test_resume_says_whether_a_run_may_be_there(tmp_path):
     ledger.check_resume(Resume.if_possible)
     with pytest.raises(LedgerError, match=r"holds a run \(steps begun: a\), and resume is 'never'"):
         ledger.check_resume(Resume.never)
+
+
+def test_a_step_is_taken_once_and_only_from_whom_it_was_taken(tmp_path):
+    said, copied = [], []
+    theirs, own = (Ledger(tmp_path / name / "ledger", said.append) for name in ("theirs", "own"))
+    with pytest.raises(LedgerError, match="step sample has not been done"):
+        own.take("sample", theirs, lambda: copied.append("sample"))
+    theirs.step("sample", {"seed": 0}, lambda: {"num": 5})
+    for _ in range(2):
+        assert own.take("sample", theirs, lambda: copied.append("sample"))
+    assert copied == ["sample"]
+    assert own.step("sample", {"seed": 0}, dict) == {"num": 5}
+    assert own.seconds() == {"sample": 0.0}
+    with pytest.raises(LedgerError, match=r"was taken from .*theirs, made under other settings"):
+        own.step("sample", {"seed": 1}, dict)
+    other = Ledger(tmp_path / "other" / "ledger", said.append)
+    assert not own.take("sample", other, lambda: copied.append("again"))
+    other.step("sample", {"seed": 0}, dict)  # of its own: what follows is not theirs either
+    assert not other.take("sample", theirs, lambda: copied.append("again"))
+    assert copied == ["sample"]

@@ -32,6 +32,10 @@ def test_training_rows_are_shown_with_what_they_come_from():
     assert all(id_ in words for id_ in PAIR.node_ids)
 
 
+def test_a_row_of_another_kind_is_shown_name_by_name():
+    assert shown({"id": "x", "messages": [], "chosen": "a"}) == "id: x\nmessages: []\nchosen: a"
+
+
 def test_a_row_leads_to_its_tree_and_a_tree_to_its_rows():
     for id_ in (GOOD.id, GOOD.prompt.id, "id-strong", "id-d"):
         assert is_about(TREE, id_)
