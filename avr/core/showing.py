@@ -67,10 +67,7 @@ def _outputs(found: Row) -> Iterator[str]:
         yield f"quarantined: {found['quarantined']}"
     for name in ("outputs", "failures"):
         for output in found[name]:
-            reward = output["reward"]
-            words = "none" if reward is None else f"{reward:.2f}"
-            yield f"{name.removesuffix('s')} {output['id']}, reward {words}"
-            yield indent(output["text"], "  ")
+            yield from _response(name.removesuffix("s"), output)
 
 
 def _pair(pair: Row) -> Iterator[str]:
