@@ -190,7 +190,7 @@ def _check_share(name: str, role: RoleConfig) -> None:
     memory = role.engine.get("gpu_memory_utilization")
     if memory is None or not memory <= role.gpu_share:
         raise ConfigError(
-            f"{words} {name}.engine.gpu_memory_utilization {memory or 'is not set'}: it must be at "
+            f"{words} {name}.engine.gpu_memory_utilization is {memory or 'not set'}: it must be at "
             "most that share"
         )
 

@@ -146,6 +146,10 @@ def test_engines_that_share_a_gpu_take_their_share_of_it():
     )
     assert plan_stage1(config)[0].least()[1] == 2 * 0.25 + 2 * 2 + 1 * 2
     assert second_policy(config).max_replicas == 2 + 16
+    config.policy.engine["gpu_memory_utilization"] = 0.9
+    with pytest.raises(ConfigError, match=r"gpu_memory_utilization is 0\.9: it must be at most"):
+        check(config)
+    config.policy.gpu_share = 1.0
     config.corrector.gpu_share = 0.5
     with pytest.raises(ConfigError, match=r"corrector\.gpu_share is 0\.5, and its engine is"):
         check(config)
