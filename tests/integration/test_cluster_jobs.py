@@ -37,7 +37,8 @@ AUTOSCALING = {
     "idle_timeout_minutes": 0.2,
     "upscaling_speed": 10,
     "provider": {
-        "type": "fake_multinode",
+        "type": "external",
+        "module": "fake_machines.FakeMachines",
         "use_node_id_as_ip": True,
         "disable_node_updaters": True,
         "disable_launch_config_check": True,
