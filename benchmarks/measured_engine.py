@@ -58,7 +58,8 @@ class MeasuredEngine(Engine):
     def _landed(self, n, tokens=0):
         self._flights.change(-n, tokens)
         if self._record_file.exists():
-            self._counts_file.write_text(json.dumps(token_counts()))
+            block = self._llm.vllm_config.cache_config.block_size
+            self._counts_file.write_text(json.dumps({"block": block, **token_counts()}))
 
 
 def ready(name, folder):

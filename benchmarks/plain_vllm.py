@@ -128,13 +128,38 @@ def unique_prefix_tokens(requests):
     return total
 
 
+def tokens_in_blocks(requests, block):
+    """Prompt tokens computed by an engine that keeps whole blocks of prompts and forgets none.
+
+    As in vLLM, each of n samples counts, and a prompt's last token is always computed.
+    """
+    total, kept = 0, set()
+    for request in requests:
+        ids = tuple(request["ids"])
+        for _ in range((request["params"] or {}).get("n", 1)):
+            ends = range(block, len(ids), block)
+            known = takewhile(lambda end, ids=ids: ids[:end] in kept, ends)
+            total += len(ids) - block * sum(1 for _ in known)
+            kept.update(ids[:end] for end in range(block, len(ids) + 1, block))
+    return total
+
+
 def prefixes(folder, roles):
-    """Prompt tokens that recorded engines computed, against those of an endless prefix cache."""
+    """Prompt tokens that recorded engines computed, against those of endless prefix caches.
+
+    `unique`: of a cache that keeps single tokens; `in_blocks`: of one with the engine's blocks.
+    """
     found = {}
     for role in roles:
         counts = json.loads((folder / f"{role}.counts.json").read_text())
-        unique = unique_prefix_tokens(load(folder / f"{role}.requests.jsonl"))
+        requests = load(folder / f"{role}.requests.jsonl")
+        unique = unique_prefix_tokens(requests)
+        in_blocks = tokens_in_blocks(requests, counts["block"])
         computed = counts["prompt"] - counts["cached"]
-        per_unique = round(computed / unique, 3)
-        found[role] = counts | {"unique": unique, "computed_per_unique": per_unique}
+        found[role] = counts | {
+            "unique": unique,
+            "computed_per_unique": round(computed / unique, 3),
+            "in_blocks": in_blocks,
+            "computed_per_in_blocks": round(computed / in_blocks, 3),
+        }
     return found

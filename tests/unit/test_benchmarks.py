@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from collect import collected, ratios_in
 from measuring import Flights, Timeline, fresh_folder, medians, rates_of, ratios, spread
-from plain_vllm import unique_prefix_tokens
+from plain_vllm import tokens_in_blocks, unique_prefix_tokens
 from roofline import DEVICES, SHAPES, engine_bounds, shape_of
 from simulated_engine import SLOTS, STEP_S, TOKENS, SimulatedEngine
 from startup import phases
@@ -24,6 +24,27 @@ def test_unique_prefix_tokens_are_the_distinct_prefixes():
     distinct = {tuple(ids[: n + 1]) for ids in prompts for n in range(len(ids))}
     requests = sorted(({"ids": ids} for ids in prompts), key=lambda request: request["ids"])
     assert unique_prefix_tokens(requests) == len(distinct)
+
+
+def test_tokens_in_blocks_are_those_that_no_whole_block_before_them_saves():
+    def asked(length, n=1, first=0):
+        return {"ids": [first, *range(1, length)], "params": {"n": n}}
+
+    assert tokens_in_blocks([asked(10)], 4) == 10
+    assert tokens_in_blocks([asked(10), asked(11)], 4) == 10 + 3
+    assert tokens_in_blocks([asked(10, n=3)], 4) == 10 + 2 + 2
+    assert tokens_in_blocks([asked(8, n=2)], 4) == 8 + 4  # the last token's block is not taken
+    assert tokens_in_blocks([asked(10), asked(10, first=9)], 4) == 20
+    scored = {"ids": list(range(9)), "params": None}
+    assert tokens_in_blocks([scored, scored], 4) == 9 + 1
+
+
+def test_blocks_of_one_token_save_what_is_shared_but_for_the_last_token():
+    chance = random.Random(2)
+    prompts = [[chance.randrange(3) for _ in range(chance.randrange(1, 9))] for _ in range(60)]
+    requests = [{"ids": ids, "params": None} for ids in sorted(prompts)]
+    unique = unique_prefix_tokens(requests)
+    assert unique <= tokens_in_blocks(requests, 1) <= unique + len(requests)
 
 
 @pytest.fixture
