@@ -164,10 +164,11 @@ def process_of(log):
     return int(found[-1])
 
 
-def peak_mib(process):
-    """The most MiB that a process ever had in memory: the kernel's high-water mark."""
+def memory_mib(process):
+    """MiB that a process ever had in memory, the kernel's high-water mark, and that it has now."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024)
+    kib = dict(line.split(":", 1) for line in lines)
+    return tuple(round(int(kib[name].split()[0]) / 1024) for name in ("VmHWM", "VmRSS"))
 
 
 def marks_of(text):

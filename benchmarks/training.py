@@ -14,7 +14,8 @@ Arms, in turn, two ranks on CPUs, for RSFT and for DPO, one pass over the rows:
 a checkpoint included; times and counts are those that TRL's TensorBoard callback writes, in every
 arm. `with_setup_per_s`: all tokens over a rank's time up to the last step: imports, tokenising,
 the model's loading, DPO's reference pass. `seconds`: all of it, Ray's or the launcher's start too.
-`peak_mib_*`: the kernel's high-water mark of a rank's resident memory. Ray has ended while bare
+`peak_mib_*`: the kernel's high-water mark of a rank's resident memory; `held_mib_sum`: what ranks
+have in the second half of their time, which is mostly steps (median). Ray has ended while bare
 arms run. Memory arms train a larger random model: under the recipe's ZeRO-3, with buffers that are
 to it what DeepSpeed's defaults are to 8B parameters (`in_proportion`), and as plain data parallel.
 Ratios of rates are better above 1, of seconds below. Writes results/training.json and a picture.
@@ -28,7 +29,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 
 import bare_trl
 from measuring import (
@@ -61,7 +62,7 @@ ARMS = {
     "rsft": ("ours", "bare", "naive", "packed", "padding_free", "grouped"),
     "dpo": ("ours", "bare", "naive", "precomputed"),
 }
-PEAKS = ("peak_mib_most", "peak_mib_sum")
+MEMORY = ("peak_mib_most", "peak_mib_sum", "held_mib_sum")
 NOT_QUICK = ("padding_free", "grouped")
 
 
@@ -123,7 +124,7 @@ class Bench:
             "settings": {kind: dict(recipe.trl) for kind, recipe in recipes.items()},
             "memory": medians(memory),
             "memory_over_plain": {
-                arm: bare_trl.over(one, memory["plain"], PEAKS)
+                arm: bare_trl.over(one, memory["plain"], MEMORY)
                 for arm, one in memory.items()
                 if arm != "plain"
             },
@@ -185,25 +186,25 @@ class Bench:
         folder = self._work / f"memory-{arm}-{turn}"
         figures, _ = self._train("rsft", "ours", config, str(model), folder)
         shutil.rmtree(folder / "model")
-        return {key: figures[key] for key in (*PEAKS, "seconds", "cpu_s")}
+        return {key: figures[key] for key in (*MEMORY, "seconds", "cpu_s")}
 
     def _train(self, kind, how, config, model, folder):
         """One training, its model at `folder/model`: figures, and what TRL logged."""
         output, rows = folder / "model", self._rows[kind]
         job = job_of(kind, config, model, rows, output, "bare")
-        peaks = Peaks(job.logs)
+        memory = Memory(job.logs)
         if how == "ours":
             from avr.pipeline.cluster import connect
 
             others = set(children())
             started = time.perf_counter()
-            with CpuSeconds() as cpu, peaks:
+            with CpuSeconds() as cpu, memory:
                 connect(self._config.ray, [], self._work / "driver.log")
                 train(kind, config, model, rows, output, say=lambda _: None)
             seconds = time.perf_counter() - started
             _end_ray(others)
         else:
-            with CpuSeconds() as cpu, peaks:
+            with CpuSeconds() as cpu, memory:
                 seconds = bare_trl.launch(job, raw=how == "naive")
             job.weights.rename(output)
             shutil.rmtree(job.checkpoints.parent)
@@ -214,26 +215,32 @@ class Bench:
                 logged, bare_trl.marks_of((job.logs / "rank-0.log").read_text()), SKIP
             ),
             "seconds": seconds,
-            "peak_mib_most": max(peaks.by_rank.values()),
-            "peak_mib_sum": sum(peaks.by_rank.values()),
+            **memory.figures(),
             "cpu_all_s": sum(spent.values()),
             "cpu_s": spent,
         }
         return figures, logged
 
 
-class Peaks(Watch):
-    """Of each rank the most MiB that it ever had in memory, from the kernel's high-water mark."""
+class Memory(Watch):
+    """What each rank had in memory, in MiB: the most, from the kernel's mark, and now and then."""
 
     every_s = 0.2
 
     def __init__(self, logs):
-        self._logs, self.by_rank = logs, {}
+        self._logs, self._most, self._seen = logs, {}, {}
 
     def look(self):
         for log in self._logs.glob("rank-*.log"):
-            with suppress(OSError, StopIteration):  # it has not begun, or has ended
-                self.by_rank[log.stem] = bare_trl.peak_mib(bare_trl.process_of(log))
+            with suppress(OSError, StopIteration, KeyError):  # it has not begun, or has ended
+                most, now = bare_trl.memory_mib(bare_trl.process_of(log))
+                self._most[log.stem] = most
+                self._seen.setdefault(log.stem, []).append(now)
+
+    def figures(self):
+        most = self._most.values()
+        held = sum(median(seen[len(seen) // 2 :]) for seen in self._seen.values())
+        return dict(zip(MEMORY, (max(most), sum(most), held), strict=True))
 
 
 def _end_ray(others):
