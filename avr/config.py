@@ -4,8 +4,7 @@
 through under their own names.
 """
 
-import re
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -21,40 +20,6 @@ class ConfigError(ValueError):
 def at_least(least: float, default: Any) -> Any:
     """A field whose value must not be below `least`; None, where the type has it, is fine."""
     return field(default=default, metadata={"least": least})
-
-
-_SECRET = re.compile(r"api_?key|access_?key|password|passwd|secret|credential|(^|_)token$")
-_NO_SECRET = re.compile(r"^(bos|cls|eos|image|mask|pad|sep|stop|unk)_token$")
-_NOT_SHOWN = ("env", "env_vars")  # whose values are not written down
-
-
-def check_secrets(settings: Any, path: str) -> None:
-    """Raise ConfigError where settings, which are written down, have a place for a secret."""
-    items = settings.items() if isinstance(settings, dict) else enumerate(settings)
-    for key, value in items:
-        name = f"{path}.{key}"
-        words = str(key).lower()
-        if isinstance(value, str) and _SECRET.search(words) and not _NO_SECRET.match(words):
-            raise ConfigError(
-                f"{name} cannot be set: a secret belongs into the environment, settings are "
-                "written down"
-            )
-        if isinstance(value, dict | list) and key not in _NOT_SHOWN:
-            check_secrets(value, name)
-
-
-def check_values(config: Any, path: str = "") -> None:
-    """Raise ConfigError for a value below its least, or one like a secret, at any depth."""
-    for each in fields(config):
-        name, value = f"{path}{each.name}", getattr(config, each.name)
-        if is_dataclass(value):
-            check_values(value, f"{name}.")
-        elif isinstance(value, dict) and each.name not in _NOT_SHOWN:
-            check_secrets(value, name)
-        elif value is not None and "least" in each.metadata:
-            least = each.metadata["least"]
-            if not value >= least:  # so that NaN is refused as well
-                raise ConfigError(f"{name} is {value}, must be at least {least}")
 
 
 class Placement(Enum):
@@ -175,7 +140,17 @@ class RulesConfig:
 
 @dataclass
 class PairsConfig(RulesConfig):
-    """Rules, and which kinds of pairs are made."""
+    """Rules for pairs, whose rewards are to differ by more than `min_margin` (0 is the method's).
+
+    It is in the reward model's logits, or in ratings where a policy judges its own answers.
+    """
+
+    min_margin: float = at_least(0, 0.0)
+
+
+@dataclass
+class TreePairsConfig(PairsConfig):
+    """Which kinds of pairs are made of a tree."""
 
     kinds: list[str] = field(default_factory=lambda: ["generation", "critique", "refinement"])
 
@@ -292,7 +267,7 @@ class Stage1Config(RunConfig):
     tree: TreeConfig = field(default_factory=TreeConfig)
     growth: GrowthConfig = field(default_factory=GrowthConfig)
     selection: RulesConfig = field(default_factory=RulesConfig)
-    pairs: PairsConfig = field(default_factory=PairsConfig)
+    pairs: TreePairsConfig = field(default_factory=TreePairsConfig)
     rsft: TrainingConfig = field(default_factory=TrainingConfig)
     dpo: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig | None = None

@@ -7,6 +7,7 @@ from omegaconf import MISSING
 
 from avr.config import (
     LimitsConfig,
+    PairsConfig,
     PromptsConfig,
     RoleConfig,
     RulesConfig,
@@ -151,7 +152,7 @@ class Stage2Config(RunConfig):
     serving: ServingConfig = field(default_factory=ServingConfig)
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
-    pairs: RulesConfig = field(default_factory=RulesConfig)
+    pairs: PairsConfig = field(default_factory=PairsConfig)
     rsft: TrainingConfig = field(default_factory=TrainingConfig)
     dpo: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: Stage2EvaluationConfig | None = None

@@ -153,11 +153,16 @@ def thinking_of(output: Output, template: TrajectoryTemplate) -> str:
 
 
 def make_output_pairs(
-    sets: Iterable[OutputSet], templates: Templates, switches: frozenset[str], funnel: Funnel
+    sets: Iterable[OutputSet],
+    templates: Templates,
+    switches: frozenset[str],
+    funnel: Funnel,
+    min_margin: float = 0.0,
 ) -> Iterator[PreferencePair]:
     """Best and worst whole output of each prompt, by the reward of the final answer.
 
-    Source: method, Stage II.4. `answer_no_longer` is length control.
+    Source: method, Stage II.4. `answer_no_longer` is length control. For `min_margin` see
+    `avr.core.pairs.make_pairs`.
     """
 
     def finals(item: OutputSet) -> tuple[str, str]:
@@ -180,6 +185,7 @@ def make_output_pairs(
     rules = [
         Rule("two_outputs", lambda item: len(item.outputs) > 1),
         Rule("strictly_better", lambda item: _margin(item) > 0),
+        Rule("min_margin", lambda item: _margin(item) > min_margin),
         Rule("different_text", lambda item: finals(item)[0].strip() != finals(item)[1].strip()),
         *(rule for rule in optional if rule.name in switches),
     ]

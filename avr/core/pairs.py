@@ -53,9 +53,17 @@ def make_pairs(
     templates: Templates,
     switches: frozenset[str],
     funnels: dict[str, Funnel],
+    min_margin: float = 0.0,
 ) -> Iterator[PreferencePair]:
-    """Up to one pair of each kind per tree; `funnels` maps each kind in use to its funnel."""
-    rules = {kind: _DEFINITION[kind] + _optional(kind, templates, switches) for kind in funnels}
+    """Up to one pair of each kind per tree; `funnels` maps each kind in use to its funnel.
+
+    With `min_margin` 0 every difference in reward counts (method). A larger one, in the reward's
+    units, leaves out what the reward model tells apart by its noise or by a filler sentence (ours).
+    """
+    rules = {
+        kind: _definition(kind, min_margin) + _optional(kind, templates, switches)
+        for kind in funnels
+    }
     for tree in tree_stream:
         for kind, funnel in funnels.items():
             if funnel.admit(tree, tree.id, rules[kind]):
@@ -125,10 +133,10 @@ _SIDES: dict[str, Sides] = {
 }
 
 
-def _strictly_better(sides: Sides) -> Callable[[RefinementTree], bool]:
+def _better_by_more_than(margin: float, sides: Sides) -> Callable[[RefinementTree], bool]:
     def better(tree: RefinementTree) -> bool:
         chosen, rejected = sides(tree)
-        return chosen.reward > rejected.reward
+        return chosen.reward - rejected.reward > margin
 
     return better
 
@@ -147,10 +155,11 @@ def _best_group_keeps_up(tree: RefinementTree) -> bool:
     return max(map(reward_of, group.refinements)) >= reward_of(tree.first)
 
 
-def _definition(kind: str) -> Rules:
+def _definition(kind: str, min_margin: float) -> Rules:
     sides = _SIDES[kind]
     strict: Rules = [
-        Rule("strictly_better", _strictly_better(sides)),
+        Rule("strictly_better", _better_by_more_than(0, sides)),
+        Rule("min_margin", _better_by_more_than(min_margin, sides)),
         Rule("different_text", _different(sides)),
     ]
     grown: Rule[RefinementTree] = Rule("has_refinement", has_refinement)
@@ -170,9 +179,6 @@ def _definition(kind: str) -> Rules:
         Rule("chosen_keeps_up", lambda t: sides(t)[0].reward >= reward_of(t.first)),
         Rule("rejected_no_tie", lambda t: sides(t)[1].reward != reward_of(t.first)),
     ]
-
-
-_DEFINITION: dict[str, Rules] = {kind: _definition(kind) for kind in KINDS}
 
 
 def _optional(kind: str, templates: Templates, switches: frozenset[str]) -> Rules:

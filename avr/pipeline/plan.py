@@ -13,8 +13,8 @@ from avr.config import (
     RoleConfig,
     Stage1Config,
     TrainingConfig,
-    check_values,
 )
+from avr.config_checks import check_values
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from avr.config import ConfigError, PromptsConfig, RoleConfig, RunConfig, check_values
+from avr.config import ConfigError, PromptsConfig, RoleConfig, RunConfig
+from avr.config_checks import check_values
 from avr.config_evaluation import (
     EVALUATE_STEPS,
     REFINE_STEPS,

@@ -2,7 +2,8 @@
 
 from dataclasses import asdict, replace
 
-from avr.config import ConfigError, PromptsConfig, check_values
+from avr.config import ConfigError, PromptsConfig
+from avr.config_checks import check_values
 from avr.config_stage2 import (
     STAGE2_STEPS,
     AnswerConfig,

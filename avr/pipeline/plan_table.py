@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import asdict, replace
 
-from avr.config import ConfigError, check_values
+from avr.config import ConfigError
+from avr.config_checks import check_values
 from avr.config_evaluation import Mode
 from avr.config_table import TABLE_STEPS, EntrantConfig, TableConfig
 from avr.core.prompts import Templates

@@ -71,6 +71,7 @@ class Stage1(Run[Stage1Config]):
             "after": self.ledger.inputs_id("grow_dpo"),
             "rules": sorted(switches),
             "kinds": rules.kinds,
+            "min_margin": rules.min_margin,
         }
         self.ledger.step("pair", inputs, lambda: self._pair(switches))
 
@@ -185,7 +186,9 @@ class Stage1(Run[Stage1Config]):
     def _pair(self, switches: frozenset[str]) -> dict[str, Any]:
         funnels = {kind: Funnel(kind) for kind in self.config.pairs.kinds}
         trees = tables.read_trees(self.folder / "grow_dpo" / "trees")
-        rows = map(tables.pair_row, make_pairs(trees, self.templates, switches, funnels))
+        margin = self.config.pairs.min_margin
+        pairs = make_pairs(trees, self.templates, switches, funnels, margin)
+        rows = map(tables.pair_row, pairs)
         count = tables.write_rows(self.folder / "pair" / "rows.parquet", rows, tables.PAIRS)
         return {"num_pairs": count, "funnels": {k: f.to_dict() for k, f in funnels.items()}}
 

@@ -98,7 +98,11 @@ class Stage2(Run[Stage2Config]):
         rules = self.config.pairs
         switches = switched_on("outputs", rules.profile, rules.switches)
         self.check_templates("sample")
-        inputs = {"after": self.ledger.inputs_id("sample"), "rules": sorted(switches)}
+        inputs = {
+            "after": self.ledger.inputs_id("sample"),
+            "rules": sorted(switches),
+            "min_margin": rules.min_margin,
+        }
         self.ledger.step("pair", inputs, lambda: self._pair(switches))
 
     def dpo(self) -> None:
@@ -266,7 +270,8 @@ class Stage2(Run[Stage2Config]):
     def _pair(self, switches: frozenset[str]) -> dict[str, Any]:
         funnels = [Funnel("outputs")]
         outputs = partial(tables.read_sets, self.folder / "sample" / "outputs")
-        pairs = make_output_pairs(outputs(), self.templates, switches, funnels[0])
+        margin = self.config.pairs.min_margin
+        pairs = make_output_pairs(outputs(), self.templates, switches, funnels[0], margin)
         if self.config.outputs.judgements:
             funnels.append(Funnel("judgements"))
             pairs = chain(pairs, make_judgement_pairs(outputs(), self.templates, funnels[1]))

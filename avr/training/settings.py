@@ -12,7 +12,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from avr.config import ConfigError, TrainingConfig, check_values
+from avr.config import ConfigError, TrainingConfig
+from avr.config_checks import check_values
 
 KINDS = ("rsft", "dpo")
 TRACKERS = ("tensorboard", "wandb", "mlflow")

@@ -63,9 +63,17 @@ def outputs_of(*outputs, reference=None, query="question"):
     return replace(opened, outputs=outputs, reference=reference)
 
 
-def pairs_of(*sets, switches=()):
+def pairs_of(*sets, switches=(), **more):
     funnel = Funnel("")
-    return list(make_output_pairs(sets, TEMPLATES, frozenset(switches), funnel)), funnel
+    return list(make_output_pairs(sets, TEMPLATES, frozenset(switches), funnel, **more)), funnel
+
+
+def test_outputs_within_the_least_margin_make_no_pair():
+    near = outputs_of(output("a", 1.0), output("b", 2.0))
+    far = outputs_of(output("a", 1.0), output("b", 2.5), query="other")
+    pairs, funnel = pairs_of(near, far, min_margin=1.0)
+    assert [pair.margin for pair in pairs] == [1.5]
+    assert funnel.removed["min_margin"] == 1
 
 
 def test_outputs_are_whole_texts_with_the_answer_behind_the_thinking():

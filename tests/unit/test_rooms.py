@@ -12,6 +12,7 @@ HEAVY = {"ray", "torch", "vllm", "trl", "transformers", "deepspeed", "datasets"}
 BELOW = {
     "core": set(),
     "config": {"core"},
+    "config_checks": {"config"},
     "config_stage2": {"core", "config"},
     "config_evaluation": {"core", "config", "config_stage2"},
     "config_table": {"core", "config", "config_stage2", "config_evaluation"},
@@ -19,12 +20,13 @@ BELOW = {
     "versions": set(),
     "storage": {"config"},
     "engines": {"core", "config", "storage"},
-    "training": {"core", "config", "storage", "engines"},
+    "training": {"core", "config", "config_checks", "storage", "engines"},
     "evaluation": {"core", "config", "config_evaluation"},
     "miniature": {"core", "config", "engines", "evaluation"},
     "pipeline": {
         "core",
         "config",
+        "config_checks",
         "config_stage2",
         "config_evaluation",
         "config_table",

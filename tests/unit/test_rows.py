@@ -17,9 +17,9 @@ def rows_of(*trees, switches=NOTHING):
     return list(select_rsft(trees, TEMPLATES, switches, funnel)), funnel
 
 
-def pairs_of(*trees, switches=NOTHING):
+def pairs_of(*trees, switches=NOTHING, **more):
     funnels = {kind: Funnel(kind) for kind in KINDS}
-    pairs = list(make_pairs(trees, TEMPLATES, switches, funnels))
+    pairs = list(make_pairs(trees, TEMPLATES, switches, funnels, **more))
     return {kind: [p for p in pairs if p.kind == kind] for kind in KINDS}, funnels
 
 
@@ -89,6 +89,13 @@ def test_pairs_of_the_three_kinds():
     assert generation.node_ids == (GOOD.id, "id-d", "id-first")
     assert crit.node_ids == (GOOD.id, "id-first", "id-strong", "id-weak")
     assert refinement.node_ids == (GOOD.id, "id-first", "id-strong", "id-d", "id-c")
+
+
+def test_pairs_within_the_least_margin_are_removed_by_name():
+    pairs, funnels = pairs_of(GOOD, min_margin=1.8)  # margins 2.0, 1.1 and 1.8
+    assert [len(pairs[kind]) for kind in ("generation", "critique", "refinement")] == [1, 0, 0]
+    assert [funnels[kind].removed.get("min_margin", 0) for kind in KINDS] == [0, 1, 1]
+    assert [len(kept) for kept in pairs_of(GOOD, min_margin=1.0)[0].values()] == [1, 1, 1]
 
 
 def test_critique_pairs_rank_by_mean_while_refinement_pairs_follow_the_best():
