@@ -142,7 +142,8 @@ class RulesConfig:
 class PairsConfig(RulesConfig):
     """Rules for pairs, whose rewards are to differ by more than `min_margin` (0 is the method's).
 
-    It is in the reward model's logits, or in ratings where a policy judges its own answers.
+    It is in the reward model's logits, or in ratings where a policy judges its own answers. Pairs
+    of such judgements need any difference only.
     """
 
     min_margin: float = at_least(0, 0.0)

@@ -10,7 +10,6 @@ At the end of the file: what is read from the logs of a training, which are alik
 import importlib
 import os
 import pickle
-import random
 import re
 import subprocess
 import sys
@@ -284,16 +283,9 @@ def over(one, other, keys):
 
 def shape(lengths):
     """What a report says of rows: how many, their tokens, the padding of unsorted batches."""
-    from measuring import spread  # what a rank need not import
+    from measuring import padding, spread  # what a rank need not import
 
     return {"number": len(lengths), "tokens": spread(lengths), "padding": padding(lengths)}
-
-
-def padding(lengths, batch=8):
-    """The share of padding in random batches of rows of these lengths."""
-    lengths = random.Random(0).sample(lengths, len(lengths))
-    batches = [lengths[start : start + batch] for start in range(0, len(lengths), batch)]
-    return round(1 - sum(lengths) / sum(len(one) * max(one) for one in batches), 3)
 
 
 if __name__ == "__main__":

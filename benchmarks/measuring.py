@@ -4,6 +4,7 @@ import io
 import json
 import os
 import platform
+import random
 import statistics
 import threading
 import time
@@ -279,3 +280,10 @@ def _version(name):
     with suppress(PackageNotFoundError):
         return version(name)
     return None
+
+
+def padding(lengths, batch=8):
+    """The share of padding in random batches of rows of these lengths."""
+    lengths = random.Random(0).sample(lengths, len(lengths))
+    batches = [lengths[start : start + batch] for start in range(0, len(lengths), batch)]
+    return round(1 - sum(lengths) / sum(len(one) * max(one) for one in batches), 3)

@@ -192,7 +192,7 @@ class Bench:
         """One training, its model at `folder/model`: figures, and what TRL logged."""
         output, rows = folder / "model", self._rows[kind]
         job = job_of(kind, config, model, rows, output, "bare")
-        memory = Memory(job.logs)
+        memory = RankMemory(job.logs)
         if how == "ours":
             from avr.pipeline.cluster import connect
 
@@ -222,8 +222,8 @@ class Bench:
         return figures, logged
 
 
-class Memory(Watch):
-    """What each rank had in memory, in MiB: the most, from the kernel's mark, and now and then."""
+class RankMemory(Watch):
+    """What each rank had in memory, in MiB: the most, by the kernel's mark, and at each look."""
 
     every_s = 0.2
 
@@ -232,7 +232,7 @@ class Memory(Watch):
 
     def look(self):
         for log in self._logs.glob("rank-*.log"):
-            with suppress(OSError, StopIteration, KeyError):  # it has not begun, or has ended
+            with suppress(OSError, KeyError):  # it has not begun, or has ended
                 most, now = bare_trl.memory_mib(bare_trl.process_of(log))
                 self._most[log.stem] = most
                 self._seen.setdefault(log.stem, []).append(now)

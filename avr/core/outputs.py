@@ -157,7 +157,7 @@ def make_output_pairs(
     templates: Templates,
     switches: frozenset[str],
     funnel: Funnel,
-    min_margin: float = 0.0,
+    min_margin: float,
 ) -> Iterator[PreferencePair]:
     """Best and worst whole output of each prompt, by the reward of the final answer.
 

@@ -53,7 +53,7 @@ def make_pairs(
     templates: Templates,
     switches: frozenset[str],
     funnels: dict[str, Funnel],
-    min_margin: float = 0.0,
+    min_margin: float,
 ) -> Iterator[PreferencePair]:
     """Up to one pair of each kind per tree; `funnels` maps each kind in use to its funnel.
 

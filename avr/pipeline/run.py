@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from omegaconf import OmegaConf
 
-from avr.config import ConfigError, LimitsConfig, RoleConfig, RunConfig, TrainingConfig
+from avr.config import ConfigError, LimitsConfig, PairsConfig, RoleConfig, RunConfig, TrainingConfig
 from avr.core.prompts import Templates
 from avr.engines.weights import weights_id
 from avr.pipeline import tables
@@ -150,6 +150,11 @@ def model_settings(role: RoleConfig) -> dict[str, Any]:
         "max_model_len": role.engine.get("max_model_len"),
         "dtype": role.engine.get("dtype"),
     }
+
+
+def least_margin(rules: PairsConfig) -> dict[str, float]:
+    """What a step of pairs depends on besides its rules; nothing where any difference will do."""
+    return {"min_margin": rules.min_margin} if rules.min_margin else {}
 
 
 def indented(line: str) -> None:

@@ -20,7 +20,7 @@ from avr.pipeline.operators import Operator
 from avr.pipeline.plan import plan_stage1, second_policy
 from avr.pipeline.preflight import preflight
 from avr.pipeline.prompts import content_of, ingest, prompts_of
-from avr.pipeline.run import Run, model_settings, run_steps, say_rejected
+from avr.pipeline.run import Run, least_margin, model_settings, run_steps, say_rejected
 from avr.pipeline.summary import summarise
 from avr.storage import Location
 
@@ -71,8 +71,7 @@ class Stage1(Run[Stage1Config]):
             "after": self.ledger.inputs_id("grow_dpo"),
             "rules": sorted(switches),
             "kinds": rules.kinds,
-            "min_margin": rules.min_margin,
-        }
+        } | least_margin(rules)
         self.ledger.step("pair", inputs, lambda: self._pair(switches))
 
     def dpo(self) -> None:

@@ -34,7 +34,7 @@ from avr.pipeline.plan_stage2 import (
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import content_of, ingest, prompts_of
 from avr.pipeline.queries import run_queries
-from avr.pipeline.run import Run, model_settings, run_steps, say_rejected
+from avr.pipeline.run import Run, least_margin, model_settings, run_steps, say_rejected
 from avr.pipeline.summary_stage2 import summarise
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import AnswerAndRefine, SampleOutputs, Search, set_query, tree_query
@@ -98,11 +98,8 @@ class Stage2(Run[Stage2Config]):
         rules = self.config.pairs
         switches = switched_on("outputs", rules.profile, rules.switches)
         self.check_templates("sample")
-        inputs = {
-            "after": self.ledger.inputs_id("sample"),
-            "rules": sorted(switches),
-            "min_margin": rules.min_margin,
-        }
+        inputs = {"after": self.ledger.inputs_id("sample"), "rules": sorted(switches)}
+        inputs |= least_margin(rules)
         self.ledger.step("pair", inputs, lambda: self._pair(switches))
 
     def dpo(self) -> None:

@@ -173,7 +173,7 @@ def _rows(trees):
     switches = {name: switched_on(name, "recommended", {}) for name in ("rsft", "pairs")}
     rows = select_rsft(grown, templates, switches["rsft"], Funnel("rsft"))
     funnels = {kind: Funnel(kind) for kind in KINDS}
-    pairs = make_pairs(grown, templates, switches["pairs"], funnels)
+    pairs = make_pairs(grown, templates, switches["pairs"], funnels, min_margin=0.0)
     return {
         "trees": trees,
         "rows": [rsft_row(row) for row in rows],

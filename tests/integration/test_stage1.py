@@ -21,6 +21,7 @@ from avr.storage import local_copy, location
 
 pytestmark = pytest.mark.integration
 NUM_PROMPTS, NUM_HELDOUT = 32, 8
+MIN_MARGIN = 0.1
 PLANTED = "planted-in-settings-444"
 
 
@@ -36,6 +37,7 @@ def command(run_dir):
         "growth.rows_per_block=2",
         "policy.max_rows_per_replica=2",  # slow on purpose: the kills must land in the middle
         "corrector.max_rows_per_replica=2",
+        f"pairs.min_margin={MIN_MARGIN}",
         "rsft.trl.num_train_epochs=1",
         "rsft.trl.save_steps=1",
         f"policy.env.TOKEN={PLANTED}",
@@ -156,6 +158,12 @@ def test_dpo_trees_are_grown_by_the_rsft_model_on_other_prompts(finished):
     ]
     assert not queries[0] & queries[1]
     assert len(queries[1]) == NUM_PROMPTS
+
+
+def test_pairs_lie_as_far_apart_as_was_asked_for(finished):
+    pairs = list(read_rows(finished[0] / "pair" / "rows.parquet"))
+    assert pairs
+    assert min(pair["margin"] for pair in pairs) > MIN_MARGIN
 
 
 def test_summary_accounts_for_everything(finished):

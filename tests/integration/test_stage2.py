@@ -19,6 +19,7 @@ from avr.pipeline.tables import read_ids, read_rows, read_sets, read_trees
 pytestmark = pytest.mark.integration
 NUM_SEARCH, NUM_SAMPLE, NUM_HELDOUT = 64, 24, 8
 MIN_GAIN = 1.0  # of the recipe
+MIN_MARGIN = 0.1
 
 
 def command(run_dir, *more):
@@ -33,6 +34,7 @@ def command(run_dir, *more):
         f"prompts.sample.limit={NUM_SAMPLE}",
         f"evaluation.prompts.limit={NUM_HELDOUT}",
         "evaluation.rounds.stage1=0",
+        f"pairs.min_margin={MIN_MARGIN}",
         "queries.queries_per_task=8",
         *more,
     ]
@@ -108,7 +110,7 @@ def test_pairs_are_better_and_no_longer(finished):
     assert rows
     for row in rows:
         chosen, rejected = (of[node] for node in row["node_ids"][-2:])
-        assert chosen.reward > rejected.reward
+        assert chosen.reward - rejected.reward > MIN_MARGIN
         assert len(chosen.answer) <= len(rejected.answer)
         assert row["chosen"][0]["content"] == chosen.text
 

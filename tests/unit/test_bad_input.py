@@ -305,6 +305,7 @@ SETTINGS = [
         "templates.refine_request is empty: the corrector would not be asked",
     ),
     ("placement_timeout_s=-1", "placement_timeout_s is -1.0, must be at least 1"),
+    ("pairs.min_margin=-1", "pairs.min_margin is -1.0, must be at least 0"),
     ("budget.max_device_hours=-1", "budget.max_device_hours is -1.0, must be at least 0"),
     (
         "budget.max_devicehours=1",

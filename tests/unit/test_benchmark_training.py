@@ -1,5 +1,6 @@
 """What the training benchmark counts by itself: rates, differences, and the rows it makes."""
 
+import os
 from itertools import islice
 from types import SimpleNamespace
 
@@ -9,14 +10,15 @@ from bare_trl import (
     deepspeed_of,
     difference,
     marks_of,
+    memory_mib,
     over,
     packed_batch,
-    padding,
     process_of,
     rates,
     ratios,
     values_of,
 )
+from measuring import padding
 from training_rows import conversations, pairs
 
 from avr.pipeline import tables
@@ -101,6 +103,16 @@ def test_packed_sequences_hold_as_many_tokens_as_the_batch():
     assert packed_batch(8, 145, 512) == 2
     assert packed_batch(8, 256, 512) == 4
     assert packed_batch(1, 100, 8192) == 1
+
+
+def test_a_process_s_memory_is_what_it_has_and_the_most_it_had():
+    before = memory_mib(os.getpid())[1]
+    taken = bytearray(b"1" * 300 * 2**20)
+    with_it = memory_mib(os.getpid())
+    del taken
+    most, now = memory_mib(os.getpid())
+    assert with_it[1] >= before + 290
+    assert most >= with_it[1] > now
 
 
 def test_padding_is_what_a_batch_is_filled_up_with():

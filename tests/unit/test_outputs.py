@@ -63,9 +63,10 @@ def outputs_of(*outputs, reference=None, query="question"):
     return replace(opened, outputs=outputs, reference=reference)
 
 
-def pairs_of(*sets, switches=(), **more):
+def pairs_of(*sets, switches=(), min_margin=0.0):
     funnel = Funnel("")
-    return list(make_output_pairs(sets, TEMPLATES, frozenset(switches), funnel, **more)), funnel
+    pairs = make_output_pairs(sets, TEMPLATES, frozenset(switches), funnel, min_margin)
+    return list(pairs), funnel
 
 
 def test_outputs_within_the_least_margin_make_no_pair():

@@ -112,7 +112,7 @@ def test_sets_with_judgements_survive_being_stored():
 
 def test_answers_pair_by_their_ratings():
     found, _ = judged(by_sample, "good", "bad")
-    (pair,) = make_output_pairs([found], TEMPLATES, frozenset(), Funnel(""))
+    (pair,) = make_output_pairs([found], TEMPLATES, frozenset(), Funnel(""), 0.0)
     assert (pair.chosen[0].content, pair.rejected[0].content, pair.margin) == ("good", "bad", 4.5)
 
 

@@ -17,9 +17,9 @@ def rows_of(*trees, switches=NOTHING):
     return list(select_rsft(trees, TEMPLATES, switches, funnel)), funnel
 
 
-def pairs_of(*trees, switches=NOTHING, **more):
+def pairs_of(*trees, switches=NOTHING, min_margin=0.0):
     funnels = {kind: Funnel(kind) for kind in KINDS}
-    pairs = list(make_pairs(trees, TEMPLATES, switches, funnels, **more))
+    pairs = list(make_pairs(trees, TEMPLATES, switches, funnels, min_margin))
     return {kind: [p for p in pairs if p.kind == kind] for kind in KINDS}, funnels
 
 
