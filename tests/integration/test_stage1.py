@@ -81,20 +81,21 @@ def finished(tmp_path_factory, store, short_folder):
     # The engine's log is there as soon as it serves; once trees are, it may have done its part.
     serving = run_dir / "grow_dpo" / "logs"
     wait_for(lambda: list(serving.glob("grow-policy-*.log")), job, log)
-    kill_an_engine(job.pid, "grow")
+    # Not looked for once: what a process is called and writes to is not there in one moment.
+    wait_for(lambda: kill_an_engine(job.pid, "grow"), job, log)
     assert job.wait(1200) == 0, log.read_text()[-3000:]
     return run_dir, committed, log.read_text()
 
 
 def kill_an_engine(job_pid, step):
-    """SIGKILL the vLLM engine core that belongs to a worker of the step's pool."""
+    """SIGKILL the vLLM engine core that belongs to a worker of the step's pool, if one is seen."""
     for process in psutil.Process(job_pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # gone, or a zombie: those of the step before
             log = Path(f"/proc/{process.pid}/fd/1").resolve()
             if "EngineCore" in " ".join(process.cmdline()) and log.name.startswith(f"{step}-"):
                 process.kill()
-                return
-    raise AssertionError(f"no engine of {step} is running")
+                return True
+    return False
 
 
 def test_killed_job_continues_and_ends_with_every_tree_once(finished):

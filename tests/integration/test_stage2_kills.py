@@ -49,7 +49,7 @@ def test_killed_engine_changes_no_tree(tmp_path):
 
     job = start(run_dir, log)
     wait_for(num_committed, job, log)
-    kill_an_engine(job.pid, "search-policy")
+    wait_for(lambda: kill_an_engine(job.pid, "search-policy"), job, log)
     assert num_committed() < NUM_QUERIES
     assert job.wait(600) == 0, log.read_text()[-3000:]
     assert "an engine died and is replaced: policy:" in log.read_text()
