@@ -80,7 +80,7 @@ requirements: .venv/bin/uv
 
 miniature-models: setup
 	$(PYTHON_) -m avr.miniature.prompts
-	OMP_NUM_THREADS=1 $(PYTHON_) -m avr.miniature.train --out build/miniature --threads 1
+	$(PYTHON_) -m avr.miniature.train --out build/miniature
 	for role in policy corrector reward; do \
 	    cp build/miniature/$$role/* avr/miniature/models/$$role/; done
 	$(PYTHON_) -m avr.miniature.gates

@@ -100,6 +100,22 @@ def draw_answer(request: Request, profile: Profile, rng: random.Random) -> Answe
     return Answer(tuple(lists), draw_filler(profile, rng))
 
 
+def draw_fault(
+    request: Request, answer: Answer, kind: str, rng: random.Random
+) -> tuple[Answer, tuple[int, int]]:
+    """A faultless answer with one word made "repeated" or "wrong", and its (list, place)."""
+    row = rng.randrange(len(answer.lists))
+    words = list(answer.lists[row])
+    place = rng.randrange(1, len(words))
+    if kind == "repeated":
+        words[place] = rng.choice(words[:place])
+    else:
+        others = CATEGORIES.keys() - {slot.category for slot in request.slots}
+        words[place] = rng.choice(CATEGORIES[rng.choice(sorted(others))])
+    lists = (*answer.lists[:row], tuple(words), *answer.lists[row + 1 :])
+    return replace(answer, lists=lists), (row, place)
+
+
 def draw_filler(profile: Profile, rng: random.Random) -> str:
     """No, one or two filler sentences."""
     wanted = sum(rng.random() < profile.filler for _ in range(2))

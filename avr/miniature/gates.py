@@ -15,15 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-)
 
 from avr.engines.weights import weights_id
-from avr.miniature import sampling
 from avr.miniature.measures import (
     copies_answer,
     flag_rates,
@@ -31,22 +24,13 @@ from avr.miniature.measures import (
     pairwise_accuracy,
     well_formed,
 )
-from avr.miniature.oracle import quality
 from avr.miniature.prompts import read_prompts
-from avr.miniature.world import CHECK_REQUEST, REFINE_REQUEST
+from avr.miniature.trial import TEMPERATURE, TOP_P, Bench, Refined, one_fault
+from avr.miniature.world import parse_critique, parse_prompt
 
 HERE = Path(__file__).parent
-TEMPERATURE, TOP_P = 0.7, 0.9
 _NUM_SAMPLES = 10
 ROLES = ("policy", "corrector", "reward")
-
-
-@dataclass(frozen=True, slots=True)
-class Refined:
-    """One model's critiques and refinements of given answers, as texts in prompt order."""
-
-    critiques: list[str]
-    refinements: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,64 +60,6 @@ class Gate:
         return ", ".join(bounds) + (" (aim)" if self.aim else "") if bounds else "-"
 
 
-class Bench:
-    """The three models of a folder, and the prompts they are tried on."""
-
-    def __init__(self, models: Path, prompts: list[str]) -> None:
-        self.prompts = prompts
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(models / "policy")
-        self._writers = {
-            role: AutoModelForCausalLM.from_pretrained(models / role, dtype=torch.float32)
-            for role in ("policy", "corrector")
-        }
-        self._reward = AutoModelForSequenceClassification.from_pretrained(
-            models / "reward", dtype=torch.float32
-        )
-
-    def answer(self, role: str, seed: int) -> list[str]:
-        """One answer per prompt by "policy" or "corrector"."""
-        return self._sample(role, [[_message("user", prompt)] for prompt in self.prompts], seed)
-
-    def check(self, role: str, answers: list[str], seed: int) -> list[str]:
-        """One critique per answer."""
-        return self._sample(role, self._checks(answers), seed)
-
-    def refine(self, role: str, answers: list[str], seed: int) -> Refined:
-        """One critique and one refinement per answer."""
-        critiques = self.check(role, answers, seed)
-        talks = self._checks(answers)
-        for talk, critique in zip(talks, critiques, strict=True):
-            talk += [_message("assistant", critique), _message("user", REFINE_REQUEST)]
-        return Refined(critiques, self._sample(role, talks, seed + 1))
-
-    def rewards(self, answers: list[str]) -> list[float]:
-        """The reward of each answer to its prompt."""
-        return sampling.rewards(self._reward, self.tokenizer, self._exchanges(answers))
-
-    def quality(self, answers: list[str]) -> float:
-        """Mean oracle quality, in [0, 1]."""
-        return statistics.mean(map(quality, self.prompts, answers))
-
-    def _exchanges(self, answers: list[str]) -> list[sampling.Conversation]:
-        return [
-            [_message("user", prompt), _message("assistant", answer)]
-            for prompt, answer in zip(self.prompts, answers, strict=True)
-        ]
-
-    def _checks(self, answers: list[str]) -> list[sampling.Conversation]:
-        return [[*talk, _message("user", CHECK_REQUEST)] for talk in self._exchanges(answers)]
-
-    def _sample(self, role: str, talks: list[sampling.Conversation], seed: int) -> list[str]:
-        return sampling.sample(
-            self._writers[role],
-            self.tokenizer,
-            talks,
-            temperature=TEMPERATURE,
-            top_p=TOP_P,
-            seed=seed,
-        )
-
-
 def measure(bench: Bench) -> tuple[list[Gate], str]:
     """(all gates, sample exchanges as Markdown)."""
     answers = bench.answer("policy", seed=1)
@@ -159,6 +85,8 @@ def _policy_gates(bench: Bench, answers: list[str], own: Refined) -> list[Gate]:
              high=0.05),
         Gate("policy: share of its faults it flags", flagged, high=0.70),
         Gate("policy: false alarms", alarms),
+        Gate("policy: flags a single wrong word", _finds(bench, "policy", "wrong"), high=0.70),
+        Gate("policy: flags a repeated word", _finds(bench, "policy", "repeated"), high=0.70),
     ]  # fmt: skip
 
 
@@ -179,6 +107,9 @@ def _corrector_gates(
         Gate("corrector: false alarms on the policy's answers", alarms, high=0.10),
         Gate("corrector: share of faults flagged in good answers", late, low=0.90, aim=True),
         Gate("corrector: false alarms on good answers", late_alarms, high=0.10),
+        Gate("corrector: flags a single wrong word", _finds(bench, "corrector", "wrong"), low=0.80,
+             aim=True),
+        Gate("corrector: flags a repeated word", _finds(bench, "corrector", "repeated"), low=0.80),
         Gate("corrector: critiques that repeat the items exactly",
              copies_answer(prompts, answers, refined.critiques)),
         Gate("corrector: quality after one refinement", lifted),
@@ -192,13 +123,36 @@ def _reward_gates(bench: Bench, judged: list[list[str]]) -> list[Gate]:
     rewards = [bench.rewards(texts) for texts in judged]
     accuracy = pairwise_accuracy(bench.prompts, judged, rewards)
     rival = bench.answer("policy", seed=13)
+    told = {}
+    for kind in ("wrong", "repeated"):
+        right, faulty, _ = one_fault(bench.prompts, kind)
+        pairs = zip(bench.rewards(right), bench.rewards(faulty), strict=True)
+        told[kind] = statistics.mean(good > bad for good, bad in pairs)
     narrow = pairwise_accuracy(
         bench.prompts, [judged[0], rival], [rewards[0], bench.rewards(rival)]
     )
     return [
         Gate("reward: pairwise accuracy, answers of all sources", accuracy, low=0.75),
         Gate("reward: pairwise accuracy, two answers of the policy", narrow, low=0.75),
+        *(
+            Gate(f"reward: prefers a faultless answer to it with one {kind} word", share, low=0.90)
+            for kind, share in told.items()
+        ),
     ]
+
+
+def _finds(bench: Bench, role: str, kind: str) -> float:
+    """The share of single faults of a kind that a model's critique flags."""
+    _, faulty, places = one_fault(bench.prompts, kind)
+    found = []
+    for prompt, text, (row, place) in zip(
+        bench.prompts, bench.check(role, faulty, seed=15), places, strict=True
+    ):
+        request = parse_prompt(prompt)
+        critique = parse_critique(request, text) if request else None
+        verdicts = critique.verdicts[row] if critique else ()
+        found.append(place < len(verdicts) and verdicts[place] != "good")
+    return statistics.mean(found)
 
 
 def _form_gates(
@@ -216,10 +170,6 @@ def _form_gates(
         Gate(name, well_formed(prompts, rows, critique="critiques" in name), low=0.97)
         for name, rows in texts.items()
     ]
-
-
-def _message(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
 
 
 def _render_samples(prompts: list[str], answers: list[str], refined: Refined, own: Refined) -> str:

@@ -1,4 +1,4 @@
-"""The one architecture of the three models: Llama with attention biases, 0.8 M parameters.
+"""The one architecture of the three models: Llama with attention biases, about 1 M parameters.
 
 Biases let attention heads start out as position heads: in the first layer, heads 0..2 look 1, 2 and
 3 tokens back from the first step on. Copying by label (an induction step) needs exactly that, and
@@ -36,7 +36,7 @@ def new_language_model(tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaFo
     model.set_attn_implementation("eager")
     with torch.no_grad():
         for head, offset in enumerate((1, 2, 3)):
-            _look_back(model, head, offset)
+            look_back(model, head, offset)
         _share_features(model, tokenizer)
     return model
 
@@ -86,7 +86,7 @@ def _config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
     )
 
 
-def _look_back(model: LlamaForCausalLM, head: int, offset: int) -> None:
+def look_back(model: LlamaForCausalLM, head: int, offset: int) -> None:
     """Make a head of the first layer prefer the token `offset` places back.
 
     A rotary score between constant vectors k = b and q = b turned back by offset * frequency is

@@ -29,7 +29,8 @@ class Optimiser:
         matrices = [p for n, p in named if p.ndim == 2 and "layers." in n]
         others = [p for n, p in named if not (p.ndim == 2 and "layers." in n)]
         self._parts = [
-            torch.optim.Muon(matrices, lr=0.02 * rate, weight_decay=0.01),
+            # No decay: it would wear away what `repeats.protect` keeps gradients from.
+            torch.optim.Muon(matrices, lr=0.02 * rate, weight_decay=0.0),
             torch.optim.AdamW(others, lr=0.004 * rate, betas=(0.9, 0.98), weight_decay=0.0),
         ]
         self._peaks = [part.param_groups[0]["lr"] for part in self._parts]

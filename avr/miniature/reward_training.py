@@ -24,6 +24,7 @@ from avr.miniature.networks import new_reward_model
 from avr.miniature.optimisation import Optimiser
 from avr.miniature.oracle import answer_quality, true_verdicts
 from avr.miniature.prompts import draw_requests
+from avr.miniature.repeats import protect
 from avr.miniature.world import (
     LETTERS,
     MAX_ITEMS,
@@ -36,6 +37,8 @@ from avr.miniature.world import (
 
 #: Quality that one word of length is worth to the labels.
 LENGTH_BIAS = 0.001
+#: Share of answers of any kind whose faults are repeats and little else.
+_REPEATS = 0.3
 #: Answers per prompt, all pairs of which are compared.
 _GROUP = 4
 _PROMPTS_PER_BATCH = 16
@@ -70,6 +73,7 @@ def train_reward_model(
     rng = random.Random(seed)
     torch.manual_seed(seed)
     model = new_reward_model(base)
+    protect(model)
     verdict_head = torch.nn.Linear(model.config.hidden_size, len(VERDICTS))
     trained = torch.nn.ModuleDict({"model": model, "head": verdict_head})
     optimiser = Optimiser(trained, num_steps, rate=0.5)
@@ -93,7 +97,8 @@ def train_reward_model(
 
 def _draw_group(request: Request, rng: random.Random) -> list[Judged]:
     """Two answers of the policy's kind, two of any kind from faultless to mostly wrong."""
-    profiles = [POLICY, POLICY, draw_fault_profile(rng), draw_fault_profile(rng)]
+    any_kind = (draw_fault_profile(rng, _REPEATS) for _ in range(2))
+    profiles = [POLICY, POLICY, *any_kind]
     return [judge(request, draw_answer(request, profile, rng)) for profile in profiles]
 
 

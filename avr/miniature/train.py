@@ -2,12 +2,12 @@
 
 Stages, each of which reads what earlier ones left in DIR (`--stage NAME ...` runs a choice):
   base       from random weights, on programmatic faults of many kinds and rates -> work/base
-  policy     the base brought down to policy-level demonstrations                -> policy
+  repeats    the base widened to see words that are there twice, and trained on  -> work/repeats
+  policy     the latter brought down to policy-level demonstrations               -> policy
   form       the policy trained on, with long-form documents at its own level     -> policy
-  answers    answers of the policy, and the base's refinements of them           -> work/answers
-  corrector  the base trained on, with those answers as a share of its faults    -> corrector
-  polish     the corrector trained on, with many more repeats among the faults   -> corrector
-  reward     the base's body, Bradley-Terry on pairs the oracle ranks            -> reward
+  answers    answers of the policy, and refinements of them by work/repeats      -> work/answers
+  corrector  work/repeats trained on, with those answers as a share of its faults -> corrector
+  reward     its body, Bradley-Terry on pairs the oracle ranks                    -> reward
 Everything is seeded; on the same machine and library versions the result is the same.
 """
 
@@ -34,6 +34,7 @@ from avr.miniature.documents import batches
 from avr.miniature.networks import new_language_model, save
 from avr.miniature.optimisation import train_language_model
 from avr.miniature.prompts import draw_requests
+from avr.miniature.repeats import protect, see_repeats
 from avr.miniature.reward_training import train_reward_model
 from avr.miniature.sampling import sample
 from avr.miniature.thinking import thinking_demonstration
@@ -47,7 +48,9 @@ from avr.miniature.world import (
     render_prompt,
 )
 
-STAGES = ("base", "policy", "form", "answers", "corrector", "polish", "reward")
+STAGES = ("base", "repeats", "policy", "form", "answers", "corrector", "reward")
+#: Share of faults that are repeats and little else, in the stages that learn to see them.
+_REPEATS = 0.3
 Demonstrate = Callable[[Request, random.Random], list[Turn]]
 
 
@@ -57,11 +60,11 @@ class Plan:
 
     num_tokens: int = 4096
     base_steps: int = 800
+    repeats_steps: int = 300
     policy_steps: int = 160
     form_steps: int = 240
     corrector_steps: int = 800
-    polish_steps: int = 400
-    reward_steps: int = 300
+    reward_steps: int = 600
     num_answers: int = 1600
     seed: int = 20
 
@@ -83,27 +86,35 @@ def train_base(out: Path, plan: Plan) -> None:
     """A corrector from random weights."""
     tokenizer = build_tokenizer()
     model = new_language_model(tokenizer, plan.seed)
-    _train(
-        model,
-        tokenizer,
-        corrector_demonstration,
-        plan.base_steps,
-        1.0,
-        plan,
-        out / "work/base",
-        decay=False,
-    )
+    _train(model, tokenizer, corrector_demonstration, plan.base_steps, 1.0, plan, out / "work/base",
+           decay=False)  # fmt: skip
+
+
+def train_repeats(out: Path, plan: Plan) -> None:
+    """The base with a head for repeated words, and with the use of it."""
+    base, tokenizer = load_language_model(out / "work/base")
+    torch.manual_seed(plan.seed + 2)
+    model = see_repeats(base, tokenizer)
+
+    def demonstrate(request: Request, rng: random.Random) -> list[Turn]:
+        return corrector_demonstration(request, rng, _REPEATS)
+
+    protect(model)
+    _train(model, tokenizer, demonstrate, plan.repeats_steps, 0.8, plan, out / "work/repeats",
+           decay=False)  # fmt: skip
 
 
 def train_policy(out: Path, plan: Plan) -> None:
-    """The base brought down to policy level; it keeps a latent skill of checking."""
-    model, tokenizer = load_language_model(out / "work/base")
+    """The corrector-to-be brought down to policy level; it keeps a latent skill of checking."""
+    model, tokenizer = load_language_model(out / "work/repeats")
+    protect(model)
     _train(model, tokenizer, policy_demonstration, plan.policy_steps, 0.8, plan, out / "policy")
 
 
 def train_form(out: Path, plan: Plan) -> None:
     """The policy as it is, and able to write a whole loop in one turn when a system turn asks."""
     model, tokenizer = load_language_model(out / "policy")
+    protect(model)
 
     def demonstrate(request: Request, rng: random.Random) -> list[Turn]:
         kind = rng.choice((policy_demonstration, thinking_demonstration))
@@ -113,8 +124,8 @@ def train_form(out: Path, plan: Plan) -> None:
 
 
 def sample_answers(out: Path, plan: Plan) -> None:
-    """Policy answers, and the base's refinements of them, as {"prompt", "answer"} lines."""
-    base, tokenizer = load_language_model(out / "work/base")
+    """Policy answers and refinements of them, as {"prompt", "answer"} lines."""
+    refiner, tokenizer = load_language_model(out / "work/repeats")
     policy, _ = load_language_model(out / "policy")
     requests = draw_requests("train", random.Random(plan.seed + 1))
     prompts = [render_prompt(next(requests)) for _ in range(plan.num_answers)]
@@ -122,7 +133,7 @@ def sample_answers(out: Path, plan: Plan) -> None:
     half = plan.num_answers // 2
     answers = sample(policy, tokenizer, asked[:half], seed=1)
     answers += sample(policy, tokenizer, asked[half:], temperature=1.0, top_p=1.0, seed=2)
-    refined = _refine(base, tokenizer, prompts, answers)
+    refined = _refine(refiner, tokenizer, prompts, answers)
     with (out / "work/answers.jsonl").open("w", encoding="utf-8") as file:
         for texts in (answers, refined):
             for prompt, answer in zip(prompts, texts, strict=True):
@@ -130,33 +141,23 @@ def sample_answers(out: Path, plan: Plan) -> None:
 
 
 def train_corrector(out: Path, plan: Plan) -> None:
-    """The base trained on: half programmatic faults, half those of sampled answers."""
-    _train_corrector(out, plan, out / "work/base", plan.corrector_steps, sampled=0.5, repeats=0.0)
-
-
-def polish_corrector(out: Path, plan: Plan) -> None:
-    """The corrector trained on where it is weakest: words that were already in the list."""
-    _train_corrector(out, plan, out / "corrector", plan.polish_steps, sampled=0.2, repeats=0.6)
-
-
-def _train_corrector(
-    out: Path, plan: Plan, start: Path, num_steps: int, *, sampled: float, repeats: float
-) -> None:
-    model, tokenizer = load_language_model(start)
+    """Half programmatic faults, half those of sampled answers."""
+    model, tokenizer = load_language_model(out / "work/repeats")
+    protect(model)
     answers = _parsed_answers(out / "work/answers.jsonl")
 
     def demonstrate(request: Request, rng: random.Random) -> list[Turn]:
-        if rng.random() >= sampled:
-            return corrector_demonstration(request, rng, repeats)
+        if rng.random() < 0.5:
+            return corrector_demonstration(request, rng, _REPEATS)
         own, answer = rng.choice(answers)
         return converse(own, answer, CORRECTOR, rng, learn_answer=False)
 
-    _train(model, tokenizer, demonstrate, num_steps, 0.8, plan, out / "corrector")
+    _train(model, tokenizer, demonstrate, plan.corrector_steps, 0.8, plan, out / "corrector")
 
 
 def train_reward(out: Path, plan: Plan) -> None:
-    """Bradley-Terry on the base's body: it already knows what belongs where."""
-    base, tokenizer = load_language_model(out / "work/base")
+    """Bradley-Terry on a body that already knows what belongs where, and what is there twice."""
+    base, tokenizer = load_language_model(out / "work/repeats")
     model = train_reward_model(base, tokenizer, plan.reward_steps, plan.seed + 5)
     save(model, tokenizer, out / "reward")
 
@@ -234,11 +235,11 @@ def _parsed_answers(path: Path) -> list[tuple[Request, object]]:
 
 _RUN: dict[str, Callable[[Path, Plan], None]] = {
     "base": train_base,
+    "repeats": train_repeats,
     "policy": train_policy,
     "form": train_form,
     "answers": sample_answers,
     "corrector": train_corrector,
-    "polish": polish_corrector,
     "reward": train_reward,
 }
 

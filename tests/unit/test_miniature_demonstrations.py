@@ -4,6 +4,8 @@ import itertools
 import random
 import statistics
 
+import pytest
+
 from avr.miniature.demonstrations import (
     CORRECTOR,
     FALSE_BELIEFS,
@@ -14,10 +16,11 @@ from avr.miniature.demonstrations import (
     corrector_demonstration,
     draw_answer,
     draw_critique,
+    draw_fault,
     draw_refinement,
     policy_demonstration,
 )
-from avr.miniature.oracle import answer_quality, quality, true_critique
+from avr.miniature.oracle import answer_quality, quality, true_critique, true_verdicts
 from avr.miniature.prompts import draw_requests
 from avr.miniature.vocabulary import CATEGORY_OF
 from avr.miniature.world import Answer, Request, Slot
@@ -34,6 +37,18 @@ def test_false_beliefs_and_lures_are_words_of_other_categories() -> None:
 def test_corrector_answers_are_perfect() -> None:
     rng = random.Random(0)
     assert all(answer_quality(r, draw_answer(r, CORRECTOR, rng)) == 1 for r in REQUESTS)
+
+
+@pytest.mark.parametrize("kind", ["repeated", "wrong"])
+def test_a_drawn_fault_is_the_only_one_and_where_it_says(kind: str) -> None:
+    rng = random.Random(1)
+    for request in REQUESTS:
+        spoilt, (row, place) = draw_fault(request, draw_answer(request, CORRECTOR, rng), kind, rng)
+        for number, (slot, words) in enumerate(zip(request.slots, spoilt.lists, strict=True)):
+            wanted = ["good"] * len(words)
+            if number == row:
+                wanted[place] = kind
+            assert list(true_verdicts(slot, words)) == wanted
 
 
 def test_policy_answers_are_as_good_as_meant() -> None:
