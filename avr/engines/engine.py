@@ -109,8 +109,7 @@ class Engine:
 
     async def _load(self, model: str) -> None:
         here = await asyncio.to_thread(local_model, model)
-        path = {"weights_path": here}
-        await self._ask(self._llm.collective_rpc("reload_weights", kwargs=path))
+        await self._ask(self._llm.collective_rpc("take_weights", args=(here,)))
         await self._ask(self._llm.reset_prefix_cache())
         self._model = model
         self._tokenizer = _tokenizer(self._config, here)
@@ -171,6 +170,7 @@ def engine_settings(config: RoleConfig, *, scores: bool) -> dict[str, Any]:
     """What vLLM is started with beside model and trust: the user's settings over ours."""
     settings: dict[str, Any] = {"disable_log_stats": True}
     settings["load_format"] = "safetensors"  # a pickle runs code when it is loaded
+    settings["worker_extension_cls"] = "avr.engines.reloading.Reloading"
     if current_platform.is_cpu():
         # A seeded request prefilled in chunks kills the engine on a CPU: its generator has no
         # offset to rewind to, and every request of ours has a seed.

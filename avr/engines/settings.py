@@ -32,6 +32,10 @@ def check_role(
     for name, ours in SET_BY_ROLE.items():
         if name in config.engine:
             raise ConfigError(f"{role}.engine.{name} cannot be set there: it is {role}.{ours}")
+    if "worker_extension_cls" in config.engine:
+        raise ConfigError(
+            f"{role}.engine.worker_extension_cls cannot be set: ours is what takes over new weights"
+        )
     if config.engine.get("load_format") in PICKLES:
         raise ConfigError(
             f"{role}.engine.load_format is {config.engine['load_format']!r}, which loads pickles: "

@@ -188,6 +188,10 @@ TRAINING = [
         "belongs into the environment, settings are written down",
     ),
     (
+        "policy.engine.worker_extension_cls=mine.Worker",
+        "policy.engine.worker_extension_cls cannot be set: ours is what takes over new weights",
+    ),
+    (
         "policy.engine.load_format=pt",
         "policy.engine.load_format is 'pt', which loads pickles: they can run code; convert the "
         "weights to safetensors",
