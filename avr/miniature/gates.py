@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from avr.core.prompts import parse_rating
 from avr.engines.weights import weights_id
 from avr.miniature.measures import (
     copies_answer,
@@ -25,7 +26,7 @@ from avr.miniature.measures import (
     well_formed,
 )
 from avr.miniature.prompts import read_prompts
-from avr.miniature.trial import TEMPERATURE, TOP_P, Bench, Refined, one_fault
+from avr.miniature.trial import TEMPERATURE, TOP_P, Bench, Refined, one_fault, two_critiques
 from avr.miniature.world import parse_critique, parse_prompt
 
 HERE = Path(__file__).parent
@@ -68,6 +69,7 @@ def measure(bench: Bench) -> tuple[list[Gate], str]:
     own = bench.refine("policy", answers, seed=7)
     gates = [
         *_policy_gates(bench, answers, own),
+        *_judge_gates(bench),
         *_corrector_gates(bench, answers, ideals, refined),
         *_reward_gates(bench, [answers, ideals, refined.refinements, own.refinements]),
         *_form_gates(bench.prompts, answers, ideals, refined, own),
@@ -87,6 +89,27 @@ def _policy_gates(bench: Bench, answers: list[str], own: Refined) -> list[Gate]:
         Gate("policy: false alarms", alarms),
         Gate("policy: flags a single wrong word", _finds(bench, "policy", "wrong"), high=0.70),
         Gate("policy: flags a repeated word", _finds(bench, "policy", "repeated"), high=0.70),
+    ]  # fmt: skip
+
+
+def _judge_gates(bench: Bench) -> list[Gate]:
+    """The policy judges two critiques of an answer: the true one, and one with faults."""
+    answers, true, faulty = two_critiques(bench.prompts)
+    judgements = [
+        bench.judge("policy", answers, texts, seed) for texts, seed in ((true, 17), (faulty, 19))
+    ]
+    ratings = zip(*(map(parse_rating, texts) for texts in judgements), true, faulty, strict=True)
+    told = [
+        0.5 if high == low else float(high > low)
+        for high, low, one, other in ratings
+        if one != other and high is not None and low is not None
+    ]
+    formed = [well_formed(bench.prompts, texts, critique=True) for texts in judgements]
+    return [
+        Gate("policy: well-formed judgements of critiques", statistics.mean(formed), low=0.97),
+        Gate("policy: rates the true critique above one with faults (ties half)",
+             statistics.mean(told), low=0.60,
+             aim=True),
     ]  # fmt: skip
 
 

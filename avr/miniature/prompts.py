@@ -19,14 +19,16 @@ from avr.miniature.world import Request, Slot, render_prompt
 
 DATA = Path(__file__).parent / "data"
 NUM_PROMPTS = 800
-#: Shipped set to the hash buckets it is drawn from, and how many of their prompts come before it.
-#: A bucket has few prompts of two lists, and most of them come first: later sets are harder.
+#: Every sixth prompt of a set asks for two lists, the others for three: the mix is the same in all
+#: sets and all through each of them. More of two lists the buckets do not have.
+TWO_LISTS_EVERY = 6
+#: Shipped set to the hash buckets it is drawn from, and how many sets come before it there.
 SETS = {
     "rsft": ("rsft", 0),
     "dpo": ("dpo", 0),
     "heldout": ("heldout", 0),
-    "search": ("rsft", NUM_PROMPTS),
-    "sample": ("dpo", NUM_PROMPTS),
+    "search": ("rsft", 1),
+    "sample": ("dpo", 1),
 }
 #: Where the models' own training and its validation take prompts from.
 MODEL_SETS = ("train", "valid")
@@ -57,15 +59,18 @@ def draw_requests(name: str, rng: random.Random) -> Iterator[Request]:
 
 def build_lines(name: str, num_prompts: int = NUM_PROMPTS) -> str:
     """The text of a set's file: one {"id", "prompt"} object a line, no key twice."""
-    buckets, num_before = SETS[name]
-    unique: dict[str, Request] = {}
-    for request in draw_requests(buckets, random.Random(f"miniature {buckets}")):
-        unique.setdefault(request.key, request)
-        if len(unique) == num_before + num_prompts:
-            break
+    buckets, num_sets_before = SETS[name]
+    num_lists = [2 if index % TWO_LISTS_EVERY == 0 else 3 for index in range(num_prompts)]
+    unique: dict[int, dict[str, Request]] = {2: {}, 3: {}}
+    needed = {n: (num_sets_before + 1) * num_lists.count(n) for n in unique}
+    requests = draw_requests(buckets, random.Random(f"miniature {buckets}"))
+    while any(len(unique[n]) < needed[n] for n in unique):
+        request = next(requests)
+        unique[len(request.slots)].setdefault(request.key, request)
+    own = {n: iter([*unique[n].values()][needed[n] - num_lists.count(n) :]) for n in unique}
     rows = (
-        {"id": f"{name}-{index:04d}", "prompt": render_prompt(request)}
-        for index, request in enumerate(list(unique.values())[num_before:])
+        {"id": f"{name}-{index:04d}", "prompt": render_prompt(next(own[n]))}
+        for index, n in enumerate(num_lists)
     )
     return "".join(json.dumps(row) + "\n" for row in rows)
 

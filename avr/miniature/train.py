@@ -8,6 +8,7 @@ Stages, each of which reads what earlier ones left in DIR (`--stage NAME ...` ru
   answers    answers of the policy, and refinements of them by work/repeats      -> work/answers
   corrector  work/repeats trained on, with those answers as a share of its faults -> corrector
   reward     its body, Bradley-Terry on pairs the oracle ranks                    -> reward
+  judge      the policy trained on, with judgements of critiques                  -> policy
 Everything is seeded; on the same machine and library versions the result is the same.
 """
 
@@ -31,6 +32,7 @@ from avr.miniature.demonstrations import (
     policy_demonstration,
 )
 from avr.miniature.documents import batches
+from avr.miniature.judging import judging_demonstration
 from avr.miniature.networks import new_language_model, save
 from avr.miniature.optimisation import train_language_model
 from avr.miniature.prompts import draw_requests
@@ -48,7 +50,7 @@ from avr.miniature.world import (
     render_prompt,
 )
 
-STAGES = ("base", "repeats", "policy", "form", "answers", "corrector", "reward")
+STAGES = ("base", "repeats", "policy", "form", "answers", "corrector", "reward", "judge")
 #: Share of faults that are repeats and little else, in the stages that learn to see them.
 _REPEATS = 0.3
 Demonstrate = Callable[[Request, random.Random], list[Turn]]
@@ -65,6 +67,7 @@ class Plan:
     form_steps: int = 240
     corrector_steps: int = 800
     reward_steps: int = 600
+    judge_steps: int = 160
     num_answers: int = 1600
     seed: int = 20
 
@@ -162,6 +165,18 @@ def train_reward(out: Path, plan: Plan) -> None:
     save(model, tokenizer, out / "reward")
 
 
+def train_judge(out: Path, plan: Plan) -> None:
+    """The policy as it is, and able to judge a critique when it is asked to."""
+    model, tokenizer = load_language_model(out / "policy")
+    protect(model)
+    kinds = (policy_demonstration, thinking_demonstration, judging_demonstration)
+
+    def demonstrate(request: Request, rng: random.Random) -> list[Turn]:
+        return rng.choice(kinds)(request, rng)
+
+    _train(model, tokenizer, demonstrate, plan.judge_steps, 0.8, plan, out / "policy")
+
+
 def load_language_model(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     """Model in float32 and its tokenizer."""
     model = LlamaForCausalLM.from_pretrained(
@@ -241,6 +256,7 @@ _RUN: dict[str, Callable[[Path, Plan], None]] = {
     "answers": sample_answers,
     "corrector": train_corrector,
     "reward": train_reward,
+    "judge": train_judge,
 }
 
 if __name__ == "__main__":

@@ -16,9 +16,16 @@ from transformers import (
 )
 
 from avr.miniature import sampling
-from avr.miniature.demonstrations import Profile, draw_answer, draw_fault
-from avr.miniature.oracle import quality
-from avr.miniature.world import CHECK_REQUEST, REFINE_REQUEST, parse_prompt, render_answer
+from avr.miniature.demonstrations import POLICY, Profile, draw_answer, draw_critique, draw_fault
+from avr.miniature.judging import JUDGE_REQUEST
+from avr.miniature.oracle import quality, true_critique
+from avr.miniature.world import (
+    CHECK_REQUEST,
+    REFINE_REQUEST,
+    parse_prompt,
+    render_answer,
+    render_critique,
+)
 
 TEMPERATURE, TOP_P = 0.7, 0.9
 
@@ -52,6 +59,13 @@ class Bench:
     def check(self, role: str, answers: list[str], seed: int) -> list[str]:
         """One critique per answer."""
         return self._sample(role, self._checks(answers), seed)
+
+    def judge(self, role: str, answers: list[str], critiques: list[str], seed: int) -> list[str]:
+        """One judgement per critique of an answer."""
+        talks = self._checks(answers)
+        for talk, critique in zip(talks, critiques, strict=True):
+            talk += [_message("assistant", critique), _message("user", JUDGE_REQUEST)]
+        return self._sample(role, talks, seed)
 
     def refine(self, role: str, answers: list[str], seed: int) -> Refined:
         """One critique and one refinement per answer."""
@@ -102,6 +116,20 @@ def one_fault(prompts: list[str], kind: str) -> tuple[list[str], list[str], list
         faulty.append(render_answer(request, spoilt))
         places.append(place)
     return right, faulty, places
+
+
+def two_critiques(prompts: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """For each prompt an answer of the policy's kind, its true critique, and a faulty one."""
+    rng = random.Random("critiques")
+    answers, true, faulty = [], [], []
+    for prompt in prompts:
+        request = parse_prompt(prompt)
+        assert request is not None
+        answer = draw_answer(request, POLICY, rng)
+        answers.append(render_answer(request, answer))
+        true.append(render_critique(request, true_critique(request, answer)))
+        faulty.append(render_critique(request, draw_critique(request, answer, POLICY, rng)))
+    return answers, true, faulty
 
 
 def _message(role: str, content: str) -> dict[str, str]:

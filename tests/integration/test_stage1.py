@@ -25,7 +25,11 @@ MIN_MARGIN = 0.1
 PLANTED = "planted-in-settings-444"
 
 
-def command(run_dir):
+# On purpose: the first kill must land in the middle of a growth.
+SLOW = ("policy.max_rows_per_replica=2", "corrector.max_rows_per_replica=2")
+
+
+def command(run_dir, *more):
     return [
         sys.executable,
         "jobs/stage1.py",
@@ -35,18 +39,17 @@ def command(run_dir):
         f"prompts.dpo.limit={NUM_PROMPTS}",
         f"evaluation.prompts.limit={NUM_HELDOUT}",
         "growth.rows_per_block=2",
-        "policy.max_rows_per_replica=2",  # slow on purpose: the kills must land in the middle
-        "corrector.max_rows_per_replica=2",
         f"pairs.min_margin={MIN_MARGIN}",
         "rsft.trl.num_train_epochs=1",
         "rsft.trl.save_steps=1",
         f"policy.env.TOKEN={PLANTED}",
+        *more,
     ]
 
 
-def start(run_dir, log, scratch):
+def start(run_dir, log, scratch, *more):
     return subprocess.Popen(
-        command(run_dir),
+        command(run_dir, *more),
         env={**os.environ, "TMPDIR": str(scratch)},
         stdout=log.open("a"),
         stderr=subprocess.STDOUT,
@@ -72,7 +75,7 @@ def finished(tmp_path_factory, store, short_folder):
     run_dir = location(f"{store}/stage1")
     log = tmp_path_factory.mktemp("stage1") / "log"
     trees = run_dir / "grow_rsft" / "trees"
-    job = start(run_dir, log, short_folder)
+    job = start(run_dir, log, short_folder, *SLOW)
     wait_for(lambda: list(trees.glob("*.parquet")), job, log)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
@@ -239,7 +242,7 @@ def test_what_lies_in_the_store_is_no_pickle(finished):
 
 def test_run_directory_is_not_continued_under_other_settings(finished):
     run_dir, _, _ = finished
-    changed = [*command(run_dir), "tree.num_critiques=3"]
+    changed = command(run_dir, "tree.num_critiques=3")
     run = subprocess.run(changed, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert "tree.num_critiques: 2 -> 3" in run.stderr

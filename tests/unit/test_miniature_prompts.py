@@ -7,7 +7,15 @@ import random
 import pytest
 
 from avr.miniature.measures import num_shared_prompts
-from avr.miniature.prompts import DATA, MODEL_SETS, SETS, build_lines, draw_requests, set_of
+from avr.miniature.prompts import (
+    DATA,
+    MODEL_SETS,
+    SETS,
+    build_lines,
+    draw_requests,
+    read_prompts,
+    set_of,
+)
 from avr.miniature.world import parse_prompt
 
 
@@ -21,6 +29,15 @@ def test_shipped_file_has_800_prompts_with_unique_ids(name: str) -> None:
     rows = [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text().splitlines()]
     assert len({row["id"] for row in rows}) == len({row["prompt"] for row in rows}) == 800
     assert all(list(row) == ["id", "prompt"] for row in rows)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_sixth_prompt_of_any_set_asks_for_two_lists(name: str) -> None:
+    requests = [parse_prompt(prompt) for prompt in read_prompts(name)]
+    assert [len(request.slots) for request in requests if request] == [2, 3, 3, 3, 3, 3] * 133 + [
+        2,
+        3,
+    ]
 
 
 def test_shipped_sets_share_no_request() -> None:
