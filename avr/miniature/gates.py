@@ -1,8 +1,9 @@
 """Do the three models deserve to be used? `python -m avr.miniature.gates` measures and says.
 
 On held-out prompts the policy answers, the corrector checks and refines those answers, the policy
-checks and refines them itself, and the reward model ranks what all of them wrote. Writes REPORT.md
-and report.json beside this file, and exits with 1 when a gate is missed.
+checks and refines them itself and judges critiques, and the reward model ranks what all of them
+wrote. Writes REPORT.md and report.json beside this file, and exits with 1 when a gate is missed
+that is more than an aim.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from avr.miniature.measures import (
     pairwise_accuracy,
     well_formed,
 )
+from avr.miniature.meta_judging import is_meta_judgement, two_critiques
 from avr.miniature.prompts import read_prompts
-from avr.miniature.trial import TEMPERATURE, TOP_P, Bench, Refined, one_fault, two_critiques
+from avr.miniature.trial import TEMPERATURE, TOP_P, Bench, Refined, one_fault
 from avr.miniature.world import parse_critique, parse_prompt
 
 HERE = Path(__file__).parent
@@ -69,7 +71,7 @@ def measure(bench: Bench) -> tuple[list[Gate], str]:
     own = bench.refine("policy", answers, seed=7)
     gates = [
         *_policy_gates(bench, answers, own),
-        *_judge_gates(bench),
+        *_meta_gates(bench),
         *_corrector_gates(bench, answers, ideals, refined),
         *_reward_gates(bench, [answers, ideals, refined.refinements, own.refinements]),
         *_form_gates(bench.prompts, answers, ideals, refined, own),
@@ -92,24 +94,27 @@ def _policy_gates(bench: Bench, answers: list[str], own: Refined) -> list[Gate]:
     ]  # fmt: skip
 
 
-def _judge_gates(bench: Bench) -> list[Gate]:
+def _meta_gates(bench: Bench) -> list[Gate]:
     """The policy judges two critiques of an answer: the true one, and one with faults."""
     answers, true, faulty = two_critiques(bench.prompts)
-    judgements = [
-        bench.judge("policy", answers, texts, seed) for texts, seed in ((true, 17), (faulty, 19))
+    of_true, of_faulty = (
+        bench.meta_judge(answers, texts, seed) for texts, seed in ((true, 17), (faulty, 19))
+    )
+    formed = [
+        request is not None and is_meta_judgement(request, critique, text)
+        for request, critique, text in zip(
+            [parse_prompt(prompt) for prompt in bench.prompts] * 2,
+            true + faulty,
+            of_true + of_faulty,
+            strict=True,
+        )
     ]
-    ratings = zip(*(map(parse_rating, texts) for texts in judgements), true, faulty, strict=True)
-    told = [
-        0.5 if high == low else float(high > low)
-        for high, low, one, other in ratings
-        if one != other and high is not None and low is not None
-    ]
-    formed = [well_formed(bench.prompts, texts, critique=True) for texts in judgements]
+    ratings = zip(map(parse_rating, of_true), map(parse_rating, of_faulty), strict=True)
+    told = [0.5 if one == other else float(one > other) for one, other in ratings if one and other]
     return [
-        Gate("policy: well-formed judgements of critiques", statistics.mean(formed), low=0.97),
+        Gate("policy: well-formed meta-judgements", statistics.mean(formed), low=0.97),
         Gate("policy: rates the true critique above one with faults (ties half)",
-             statistics.mean(told), low=0.60,
-             aim=True),
+             statistics.mean(told), low=0.60, aim=True),
     ]  # fmt: skip
 
 

@@ -20,8 +20,9 @@ from avr.miniature.world import Request, Slot, render_prompt
 DATA = Path(__file__).parent / "data"
 NUM_PROMPTS = 800
 #: Every sixth prompt of a set asks for two lists, the others for three: the mix is the same in all
-#: sets and all through each of them. More of two lists the buckets do not have.
-TWO_LISTS_EVERY = 6
+#: sets and all through each of them. One in five would take 320 of the 282 that dpo's buckets have.
+#: (What the models themselves are trained on has two lists in two prompts of three.)
+_TWO_LISTS_EVERY = 6
 #: Shipped set to the hash buckets it is drawn from, and how many sets come before it there.
 SETS = {
     "rsft": ("rsft", 0),
@@ -60,7 +61,7 @@ def draw_requests(name: str, rng: random.Random) -> Iterator[Request]:
 def build_lines(name: str, num_prompts: int = NUM_PROMPTS) -> str:
     """The text of a set's file: one {"id", "prompt"} object a line, no key twice."""
     buckets, num_sets_before = SETS[name]
-    num_lists = [2 if index % TWO_LISTS_EVERY == 0 else 3 for index in range(num_prompts)]
+    num_lists = [2 if index % _TWO_LISTS_EVERY == 0 else 3 for index in range(num_prompts)]
     unique: dict[int, dict[str, Request]] = {2: {}, 3: {}}
     needed = {n: (num_sets_before + 1) * num_lists.count(n) for n in unique}
     requests = draw_requests(buckets, random.Random(f"miniature {buckets}"))

@@ -8,7 +8,8 @@ Stages, each of which reads what earlier ones left in DIR (`--stage NAME ...` ru
   answers    answers of the policy, and refinements of them by work/repeats      -> work/answers
   corrector  work/repeats trained on, with those answers as a share of its faults -> corrector
   reward     its body, Bradley-Terry on pairs the oracle ranks                    -> reward
-  judge      the policy trained on, with judgements of critiques                  -> policy
+  meta       the policy trained on, with meta-judgements                          -> policy
+`form` and `meta` write over the policy they read: to repeat one, repeat `policy` before it.
 Everything is seeded; on the same machine and library versions the result is the same.
 """
 
@@ -32,7 +33,7 @@ from avr.miniature.demonstrations import (
     policy_demonstration,
 )
 from avr.miniature.documents import batches
-from avr.miniature.judging import judging_demonstration
+from avr.miniature.meta_judging import meta_demonstration
 from avr.miniature.networks import new_language_model, save
 from avr.miniature.optimisation import train_language_model
 from avr.miniature.prompts import draw_requests
@@ -50,7 +51,7 @@ from avr.miniature.world import (
     render_prompt,
 )
 
-STAGES = ("base", "repeats", "policy", "form", "answers", "corrector", "reward", "judge")
+STAGES = ("base", "repeats", "policy", "form", "answers", "corrector", "reward", "meta")
 #: Share of faults that are repeats and little else, in the stages that learn to see them.
 _REPEATS = 0.3
 Demonstrate = Callable[[Request, random.Random], list[Turn]]
@@ -67,7 +68,7 @@ class Plan:
     form_steps: int = 240
     corrector_steps: int = 800
     reward_steps: int = 600
-    judge_steps: int = 160
+    meta_steps: int = 160
     num_answers: int = 1600
     seed: int = 20
 
@@ -165,16 +166,16 @@ def train_reward(out: Path, plan: Plan) -> None:
     save(model, tokenizer, out / "reward")
 
 
-def train_judge(out: Path, plan: Plan) -> None:
+def train_meta(out: Path, plan: Plan) -> None:
     """The policy as it is, and able to judge a critique when it is asked to."""
     model, tokenizer = load_language_model(out / "policy")
     protect(model)
-    kinds = (policy_demonstration, thinking_demonstration, judging_demonstration)
+    kinds = (policy_demonstration, thinking_demonstration, meta_demonstration)
 
     def demonstrate(request: Request, rng: random.Random) -> list[Turn]:
         return rng.choice(kinds)(request, rng)
 
-    _train(model, tokenizer, demonstrate, plan.judge_steps, 0.8, plan, out / "policy")
+    _train(model, tokenizer, demonstrate, plan.meta_steps, 0.8, plan, out / "policy")
 
 
 def load_language_model(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
@@ -256,7 +257,7 @@ _RUN: dict[str, Callable[[Path, Plan], None]] = {
     "answers": sample_answers,
     "corrector": train_corrector,
     "reward": train_reward,
-    "judge": train_judge,
+    "meta": train_meta,
 }
 
 if __name__ == "__main__":

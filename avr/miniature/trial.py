@@ -1,4 +1,4 @@
-"""Three models and prompts to try them on: answers, critiques, refinements, rewards."""
+"""Three models and prompts to try them on: what they write, and what rewards they give."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from transformers import (
 )
 
 from avr.miniature import sampling
-from avr.miniature.demonstrations import POLICY, Profile, draw_answer, draw_critique, draw_fault
-from avr.miniature.judging import JUDGE_REQUEST
-from avr.miniature.oracle import quality, true_critique
+from avr.miniature.demonstrations import Profile, draw_answer, draw_fault
+from avr.miniature.meta_judging import META_REQUEST
+from avr.miniature.oracle import quality
 from avr.miniature.world import (
     CHECK_REQUEST,
     REFINE_REQUEST,
     parse_prompt,
     render_answer,
-    render_critique,
 )
 
 TEMPERATURE, TOP_P = 0.7, 0.9
@@ -60,12 +59,12 @@ class Bench:
         """One critique per answer."""
         return self._sample(role, self._checks(answers), seed)
 
-    def judge(self, role: str, answers: list[str], critiques: list[str], seed: int) -> list[str]:
-        """One judgement per critique of an answer."""
+    def meta_judge(self, answers: list[str], critiques: list[str], seed: int) -> list[str]:
+        """One meta-judgement by the policy per critique of an answer."""
         talks = self._checks(answers)
         for talk, critique in zip(talks, critiques, strict=True):
-            talk += [_message("assistant", critique), _message("user", JUDGE_REQUEST)]
-        return self._sample(role, talks, seed)
+            talk += [_message("assistant", critique), _message("user", META_REQUEST)]
+        return self._sample("policy", talks, seed)
 
     def refine(self, role: str, answers: list[str], seed: int) -> Refined:
         """One critique and one refinement per answer."""
@@ -116,20 +115,6 @@ def one_fault(prompts: list[str], kind: str) -> tuple[list[str], list[str], list
         faulty.append(render_answer(request, spoilt))
         places.append(place)
     return right, faulty, places
-
-
-def two_critiques(prompts: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """For each prompt an answer of the policy's kind, its true critique, and a faulty one."""
-    rng = random.Random("critiques")
-    answers, true, faulty = [], [], []
-    for prompt in prompts:
-        request = parse_prompt(prompt)
-        assert request is not None
-        answer = draw_answer(request, POLICY, rng)
-        answers.append(render_answer(request, answer))
-        true.append(render_critique(request, true_critique(request, answer)))
-        faulty.append(render_critique(request, draw_critique(request, answer, POLICY, rng)))
-    return answers, true, faulty
 
 
 def _message(role: str, content: str) -> dict[str, str]:

@@ -25,8 +25,9 @@ MIN_MARGIN = 0.1
 PLANTED = "planted-in-settings-444"
 
 
-# On purpose: the first kill must land in the middle of a growth.
+# On purpose: kills must land in the middle of a growth.
 SLOW = ("policy.max_rows_per_replica=2", "corrector.max_rows_per_replica=2")
+LESS_SLOW = ("policy.max_rows_per_replica=8", "corrector.max_rows_per_replica=8")
 
 
 def command(run_dir, *more):
@@ -80,7 +81,7 @@ def finished(tmp_path_factory, store, short_folder):
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     committed = read_ids(trees)
-    job = start(run_dir, log, short_folder)
+    job = start(run_dir, log, short_folder, *LESS_SLOW)
     # The engine's log is there as soon as it serves; once trees are, it may have done its part.
     serving = run_dir / "grow_dpo" / "logs"
     wait_for(lambda: list(serving.glob("grow-policy-*.log")), job, log)
