@@ -111,8 +111,10 @@ def _meta_gates(bench: Bench) -> list[Gate]:
     ]
     ratings = zip(map(parse_rating, of_true), map(parse_rating, of_faulty), strict=True)
     told = [0.5 if one == other else float(one > other) for one, other in ratings if one and other]
+    rated = [parse_rating(text) is not None for text in of_true + of_faulty]
     return [
-        Gate("policy: well-formed meta-judgements", statistics.mean(formed), low=0.97),
+        Gate("policy: meta-judgements that end with a rating", statistics.mean(rated), low=0.97),
+        Gate("policy: well-formed meta-judgements", statistics.mean(formed), low=0.97, aim=True),
         Gate("policy: rates the true critique above one with faults (ties half)",
              statistics.mean(told), low=0.60, aim=True),
     ]  # fmt: skip

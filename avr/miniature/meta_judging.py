@@ -4,9 +4,10 @@ They give the policy what an instruction-tuned model brings along to Meta-Reward
 judges a critique in turn. A meta-judgement has the form of a critique: every item again, "good"
 where the critique is right to call it good or to flag it and "wrong" where it is not (which fault
 it names counts for nothing, nor what it says is missing), "none missing", and a rating by the share
-of right verdicts. The shipped policy learned the form; it did not learn to hold what it sees in the
-answer against the verdicts, and its ratings of critiques are no better than chance (the gates
-measure both). Standard library only; all choices are ours.
+of right verdicts. The shipped policy learned to end with a rating, and in two of three cases the
+form; it did not learn to hold what it sees in the answer against the verdicts, and its ratings of
+critiques are no better than chance (the gates measure all three). Standard library only; all
+choices are ours.
 """
 
 from __future__ import annotations
