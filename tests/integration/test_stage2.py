@@ -17,7 +17,7 @@ from avr.miniature.thinking import TEMPLATE
 from avr.pipeline.tables import read_ids, read_rows, read_sets, read_trees
 
 pytestmark = pytest.mark.integration
-NUM_SEARCH, NUM_SAMPLE, NUM_HELDOUT = 48, 16, 8
+NUM_SEARCH, NUM_SAMPLE, NUM_HELDOUT = 64, 24, 8
 MIN_GAIN = 1.0  # of the recipe
 MIN_MARGIN = 0.1
 
@@ -82,7 +82,8 @@ def test_rows_are_whole_trajectories_of_the_trees(finished):
     run_dir, _ = finished
     trees = {tree.id: tree for tree in read_trees(run_dir / "search" / "trees")}
     rows = list(read_rows(run_dir / "unroll" / "rows.parquet"))
-    assert len(rows) > NUM_SEARCH / 4
+    # The seed improves few of its answers by so much.
+    assert sum(row["gain"] > 0 for row in rows) > 2
     for row in rows:
         tree = trees[row["node_ids"][0]]
         query, turn = row["messages"]
