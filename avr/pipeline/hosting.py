@@ -53,6 +53,9 @@ class Host:
     def __init__(self, hosted: Hosted, witness: Any):
         self._hosted = hosted
         self._witness = witness
+        # Ray Data replaces a process that fails several times, and a start may cost a minute.
+        if hopeless := ray.get(witness.hopeless.remote(hosted.role)):
+            raise RuntimeError(hopeless)
         name = _log_name(hosted)
         self._kept_log = hosted.folder / "logs" / name
         folder = self._kept_log.parent
@@ -71,6 +74,7 @@ class Host:
             cause = f"the {hosted.role}'s engine did not start: {words}"
             witness.failed.remote(hosted.role, cause)
             raise RuntimeError(cause) from error
+        witness.ready.remote(hosted.role)
         self._tell_processes()
         self._keep_log()
 

@@ -36,6 +36,7 @@ class Witness:
 
     def __init__(self, deaths: Counter[str]):
         self._report = Report(deaths=Counter(deaths))
+        self._ready: set[str] = set()
 
     def advanced(self, operator: str, num_trees: int) -> None:
         """Count trees that left an operator."""
@@ -50,6 +51,15 @@ class Witness:
     def failed(self, role: str, cause: str) -> None:
         """Note an engine that did not start."""
         self._report.failures.append((role, cause))
+
+    def ready(self, role: str) -> None:
+        """Note that an engine of the role has started."""
+        self._ready.add(role)
+
+    def hopeless(self, role: str) -> str:
+        """Why no engine of the role is worth starting: two have failed, and none ever started."""
+        causes = [cause for failed, cause in self._report.failures if failed == role]
+        return causes[0] if len(causes) > 1 and role not in self._ready else ""
 
     def hosted(self, node: str, pid: int, role: str, children: list[int]) -> None:
         """Note a process that hosts an engine, and the processes its engine has started by now."""

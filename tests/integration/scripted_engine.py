@@ -23,6 +23,9 @@ class ScriptedEngine:
     def __init__(self, role, config, seed):
         self.role = role
         self._behaviour = config.env
+        if "STARTS" in self._behaviour:
+            with Path(self._behaviour["STARTS"]).open("a") as log:
+                log.write(f"{role}\n")
         if self._behaviour.get("SCRIPT") == "does not start":
             raise ValueError("the scripted engine refuses to start")
         once = self._behaviour.get("ONCE")

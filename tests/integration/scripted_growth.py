@@ -47,8 +47,8 @@ def grown_in(folder):
     return sorted(map(tree_to_dict, read_trees(folder / "trees")), key=lambda tree: tree["id"])
 
 
-def grow_all(folder, num_trees, latency, gpus, on_commit=lambda: None):
-    env = {"LATENCY": str(latency)}
+def grow_all(folder, num_trees, latency, gpus, on_commit=lambda: None, script=None):
+    env = {"LATENCY": str(latency)} | (script or {})
     role = replace(
         ROLE,
         use_gpu=gpus > 0,

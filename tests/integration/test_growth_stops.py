@@ -1,6 +1,7 @@
 """A growth that is ended from inside: by a budget, or because a tree was committed by two."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from scripted_growth import grow_all, grown_in, planted, undisturbed
 from avr.config import BudgetConfig
 from avr.pipeline import dataflow
 from avr.pipeline.budget import BudgetSpent, Meter
+from avr.pipeline.grown import GrowthError
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
 from avr.pipeline.plan import Pool, StepPlan
@@ -46,6 +48,15 @@ def test_spent_budget_keeps_what_is_committed_and_a_larger_one_goes_on(tmp_path)
     assert grow_all(folder, NUM_TREES, 0.05, 0).num_trees == len(planted(NUM_TREES))
     assert grown_in(folder) == undisturbed(NUM_TREES)
     assert not (folder / "pending.parquet").exists()
+
+
+def test_engine_that_never_starts_is_started_twice_and_no_more(tmp_path):
+    starts = tmp_path / "starts"
+    script = {"SCRIPT": "does not start", "STARTS": str(starts)}
+    with pytest.raises(GrowthError, match=r"engine did not start: .*refuses to start"):
+        grow_all(tmp_path / "run", NUM_TREES, 0.05, 0, script=script)
+    assert max(Counter(starts.read_text().split()).values()) == 2
+    assert grow_all(tmp_path / "run", NUM_TREES, 0.05, 0).num_trees == NUM_TREES
 
 
 def test_roles_without_an_engine_say_what_they_wait_for_and_others_nothing(tmp_path):
