@@ -44,7 +44,7 @@ class Standing:
     `num_answers` were compared, all replications together. What needs an oracle is None without
     one. `lc_win_rate` is None where lengths alone tell who wins. `right_to_wrong` is of the prompts
     whose draft was right, `wrong_to_right` of those whose draft was not; None where there are none.
-    A failed output has no draft.
+    A failed output has no draft. `by_replication` are the mean qualities of each replication.
     """
 
     row: str
@@ -60,6 +60,7 @@ class Standing:
     failures: float
     right_to_wrong: float | None
     wrong_to_right: float | None
+    by_replication: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,11 @@ def standing(ours: Iterable[Answered], baseline: Iterable[Answered], right: floa
         failures=100 * fmean(a.failed for a, _ in pairs),
         right_to_wrong=100 * (1 - fmean(were_right)) if were_right else None,
         wrong_to_right=100 * fmean(were_wrong) if were_wrong else None,
+        by_replication=_means(
+            (a.replication for a, _ in pairs), [quality for _, quality, _ in qualities]
+        )
+        if judged
+        else {},
     )
 
 
@@ -139,14 +145,11 @@ def ordering(claim: str, rows: Mapping[str, Sequence[Answered]]) -> Ordering:
         a.reward - b.reward if a.quality is None or b.quality is None else a.quality - b.quality
         for a, b in pairs
     ]
-    of: dict[str, list[float]] = defaultdict(list)
-    for (answer, _), value in zip(pairs, differences, strict=True):
-        of[answer.replication].append(value)
     return Ordering(
         lower,
         higher,
         _clustered([a.prompt for a, _ in pairs], differences),
-        {replication: fmean(values) for replication, values in of.items()},
+        _means((a.replication for a, _ in pairs), differences),
     )
 
 
@@ -175,10 +178,15 @@ def _preferred(ours: float | None, theirs: float | None, a: Answered, b: Answere
 
 def _clustered(prompts: Sequence[str], values: Sequence[float]) -> Estimate:
     """The mean over prompts of what each one's answers come to on average."""
+    return mean_of(list(_means(prompts, values).values()))
+
+
+def _means(keys: Iterable[str], values: Iterable[float]) -> dict[str, float]:
+    """The mean of the values of each key."""
     of: dict[str, list[float]] = defaultdict(list)
-    for prompt, value in zip(prompts, values, strict=True):
-        of[prompt].append(value)
-    return mean_of([fmean(several) for several in of.values()])
+    for key, value in zip(keys, values, strict=True):
+        of[key].append(value)
+    return {key: fmean(several) for key, several in of.items()}
 
 
 def _length_controlled(

@@ -156,7 +156,7 @@ def _markdown(table: Table) -> list[str]:
         " answers a row; [95% interval, clustered by prompt]. items: rows trained on. tokens: all"
         " that were generated for an answer. right to wrong, wrong to right: of the prompts whose"
         f" draft, r0 or that of a trajectory, was right, or not (quality {table.right:g} or more);"
-        " failed outputs have none.",
+        " failed outputs have none. Of several seeds, the quality of each is in round brackets.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * len(COLUMNS)}",
@@ -219,13 +219,18 @@ def _cells(one: Standing, table: Table) -> list[str]:
         _rate(one.win_rate) if against else "-",
         f"{lc.lc_noreg:.1f} [{lc.low:.1f}, {lc.high:.1f}]" if lc and against else "-",
         _rate(one.reward_win_rate) if against else "-",
-        _interval(one.quality),
+        _interval(one.quality) + _of_each(one.by_replication),
         f"{one.characters:.0f}",
         f"{one.tokens:.0f}",
         f"{one.failures:.1f}",
         _number(one.right_to_wrong),
         _number(one.wrong_to_right),
     ]
+
+
+def _of_each(by_replication: dict[str, float]) -> str:
+    several = len(by_replication) > 1
+    return f" ({', '.join(f'{q:.3f}' for q in by_replication.values())})" if several else ""
 
 
 def _turn(turn: Turn) -> str:

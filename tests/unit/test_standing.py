@@ -142,6 +142,7 @@ def test_an_ordering_holds_only_where_every_replication_says_so():
     ]
     claim = ordering("low < high", {"low": low, "high": high})
     assert claim.by_replication == pytest.approx({"0": 0.4, "1": -0.05})
+    assert standing(high, low, 0.8).by_replication == pytest.approx({"0": 0.9, "1": 0.45})
     assert claim.difference.low > 0 and claim.verdict == "undecided"
 
 
