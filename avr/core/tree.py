@@ -110,6 +110,17 @@ class RefinementTree:
             answer = refinements[0] if refinements else answer
         return answer
 
+    def num_tokens(self, rounds: int | None = None) -> int:
+        """Tokens generated for y0 and the first `rounds` levels (default: all).
+
+        Those of rejected samples are counted, those of an answer that came with the prompt are 0.
+        """
+        levels = self.levels[:rounds]
+        critiques = [c for level in levels for c in level.critiques]
+        responses = [self.first, *(r for c in critiques for r in c.refinements)]
+        kept = sum(r.num_tokens for r in responses) + sum(c.num_tokens for c in critiques)
+        return kept + sum(level.num_rejected_tokens for level in levels)
+
     def refined(self) -> Iterator[tuple[Critique, Response]]:
         """Every (critique, refinement) of the first level: what Stage I selects from."""
         for critique in self.levels[0].critiques if self.levels else ():

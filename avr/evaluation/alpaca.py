@@ -5,6 +5,7 @@ are in percent. Source: AlpacaEval's published annotations and weights, which th
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from statistics import fmean, stdev
 import numpy as np
 
 from avr.core.messages import content_id
-from avr.evaluation.logistic import fit_logistic
+from avr.evaluation.logistic import Floats, SeparationError, Z, fit_logistic
 
 NUM_INSTRUCTIONS = 805
 
@@ -24,25 +25,29 @@ class AlignmentError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class WinRate:
-    """`win_rate` with its `standard_error`, in percent; wins are preferences above 1.5."""
+    """`win_rate` with its `standard_error`, in percent; wins are preferences above 1.5.
+
+    One preference has no standard error.
+    """
 
     win_rate: float
-    standard_error: float
+    standard_error: float | None
     num_wins: int
     num_losses: int
     num_draws: int
 
 
 def win_rate(preferences: Sequence[float]) -> WinRate:
-    """The mean of p - 1 over prompts. Raises ValueError with less than two, or outside [1, 2]."""
-    if len(preferences) < 2:
-        raise ValueError(f"{len(preferences)} preferences have no standard error")
+    """The mean of p - 1 over prompts. Raises ValueError where there are none, or outside [1, 2]."""
+    if not preferences:
+        raise ValueError("no preferences to take a mean over")
+    several = len(preferences) > 1
     for row, preference in enumerate(preferences):
         if not 1 <= preference <= 2:
             raise ValueError(f"preference {preference} of row {row} is not in [1, 2]")
     return WinRate(
         win_rate=100 * fmean(p - 1 for p in preferences),
-        standard_error=100 * stdev(preferences) / math.sqrt(len(preferences)),
+        standard_error=100 * stdev(preferences) / math.sqrt(len(preferences)) if several else None,
         num_wins=sum(p > 1.5 for p in preferences),
         num_losses=sum(p < 1.5 for p in preferences),
         num_draws=sum(p == 1.5 for p in preferences),
@@ -103,6 +108,11 @@ class LcNoreg:
     phi: float
 
 
+def length_of(text: str) -> int:
+    """Characters, none where nothing was said."""
+    return len(text) if text.strip() else 0
+
+
 def lc_noreg(
     preferences: Sequence[float],
     lengths: Sequence[int],
@@ -116,18 +126,38 @@ def lc_noreg(
     without the anchor rows that regularise it, hence the name: it was up to 5 points away from
     `length_controlled_v1` where lengths are alike, and 14 for a model that is much terser than the
     baseline. Answers of one of `clusters` (by default each is its own) may depend on each other:
-    those to one prompt, say. Raises SeparationError where lengths alone tell wins from losses, or
-    all outputs won, or lost.
+    those to one prompt, say. An output of no length did not lose by its length: such rows keep
+    their outcome, the model is that of the others, and the rate is of all. Raises SeparationError
+    where lengths alone tell wins from losses, or all outputs won, or lost.
     """
-    wins = np.array(preferences) - 1
-    differences = np.array(baseline_lengths, dtype=float) - np.array(lengths)
-    spread = differences.std(ddof=1) if len(wins) > 1 else 0.0  # as AlpacaEval's
+    wins, ours, theirs = np.array(preferences) - 1, np.array(lengths), np.array(baseline_lengths)
+    said = (ours > 0) & (theirs > 0)
+    if not said.any():
+        raise SeparationError("there are no two outputs whose lengths could be compared")
+    differences = (theirs - ours)[said].astype(float)
+    spread = differences.std(ddof=1) if len(differences) > 1 else 0.0  # as AlpacaEval's
     scaled = np.tanh(differences / spread) if spread else differences * 0
-    features = np.stack([np.ones(len(wins)), scaled], axis=1)
-    fit = fit_logistic(features, wins, clusters=None if clusters is None else np.array(clusters))
-    rate, low, high = fit.chance_at_zero()
+    features = np.stack([np.ones(len(differences)), scaled], axis=1)
+    groups = None if clusters is None else np.array(clusters)[said]
+    fit = fit_logistic(features, wins[said], clusters=groups)
+    chance, low, high = fit.chance_at_zero()
+    all_of_them = np.where(said, chance, wins)
+    rate, share = float(all_of_them.mean()), float(said.mean())
+    # What is between the samples: the chance of those that said something, and how many did.
+    number = _standard_error(all_of_them, clusters)
+    down, up = (math.hypot(share * side, Z * number) for side in (chance - low, high - chance))
     phi, theta = fit.coefficients
-    return LcNoreg(100 * rate, 100 * low, 100 * high, float(theta), float(phi))
+    bounds = (100 * max(rate - down, 0.0), 100 * min(rate + up, 1.0))
+    return LcNoreg(100 * rate, *bounds, float(theta), float(phi))
+
+
+def _standard_error(values: Floats, clusters: Sequence[str] | None) -> float:
+    """Of the mean; values of one cluster count as one draw."""
+    names = map(str, range(len(values))) if clusters is None else clusters
+    sums: dict[str, float] = defaultdict(float)
+    for name, value in zip(names, values - values.mean(), strict=True):
+        sums[name] += value
+    return math.sqrt(sum(s * s for s in sums.values())) / len(values)
 
 
 def _sigmoid(x: float) -> float:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _MOST_STEPS = 50
-_Z = 1.959963984540054  # of a two-sided 95% interval
+Z = 1.959963984540054  # of a two-sided 95% interval
 
 
 class SeparationError(ValueError):
@@ -26,7 +26,7 @@ class Fit:
     def chance_at_zero(self) -> tuple[float, float, float]:
         """P(win) where all features but the constant are 0, with its 95% interval."""
         phi = float(self.coefficients[0])
-        low, high = phi - _Z * self.error, phi + _Z * self.error
+        low, high = phi - Z * self.error, phi + Z * self.error
         chance, least, most = (float(1 / (1 + np.exp(-logit))) for logit in (phi, low, high))
         return chance, least, most
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from avr.evaluation.alpaca import LcNoreg, lc_noreg
+from avr.evaluation.alpaca import LcNoreg, lc_noreg, length_of
 from avr.evaluation.logistic import SeparationError
 from avr.evaluation.paired import Estimate, mean_of
 
@@ -42,9 +42,10 @@ class Standing:
     """One row. Estimates are [mean, low, high], 95%, over prompts; rates are in percent.
 
     `num_answers` were compared, all replications together. What needs an oracle is None without
-    one. `lc_win_rate` is None where lengths alone tell who wins. `right_to_wrong` is of the prompts
-    whose draft was right, `wrong_to_right` of those whose draft was not; None where there are none.
-    A failed output has no draft. `by_replication` are the mean qualities of each replication.
+    one. `lc_win_rate` is None where lengths alone tell who wins. `right_to_wrong` is of the
+    `num_right` prompts whose draft was right, `wrong_to_right` of the `num_wrong` whose draft was
+    not; None where there are none. A failed output has no draft. `by_replication` are the mean
+    qualities of each replication: no interval here knows how far trainings lie apart.
     """
 
     row: str
@@ -60,6 +61,8 @@ class Standing:
     failures: float
     right_to_wrong: float | None
     wrong_to_right: float | None
+    num_right: int
+    num_wrong: int
     by_replication: dict[str, float]
 
 
@@ -123,6 +126,8 @@ def standing(ours: Iterable[Answered], baseline: Iterable[Answered], right: floa
         failures=100 * fmean(a.failed for a, _ in pairs),
         right_to_wrong=100 * (1 - fmean(were_right)) if were_right else None,
         wrong_to_right=100 * fmean(were_wrong) if were_wrong else None,
+        num_right=len(were_right),
+        num_wrong=len(were_wrong),
         by_replication=_means(
             (a.replication for a, _ in pairs), [quality for _, quality, _ in qualities]
         )
@@ -195,8 +200,8 @@ def _length_controlled(
     try:
         return lc_noreg(
             [1 + win for win in wins],
-            [len(a.text) for a, _ in pairs],
-            [len(b.text) for _, b in pairs],
+            [length_of(a.text) for a, _ in pairs],
+            [length_of(b.text) for _, b in pairs],
             [a.prompt for a, _ in pairs],
         )
     except SeparationError:

@@ -21,8 +21,8 @@ class StaleError(RuntimeError):
 class Answer:
     """The model's answer to one row of the input; "" where there is none, and `failure` why.
 
-    `cut` where it ended at its token limit. `num_tokens` are those of all that was kept for it,
-    critiques included.
+    `cut` where it ended at its token limit. `num_tokens` are those of all that was generated for
+    it, critiques and rejected samples included.
     """
 
     row: InputRow
@@ -57,22 +57,21 @@ def answers_of(config: EvaluateConfig, folder: Location) -> Iterator[Answer]:
 
 def _texts(config: EvaluateConfig, folder: Location) -> dict[str, tuple[str, str, int, bool]]:
     """Answer, failure, tokens and cut of each prompt that was answered, by its id."""
-    if config.mode == Mode.recursive:
-        sets = tables.read_sets(folder / "outputs")
-        outputs = ((one.prompt.id, *one.outputs, *one.failures) for one in sets)
-        return {
-            name: (o.answer, o.failure, o.num_tokens, o.finish_reason == "length")
-            for name, o, *_ in outputs
-        }
     found = {}
+    if config.mode == Mode.recursive:
+        for item in tables.read_sets(folder / "outputs"):
+            first, *more = (*item.outputs, *item.failures)
+            spent = first.num_tokens + sum(output.num_tokens for output in more)
+            cut = first.finish_reason == "length"
+            found[item.prompt.id] = (first.answer, first.failure, spent, cut)
+        return found
     for tree in tables.read_trees(folder / "trees"):
-        tokens = sum(r.num_tokens for r in tree.responses())
-        tokens += sum(c.num_tokens for level in tree.levels for c in level.critiques)
         refined = sum(any(c.refinements for c in level.critiques) for level in tree.levels)
         wanted = config.rounds if config.mode == Mode.refine else 0
         failure = "" if refined == wanted else f"{wanted - refined} of {wanted} rounds failed"
         last = tree.after(wanted)
-        found[tree.prompt.id] = (last.text, failure, tokens, last.finish_reason == "length")
+        cut = last.finish_reason == "length"
+        found[tree.prompt.id] = (last.text, failure, tree.num_tokens(), cut)
     return found
 
 
@@ -115,6 +114,13 @@ def _key(config: EvaluateConfig, row: InputRow, answers: dict[str, str]) -> str 
     keys = [row.prompt.id] if row.prompt else []
     keys += [question_of(row)] if config.format == Format.arena_hard else []
     return next((key for key in keys if key in answers), None)
+
+
+def left_out(config: EvaluateConfig) -> int:
+    """How many prompts the baseline has answers to that are not asked: `prompts` is a part."""
+    baseline = baseline_of(config)
+    asked = {_key(config, row, baseline) for row in input_rows(config.prompts)}
+    return len(baseline.keys() - asked)
 
 
 def duels_of(config: EvaluateConfig, folder: Location) -> Iterator[tuple[Answer, Duel]]:

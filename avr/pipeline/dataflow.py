@@ -57,9 +57,9 @@ class Seedling:
 class _Lost(GrowthError):
     """A node or process was lost under work that has nothing wrong with it."""
 
-    def __init__(self, cause: str, deaths: Counter[str]):
+    def __init__(self, cause: str, report: Report):
         super().__init__(cause)
-        self.deaths = deaths
+        self.deaths, self.ready = report.deaths, frozenset(report.ready)
 
 
 def grow(
@@ -128,6 +128,7 @@ def _flow_until_done(
     has happened `_MAX_LOSSES` times in a row without a single new tree.
     """
     rest, losses = folder / "pending.parquet", 0
+    ready: frozenset[str] = frozenset()
     while True:
         settle(folder, out)
         there = ended(folder) | ids_of(out)
@@ -144,11 +145,14 @@ def _flow_until_done(
         quarantine = folder / "quarantine"
         try:
             with placed():
-                report = _flow(pending, operators, config, out, quarantine, bars, deaths, on_commit)
+                witness = witness_beside_driver(deaths, ready)
+                report = _flow(
+                    pending, operators, config, out, quarantine, bars, witness, on_commit
+                )
             rest.unlink(missing_ok=True)
             return deaths | report.deaths
         except _Lost as loss:
-            deaths |= loss.deaths
+            deaths, ready = deaths | loss.deaths, ready | loss.ready
             losses = 0 if len(ended(folder) | ids_of(out)) > len(there) else losses + 1
             if losses == _MAX_LOSSES:
                 raise
@@ -165,11 +169,10 @@ def _flow(
     out: Location,
     quarantine: Location,
     bars: dict[str, tuple[int, int]],
-    deaths: Counter[str],
+    witness: Any,
     on_commit: Callable[[], None],
 ) -> Report:
     """Stream the pending trees through the operators' pools and commit them block by block."""
-    witness = witness_beside_driver(deaths)
     # A small Parquet input is read as one block, and a block is what one actor call takes.
     rows = rows_per_block(config, [operator.hosted.config for operator in operators])
     tell_ray_data(config, rows)
@@ -207,7 +210,11 @@ def _flow(
 def _waiting(operators: list[Operator], report: Report) -> str | None:
     """Which roles have no engine's process on any node, and what they wait for."""
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-    there = {role for (node, _), (role, _) in report.processes.items() if node in alive}
+    there = {
+        role
+        for host, (role, _) in report.processes.items()
+        if host[0] in alive and host not in report.gone
+    }
     hosted = [op.hosted for op in operators if op.hosted.role not in there]
     if not hosted:
         return None
@@ -227,7 +234,7 @@ def _next(batches: Iterator[pa.Table], witness: Any) -> pa.Table | None:
         report = told(witness)
         cause = cause_of(error, report)
         if is_loss(error):
-            raise _Lost(cause, report.deaths) from error
+            raise _Lost(cause, report) from error
         raise GrowthError(cause) from error
 
 

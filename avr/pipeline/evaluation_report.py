@@ -8,7 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 from avr.config_evaluation import EndpointConfig, EvaluateConfig, Format, JudgeKind
-from avr.evaluation.alpaca import NUM_INSTRUCTIONS, AlignmentError, lc_noreg, win_rate
+from avr.evaluation.alpaca import NUM_INSTRUCTIONS, AlignmentError, lc_noreg, length_of, win_rate
 from avr.evaluation.arena_hard import (
     DECISIVE,
     Battle,
@@ -18,12 +18,12 @@ from avr.evaluation.arena_hard import (
     style_controlled,
     style_of,
 )
-from avr.evaluation.judges import Duel, without_asking
+from avr.evaluation.judges import DRAW, Duel, without_asking
 from avr.evaluation.length_control import LengthControlUnavailable, length_controlled
 from avr.evaluation.logistic import SeparationError
 from avr.evaluation.paired import mean_of
 from avr.pipeline.answer_files import fields_of, kind_of_reason
-from avr.pipeline.answers import Answer, StaleError
+from avr.pipeline.answers import Answer, StaleError, left_out
 from avr.pipeline.tables import read_rows
 from avr.storage import Location, write_text
 
@@ -45,8 +45,9 @@ def report(
 ) -> None:
     """Write report.json and say what is in it. `duels` is empty where nothing was judged.
 
-    `judge` are the settings that they were judged under. Raises IncompleteError where a prompt has
-    no preference; the report then has no rates.
+    `judge` are the settings that they were judged under. Where the baseline has answers to more
+    prompts than were asked, the rates are not the report's but those `of_a_part`. Raises
+    IncompleteError where a prompt has no preference; the report then has no rates.
     """
     figures: dict[str, Any] = {"name": config.name, **_of_answers(answers)}
     missing: list[str] = []
@@ -67,7 +68,9 @@ def report(
         figures["judge"] |= _spent(config.judge.endpoint, [*rows.values(), *faults.values()])
         figures["judged"], figures["not_judged"] = len(duels) - len(missing), len(missing)
         if not missing:
-            figures |= _rates(config, [(answer, duel, rows[duel.id]) for answer, duel in duels])
+            rates = _rates(config, [(answer, duel, rows[duel.id]) for answer, duel in duels])
+            left = left_out(config)
+            figures |= {"of_a_part": {"left_out": left, **rates}} if left else rates
     write_text(folder / "report.json", json.dumps(figures, indent=1))
     for line in _lines(figures):
         say(line)
@@ -127,7 +130,8 @@ def _rates(config: EvaluateConfig, judged: Judged) -> dict[str, Any]:
         "baseline_characters": fmean(len(duel.baseline) for _, duel, _ in judged),
         "baseline_without_answer": sum(not duel.baseline.strip() for _, duel, _ in judged),
     }
-    lengths, theirs = zip(*((len(d.ours), len(d.baseline)) for _, d, _ in judged), strict=True)
+    texts = [(duel.ours, duel.baseline) for _, duel, _ in judged]
+    lengths, theirs = zip(*((length_of(a), length_of(b)) for a, b in texts), strict=True)
     try:
         rates["lc_noreg"] = asdict(lc_noreg(values, lengths, theirs))
     except SeparationError as error:
@@ -170,13 +174,15 @@ def _arena_rates(judged: Judged) -> dict[str, Any]:
 def _battles(duel: Duel, row: dict[str, Any]) -> list[Battle]:
     """Both orders; where a judge gave one preference both battles went so.
 
-    An answer that is not there loses as much as one that is much worse.
+    An answer that is not there loses as much as one that is much worse; where both are missing it
+    is a tie like any other.
     """
     verdicts = [Verdict(verdict) for verdict in row["verdicts"]]
     if verdicts:
         sides = zip(verdicts, (False, True), strict=True)
         return [battle(duel.id, verdict, model_is_a=ours) for verdict, ours in sides]
-    weight = DECISIVE if without_asking(duel) else 1
+    decided = without_asking(duel) is not None and row["value"] != DRAW
+    weight = DECISIVE if decided else 1
     return [Battle(duel.id, row["value"] - 1, weight)] * 2
 
 
@@ -187,6 +193,25 @@ def _lines(figures: dict[str, Any]) -> list[str]:
         f" {figures['characters']['mean']:.0f} characters (median"
         f" {figures['characters']['median']:.0f}), {figures['tokens']['mean']:.0f} tokens an answer"
     ]
+    lines += _of_rates(figures)
+    if part := figures.get("of_a_part"):
+        lines.append(
+            f"no number of the set: the baseline has {part['left_out']} more prompts; of this part:"
+        )
+        lines += [f"  {line}" for line in _of_rates(part)]
+    if "judge" in figures:
+        judge = figures["judge"]
+        lines.append(f"judge: {judge['name']}; {judge['note']}")
+        if judge["prompt_tokens"]:
+            lines.append(
+                f"it read {judge['prompt_tokens']} tokens and wrote {judge['completion_tokens']}"
+                + (f", {judge['cost']:.2f} by the prices given" if judge["cost"] else "")
+            )
+    return lines
+
+
+def _of_rates(figures: dict[str, Any]) -> list[str]:
+    lines = []
     if "win_rate" in figures:
         rate = figures["win_rate"]
         lines.append(f"win rate {rate['win_rate']:.1f}% [{rate['low']:.1f}, {rate['high']:.1f}]")
@@ -198,12 +223,4 @@ def _lines(figures: dict[str, Any]) -> list[str]:
             rate = found.get(name, found.get("win_rate"))
             interval = f" [{found['low']:.1f}, {found['high']:.1f}]" if "low" in found else ""
             lines.append(f"{name} {rate:.1f}%{interval}")
-    if "judge" in figures:
-        judge = figures["judge"]
-        lines.append(f"judge: {judge['name']}; {judge['note']}")
-        if judge["prompt_tokens"]:
-            lines.append(
-                f"it read {judge['prompt_tokens']} tokens and wrote {judge['completion_tokens']}"
-                + (f", {judge['cost']:.2f} by the prices given" if judge["cost"] else "")
-            )
     return lines

@@ -102,8 +102,6 @@ def _after(
 ) -> tuple[str, Answered]:
     levels = tree.levels[:rounds]
     answer = tree.after(rounds)
-    critiques = [c for level in levels for c in level.critiques]
-    texts = [tree.first, *critiques, *(r for c in critiques for r in c.refinements)]
     refined = sum(any(c.refinements for c in level.critiques) for level in levels)
     query = tree.prompt.query[-1].content
     return query, Answered(
@@ -112,8 +110,7 @@ def _after(
         text=answer.text,
         reward=reward_of(answer),
         quality=oracle(query, answer.text) if oracle else None,
-        num_tokens=sum(text.num_tokens for text in texts)
-        + sum(level.num_rejected_tokens for level in levels),
+        num_tokens=tree.num_tokens(rounds),
         failed=refined < rounds,
         draft_quality=oracle(query, tree.first.text) if oracle and rounds else None,
     )

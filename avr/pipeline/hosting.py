@@ -53,8 +53,7 @@ class Host:
     def __init__(self, hosted: Hosted, witness: Any):
         self._hosted = hosted
         self._witness = witness
-        # Ray Data replaces a process that fails several times, and a start may cost a minute.
-        if hopeless := ray.get(witness.hopeless.remote(hosted.role)):
+        if hopeless := self._hopeless():
             raise RuntimeError(hopeless)
         name = _log_name(hosted)
         self._kept_log = hosted.folder / "logs" / name
@@ -72,7 +71,7 @@ class Host:
             # vLLM's RuntimeError only points at the log; any other error speaks for itself.
             words = self._cause() if type(error) is RuntimeError else str(error)
             cause = f"the {hosted.role}'s engine did not start: {words}"
-            witness.failed.remote(hosted.role, cause)
+            witness.failed.remote(hosted.role, cause, _here())
             raise RuntimeError(cause) from error
         witness.ready.remote(hosted.role)
         self._tell_processes()
@@ -113,10 +112,16 @@ class Host:
             with suppress(Exception):  # must not hide what the log is about
                 self._kept_log.fs.put_file(str(self._log), self._kept_log.path)
 
+    def _hopeless(self) -> str:
+        """Why there is no use in a start, which may cost a minute: Ray Data tries several times."""
+        try:
+            return str(ray.get(self._witness.starts.remote(self._hosted.role), timeout=30))
+        except ray.exceptions.RayError:  # no witness left: the start shows that by itself
+            return ""
+
     def _tell_processes(self) -> None:
-        node = ray.get_runtime_context().get_node_id()
         children = [child.pid for child in psutil.Process().children(recursive=True)]
-        self._witness.hosted.remote(node, os.getpid(), self._hosted.role, children)
+        self._witness.hosted.remote(*_here(), self._hosted.role, children)
 
     def _die(self, error: Exception) -> None:
         """End the process, so that Ray replaces it and its work is repeated on the new one.
@@ -129,7 +134,7 @@ class Host:
         if self._given_up:
             raise RuntimeError(self._given_up) from error
         try:
-            deaths = ray.get(self._witness.died.remote(role, cause), timeout=30)
+            deaths = ray.get(self._witness.died.remote(role, cause, _here()), timeout=30)
         except ray.exceptions.RayError:  # no witness left: the retry still stands
             os._exit(1)
         if deaths < most:
@@ -148,6 +153,11 @@ class Host:
             ours = [await self._engine.score(probe) for probe in PROBES]
             check_parity(self._hosted.config.model, ours, self._reference, self._hosted.parity)
             self._reference = None
+
+
+def _here() -> tuple[str, int]:
+    """This process: its node's id, and its own."""
+    return ray.get_runtime_context().get_node_id(), os.getpid()
 
 
 def _log_name(hosted: Hosted) -> str:

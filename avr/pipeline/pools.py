@@ -127,9 +127,9 @@ class Pools:
         failures = report.failures
         for app, one in self._hosted.items():
             if report.deaths[one.role] >= one.max_deaths:
+                words = [cause for cause in report.causes if cause.startswith(f"{one.role}: ")]
                 raise PoolError(
-                    f"{report.deaths[one.role]} engines of the {one.role} died; "
-                    f"last: {report.causes[-1]}"
+                    f"{report.deaths[one.role]} engines of the {one.role} died; last: {words[-1]}"
                 )
             causes = [cause for role, cause in failures if role == one.role]
             if len(causes) > patience[one.role]:

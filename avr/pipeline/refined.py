@@ -22,8 +22,8 @@ from avr.storage import Location
 class Refined:
     """What became of the answer of one row; where `rounds` is 0 it stays, and `reason` says why.
 
-    `gain` in logits, None where no reward model judged. `num_tokens` are those of all that was kept
-    for it. `cut` where the new answer ended at its token limit.
+    `gain` in logits, None where no reward model judged. `num_tokens` are those of all that was
+    generated for it. `cut` where the new answer ended at its token limit.
     """
 
     row: InputRow
@@ -44,8 +44,7 @@ def outcome_of(row: InputRow, tree: RefinementTree, rounds: int, gated: bool) ->
     else:
         best = tree.after(rounds)
         steps = sum(any(c.refinements for c in level.critiques) for level in tree.levels)
-    tokens = sum(r.num_tokens for r in tree.responses()) - y0.num_tokens
-    tokens += sum(c.num_tokens for level in tree.levels for c in level.critiques)
+    tokens = tree.num_tokens() - y0.num_tokens
     why = "no refinement was better" if gated else "no well-formed refinement came"
     why = why if tree.levels else "too long to be criticised"
     cut = steps > 0 and best.finish_reason == "length"

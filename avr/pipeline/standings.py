@@ -139,7 +139,7 @@ COLUMNS = (
     "",
     "items",
     "win rate %",
-    "LC win rate %",
+    "lc_noreg %",
     "reward win rate %",
     "quality",
     "characters",
@@ -156,7 +156,9 @@ def _markdown(table: Table) -> list[str]:
         " answers a row; [95% interval, clustered by prompt]. items: rows trained on. tokens: all"
         " that were generated for an answer. right to wrong, wrong to right: of the prompts whose"
         f" draft, r0 or that of a trajectory, was right, or not (quality {table.right:g} or more);"
-        " failed outputs have none. Of several seeds, the quality of each is in round brackets.",
+        " failed outputs have none. Intervals are over prompts, for the models that were trained:"
+        " what another training would give is not in them. Of several seeds, the quality of each is"
+        " in round brackets.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * len(COLUMNS)}",
@@ -187,7 +189,16 @@ def _screen(table: Table) -> rich.table.Table:
         title_justify="left",
         box=box.SIMPLE,
     )
-    for column in ("", "items", "win rate %", "LC %", "reward %", "quality", "chars", "tokens"):
+    for column in (
+        "",
+        "items",
+        "win rate %",
+        "lc_noreg %",
+        "reward %",
+        "quality",
+        "chars",
+        "tokens",
+    ):
         shown.add_column(column, justify="right" if column else "left", no_wrap=True)
     for one in table.standings:
         against, lc = one.row != table.baseline, one.lc_win_rate
@@ -223,9 +234,13 @@ def _cells(one: Standing, table: Table) -> list[str]:
         f"{one.characters:.0f}",
         f"{one.tokens:.0f}",
         f"{one.failures:.1f}",
-        _number(one.right_to_wrong),
-        _number(one.wrong_to_right),
+        _of(one.right_to_wrong, one.num_right),
+        _of(one.wrong_to_right, one.num_wrong),
     ]
+
+
+def _of(rate: float | None, number: int) -> str:
+    return "-" if rate is None else f"{rate:.1f} of {number}"
 
 
 def _of_each(by_replication: dict[str, float]) -> str:

@@ -19,47 +19,60 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 class Report:
     """Trees advanced by operator, and the engine deaths by role with their causes.
 
-    `failures` are (role, cause) of engines that did not start. `processes` maps (node id, process
-    id) of each host to its role and the processes of its engine.
+    `failures` are (role, cause) of engines that did not start, `ready` the roles of which one ever
+    did. `processes` maps (node id, process id) of each host to its role and the processes of its
+    engine; `gone` are those whose engine died or did not start.
     """
 
     advanced: Counter[str] = field(default_factory=Counter)
     deaths: Counter[str] = field(default_factory=Counter)
     causes: list[str] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    ready: set[str] = field(default_factory=set)
     processes: dict[tuple[str, int], tuple[str, list[int]]] = field(default_factory=dict)
+    gone: set[tuple[str, int]] = field(default_factory=set)
 
 
 @ray.remote(num_cpus=0)
 class Witness:
     """A small actor that every operator reports to and the driver asks."""
 
-    def __init__(self, deaths: Counter[str]):
-        self._report = Report(deaths=Counter(deaths))
-        self._ready: set[str] = set()
+    def __init__(self, deaths: Counter[str], ready: frozenset[str]):
+        self._report = Report(deaths=Counter(deaths), ready=set(ready))
+        self._starting: Counter[str] = Counter()
 
     def advanced(self, operator: str, num_trees: int) -> None:
         """Count trees that left an operator."""
         self._report.advanced[operator] += num_trees
 
-    def died(self, role: str, cause: str) -> int:
+    def died(self, role: str, cause: str, host: tuple[str, int]) -> int:
         """Note the death of an engine; returns how many engines of the role have died so far."""
         self._report.deaths[role] += 1
         self._report.causes.append(f"{role}: {cause}")
+        self._report.gone.add(host)
         return self._report.deaths[role]
 
-    def failed(self, role: str, cause: str) -> None:
-        """Note an engine that did not start."""
-        self._report.failures.append((role, cause))
+    def starts(self, role: str) -> str:
+        """Note an engine that is about to start; returns why it should not, or "".
+
+        Where two of its role have failed, none ever started, and no other is about to.
+        """
+        causes = [cause for failed, cause in self._report.failures if failed == role]
+        if len(causes) > 1 and role not in self._report.ready and not self._starting[role]:
+            return causes[0]
+        self._starting[role] += 1
+        return ""
 
     def ready(self, role: str) -> None:
-        """Note that an engine of the role has started."""
-        self._ready.add(role)
+        """Note an engine that has started."""
+        self._starting[role] -= 1
+        self._report.ready.add(role)
 
-    def hopeless(self, role: str) -> str:
-        """Why no engine of the role is worth starting: two have failed, and none ever started."""
-        causes = [cause for failed, cause in self._report.failures if failed == role]
-        return causes[0] if len(causes) > 1 and role not in self._ready else ""
+    def failed(self, role: str, cause: str, host: tuple[str, int]) -> None:
+        """Note an engine that did not start."""
+        self._starting[role] -= 1
+        self._report.failures.append((role, cause))
+        self._report.gone.add(host)
 
     def hosted(self, node: str, pid: int, role: str, children: list[int]) -> None:
         """Note a process that hosts an engine, and the processes its engine has started by now."""
@@ -70,14 +83,16 @@ class Witness:
         return self._report
 
 
-def witness_beside_driver(deaths: Mapping[str, int] = MappingProxyType({})) -> Any:
+def witness_beside_driver(
+    deaths: Mapping[str, int] = MappingProxyType({}), ready: frozenset[str] = frozenset()
+) -> Any:
     """A witness on the driver's node: a preempted worker node must not take it along.
 
-    `deaths` of engines, by role, have been seen before. The affinity is hard: with a soft one Ray
-    puts an actor that needs no devices on any node.
+    `deaths` of engines, by role, have been seen before, and engines of the roles in `ready`. The
+    affinity is hard: with a soft one Ray puts an actor that needs no devices on any node.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return Witness.options(scheduling_strategy=here).remote(Counter(deaths))
+    return Witness.options(scheduling_strategy=here).remote(Counter(deaths), ready)
 
 
 def told(witness: Any) -> Report:

@@ -68,6 +68,8 @@ def test_roles_without_an_engine_say_what_they_wait_for_and_others_nothing(tmp_p
     here = ray.get_runtime_context().get_node_id()
     started = Report(processes={(here, 1): ("corrector", [])})
     assert dataflow._waiting(operators, started) is None
+    died = replace(started, gone={(here, 1)})
+    assert dataflow._waiting(operators, died) == words
     lost = Report(processes={("a node that is gone", 1): ("corrector", [])})
     assert dataflow._waiting(operators, lost) == words
 
@@ -90,5 +92,22 @@ def test_a_tally_tells_the_last_of_what_it_counted():
 
 def test_deaths_of_engines_are_counted_on_after_a_loss():
     witness = witness_beside_driver({"policy": 2})
-    assert ray.get(witness.died.remote("policy", "killed")) == 3
+    assert ray.get(witness.died.remote("policy", "killed", ("node", 1))) == 3
     assert ray.get(witness.report.remote()).deaths == {"policy": 3}
+
+
+def test_starts_are_given_up_only_where_none_succeeded_and_none_is_under_way():
+    host = ("node", 1)
+
+    def told(*calls, ready=frozenset()):
+        witness = witness_beside_driver(ready=ready)
+        for name, *arguments in calls:
+            ray.get(getattr(witness, name).remote("policy", *arguments))
+        return ray.get(witness.starts.remote("policy"))
+
+    twice = [("starts",), ("failed", "no memory", host)] * 2
+    assert told(*twice) == "no memory"
+    assert told(*twice[:2]) == told(("starts",), *twice) == ""
+    assert told(*twice, ready=frozenset({"policy"})) == ""
+    assert told(("starts",), ("ready",), *twice) == ""
+    assert told(*twice, ready=frozenset({"corrector"})) == "no memory"

@@ -118,10 +118,14 @@ def test_other_prompts_are_not_alpaca_evals():
         check_aligned([f"q{n}" for n in range(805)])
 
 
-@pytest.mark.parametrize("bad", [[1.0], [], [0.5, 1.0], [1.0, math.nan]])
+@pytest.mark.parametrize("bad", [[], [0.5, 1.0], [1.0, math.nan]])
 def test_preferences_that_mean_nothing_are_refused(bad):
-    with pytest.raises(ValueError, match=r"no standard error|not in"):
+    with pytest.raises(ValueError, match=r"no preferences|not in"):
         win_rate(bad)
+
+
+def test_one_preference_has_no_standard_error():
+    assert (win_rate([2.0]).win_rate, win_rate([2.0]).standard_error) == (100, None)
 
 
 @published
@@ -142,6 +146,21 @@ def test_lc_noreg_is_the_fit_of_a_library_and_stays_near_the_published(rows, exp
         # so what it would win with longer ones is extrapolated far, and the anchors matter.
         away = abs(got.lc_noreg - expected[model]["length_controlled_winrate"])
         assert away < 5 if model != "alpaca-7b" else 10 < away < 20
+
+
+def test_an_empty_output_stays_a_loss_whatever_its_length():
+    """Lengths say nothing here; of the outputs that are there three fifths win, of all 54%."""
+    said = [(2.0 if n % 5 < 3 else 1.0, 90 + n % 21) for n in range(180)]
+    preferences, lengths = zip(*said, *[(1.0, 0)] * 20, strict=True)
+    baseline = [100 + n % 7 for n in range(200)]
+    got = lc_noreg(preferences, lengths, baseline)
+    assert got.lc_noreg == pytest.approx(54, abs=1)
+    assert got.low < got.lc_noreg < got.high < 90
+    # As wide as that of a mean, although the empty ones are no part of the fit.
+    plain = 1.96 * win_rate(preferences).standard_error
+    assert (got.high - got.low) / 2 == pytest.approx(plain, rel=0.1)
+    with pytest.raises(SeparationError, match="no two outputs"):
+        lc_noreg([1.0, 1.0], [0, 0], [10, 20])
 
 
 def test_lc_noreg_takes_a_length_bias_out():

@@ -103,6 +103,19 @@ def test_a_prompt_that_was_not_judged_refuses_the_headline(tmp_path):
     assert (figures["judged"], figures["not_judged"]) == (2, 1)
 
 
+def test_a_part_of_the_baselines_prompts_has_no_headline(tmp_path):
+    config = configured(tmp_path)
+    rows = [*rows_of(tmp_path / "baseline.json"), {"instruction": "d?", "output": "delta"}]
+    (tmp_path / "baseline.json").write_text(json.dumps(rows))
+    answered(config, tmp_path)
+    judged(config, tmp_path, [Preference(2.0), Preference(1.0), Preference(1.0)])
+    figures, lines = reported(config, tmp_path)
+    assert "win_rate" not in figures and "lc_noreg" not in figures
+    assert figures["of_a_part"]["left_out"] == 1
+    assert figures["of_a_part"]["win_rate"]["win_rate"] == pytest.approx(100 / 3)
+    assert any("no number of the set: the baseline has 1 more prompts" in line for line in lines)
+
+
 def rows_of(file):
     return json.loads(file.read_text())
 
@@ -196,6 +209,17 @@ def test_arena_hard_counts_both_verdicts(tmp_path):
     assert figures["win_rate"]["num_prompts"] == 3
     assert figures["judge"]["prompt_tokens"] == 20
     assert figures["judge"]["settings"] == {"judge": "oracle"}
+
+
+def test_where_both_answers_are_missing_it_is_a_tie_like_any_other(tmp_path):
+    config = configured(tmp_path, format=Format.arena_hard)
+    rows = rows_of(tmp_path / "baseline.json")
+    rows[2]["output"] = ""
+    (tmp_path / "baseline.json").write_text(json.dumps(rows))
+    answered(config, tmp_path)
+    judged(config, tmp_path, [Preference(2.0), Preference(2.0), Preference(1.5)])
+    figures, _ = reported(config, tmp_path)
+    assert figures["win_rate"]["win_rate"] == pytest.approx(100 * (2 + 2 + 1) / 6)
 
 
 def test_records_are_what_the_benchmarks_read(tmp_path):

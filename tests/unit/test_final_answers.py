@@ -55,6 +55,7 @@ def test_samples_that_were_thrown_away_were_paid_for():
     grown = replace(REFINED, levels=(level,))
     answers = found(config_of(dpo=EntrantConfig(mode=Mode.refine, rounds=1)), [grown])
     assert [answer.num_tokens for answer in answers] == [2, 104]
+    assert (grown.num_tokens(0), grown.num_tokens()) == (2, 104)
 
 
 def test_the_draft_of_a_refined_answer_is_known_by_its_quality():

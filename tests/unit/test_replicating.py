@@ -61,7 +61,7 @@ def test_models_of_the_table_are_those_that_the_jobs_leave(tmp_path):
         ("search=stage1", "search is 'stage1'; jobs of stage2 are stage2, dpo"),
         ("efficiency=[dpo r9]", "no row 'dpo r9' in the table; there are seed r0"),
         ("orderings=[dpo]", "'dpo' is not of the form"),
-        ("orderings=[dpo < nobody]", "no row 'nobody'"),
+        ("orderings=[dpo r0 < nobody]", "no row 'nobody'"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_started(override, words):

@@ -54,6 +54,7 @@ def test_right_to_wrong_is_of_what_the_draft_had_right():
     ]
     one = standing(ours, base, right=1.0)
     assert one.right_to_wrong == pytest.approx(200 / 3) and one.wrong_to_right == 100
+    assert (one.num_right, one.num_wrong) == (3, 1)
     assert standing(ours, base, right=0.9).right_to_wrong == pytest.approx(100 / 3)
     plain = standing(row_of("ours", [1.0, 0.9, 0.2, 1.0]), base, right=1.0)
     assert (plain.right_to_wrong, plain.wrong_to_right) == (None, None)
