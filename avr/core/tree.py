@@ -114,6 +114,8 @@ class RefinementTree:
         """Tokens generated for y0 and the first `rounds` levels (default: all).
 
         Those of rejected samples are counted, those of an answer that came with the prompt are 0.
+        Not known are those of first answers that were empty, and of a level whose refinements no
+        longer fitted into the context.
         """
         levels = self.levels[:rounds]
         critiques = [c for level in levels for c in level.critiques]

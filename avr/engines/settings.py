@@ -17,6 +17,28 @@ SET_BY_GROWTH = ("n", "seed", "output_kind")
 RANGES = {"max_tokens": (1, 1 << 24), "temperature": (0, 100), "top_p": (1e-6, 1)}
 PICKLES = ("pt", "npcache")
 SET_BY_ROLE = {"model": "model", "trust_remote_code": "trust_remote_code"}
+# Settings of vLLM that say how fast texts come and where they are made. A run may go on under other
+# ones; under any that is not named here (quantization, hf_overrides, kv_cache_dtype) texts differ.
+_ONLY_SPEED = frozenset(
+    {
+        "async_scheduling",
+        "block_size",
+        "compilation_config",
+        "cpu_offload_gb",
+        "disable_log_stats",
+        "distributed_executor_backend",
+        "enable_chunked_prefill",
+        "enable_prefix_caching",
+        "enforce_eager",
+        "gpu_memory_utilization",
+        "kv_cache_memory_bytes",
+        "max_num_batched_tokens",
+        "max_num_seqs",
+        "num_gpu_blocks_override",
+        "pipeline_parallel_size",
+        "tensor_parallel_size",
+    }
+)
 
 
 def check_role(
@@ -43,6 +65,11 @@ def check_role(
         )
     if not scores:
         _check_sampling(role, config, sampling_at or f"{role}.sampling")
+
+
+def text_settings(engine: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of an engine's settings that decide which texts it gives."""
+    return {name: value for name, value in engine.items() if name not in _ONLY_SPEED}
 
 
 def _check_sampling(role: str, config: RoleConfig, at: str) -> None:

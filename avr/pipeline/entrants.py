@@ -5,6 +5,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from avr.config import ConfigError
 from avr.config_evaluation import Mode
 from avr.config_table import TABLE_STEPS, EntrantConfig, TableConfig
 from avr.core.growth import Shape
@@ -119,15 +120,26 @@ def _samples(entrant: EntrantConfig) -> bool:
 
 def _asked(entrant: EntrantConfig) -> dict[str, Any]:
     """What of an entrant decides its texts; which of them are taken is decided afterwards."""
-    return {"mode": entrant.mode.value, "rounds": entrant.rounds, "best_of": entrant.best_of}
+    asked = {"mode": entrant.mode.value, "rounds": entrant.rounds, "best_of": entrant.best_of}
+    return asked | {"trained": bool(entrant.trained)}  # whose prompts are left out
 
 
 def _taken(config: TableConfig) -> dict[str, Ids]:
-    """Prompts that the trained entrants were trained on, by run and step."""
+    """Prompts that the trained entrants were trained on, by run and step.
+
+    Raises ConfigError for a run that does not say which: a folder that was copied out of one, say.
+    """
     models = {model for entrant in config.entrants.values() for model in entrant.trained}
-    runs = sorted({location(model).parent for model in models}, key=str)
-    steps = ("grow_rsft", "grow_dpo", "search", "sample")
-    return {f"{step} of {run}": ids for run in runs for step, ids in prompts_of(run, steps).items()}
+    taken = {}
+    for run in sorted({location(model).parent for model in models}, key=str):
+        steps = prompts_of(run, ("grow_rsft", "grow_dpo", "search", "sample"))
+        if not any(ids.num_rows for ids in steps.values()):
+            raise ConfigError(
+                f"{run} holds no prompts of a step, so which ones its model has seen is not known:"
+                " 'trained' wants a model in the run that made it ('model' takes any other)"
+            )
+        taken |= {f"{step} of {run}": ids for step, ids in steps.items()}
+    return taken
 
 
 def _summarise(config: TableConfig, folder: Location, ledger: Ledger) -> None:

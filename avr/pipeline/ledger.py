@@ -100,7 +100,7 @@ class Ledger:
             raise LedgerError(f"there is no run to continue in {folder}, and resume is 'always'")
 
     def seconds(self) -> dict[str, float]:
-        """Wall time of each step that was done, over all its runs."""
+        """Wall time of each step that was done, over all its runs but those that were killed."""
         entries = {f.stem: json.loads(f.read_text()) for f in self._folder.glob("*.json")}
         return {name: e["seconds"] for name, e in entries.items() if "result" in e}
 

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from avr.config import ConfigError, LimitsConfig, PairsConfig, RoleConfig, RunConfig, TrainingConfig
 from avr.core.prompts import Templates
+from avr.engines.settings import text_settings
 from avr.engines.weights import weights_id
 from avr.pipeline import tables
 from avr.pipeline.budget import Meter
@@ -147,8 +148,7 @@ def model_settings(role: RoleConfig) -> dict[str, Any]:
     return {
         "weights": weights_id(role.model),
         "sampling": role.sampling,
-        "max_model_len": role.engine.get("max_model_len"),
-        "dtype": role.engine.get("dtype"),
+        "engine": text_settings(role.engine),
     }
 
 

@@ -92,7 +92,8 @@ class Stage1(Run[Stage1Config]):
             "prompts": content_of(config.evaluation.prompts),
             "reward_model": model_settings(config.reward_model),
             "templates": asdict(config.templates),
-            "sampling": config.policy.sampling,
+            "policy": model_settings(config.policy),
+            "max_tries": config.tree.max_tries,
             "seed": config.seed,
         }
         shape = Shape(1, 1, config.tree.max_tries, follow="last")

@@ -120,6 +120,7 @@ class Stage2(Run[Stage2Config]):
             "models": {n: weights_id(m) for n, m in {**refining, **recursive}.items()},
             "evaluation": asdict(config.evaluation),
             "sampling": self._whole(config.policy),
+            "max_tries": config.tree.max_tries,
             "template": asdict(template_of(config.trajectories)),
         }
         self.ledger.step(

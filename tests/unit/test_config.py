@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from avr.config import ConfigError, Placement, RoleConfig, Stage1Config
-from avr.engines.settings import check_role
+from avr.engines.settings import check_role, text_settings
 from avr.loading import load
 from avr.pipeline.plan import check, plan_stage1, second_policy
 from avr.pipeline.preflight import _check_paths
@@ -166,3 +166,10 @@ def test_mistyped_paths_are_found_before_anything_starts(tmp_path):
     assert "no model folder at /none" in wrong("reward_model.model=/none")
     _check_paths(load(Stage1Config, "conf/miniature/stage1.yaml"))
     _check_paths(load(Stage1Config, "conf/llama3_8b/stage1.yaml"))
+
+
+def test_a_run_may_go_on_with_other_batches_but_not_with_other_texts():
+    fast = {"max_num_seqs": 8, "tensor_parallel_size": 2, "dtype": "float32"}
+    assert text_settings(fast) == text_settings({"max_num_seqs": 256, "dtype": "float32"})
+    for other in ({"dtype": "bfloat16"}, {"dtype": "float32", "quantization": "fp8"}):
+        assert text_settings(fast) != text_settings(other)
