@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
+from avr.core.tree import reward_of, tree_to_dict
 from avr.pipeline import tables
 from avr.storage import location
 
@@ -134,9 +136,14 @@ def test_a_job_takes_what_another_has_made_and_not_under_other_settings(replicat
 
 
 def test_a_second_seed_is_pooled_and_what_is_done_is_not_done_again(replicated):
-    """A copy of the first seed's runs stands for a second that had the same luck."""
+    """A copy of the first seed's runs stands for a second: other rewards, more rows, same texts."""
     recipe, runs, _ = replicated
     shutil.copytree(runs / "seed-0", runs / "seed-1")
+    record = runs / "seed-1/meta/dpo/training.json"
+    trained = json.loads(record.read_text())
+    trained["result"]["num_trained"] += 10
+    record.write_text(json.dumps(trained))
+    reward_each_more(location(str(runs / "seed-1/table/answer/meta/trees")))
     first = json.loads((runs / "table.json").read_text())
     status, text = run("replicate", recipe, "seeds=[0,1]")
     assert status == 0, text
@@ -146,11 +153,23 @@ def test_a_second_seed_is_pooled_and_what_is_done_is_not_done_again(replicated):
     pooled = json.loads((runs / "table.json").read_text())
     for one, two in zip(first["rows"], pooled["rows"], strict=True):
         assert two["num_answers"] == 2 * one["num_answers"]
-        for figure in ("items", "quality", "win_rate", "reward_win_rate", "tokens"):
+        for figure in ("quality", "win_rate", "tokens"):
             assert two[figure] == pytest.approx(one[figure])
+        more = one["row"] == "meta"
+        assert two["items"] == one["items"] + 5 * more
+        assert two["reward"]["mean"] == pytest.approx(one["reward"]["mean"] + 0.5 * more)
     assert list(pooled["by_seed"]) == ["0", "1"]
     (claim,) = pooled["orderings"]
     assert claim["by_replication"]["0"] == claim["by_replication"]["1"]
+
+
+def reward_each_more(folder):
+    """Every first answer gets a reward that is greater by one."""
+    trees = list(tables.read_trees(folder))
+    shutil.rmtree(folder)
+    more = [replace(t.first, reward=reward_of(t.first) + 1) for t in trees]
+    rows = [tree_to_dict(replace(t, response=r)) for t, r in zip(trees, more, strict=True)]
+    tables.write_part(folder, "one", rows, tables.TREES)
 
 
 def test_what_was_made_under_other_settings_is_refused_by_the_job_itself(replicated):
