@@ -42,10 +42,11 @@ class Standing:
     """One row. Estimates are [mean, low, high], 95%, over prompts; rates are in percent.
 
     `num_answers` were compared, all replications together. What needs an oracle is None without
-    one. `lc_win_rate` is None where lengths alone tell who wins. `right_to_wrong` is of the
-    `num_right` prompts whose draft was right, `wrong_to_right` of the `num_wrong` whose draft was
-    not; None where there are none. A failed output has no draft. `by_replication` are the mean
-    qualities of each replication: no interval here knows how far trainings lie apart.
+    one. `characters` is of the answers that are there. `lc_win_rate` is None where lengths alone
+    tell who wins. `right_to_wrong` is of the `num_right` prompts whose draft was right,
+    `wrong_to_right` of the `num_wrong` whose draft was not; None where there are none. A failed
+    output has no draft. `by_replication` are the mean qualities of each replication: no interval
+    here knows how far trainings lie apart.
     """
 
     row: str
@@ -121,7 +122,7 @@ def standing(ours: Iterable[Answered], baseline: Iterable[Answered], right: floa
         gain=_clustered(prompts, [a - b for _, a, b in qualities]) if judged else None,
         win_rate=_clustered(prompts, [100 * win for win in wins]) if judged else None,
         lc_win_rate=_length_controlled(pairs, wins) if judged else None,
-        characters=fmean(len(a.text) for a, _ in pairs),
+        characters=fmean([len(a.text) for a, _ in pairs if a.text.strip()] or [0]),
         tokens=fmean(a.num_tokens for a, _ in pairs),
         failures=100 * fmean(a.failed for a, _ in pairs),
         right_to_wrong=100 * (1 - fmean(were_right)) if were_right else None,

@@ -60,10 +60,9 @@ def _texts(config: EvaluateConfig, folder: Location) -> dict[str, tuple[str, str
     found = {}
     if config.mode == Mode.recursive:
         for item in tables.read_sets(folder / "outputs"):
-            first, *more = (*item.outputs, *item.failures)
-            spent = first.num_tokens + sum(output.num_tokens for output in more)
-            cut = first.finish_reason == "length"
-            found[item.prompt.id] = (first.answer, first.failure, spent, cut)
+            (output,) = (*item.outputs, *item.failures)
+            cut = output.finish_reason == "length"
+            found[item.prompt.id] = (output.answer, output.failure, output.num_tokens, cut)
         return found
     for tree in tables.read_trees(folder / "trees"):
         refined = sum(any(c.refinements for c in level.critiques) for level in tree.levels)

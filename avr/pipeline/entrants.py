@@ -64,7 +64,9 @@ class Entrants(Run[TableConfig]):
     def _answer(self, recipe: str) -> dict[str, Any]:
         config, folder = self.config, self.folder / "answer"
         file = folder / "prompts.parquet"
-        ingested = ingest(config.prompts, file, folder / "rejected.parquet", taken=_taken(config))
+        ingested = ingest(
+            config.prompts, file, folder / "rejected.parquet", taken=prompts_seen(config)
+        )
         say_rejected(ingested, folder / "rejected.parquet")
         prompts = [tables.prompt_of(row) for row in tables.read_rows(file)]
         witness = witness_beside_driver()
@@ -124,7 +126,7 @@ def _asked(entrant: EntrantConfig) -> dict[str, Any]:
     return asked | {"trained": bool(entrant.trained)}  # whose prompts are left out
 
 
-def _taken(config: TableConfig) -> dict[str, Ids]:
+def prompts_seen(config: TableConfig) -> dict[str, Ids]:
     """Prompts that the trained entrants were trained on, by run and step.
 
     Raises ConfigError for a run that does not say which: a folder that was copied out of one, say.

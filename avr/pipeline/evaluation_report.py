@@ -156,6 +156,7 @@ def _alpaca_lc(config: EvaluateConfig, judged: Judged) -> Any:
 
 
 def _arena_rates(judged: Judged) -> dict[str, Any]:
+    """Under control an empty answer is one of no length, as in Arena-Hard's own code."""
     battles = [each for _, duel, row in judged for each in _battles(duel, row)]
     ours = {duel.id: style_of(duel.ours) for _, duel, _ in judged}
     baseline = {duel.id: style_of(duel.baseline) for _, duel, _ in judged}

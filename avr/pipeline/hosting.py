@@ -53,8 +53,6 @@ class Host:
     def __init__(self, hosted: Hosted, witness: Any):
         self._hosted = hosted
         self._witness = witness
-        if hopeless := self._hopeless():
-            raise RuntimeError(hopeless)
         name = _log_name(hosted)
         self._kept_log = hosted.folder / "logs" / name
         folder = self._kept_log.parent
@@ -64,6 +62,8 @@ class Host:
         self._checked = asyncio.Lock()
         self._given_up = ""
         self._tell_processes()  # before the start as well: it may be cut short
+        if hopeless := self._hopeless():
+            raise RuntimeError(hopeless)
         try:
             self._reference = _reference(hosted) if hosted.parity is not None else None
             self._engine = hosted.make_engine(hosted.role, hosted.config, hosted.seed)

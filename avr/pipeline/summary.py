@@ -148,8 +148,7 @@ def _counts(tree: RefinementTree) -> Counter[str]:
             "samples_rejected": sum(level.num_rejected for level in tree.levels),
             "critiques_dropped": sum(level.num_dropped for level in tree.levels),
             "refinements_dropped": sum(level.num_dropped_refinements for level in tree.levels),
-            "tokens": sum(r.num_tokens for r in tree.responses())
-            + sum(c.num_tokens for c in critiques),
+            "tokens": tree.num_tokens(),
         }
     )
 

@@ -55,8 +55,7 @@ def search_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]
         depths[len(tree.levels)] += 1
         turns[len(improving_turns(tree))] += 1
         rewards.append((reward_of(first), reward_of(best)))
-        critiques = [c for level in tree.levels for c in level.critiques]
-        num_tokens += sum(n.num_tokens for n in (*tree.responses(), *critiques))
+        num_tokens += tree.num_tokens()
         if oracle is not None:
             query = tree.prompt.query[-1].content
             qualities.append((oracle(query, first.text), oracle(query, best.text)))

@@ -77,6 +77,7 @@ class Witness:
     def hosted(self, node: str, pid: int, role: str, children: list[int]) -> None:
         """Note a process that hosts an engine, and the processes its engine has started by now."""
         self._report.processes[node, pid] = (role, children)
+        self._report.gone.discard((node, pid))  # numbers of processes come again
 
     def report(self) -> Report:
         """All that was told."""

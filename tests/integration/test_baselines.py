@@ -13,8 +13,11 @@ import psutil
 import pytest
 import yaml
 
-from avr.core.tree import reward_of, tree_to_dict
+from avr.config import ConfigError
+from avr.config_table import EntrantConfig, TableConfig
+from avr.core.tree import tree_to_dict
 from avr.pipeline import tables
+from avr.pipeline.entrants import prompts_seen
 from avr.storage import location
 
 ROOT = Path(__file__).parents[2]
@@ -136,14 +139,14 @@ def test_a_job_takes_what_another_has_made_and_not_under_other_settings(replicat
 
 
 def test_a_second_seed_is_pooled_and_what_is_done_is_not_done_again(replicated):
-    """A copy of the first seed's runs stands for a second: other rewards, more rows, same texts."""
+    """A copy of the first seed's runs stands for a second: more rows, answers that are worse."""
     recipe, runs, _ = replicated
     shutil.copytree(runs / "seed-0", runs / "seed-1")
     record = runs / "seed-1/meta/dpo/training.json"
     trained = json.loads(record.read_text())
     trained["result"]["num_trained"] += 10
     record.write_text(json.dumps(trained))
-    reward_each_more(location(str(runs / "seed-1/table/answer/meta/trees")))
+    say_nothing_right(location(str(runs / "seed-1/table/answer/meta/trees")))
     first = json.loads((runs / "table.json").read_text())
     status, text = run("replicate", recipe, "seeds=[0,1]")
     assert status == 0, text
@@ -153,23 +156,35 @@ def test_a_second_seed_is_pooled_and_what_is_done_is_not_done_again(replicated):
     pooled = json.loads((runs / "table.json").read_text())
     for one, two in zip(first["rows"], pooled["rows"], strict=True):
         assert two["num_answers"] == 2 * one["num_answers"]
-        for figure in ("quality", "win_rate", "tokens"):
-            assert two[figure] == pytest.approx(one[figure])
-        more = one["row"] == "meta"
-        assert two["items"] == one["items"] + 5 * more
-        assert two["reward"]["mean"] == pytest.approx(one["reward"]["mean"] + 0.5 * more)
+        changed = one["row"] == "meta"
+        assert two["items"] == one["items"] + 5 * changed
+        assert two["tokens"] == pytest.approx(one["tokens"])
+        assert two["quality"]["mean"] == pytest.approx(one["quality"]["mean"] / (1 + changed))
+        assert (two["quality"] == pytest.approx(one["quality"])) != changed
     assert list(pooled["by_seed"]) == ["0", "1"]
     (claim,) = pooled["orderings"]
-    assert claim["by_replication"]["0"] == claim["by_replication"]["1"]
+    assert claim["by_replication"]["0"] == first["orderings"][0]["difference"]["mean"]
+    assert claim["by_replication"]["1"] < min(0, claim["by_replication"]["0"])
 
 
-def reward_each_more(folder):
-    """Every first answer gets a reward that is greater by one."""
+def say_nothing_right(folder):
+    """Every first answer becomes one that the oracle gives nothing for."""
     trees = list(tables.read_trees(folder))
     shutil.rmtree(folder)
-    more = [replace(t.first, reward=reward_of(t.first) + 1) for t in trees]
-    rows = [tree_to_dict(replace(t, response=r)) for t, r in zip(trees, more, strict=True)]
+    rows = [tree_to_dict(replace(t, response=replace(t.first, text="no list"))) for t in trees]
     tables.write_part(folder, "one", rows, tables.TREES)
+
+
+def test_a_model_whose_run_does_not_say_what_it_has_seen_is_refused(tmp_path):
+    entrants = {"copied": EntrantConfig(trained=[str(tmp_path / "dpo")])}
+    config = TableConfig(run_dir="r", baseline="copied", entrants=entrants)
+    with pytest.raises(ConfigError, match="which ones its model has seen is not known"):
+        prompts_seen(config)
+    (tmp_path / "sample").mkdir()
+    row = {"id": "p", "source": "s"}
+    tables.write_rows(tmp_path / "sample/prompts.parquet", [row], tables.PROMPTS)
+    (seen,) = (ids for name, ids in prompts_seen(config).items() if name.startswith("sample"))
+    assert seen.num_rows == 1
 
 
 def test_what_was_made_under_other_settings_is_refused_by_the_job_itself(replicated):

@@ -35,7 +35,7 @@ def grown(row, *rewards, texts=("one", "two", "three")):
     current, levels = tree.first.id, []
     for node in nodes:
         critique = Critique(f"c-{node.id}", "Rating: [[5]]", 5, "stop", 7, (node,))
-        levels.append(Level(of=current, critiques=(critique,)))
+        levels.append(Level(of=current, critiques=(critique,), num_rejected_tokens=3))
         current = node.id
     data = tree_to_dict(tree)
     data["response"]["reward"] = rewards[0]
@@ -84,7 +84,7 @@ def test_every_row_is_there_in_order_and_says_what_became_of_it(tmp_path, answer
         "rounds": 2,
         "reason": "",
         "gain": 2.0,
-        "num_tokens": 24,
+        "num_tokens": 2 * (5 + 7 + 3),
         "cut": False,
     }
     reasons = [record["refined"]["reason"] for record in records[1:]]
