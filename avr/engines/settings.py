@@ -41,7 +41,6 @@ _ONLY_SPEED = frozenset(
         "max_parallel_loading_workers",
         "num_gpu_blocks_override",
         "pipeline_parallel_size",
-        "swap_space",
         "tensor_parallel_size",
     }
 )

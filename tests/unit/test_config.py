@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from avr.config import ConfigError, Placement, RoleConfig, Stage1Config
-from avr.engines.settings import check_role, text_settings
+from avr.engines.settings import _ONLY_SPEED, _fields, check_role, text_settings
 from avr.loading import load
 from avr.pipeline.plan import check, plan_stage1, second_policy
 from avr.pipeline.preflight import _check_paths
@@ -173,3 +173,4 @@ def test_a_run_may_go_on_with_other_batches_but_not_with_other_texts():
     assert text_settings(fast) == text_settings({"max_num_seqs": 256, "dtype": "float32"})
     for other in ({"dtype": "bfloat16"}, {"dtype": "float32", "quantization": "fp8"}):
         assert text_settings(fast) != text_settings(other)
+    assert _fields("engine/arg_utils.py", "EngineArgs") >= _ONLY_SPEED  # vLLM renames them
