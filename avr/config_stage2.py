@@ -109,6 +109,19 @@ class OutputsConfig:
 
 
 @dataclass
+class OutputPairsConfig(PairsConfig):
+    """How many pairs are made of a prompt's outputs, and of all.
+
+    With `per_prompt` 2 the second best and the second worst of a prompt make a pair as well, if the
+    rules let it through, and so on. Of all these the first `max_pairs` are taken: best and worst of
+    every prompt come before any second pair. Pairs of judgements are not counted.
+    """
+
+    per_prompt: int = at_least(1, 1)
+    max_pairs: int | None = at_least(1, None)
+
+
+@dataclass
 class Stage2Prompts:
     """Two prompt sets: `search` for the trajectories, `sample` for the outputs of DPO's pairs."""
 
@@ -152,7 +165,7 @@ class Stage2Config(RunConfig):
     serving: ServingConfig = field(default_factory=ServingConfig)
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
-    pairs: PairsConfig = field(default_factory=PairsConfig)
+    pairs: OutputPairsConfig = field(default_factory=OutputPairsConfig)
     rsft: TrainingConfig = field(default_factory=TrainingConfig)
     dpo: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: Stage2EvaluationConfig | None = None

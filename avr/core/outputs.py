@@ -1,14 +1,11 @@
-"""Whole outputs of a recursive model: sampled, parsed, judged by their final answers, paired."""
+"""Whole outputs of a recursive model: sampled, parsed, judged by their final answers."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from avr.core import filters
-from avr.core.funnel import Funnel, Rule, unique
-from avr.core.messages import assistant, content_id, from_dicts
-from avr.core.pairs import PreferencePair
+from avr.core.messages import content_id, from_dicts
 from avr.core.prompts import Templates, answer_context, scored_conversation
 from avr.core.roles import Completion, Generate, Score, TreeFault
 from avr.core.sampling import sample
@@ -152,58 +149,6 @@ def thinking_of(output: Output, template: TrajectoryTemplate) -> str:
     return template.unescape(inner)
 
 
-def make_output_pairs(
-    sets: Iterable[OutputSet],
-    templates: Templates,
-    switches: frozenset[str],
-    funnel: Funnel,
-    min_margin: float,
-) -> Iterator[PreferencePair]:
-    """Best and worst whole output of each prompt, by the reward of the final answer.
-
-    Source: method, Stage II.4. `answer_no_longer` is length control. For `min_margin` see
-    `avr.core.pairs.make_pairs`.
-    """
-
-    def finals(item: OutputSet) -> tuple[str, str]:
-        best, worst = _best_and_worst(item)
-        return best.answer, worst.answer
-
-    optional: list[Rule[OutputSet]] = [
-        Rule("beats_reference", _beats_reference),
-        Rule("answer_no_longer", lambda item: len(finals(item)[0]) <= len(finals(item)[1])),
-        Rule("finished", lambda item: _best_and_worst(item)[0].finish_reason != "length"),
-        Rule(
-            "no_repeated_word", lambda item: filters.no_repeated_word(_best_and_worst(item)[0].text)
-        ),
-        Rule("no_loop", lambda item: filters.no_loop(_best_and_worst(item)[0].text)),
-        Rule(
-            "unique",
-            unique(lambda item: (item.prompt.query, *(o.text for o in _best_and_worst(item)))),
-        ),
-    ]
-    rules = [
-        Rule("two_outputs", lambda item: len(item.outputs) > 1),
-        Rule("strictly_better", lambda item: _margin(item) > 0),
-        Rule("min_margin", lambda item: _margin(item) > min_margin),
-        Rule("different_text", lambda item: finals(item)[0].strip() != finals(item)[1].strip()),
-        *(rule for rule in optional if rule.name in switches),
-    ]
-    for item in sets:
-        if funnel.admit(item, item.id, rules):
-            best, worst = _best_and_worst(item)
-            nodes = (item.id, best.id, worst.id)
-            yield PreferencePair(
-                id=content_id("pair", "output", *nodes),
-                kind="output",
-                prompt=answer_context(item.prompt.query, templates),
-                chosen=(assistant(best.text),),
-                rejected=(assistant(worst.text),),
-                margin=_margin(item),
-                node_ids=nodes,
-            )
-
-
 def set_to_dict(outputs: OutputSet) -> dict[str, Any]:
     """Nested plain data: what Parquet and JSON hold."""
     return asdict(outputs)
@@ -225,26 +170,6 @@ def set_from_dict(data: Mapping[str, Any]) -> OutputSet:
 def _output_from(data: Mapping[str, Any]) -> Output:
     judgements = data.get("judgements") or ()
     return Output(**{**data, "judgements": tuple(Judgement(**j) for j in judgements)})
-
-
-def _best_and_worst(item: OutputSet) -> tuple[Output, Output]:
-    """Highest and lowest reward; the earliest wins a tie."""
-    return max(item.outputs, key=_reward), min(item.outputs, key=_reward)
-
-
-def _reward(output: Output) -> float:
-    if output.reward is None:
-        raise ValueError(f"output {output.id} has no reward yet")
-    return output.reward
-
-
-def _margin(item: OutputSet) -> float:
-    best, worst = _best_and_worst(item)
-    return _reward(best) - _reward(worst)
-
-
-def _beats_reference(item: OutputSet) -> bool:
-    return item.reference is None or _reward(_best_and_worst(item)[0]) > item.reference
 
 
 def _output(node: str, completion: Completion, template: TrajectoryTemplate) -> Output:

@@ -193,6 +193,12 @@ def _check(config: Stage2Config) -> None:
     share = config.trajectories.unchanged_share
     if not 0 <= share <= 1:
         raise ConfigError(f"trajectories.unchanged_share is {share}, must lie between 0 and 1")
+    pairs, outputs = config.pairs.per_prompt, config.outputs.num_outputs
+    if pairs > outputs // 2:
+        raise ConfigError(
+            f"pairs.per_prompt is {pairs}, which takes {2 * pairs} outputs of a prompt;"
+            f" outputs.num_outputs is {outputs}"
+        )
     check_replicas({"policy": config.policy, "reward_model": config.reward_model})
     if config.evaluation is not None:
         check_rounds(config.evaluation.rounds, ("seed", "stage1"))

@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from avr.config import PromptsConfig, RoleConfig
-from avr.config_stage2 import Stage2Config
+from avr.config_stage2 import OutputPairsConfig, Stage2Config
 from avr.core.funnel import Funnel
 from avr.core.growth import Shape
 from avr.core.messages import content_id
-from avr.core.outputs import make_output_pairs, open_set
+from avr.core.output_pairs import make_output_pairs
+from avr.core.outputs import open_set
 from avr.core.own_judge import make_judgement_pairs
 from avr.core.selection import switched_on
 from avr.core.tree import plant
@@ -94,12 +95,12 @@ class Stage2(Run[Stage2Config]):
         self.ledger.step("sample", inputs, lambda: self._sample(policy, inputs))
 
     def pair(self) -> None:
-        """Best and worst output of each prompt, under length control."""
+        """Best and worst output of each prompt (and more pairs), under length control."""
         rules = self.config.pairs
         switches = switched_on("outputs", rules.profile, rules.switches)
         self.check_templates("sample")
         inputs = {"after": self.ledger.inputs_id("sample"), "rules": sorted(switches)}
-        inputs |= least_margin(rules)
+        inputs |= least_margin(rules) | _more_pairs(rules)
         self.ledger.step("pair", inputs, lambda: self._pair(switches))
 
     def dpo(self) -> None:
@@ -266,16 +267,29 @@ class Stage2(Run[Stage2Config]):
         return {"num_rows": count, "num_unchanged": num_unchanged, "funnel": funnel.to_dict()}
 
     def _pair(self, switches: frozenset[str]) -> dict[str, Any]:
-        funnels = [Funnel("outputs")]
+        funnels, rules = [Funnel("outputs")], self.config.pairs
         outputs = partial(tables.read_sets, self.folder / "sample" / "outputs")
-        margin = self.config.pairs.min_margin
-        pairs = make_output_pairs(outputs(), self.templates, switches, funnels[0], margin)
+        pairs = make_output_pairs(
+            outputs,
+            self.templates,
+            switches,
+            funnels[0],
+            rules.min_margin,
+            rules.per_prompt,
+            rules.max_pairs,
+        )
         if self.config.outputs.judgements:
             funnels.append(Funnel("judgements"))
             pairs = chain(pairs, make_judgement_pairs(outputs(), self.templates, funnels[1]))
         file = self.folder / "pair" / "rows.parquet"
         count = tables.write_rows(file, map(tables.pair_row, pairs), tables.PAIRS)
         return {"num_pairs": count, "funnels": [funnel.to_dict() for funnel in funnels]}
+
+
+def _more_pairs(rules: OutputPairsConfig) -> dict[str, Any]:
+    """What the step of pairs depends on besides; nothing where it is best and worst of all."""
+    plain = rules.per_prompt == 1 and rules.max_pairs is None
+    return {} if plain else {"per_prompt": rules.per_prompt, "max_pairs": rules.max_pairs}
 
 
 def _recipe(inputs: Mapping[str, Any]) -> str:

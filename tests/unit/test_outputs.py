@@ -1,4 +1,4 @@
-"""Whole outputs of a recursive model: sampled with bounded retries, scored, paired, stored."""
+"""Whole outputs of a recursive model: sampled with bounded retries, scored, stored."""
 
 import asyncio
 import json
@@ -8,13 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
+from whole_outputs import SETS, TEXTS, THINK, loop
 
-from avr.core.funnel import Funnel
 from avr.core.messages import Message, assistant, user
 from avr.core.outputs import (
-    Output,
-    OutputSet,
-    make_output_pairs,
     open_set,
     sample_outputs,
     score_failures,
@@ -24,19 +21,11 @@ from avr.core.outputs import (
     thinking_of,
 )
 from avr.core.roles import TreeFault
-from avr.core.selection import PROFILES, SWITCHES
-from avr.core.trajectory import TRAJECTORY_TEMPLATES, Trajectory, Turn, render_trajectory
+from avr.core.trajectory import TRAJECTORY_TEMPLATES
 from avr.core.tree import Prompt
 
 NAMED = list(TRAJECTORY_TEMPLATES.values())
-THINK = TRAJECTORY_TEMPLATES["think"]
 OPENED = open_set(Prompt.of((user("question"),)), "recipe")
-WORDY = " ".join(f"the word{i}" for i in range(60))  # honest, but "the" 60 times
-
-
-def loop(answer, num_turns=1, draft="draft", template=THINK):
-    turns = (Turn("bad", "better"),) * num_turns
-    return render_trajectory(Trajectory(draft, turns, "fine", answer), template)
 
 
 def sampled(policy, num_outputs=2, max_tries=3, templates=TEMPLATES, template=THINK, opened=OPENED):
@@ -51,30 +40,6 @@ def says(*texts, finish="stop", **more):
 def scored(outputs):
     engine = ScriptedScore(len)
     return asyncio.run(score_outputs(outputs, engine)), engine
-
-
-def output(answer, reward, draft="draft", finish="stop"):
-    text = loop(answer, draft=draft)
-    return Output(f"{answer}-{draft}-{reward}", text, answer, 1, finish, len(text), "", reward)
-
-
-def outputs_of(*outputs, reference=None, query="question"):
-    opened = open_set(Prompt.of((user(query),)), "recipe")
-    return replace(opened, outputs=outputs, reference=reference)
-
-
-def pairs_of(*sets, switches=(), min_margin=0.0):
-    funnel = Funnel("")
-    pairs = make_output_pairs(sets, TEMPLATES, frozenset(switches), funnel, min_margin)
-    return list(pairs), funnel
-
-
-def test_outputs_within_the_least_margin_make_no_pair():
-    near = outputs_of(output("a", 1.0), output("b", 2.0))
-    far = outputs_of(output("a", 1.0), output("b", 2.5), query="other")
-    pairs, funnel = pairs_of(near, far, min_margin=1.0)
-    assert [pair.margin for pair in pairs] == [1.5]
-    assert funnel.removed["min_margin"] == 1
 
 
 def test_outputs_are_whole_texts_with_the_answer_behind_the_thinking():
@@ -152,93 +117,6 @@ def test_reward_model_sees_the_query_and_final_answers_alone():
     assert (judged.num_missing, judged.reference) == (1, 13.0)
     assert scored(opened)[0].reference == 13.0
     assert scored(replace(found, prompt=OPENED.prompt))[0].reference is None
-
-
-BEST, MIDDLE, WORST = output("best", 3.0), output("middle", 2.0), output("last", -1.0)
-
-
-def test_pair_is_the_best_and_the_worst_whole_output():
-    item = outputs_of(MIDDLE, WORST, output("tied low", -1.0), BEST, output("tied", 3.0))
-    ((pair,), _) = pairs_of(item)
-    assert pair.prompt == (user("question"),)
-    assert (pair.chosen, pair.rejected) == ((assistant(BEST.text),), (assistant(WORST.text),))
-    assert (pair.kind, pair.margin) == ("output", 4.0)
-    assert pair.node_ids == (item.id, BEST.id, WORST.id)
-
-
-LONG, LOOP = output("x" * 999, 1.0), output("over and " * 20, 2.0)
-CUT, WORDS = output("cut", 2.0, finish="length"), output("word", 2.0, WORDY)
-
-
-@pytest.mark.parametrize(
-    ("rule", "item"),
-    [
-        ("two_outputs", outputs_of()),
-        ("two_outputs", outputs_of(BEST)),
-        ("strictly_better", outputs_of(output("a", 1.0), output("b", 1.0))),
-        ("different_text", outputs_of(output("a", 2.0), output("a", 1.0, "other"))),
-        ("answer_no_longer", outputs_of(LONG, WORST)),
-        ("beats_reference", outputs_of(BEST, WORST, reference=3.5)),
-        ("beats_reference", outputs_of(BEST, WORST, reference=3.0)),
-        ("finished", outputs_of(CUT, WORST)),
-        ("no_loop", outputs_of(LOOP, replace(LONG, reward=0.0))),
-        ("no_repeated_word", outputs_of(WORDS, WORST)),
-    ],
-)
-def test_each_rule_removes_what_breaks_it_and_nothing_else(rule, item):
-    fine = outputs_of(BEST, WORST, reference=2.9, query="other")
-    pairs, funnel = pairs_of(fine, item, switches={rule})
-    assert [pair.prompt[0].content for pair in pairs] == ["other"]
-    assert (funnel.num_in, funnel.num_out, funnel.removed[rule]) == (2, 1, 1)
-    assert funnel.examples == {rule: [item.id]}
-    switches = PROFILES["outputs"]["recommended"] | PROFILES["outputs"]["as_released"]
-    assert len(pairs_of(item, switches=switches - {rule})[0]) == (rule in switches)
-
-
-def test_rules_look_at_the_chosen_text_only_and_duplicates_at_both():
-    bad = output("over and " * 20, -2.0, WORDY, "length")
-    twin = replace(outputs_of(BEST, bad), id="twin")
-    trio = (outputs_of(BEST, bad), twin, outputs_of(BEST, WORST))
-    pairs, funnel = pairs_of(*trio, switches=set(SWITCHES) - {"answer_no_longer"})
-    assert [pair.margin for pair in pairs] == [5.0, 4.0]
-    assert funnel.examples == {"unique": ["twin"]}
-    assert len({pair.id for pair in pairs_of(*trio)[0]}) == 3
-
-
-def test_outputs_without_rewards_are_not_paired():
-    with pytest.raises(ValueError, match="output node has no reward yet"):
-        pairs_of(outputs_of(BEST, replace(WORST, id="node", reward=None)))
-
-
-PIECES = ["word", "</think>", "<critique>\n", "<\\/think>", "\\", "\n", " ", "\u2028"]
-TEXTS = st.lists(st.sampled_from(PIECES), max_size=4).map("".join)
-REWARDS = st.integers(-2, 2).map(float)
-OUTPUTS = st.builds(output, TEXTS.map(str.strip), REWARDS, draft=TEXTS)
-LISTS = st.lists(OUTPUTS, max_size=4).map(tuple)
-PROMPTS = st.builds(Prompt.of, TEXTS.map(lambda text: (user(text),)), st.none() | TEXTS, TEXTS)
-NUMBERS = st.integers(0, 3)
-SETS = st.builds(OutputSet, st.text(), PROMPTS, LISTS, LISTS, NUMBERS, st.none() | REWARDS, TEXTS)
-MANY_SETS = st.lists(SETS, max_size=5, unique_by=lambda item: item.id)
-
-
-@settings(max_examples=100, deadline=None)
-@given(MANY_SETS, st.sampled_from([frozenset(), *PROFILES["outputs"].values()]))
-def test_chosen_is_strictly_better_and_all_sets_are_counted(sets, switches):
-    pairs, funnel = pairs_of(*sets, switches=switches)
-    assert funnel.num_in == len(sets) == funnel.num_out + sum(funnel.removed.values())
-    assert funnel.num_out == len(pairs) == len({pair.id for pair in pairs})
-    for pair in pairs:
-        item = next(item for item in sets if item.id == pair.node_ids[0])
-        outputs = {o.id: o for o in item.outputs}
-        best, worst = (outputs[node] for node in pair.node_ids[1:])
-        rewards = {o.reward for o in item.outputs}
-        assert (best.reward, worst.reward) == (max(rewards), min(rewards))
-        assert pair.margin == best.reward - worst.reward > 0
-        assert (pair.chosen, pair.rejected) == ((assistant(best.text),), (assistant(worst.text),))
-        assert pair.chosen != pair.rejected
-        assert "answer_no_longer" not in switches or len(best.answer) <= len(worst.answer)
-        if "beats_reference" in switches and item.reference is not None:
-            assert best.reward > item.reference
 
 
 @settings(max_examples=50, deadline=None)

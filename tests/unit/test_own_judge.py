@@ -8,10 +8,10 @@ from scripted import TEMPLATES, ScriptedGenerate
 
 from avr.core.funnel import Funnel
 from avr.core.messages import user
+from avr.core.output_pairs import make_output_pairs
 from avr.core.outputs import (
     Judgement,
     Output,
-    make_output_pairs,
     open_set,
     set_from_dict,
     set_to_dict,
@@ -112,7 +112,7 @@ def test_sets_with_judgements_survive_being_stored():
 
 def test_answers_pair_by_their_ratings():
     found, _ = judged(by_sample, "good", "bad")
-    (pair,) = make_output_pairs([found], TEMPLATES, frozenset(), Funnel(""), 0.0)
+    (pair,) = make_output_pairs(lambda: [found], TEMPLATES, frozenset(), Funnel(""), 0.0)
     assert (pair.chosen[0].content, pair.rejected[0].content, pair.margin) == ("good", "bad", 4.5)
 
 

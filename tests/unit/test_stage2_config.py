@@ -175,6 +175,12 @@ def test_what_is_wrong_with_answering_is_named(stage1_dir, override, message):
         ("tree.num_critiques=0", "tree.num_critiques is 0"),
         ("outputs.num_outputs=1", "outputs.num_outputs is 1, must be at least 2"),
         ("outputs.max_tries=0", "outputs.max_tries is 0"),
+        ("pairs.per_prompt=0", "pairs.per_prompt is 0, must be at least 1"),
+        ("pairs.max_pairs=0", "pairs.max_pairs is 0, must be at least 1"),
+        (
+            "pairs.per_prompt=3",
+            "pairs.per_prompt is 3, which takes 6 outputs of a prompt; outputs.",
+        ),
         ("trajectories.unchanged_share=1.5", "trajectories.unchanged_share"),
         ("trajectories.unchanged_share=-0.1", "trajectories.unchanged_share is -0.1"),
         ("trajectories.min_gain=-1", "trajectories.min_gain is -1"),
