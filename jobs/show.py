@@ -31,6 +31,8 @@ def main() -> int:
         place = location(arguments.path)
         if not place.exists():
             raise FileNotFoundError(f"nothing at {place}")
+        if place.is_file() and place.suffix != ".parquet":
+            raise ValueError(f"{place} is no Parquet file, nor a folder of them")
         rows = read_rows(place)
         wanted = (row for row in rows if arguments.id is None or is_about(row, arguments.id))
         texts = [shown(row) for row in islice(wanted, arguments.limit)]

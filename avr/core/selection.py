@@ -52,6 +52,27 @@ SWITCHES = {
     " input row brought along",
     "plain_rows": "RSFT only: an unused prompt that brought an answer along adds it as a plain row",
 }
+# What a row or pair is by definition, in every profile: counted in the funnels as well.
+DEFINITIONS = {
+    "has_refinement": "a critique of y0 was refined",
+    "positive_gain": "RSFT only: the best refinement has a higher reward than y0",
+    "strictly_better": "pairs only: chosen has a higher reward than rejected",
+    "min_margin": "pairs only: higher by more than `pairs.min_margin`",
+    "different_text": "pairs only: chosen and rejected (of outputs their final answers) differ",
+    "two_critiques": "critique pairs only: two critiques were refined",
+    "best_group_keeps_up": "critique pairs only: the best refinement of the chosen critique has no"
+    " lower reward than y0",
+    "two_refinements": "refinement pairs only: the best critique was refined twice",
+    "chosen_keeps_up": "refinement pairs only: chosen has no lower reward than y0",
+    "rejected_no_tie": "refinement pairs only: the reward of rejected is not that of y0",
+    "was_criticised": "trajectories only: y0 got a critique",
+    "parses": "trajectories only: the text that is rendered parses to the same trajectory",
+    "unchanged_share": "trajectories only: traces without a change stay under"
+    " `trajectories.unchanged_share` of the rows",
+    "two_outputs": "outputs only: the prompt has two of them (four for its second pair)",
+    "max_pairs": "outputs only: `pairs.max_pairs` is not reached yet",
+    "two_rated_judgements": "judgements only: two critiques of an answer were rated",
+}
 
 
 def switched_on(rows: str, profile: str, overrides: Mapping[str, bool]) -> frozenset[str]:
@@ -62,6 +83,12 @@ def switched_on(rows: str, profile: str, overrides: Mapping[str, bool]) -> froze
     profiles = PROFILES[rows]
     if profile not in profiles:
         raise ValueError(f"unknown profile {profile!r}; there are: {', '.join(profiles)}")
+    fixed = sorted(set(overrides) & set(DEFINITIONS))
+    if fixed:
+        raise ValueError(
+            f"rule {fixed[0]!r} cannot be switched: it is what such a row is"
+            f" ({DEFINITIONS[fixed[0]]})"
+        )
     unknown = sorted(set(overrides) - set(SWITCHES))
     if unknown:
         raise ValueError(f"unknown rule {unknown[0]!r}; there are: {', '.join(SWITCHES)}")

@@ -24,8 +24,9 @@ from avr.evaluation.logistic import SeparationError
 from avr.evaluation.paired import mean_of
 from avr.pipeline.answer_files import fields_of, kind_of_reason
 from avr.pipeline.answers import Answer, StaleError, left_out
+from avr.pipeline.ledger import Ledger
 from avr.pipeline.tables import read_rows
-from avr.storage import Location, write_text
+from avr.storage import Location, location, write_text
 
 # The judges' words are this project's own, not those of the benchmarks.
 NOT_COMPARABLE = "compare with numbers of the same judge only, not with a public leaderboard"
@@ -64,7 +65,7 @@ def report(
         missing = [faults[name]["quarantined"] for name in asked if name not in rows]
         models = sorted({row["model"] for row in rows.values()} - {"", None})
         figures["judge"] = {"name": _judge(config), "models": models, "settings": dict(judge)}
-        figures["judge"] |= {"note": NOT_COMPARABLE}
+        figures["judge"] |= {"note": NOT_COMPARABLE, "held_out": _held_out(config, judge)}
         figures["judge"] |= _spent(config.judge.endpoint, [*rows.values(), *faults.values()])
         figures["judged"], figures["not_judged"] = len(duels) - len(missing), len(missing)
         if not missing:
@@ -115,6 +116,15 @@ def _judge(config: EvaluateConfig) -> str:
         return f"oracle {judge.oracle}"
     assert judge.reward_model is not None
     return f"reward model {judge.reward_model.model}"
+
+
+def _held_out(config: EvaluateConfig, judge: Mapping[str, Any]) -> bool | None:
+    """False where the judging reward model is one that the model's run asked; None: not known."""
+    run = location(config.policy.model).parent
+    asked = Ledger(run / "ledger", lambda line: None).rewarded_by()
+    if config.judge.kind != JudgeKind.reward_model or not asked:
+        return None
+    return judge["model"]["weights"] not in asked
 
 
 Judged = Sequence[tuple[Answer, Duel, dict[str, Any]]]
@@ -203,6 +213,10 @@ def _lines(figures: dict[str, Any]) -> list[str]:
     if "judge" in figures:
         judge = figures["judge"]
         lines.append(f"judge: {judge['name']}; {judge['note']}")
+        if judge["held_out"] is False:
+            lines.append(
+                "this reward model chose what the model was trained on: it is no independent judge"
+            )
         if judge["prompt_tokens"]:
             lines.append(
                 f"it read {judge['prompt_tokens']} tokens and wrote {judge['completion_tokens']}"

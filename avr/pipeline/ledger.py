@@ -104,6 +104,12 @@ class Ledger:
         entries = {f.stem: json.loads(f.read_text()) for f in self._folder.glob("*.json")}
         return {name: e["seconds"] for name, e in entries.items() if "result" in e}
 
+    def rewarded_by(self) -> set[str]:
+        """Ids of the weights of the reward models that steps of the run have asked."""
+        entries = (json.loads(file.read_text()) for file in self._folder.glob("*.json"))
+        asked = (entry["inputs"].get("reward_model") or {} for entry in entries)
+        return {model["weights"] for model in asked if "weights" in model}
+
     def _check_same(self, name: str, entry: Mapping[str, Any], now: Any) -> None:
         changes = list(_changes(entry["inputs"], now))
         if not changes:

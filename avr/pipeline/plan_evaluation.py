@@ -24,6 +24,7 @@ from avr.evaluation.judged import load_oracle
 from avr.pipeline.plan import StepPlan, check_replicas, engines
 from avr.pipeline.plan_stage2 import template_of
 from avr.pipeline.preflight import check_prompts, check_run_dir
+from avr.storage import files_at, location, reached
 
 
 def plan_refine(config: RefineConfig) -> list[StepPlan]:
@@ -50,6 +51,7 @@ def plan_evaluate(config: EvaluateConfig) -> list[StepPlan]:
         sets |= {"judge": config.baseline}
         if not config.baseline.answer_field and config.format == Format.alpaca_eval:
             raise ConfigError("baseline.answer_field is not set: which field holds the answers?")
+        _check_baseline(config.baseline)
         _check_judge(judge)
         if judge.kind == JudgeKind.reward_model and judge.reward_model is not None:
             roles |= {"judge.reward_model": judge.reward_model}
@@ -71,6 +73,18 @@ def plan_evaluate(config: EvaluateConfig) -> list[StepPlan]:
         pool = engines("reward_model", roles["judge.reward_model"], 2)
         plans.append(StepPlan("judge", (pool,), True, reserve))
     return [plan for plan in plans if plan.step in config.steps]
+
+
+def _check_baseline(baseline: PromptsConfig) -> None:
+    path = baseline.path or ""
+    if path and not path.startswith("hf://"):
+        with reached("baseline.path", location(path)):
+            files = files_at(path)
+        if not files:
+            raise ConfigError(
+                f"baseline.path: no answers at {path}; the baseline's own evaluation leaves them as"
+                " outputs.json"
+            )
 
 
 def _check_judge(judge: JudgeConfig) -> None:

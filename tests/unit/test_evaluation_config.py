@@ -82,7 +82,7 @@ def test_plans_name_the_pools_and_the_texts_of_a_prompt():
         (["judge.oracle=null"], "judge.oracle is not set, and judge.kind is oracle"),
         (["judge.oracle=avr.miniature.oracle:nothing"], "is no module:function"),
         (["baseline.answer_field=null"], "baseline.answer_field is not set"),
-        (["baseline.path=/no/such/file.json"], "no prompts at /no/such/file.json (for step judge)"),
+        (["baseline.path=/no/such/file.json"], "baseline.path: no answers at /no/such/file.json"),
         (["prompts.path=/no/such/file.json"], "no prompts at /no/such/file.json (for step answer)"),
         (["name=a/b"], "name is 'a/b', which is to be the name of a file"),
         (["steps=[answr]"], "unknown step 'answr'; there are: answer, judge"),

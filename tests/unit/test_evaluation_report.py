@@ -15,6 +15,7 @@ from avr.pipeline.answer_files import alpaca_record, arena_record
 from avr.pipeline.answers import StaleError, answers_of, baseline_of, duels_of
 from avr.pipeline.evaluation_report import IncompleteError, report
 from avr.pipeline.judging import PREFERENCES
+from avr.pipeline.ledger import Ledger
 from avr.pipeline.prompts import input_rows
 from avr.pipeline.tables import TREES, write_part
 
@@ -33,8 +34,9 @@ def configured(tmp_path, **more):
         "prompts": PromptsConfig(path=str(prompts), **fields),
         "baseline": PromptsConfig(path=str(baseline), answer_field="output", **fields),
         "judge": JudgeConfig(JudgeKind.oracle, oracle="builtins:len"),
+        "policy": RoleConfig(model="m"),
     }
-    return EvaluateConfig(run_dir="unused", policy=RoleConfig(model="m"), **settings | more)
+    return EvaluateConfig(run_dir="unused", **settings | more)
 
 
 def answered(config, folder):
@@ -66,12 +68,12 @@ def judged(config, folder, preferences):
     write_part(folder / "judge" / "quarantine", "one", list(bad.values()), PREFERENCES)
 
 
-def reported(config, folder):
+def reported(config, folder, settings=None):
     lines = []
     answers = list(answers_of(config, folder))
     try:
         duels = list(duels_of(config, folder))
-        report(config, folder, duels, answers, {"judge": "oracle"}, lines.append)
+        report(config, folder, duels, answers, settings or {"judge": "oracle"}, lines.append)
     finally:
         figures = json.loads((folder / "report.json").read_text())
     return figures, lines
@@ -114,6 +116,29 @@ def test_a_part_of_the_baselines_prompts_has_no_headline(tmp_path):
     assert figures["of_a_part"]["left_out"] == 1
     assert figures["of_a_part"]["win_rate"]["win_rate"] == pytest.approx(100 / 3)
     assert any("no number of the set: the baseline has 1 more prompts" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("trained_by", "held_out"), [("the judge", False), ("another", True), (None, None)]
+)
+def test_a_judge_that_chose_what_the_model_learned_from_is_no_independent_one(
+    tmp_path, trained_by, held_out
+):
+    run = tmp_path / "run"
+    if trained_by:
+        inputs = {"reward_model": {"weights": trained_by}, "policy": {"weights": "the judge"}}
+        ledger = Ledger(run / "ledger", print)
+        ledger.step("grow_rsft", inputs, dict)
+        ledger.step("select", {"after": "grow_rsft"}, dict)
+    model = RoleConfig(model="reward")
+    judge = JudgeConfig(JudgeKind.reward_model, reward_model=model)
+    config = configured(tmp_path, judge=judge, policy=RoleConfig(model=str(run / "dpo")))
+    answered(config, tmp_path)
+    judged(config, tmp_path, [Preference(2.0), Preference(2.0), Preference(1.0)])
+    settings = {"judge": "reward_model", "model": {"weights": "the judge"}}
+    figures, lines = reported(config, tmp_path, settings)
+    assert figures["judge"]["held_out"] is held_out
+    assert any("no independent judge" in line for line in lines) == (held_out is False)
 
 
 def rows_of(file):

@@ -72,6 +72,9 @@ def test_the_job_prints_so_many_rows_or_those_about_an_id(folder):
 def test_what_cannot_be_shown_is_said_in_one_line(folder):
     assert run(folder / "none") == (1, f"nothing at {folder / 'none'}\n")
     assert run(folder / "trees", "--id", "x") == (1, f"no such row in {folder / 'trees'}\n")
+    (folder / "outputs.json").write_text("[]")
+    text = f"{folder / 'outputs.json'} is no Parquet file, nor a folder of them\n"
+    assert run(folder / "outputs.json") == (1, text)
     (folder / "a.parquet").write_text("no Parquet")
     status, text = run(folder / "a.parquet")
     assert status == 1 and text.startswith(f"{folder / 'a.parquet'}: ") and text.count("\n") == 1
