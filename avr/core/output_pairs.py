@@ -13,13 +13,13 @@ from avr.core.prompts import Templates, answer_context
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """The output that is `rank` places from the best, and the one so far from the worst."""
+    """A pair to be: the output `rank` places from the best, and the one so far from the worst."""
 
     item: OutputSet
     rank: int
 
     @property
-    def enough(self) -> bool:
+    def has_both(self) -> bool:
         return len(self.item.outputs) >= 2 * (self.rank + 1)
 
     @property
@@ -57,6 +57,7 @@ def make_output_pairs(
     switches: frozenset[str],
     funnel: Funnel,
     min_margin: float,
+    *,
     per_prompt: int = 1,
     max_pairs: int | None = None,
 ) -> Iterator[PreferencePair]:
@@ -78,7 +79,7 @@ def make_output_pairs(
         Rule("unique", unique(lambda c: (c.item.prompt.query, c.best.text, c.worst.text))),
     ]
     rules: list[Rule[_Candidate]] = [
-        Rule("two_outputs", lambda c: c.enough),
+        Rule("two_outputs", lambda c: c.has_both),
         Rule("strictly_better", lambda c: c.margin > 0),
         Rule("min_margin", lambda c: c.margin > min_margin),
         Rule("different_text", lambda c: c.best.answer.strip() != c.worst.answer.strip()),

@@ -38,10 +38,12 @@ PROFILES: dict[str, dict[str, frozenset[str]]] = {
     },
 }
 SWITCHES = {
-    "length_control": "the chosen answer is not much longer: under +400 characters or under 1.2x",
-    "finished": "no text that is learned from was cut off at its token limit",
-    "no_repeated_word": "no word occurs 60 times or more in a text (a hidden length cap)",
-    "no_loop": "no text ends in one phrase said over and over",
+    "length_control": "the text that is learned is not much longer than y0, of pairs than rejected:"
+    " under +400 characters or under 1.2x",
+    "finished": "no text that is learned (of pairs: chosen) was cut off at its token limit",
+    "no_repeated_word": "no word or run of symbols occurs 60 times or more in a text (of outputs:"
+    " in chosen), which is a hidden length cap",
+    "no_loop": "no text that is learned (of pairs: chosen) ends in one phrase said over and over",
     "unique": "no exact duplicate of a row that was kept before",
     "improved": "trajectories only: the search found a better answer than y0 (where it is off, a"
     " share of traces that need no change is kept: `unchanged_share`)",
@@ -52,12 +54,12 @@ SWITCHES = {
     " input row brought along",
     "plain_rows": "RSFT only: an unused prompt that brought an answer along adds it as a plain row",
 }
-# What a row or pair is by definition, in every profile: counted in the funnels as well.
-DEFINITIONS = {
+# In force in every profile: the method's own conditions, and bounds that a setting gives.
+ALWAYS = {
     "has_refinement": "a critique of y0 was refined",
     "positive_gain": "RSFT only: the best refinement has a higher reward than y0",
     "strictly_better": "pairs only: chosen has a higher reward than rejected",
-    "min_margin": "pairs only: higher by more than `pairs.min_margin`",
+    "min_margin": "pairs only, not of judgements: higher by more than `pairs.min_margin`",
     "different_text": "pairs only: chosen and rejected (of outputs their final answers) differ",
     "two_critiques": "critique pairs only: two critiques were refined",
     "best_group_keeps_up": "critique pairs only: the best refinement of the chosen critique has no"
@@ -67,11 +69,12 @@ DEFINITIONS = {
     "rejected_no_tie": "refinement pairs only: the reward of rejected is not that of y0",
     "was_criticised": "trajectories only: y0 got a critique",
     "parses": "trajectories only: the text that is rendered parses to the same trajectory",
-    "unchanged_share": "trajectories only: traces without a change stay under"
+    "unchanged_share": "trajectories only: traces without a change are at most"
     " `trajectories.unchanged_share` of the rows",
     "two_outputs": "outputs only: the prompt has two of them (four for its second pair)",
     "max_pairs": "outputs only: `pairs.max_pairs` is not reached yet",
-    "two_rated_judgements": "judgements only: two critiques of an answer were rated",
+    "two_rated_judgements": "judgements only: of the answer whose ratings vary most, two critiques"
+    " were rated in turn",
 }
 
 
@@ -83,12 +86,9 @@ def switched_on(rows: str, profile: str, overrides: Mapping[str, bool]) -> froze
     profiles = PROFILES[rows]
     if profile not in profiles:
         raise ValueError(f"unknown profile {profile!r}; there are: {', '.join(profiles)}")
-    fixed = sorted(set(overrides) & set(DEFINITIONS))
+    fixed = sorted(set(overrides) & set(ALWAYS))
     if fixed:
-        raise ValueError(
-            f"rule {fixed[0]!r} cannot be switched: it is what such a row is"
-            f" ({DEFINITIONS[fixed[0]]})"
-        )
+        raise ValueError(f"rule {fixed[0]!r} has no switch: {ALWAYS[fixed[0]]}")
     unknown = sorted(set(overrides) - set(SWITCHES))
     if unknown:
         raise ValueError(f"unknown rule {unknown[0]!r}; there are: {', '.join(SWITCHES)}")

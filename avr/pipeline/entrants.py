@@ -23,7 +23,7 @@ from avr.pipeline.ledger import Ledger
 from avr.pipeline.plan_stage2 import template_of
 from avr.pipeline.plan_table import model_of, plan_table
 from avr.pipeline.pools import Pools
-from avr.pipeline.prompts import content_of, ingest, prompts_of
+from avr.pipeline.prompts import PROMPT_STEPS, content_of, ingest, prompts_of
 from avr.pipeline.queries import run_queries
 from avr.pipeline.run import Run, model_settings, run_steps, say_rejected
 from avr.pipeline.standings import table_of, write_table
@@ -134,7 +134,7 @@ def prompts_seen(config: TableConfig) -> dict[str, Ids]:
     models = {model for entrant in config.entrants.values() for model in entrant.trained}
     taken = {}
     for run in sorted({location(model).parent for model in models}, key=str):
-        steps = prompts_of(run, ("grow_rsft", "grow_dpo", "search", "sample"))
+        steps = prompts_of(run, PROMPT_STEPS)
         if not any(ids.num_rows for ids in steps.values()):
             raise ConfigError(
                 f"{run} holds no prompts of a step, so which ones its model has seen is not known:"

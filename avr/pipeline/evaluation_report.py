@@ -25,6 +25,7 @@ from avr.evaluation.paired import mean_of
 from avr.pipeline.answer_files import fields_of, kind_of_reason
 from avr.pipeline.answers import Answer, StaleError, left_out
 from avr.pipeline.ledger import Ledger
+from avr.pipeline.prompts import PROMPT_STEPS
 from avr.pipeline.tables import read_rows
 from avr.storage import Location, location, write_text
 
@@ -65,7 +66,10 @@ def report(
         missing = [faults[name]["quarantined"] for name in asked if name not in rows]
         models = sorted({row["model"] for row in rows.values()} - {"", None})
         figures["judge"] = {"name": _judge(config), "models": models, "settings": dict(judge)}
-        figures["judge"] |= {"note": NOT_COMPARABLE, "held_out": _held_out(config, judge)}
+        figures["judge"] |= {
+            "note": NOT_COMPARABLE,
+            "chose_training_data": _chose_training_data(config, judge),
+        }
         figures["judge"] |= _spent(config.judge.endpoint, [*rows.values(), *faults.values()])
         figures["judged"], figures["not_judged"] = len(duels) - len(missing), len(missing)
         if not missing:
@@ -118,13 +122,15 @@ def _judge(config: EvaluateConfig) -> str:
     return f"reward model {judge.reward_model.model}"
 
 
-def _held_out(config: EvaluateConfig, judge: Mapping[str, Any]) -> bool | None:
-    """False where the judging reward model is one that the model's run asked; None: not known."""
-    run = location(config.policy.model).parent
-    asked = Ledger(run / "ledger", lambda line: None).rewarded_by()
-    if config.judge.kind != JudgeKind.reward_model or not asked:
+def _chose_training_data(config: EvaluateConfig, judge: Mapping[str, Any]) -> bool | None:
+    """True where the judge is the reward model of the run that made the model; None: not known.
+
+    A model has a history: what another run's reward model chose before is not seen.
+    """
+    if judge["judge"] != JudgeKind.reward_model.value:
         return None
-    return judge["model"]["weights"] not in asked
+    ledger = Ledger(location(config.policy.model).parent / "ledger", lambda line: None)
+    return judge["model"]["weights"] in ledger.reward_models(PROMPT_STEPS) or None
 
 
 Judged = Sequence[tuple[Answer, Duel, dict[str, Any]]]
@@ -213,7 +219,7 @@ def _lines(figures: dict[str, Any]) -> list[str]:
     if "judge" in figures:
         judge = figures["judge"]
         lines.append(f"judge: {judge['name']}; {judge['note']}")
-        if judge["held_out"] is False:
+        if judge["chose_training_data"]:
             lines.append(
                 "this reward model chose what the model was trained on: it is no independent judge"
             )

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from avr.config import Resume
@@ -104,9 +104,9 @@ class Ledger:
         entries = {f.stem: json.loads(f.read_text()) for f in self._folder.glob("*.json")}
         return {name: e["seconds"] for name, e in entries.items() if "result" in e}
 
-    def rewarded_by(self) -> set[str]:
-        """Ids of the weights of the reward models that steps of the run have asked."""
-        entries = (json.loads(file.read_text()) for file in self._folder.glob("*.json"))
+    def reward_models(self, steps: Iterable[str]) -> set[str]:
+        """Ids of the weights of the reward models that the steps, where begun, have asked."""
+        entries = filter(None, map(self._read, steps))
         asked = (entry["inputs"].get("reward_model") or {} for entry in entries)
         return {model["weights"] for model in asked if "weights" in model}
 

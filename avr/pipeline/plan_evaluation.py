@@ -48,10 +48,9 @@ def plan_evaluate(config: EvaluateConfig) -> list[StepPlan]:
     roles, sets = {"policy": config.policy}, {"answer": config.prompts}
     judge = config.judge
     if config.baseline is not None:
-        sets |= {"judge": config.baseline}
         if not config.baseline.answer_field and config.format == Format.alpaca_eval:
             raise ConfigError("baseline.answer_field is not set: which field holds the answers?")
-        _check_baseline(config.baseline)
+        _check_baseline(config.baseline, config.format)
         _check_judge(judge)
         if judge.kind == JudgeKind.reward_model and judge.reward_model is not None:
             roles |= {"judge.reward_model": judge.reward_model}
@@ -75,16 +74,20 @@ def plan_evaluate(config: EvaluateConfig) -> list[StepPlan]:
     return [plan for plan in plans if plan.step in config.steps]
 
 
-def _check_baseline(baseline: PromptsConfig) -> None:
+def _check_baseline(baseline: PromptsConfig, form: Format) -> None:
     path = baseline.path or ""
-    if path and not path.startswith("hf://"):
-        with reached("baseline.path", location(path)):
-            files = files_at(path)
-        if not files:
-            raise ConfigError(
-                f"baseline.path: no answers at {path}; the baseline's own evaluation leaves them as"
-                " outputs.json"
-            )
+    if not path:
+        raise ConfigError("baseline.path is not set: which file holds the baseline's answers?")
+    if path.startswith("hf://"):
+        return
+    with reached("baseline.path", location(path)):
+        files = files_at(path)
+    if not files:
+        left = "outputs.json" if form == Format.alpaca_eval else "NAME.jsonl"
+        raise ConfigError(
+            f"baseline.path: no answers at {path}; an evaluation of the baseline leaves them there,"
+            f" as RUN_DIR/{left}"
+        )
 
 
 def _check_judge(judge: JudgeConfig) -> None:

@@ -22,6 +22,8 @@ from avr.pipeline.ids import Ids
 from avr.pipeline.tables import PROMPTS, ids_of, prompt_row, read_rows, write_rows
 from avr.storage import Location, files_at
 
+# The steps that make of prompts what models are trained on.
+PROMPT_STEPS = ("grow_rsft", "grow_dpo", "search", "sample")
 QUARANTINED = pa.schema([("source", pa.string()), ("reason", pa.string())])
 
 

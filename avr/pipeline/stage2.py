@@ -100,7 +100,7 @@ class Stage2(Run[Stage2Config]):
         switches = switched_on("outputs", rules.profile, rules.switches)
         self.check_templates("sample")
         inputs = {"after": self.ledger.inputs_id("sample"), "rules": sorted(switches)}
-        inputs |= least_margin(rules) | _more_pairs(rules)
+        inputs |= least_margin(rules) | more_pairs(rules)
         self.ledger.step("pair", inputs, lambda: self._pair(switches))
 
     def dpo(self) -> None:
@@ -275,8 +275,8 @@ class Stage2(Run[Stage2Config]):
             switches,
             funnels[0],
             rules.min_margin,
-            rules.per_prompt,
-            rules.max_pairs,
+            per_prompt=rules.per_prompt,
+            max_pairs=rules.max_pairs,
         )
         if self.config.outputs.judgements:
             funnels.append(Funnel("judgements"))
@@ -286,8 +286,8 @@ class Stage2(Run[Stage2Config]):
         return {"num_pairs": count, "funnels": [funnel.to_dict() for funnel in funnels]}
 
 
-def _more_pairs(rules: OutputPairsConfig) -> dict[str, Any]:
-    """What the step of pairs depends on besides; nothing where it is best and worst of all."""
+def more_pairs(rules: OutputPairsConfig) -> dict[str, Any]:
+    """What the step of pairs depends on besides; nothing where it is one of each prompt."""
     plain = rules.per_prompt == 1 and rules.max_pairs is None
     return {} if plain else {"per_prompt": rules.per_prompt, "max_pairs": rules.max_pairs}
 

@@ -213,7 +213,10 @@ def test_who_stops_a_replication_stops_the_job_that_it_started(short_folder):
 
 
 def test_traditional_dpo_pairs_the_best_and_the_worst_of_plain_answers(short_folder):
-    """The recipe up to its training, which is that of any DPO; SimPO's words are for that alone."""
+    """The recipe up to its training, which is that of any DPO; SimPO's words are for that alone.
+
+    Then with second pairs, of the same outputs.
+    """
     folder = short_folder / "dpo"
     words = [f"run_dir={folder}", "steps=[sample,pair]", "prompts.sample.limit=16"]
     status, text = run("stage2", "conf/miniature/baseline_dpo.yaml", *words)
@@ -227,3 +230,19 @@ def test_traditional_dpo_pairs_the_best_and_the_worst_of_plain_answers(short_fol
         of_set, best, worst = row["node_ids"]
         rewards = {output.id: output.reward for output in sets[of_set].outputs}
         assert rewards[best] == max(rewards.values()) > min(rewards.values()) == rewards[worst]
+    more = ["pairs.per_prompt=2", f"pairs.max_pairs={len(rows) + 4}"]
+    status, text = run("stage2", "conf/miniature/baseline_dpo.yaml", *words, *more)
+    assert status == 1
+    assert "pair" in text and "under other settings (max_pairs: null -> " in text
+    shutil.rmtree(folder / "pair")
+    (folder / "ledger/pair.json").unlink()
+    status, text = run("stage2", "conf/miniature/baseline_dpo.yaml", *words, *more)
+    assert status == 0, text
+    again = list(tables.read_rows(location(str(folder)) / "pair/rows.parquet"))
+    assert again[: len(rows)] == rows and len(again) == len(rows) + 4
+    seconds = [row["node_ids"] for row in again[len(rows) :]]
+    assert len({nodes[0] for nodes in seconds}) == 4
+    for of_set, better, worse in seconds:
+        rewards = {output.id: output.reward for output in sets[of_set].outputs}
+        ranked = sorted(rewards, key=rewards.get)
+        assert (better, worse) == (ranked[-2], ranked[1])

@@ -119,17 +119,17 @@ def test_a_part_of_the_baselines_prompts_has_no_headline(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("trained_by", "held_out"), [("the judge", False), ("another", True), (None, None)]
+    ("trained_by", "chose"), [("the judge", True), ("another", None), (None, None)]
 )
 def test_a_judge_that_chose_what_the_model_learned_from_is_no_independent_one(
-    tmp_path, trained_by, held_out
+    tmp_path, trained_by, chose
 ):
     run = tmp_path / "run"
     if trained_by:
         inputs = {"reward_model": {"weights": trained_by}, "policy": {"weights": "the judge"}}
         ledger = Ledger(run / "ledger", print)
         ledger.step("grow_rsft", inputs, dict)
-        ledger.step("select", {"after": "grow_rsft"}, dict)
+        ledger.step("evaluate", {"reward_model": {"weights": "the judge"}}, dict)
     model = RoleConfig(model="reward")
     judge = JudgeConfig(JudgeKind.reward_model, reward_model=model)
     config = configured(tmp_path, judge=judge, policy=RoleConfig(model=str(run / "dpo")))
@@ -137,8 +137,10 @@ def test_a_judge_that_chose_what_the_model_learned_from_is_no_independent_one(
     judged(config, tmp_path, [Preference(2.0), Preference(2.0), Preference(1.0)])
     settings = {"judge": "reward_model", "model": {"weights": "the judge"}}
     figures, lines = reported(config, tmp_path, settings)
-    assert figures["judge"]["held_out"] is held_out
-    assert any("no independent judge" in line for line in lines) == (held_out is False)
+    assert figures["judge"]["chose_training_data"] is chose
+    assert any("no independent judge" in line for line in lines) == bool(chose)
+    figures, _ = reported(config, tmp_path, {"judge": "oracle"})  # whatever is configured now
+    assert figures["judge"]["chose_training_data"] is None
 
 
 def rows_of(file):

@@ -1,7 +1,9 @@
 """docs/rows.md and the rules that there are."""
 
+import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from scripted import TEMPLATES
 from test_output_pairs import BEST, WORST, outputs_of, pairs_of
@@ -10,9 +12,11 @@ from test_rows import pairs_of as pairs_of_trees
 
 from avr.core.funnel import Funnel
 from avr.core.own_judge import make_judgement_pairs
-from avr.core.selection import DEFINITIONS, PROFILES, SWITCHES, switched_on
+from avr.core.selection import ALWAYS, PROFILES, SWITCHES, switched_on
 from avr.core.trajectory import TRAJECTORY_TEMPLATES
 from avr.core.unrolling import select_trajectories
+from avr.pipeline.prompts import QUARANTINED
+from avr.pipeline.tables import OUTPUTS, PAIRS, RSFT_ROWS, TREES
 
 ROWS = Path("docs/rows.md").read_text()
 ALL = frozenset(SWITCHES)
@@ -30,10 +34,26 @@ def in_force():
 
 
 def test_every_rule_is_a_switch_or_a_definition_and_has_its_line():
-    assert in_force() == (ALL | set(DEFINITIONS)) - {"plain_rows"}  # which adds rows
-    assert not ALL & set(DEFINITIONS)
-    for name, words in (SWITCHES | DEFINITIONS).items():
+    assert in_force() == (ALL | set(ALWAYS)) - {"plain_rows"}  # which adds rows
+    assert not ALL & set(ALWAYS)
+    for name, words in (SWITCHES | ALWAYS).items():
         assert f"| `{name}` | {words} |" in ROWS
+    assert set(re.findall(r"^\| `(\w+)` \|", ROWS, re.M)) == ALL | set(ALWAYS)
+
+
+def names_in(kind):
+    """Of a schema or a type in it: all columns, at any depth, but those of messages."""
+    if isinstance(kind, pa.DataType) and pa.types.is_list(kind):
+        return names_in(kind.value_type)
+    nested = isinstance(kind, pa.Schema) or pa.types.is_struct(kind)
+    fields = list(kind) if nested else []
+    deeper = (names_in(field.type) for field in fields)
+    return {field.name for field in fields}.union(*deeper) - {"role", "content"}
+
+
+@pytest.mark.parametrize("schema", [TREES, OUTPUTS, RSFT_ROWS, PAIRS, QUARANTINED])
+def test_every_column_is_named(schema):
+    assert not [name for name in names_in(schema) if f"`{name}`" not in ROWS]
 
 
 @pytest.mark.parametrize("profile", PROFILES["rsft"])
@@ -45,7 +65,7 @@ def test_the_profiles_that_switch_a_rule_on_stand_beside_it(profile):
         assert named == {rows for rows, profiles in PROFILES.items() if name in profiles[profile]}
 
 
-@pytest.mark.parametrize("name", DEFINITIONS)
+@pytest.mark.parametrize("name", ALWAYS)
 def test_what_a_row_is_cannot_be_switched(name):
-    with pytest.raises(ValueError, match=f"rule '{name}' cannot be switched: it is what such"):
+    with pytest.raises(ValueError, match=f"rule '{name}' has no switch: "):
         switched_on("rsft", "recommended", {name: False})

@@ -28,6 +28,7 @@ from avr.pipeline.plan_stage2 import (
     preflight,
     template_of,
 )
+from avr.pipeline.stage2 import more_pairs
 from avr.training import settings
 
 RECIPES = sorted(Path("conf").glob("*/stage2.yaml"))
@@ -283,3 +284,13 @@ def test_traditional_dpo_is_a_recipe_of_the_same_job_without_the_loop():
         assert f"step {step} has no use for it" in wrong(plan_stage2, config)
     simpo = ["dpo.simpo_margin=0.5", "dpo.trl.loss_type=sigmoid_norm", "dpo.trl.loss_weights=null"]
     preflight(load(Stage2Config, recipe, [*simpo, "dpo.trl.beta=2.0"]))
+
+
+def test_pairs_depend_on_how_many_there_may_be_and_as_ever_where_there_is_one_each():
+    assert more_pairs(stage2().pairs) == {}
+    for override in ("pairs.per_prompt=2", "pairs.max_pairs=9"):
+        asked = stage2(override).pairs
+        assert more_pairs(asked) == {"per_prompt": asked.per_prompt, "max_pairs": asked.max_pairs}
+        assert more_pairs(asked) != more_pairs(
+            stage2("pairs.per_prompt=2", "pairs.max_pairs=9").pairs
+        )

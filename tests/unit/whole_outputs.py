@@ -24,7 +24,7 @@ PIECES = ["word", "</think>", "<critique>\n", "<\\/think>", "\\", "\n", " ", "\u
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=4).map("".join)
 REWARDS = st.integers(-2, 2).map(float)
 OUTPUTS = st.builds(output, TEXTS.map(str.strip), REWARDS, draft=TEXTS)
-LISTS = st.lists(OUTPUTS, max_size=5, unique_by=lambda output: output.id).map(tuple)
+LISTS = st.lists(OUTPUTS, max_size=7, unique_by=lambda output: output.id).map(tuple)
 PROMPTS = st.builds(Prompt.of, TEXTS.map(lambda text: (user(text),)), st.none() | TEXTS, TEXTS)
 NUMBERS = st.integers(0, 3)
 SETS = st.builds(OutputSet, st.text(), PROMPTS, LISTS, LISTS, NUMBERS, st.none() | REWARDS, TEXTS)
