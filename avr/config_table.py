@@ -81,8 +81,8 @@ class ReplicateConfig:
 
     `table` names the job whose answers are pooled, `search` the one whose searched trees are
     followed turn by turn. `efficiency` are rows of the table to be drawn over what they were
-    trained on. `orderings` are claims `ROW < ROW` about quality (without an oracle: reward) that
-    are held against the answers.
+    trained on. `orderings` are claims that are held against the answers: `ROW < ROW` about quality
+    (without an oracle: reward), `ROW < ROW by characters` about length.
     """
 
     run_dir: str = MISSING

@@ -68,15 +68,44 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """That one row has less of something than another: `LOWER < HIGHER` or `... by characters`.
+
+    By quality unless it says otherwise; by characters answers are compared that both have.
+    """
+
+    lower: str
+    higher: str
+    measure: str = "quality"
+
+    @classmethod
+    def parsed(cls, text: str) -> "Claim":
+        """Raises ValueError where the text is no claim."""
+        rows, by, measure = text.partition(" by ")
+        lower, _, higher = (part.strip() for part in rows.partition("<"))
+        if not lower or not higher or "<" in higher:
+            raise ValueError(f"{text!r} is not of the form 'ROW < ROW'")
+        if by and measure.strip() not in MEASURES:
+            raise ValueError(f"{text!r}: by {measure.strip()!r}; there are {', '.join(MEASURES)}")
+        return cls(lower, higher, measure.strip() or "quality")
+
+    def __str__(self) -> str:
+        by = "" if self.measure == "quality" else f" by {self.measure}"
+        return f"{self.lower} < {self.higher}{by}"
+
+
+MEASURES = ("quality", "characters")
+
+
+@dataclass(frozen=True, slots=True)
 class Ordering:
-    """A claim that one row is better than another, and the difference that was seen.
+    """A claim, and the difference that was seen (higher - lower).
 
     The interval is over prompts, for the models that were trained; `by_replication` are the
     mean differences of each training for itself.
     """
 
-    lower: str
-    higher: str
+    claim: Claim
     difference: Estimate
     by_replication: dict[str, float]
 
@@ -138,22 +167,25 @@ def standing(ours: Iterable[Answered], baseline: Iterable[Answered], right: floa
 
 
 def ordering(claim: str, rows: Mapping[str, Sequence[Answered]]) -> Ordering:
-    """Hold `ROW < ROW` against the answers: by quality, without an oracle by reward.
+    """Hold a claim against the answers; without an oracle quality is the reward.
 
-    Raises ValueError for a row that is not there.
+    Raises ValueError for what is no claim (see `Claim`) and for a row that is not there.
     """
-    lower, _, higher = (part.strip() for part in claim.partition("<"))
-    for name in (lower, higher):
+    claimed = Claim.parsed(claim)
+    for name in (claimed.lower, claimed.higher):
         if name not in rows:
             raise ValueError(f"ordering {claim!r}: no row {name!r}; there are {', '.join(rows)}")
-    pairs = _paired(rows[higher], rows[lower])
-    differences = [
-        a.reward - b.reward if a.quality is None or b.quality is None else a.quality - b.quality
-        for a, b in pairs
-    ]
+    pairs = _paired(rows[claimed.higher], rows[claimed.lower])
+    if claimed.measure == "characters":
+        pairs = [(a, b) for a, b in pairs if a.text.strip() and b.text.strip()]
+        differences = [float(len(a.text) - len(b.text)) for a, b in pairs]
+    else:
+        differences = [
+            a.reward - b.reward if a.quality is None or b.quality is None else a.quality - b.quality
+            for a, b in pairs
+        ]
     return Ordering(
-        lower,
-        higher,
+        claimed,
         _clustered([a.prompt for a, _ in pairs], differences),
         _means((a.replication for a, _ in pairs), differences),
     )

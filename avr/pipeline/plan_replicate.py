@@ -8,6 +8,7 @@ from avr.config import ConfigError, Stage1Config
 from avr.config_evaluation import EvaluateConfig, RefineConfig
 from avr.config_stage2 import AnswerConfig, Stage2Config
 from avr.config_table import ReplicaJobConfig, ReplicateConfig, TableConfig
+from avr.evaluation.standing import Claim
 from avr.loading import load
 from avr.pipeline.final_answers import row_names
 from avr.storage import Location, location
@@ -48,11 +49,12 @@ def check(config: ReplicateConfig) -> None:
         if name is not None and name not in there:
             raise ConfigError(f"{what} is {name!r}; jobs of {kind} are {', '.join(there)}")
     rows = row_names(table_config(config, config.seeds[0]))
-    strange = [claim for claim in config.orderings if claim.count("<") != 1]
-    if strange:
-        raise ConfigError(f"orderings: {strange[0]!r} is not of the form 'ROW < ROW'")
+    try:
+        claims = list(map(Claim.parsed, config.orderings))
+    except ValueError as error:
+        raise ConfigError(f"orderings: {error}") from error
     named = [*config.efficiency]
-    named += [part.strip() for claim in config.orderings for part in claim.split("<")]
+    named += [row for claim in claims for row in (claim.lower, claim.higher)]
     unknown = [name for name in named if name not in rows]
     if unknown:
         raise ConfigError(f"no row {unknown[0]!r} in the table; there are {', '.join(rows)}")

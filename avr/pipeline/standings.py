@@ -95,7 +95,7 @@ def write_table(table: Table, folder: Location) -> None:
     write_text(folder / "table.md", "\n".join([*lines, "", *shown, ""]))
     CONSOLE.print(_screen(table))
     for claim in table.orderings:
-        words = f"{claim.lower} < {claim.higher}: {_signed(claim.difference)}, {claim.verdict}"
+        words = f"{claim.claim}: {_signed(claim.difference)}, {claim.verdict}"
         CONSOLE.print(words, markup=False)
     CONSOLE.print(*table.notes, sep="\n", markup=False)
     CONSOLE.print(f"table: {folder / 'table.md'} (and .json)", markup=False, soft_wrap=True)
@@ -127,7 +127,9 @@ def _plain(table: Table) -> dict[str, Any]:
     return {
         "baseline": table.baseline,
         "rows": [{"items": table.items[s.row], **asdict(s)} for s in table.standings],
-        "orderings": [{**asdict(o), "verdict": o.verdict} for o in table.orderings],
+        "orderings": [
+            {**asdict(o), "claim": str(o.claim), "verdict": o.verdict} for o in table.orderings
+        ],
         "turns": [asdict(turn) for turn in table.turns],
         "efficiency": list(table.efficiency),
         "notes": list(table.notes),
@@ -167,7 +169,7 @@ def _markdown(table: Table) -> list[str]:
     if table.orderings:
         lines += ["", "| claim | higher - lower | of each seed | |", "|---|---|---|---|"]
         lines += [
-            f"| {o.lower} < {o.higher} | {_signed(o.difference)} |"
+            f"| {o.claim} | {_signed(o.difference)} |"
             f" {', '.join(f'{each:+.3f}' for each in o.by_replication.values())} | {o.verdict} |"
             for o in table.orderings
         ]

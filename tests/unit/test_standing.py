@@ -1,6 +1,6 @@
 """The table's numbers: wins, intervals clustered by prompt, right to wrong, orderings."""
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from itertools import chain
 from statistics import fmean
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avr.evaluation.standing import Answered, by_row, ordering, standing
+from avr.evaluation.standing import Answered, Claim, by_row, ordering, standing
 
 PROMPTS = [f"p{n}" for n in range(40)]
 
@@ -134,6 +134,22 @@ def test_orderings_hold_fail_or_stay_undecided():
     assert verdicts == ["holds", "fails", "undecided"]
     with pytest.raises(ValueError, match="no row 'other'; there are low, high, wild"):
         ordering("low < other", rows)
+
+
+def test_a_claim_about_characters_compares_answers_that_are_there():
+    long, short = row_of("long", [0.5] * 4), row_of("short", [0.5] * 4)
+    long = [replace(a, text="x" * (10 + n)) for n, a in enumerate(long)]
+    short = [replace(a, text="x" * (7 + n) if n else " ") for n, a in enumerate(short)]
+    claim = ordering("short < long by characters", {"long": long, "short": short})
+    assert (claim.difference.mean, claim.verdict) == (3, "holds")
+    assert str(claim.claim) == "short < long by characters"
+    assert ordering("short < long", {"long": long, "short": short}).difference.mean == 0
+
+
+@pytest.mark.parametrize("text", ["long", "a < b < c", " < b", "a < b by words", "a < b by "])
+def test_what_is_no_claim_is_refused(text):
+    with pytest.raises(ValueError, match=r"is not of the form|there are quality, characters"):
+        Claim.parsed(text)
 
 
 def test_an_ordering_holds_only_where_every_replication_says_so():
