@@ -133,7 +133,7 @@ class Killer(threading.Thread):
 
     def __init__(self, logs, rank: int, step: int, written: Path | None = None):
         super().__init__(daemon=True)
-        self.logs, self.rank, self.step, self.killed = logs, rank, step, None
+        self.logs, self.rank, self.step, self.killed, self.at = logs, rank, step, None, 0.0
         self.written = written or logs
         self.start()
 
@@ -142,7 +142,7 @@ class Killer(threading.Thread):
         while time.monotonic() < deadline and not self._recorded():
             time.sleep(0.01)
         log = (self.written / f"rank-{self.rank}.log").read_text()
-        self.killed = int(re.findall(r"in process (\d+)", log)[-1])
+        self.killed, self.at = int(re.findall(r"in process (\d+)", log)[-1]), time.time()
         os.kill(self.killed, signal.SIGKILL)
 
     def _recorded(self):
