@@ -9,6 +9,8 @@ from avr.evaluation.paired import Estimate
 from avr.evaluation.standing import Standing
 from avr.evaluation.turns import Turn
 
+NAME_SIZE = 7  # of the names beside points, in points
+
 
 class Written(Protocol):
     """Takes a picture's file name and gives the context in which it is written to a path."""
@@ -34,18 +36,13 @@ def draw_win_rates(standings: Sequence[Standing], baseline: str, written: Writte
 def draw_length(standings: Sequence[Standing], written: Written) -> None:
     """Mean length of the answers against their quality (or reward)."""
     with _axes(written, "length_quality.svg") as axes:
-        for one in standings:
-            value = (one.quality or one.reward).mean
-            axes.plot(one.characters, value, "o", color="tab:blue")
-            axes.annotate(
-                one.row,
-                (one.characters, value),
-                xytext=(4, 3),
-                textcoords="offset points",
-                fontsize=7,
-            )
+        places = [(one.characters, (one.quality or one.reward).mean) for one in standings]
+        for place in places:
+            axes.plot(*place, "o", color="tab:blue")
+        axes.margins(x=0.15)  # for the names
         axes.set_xlabel("mean characters of an answer")
         axes.set_ylabel(_judge(standings))
+        _name(axes, places, [one.row for one in standings])
 
 
 def draw_efficiency(points: Sequence[tuple[int, Standing]], written: Written) -> None:
@@ -103,6 +100,33 @@ def _points(
         axes.errorbar(means, places, xerr=[below, above], **style)
     else:
         axes.errorbar(places, means, yerr=[below, above], **style)
+
+
+def _name(axes: Any, places: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
+    """Write a name beside each point, where it covers no other name if there is such a place."""
+    axes.figure.draw_without_rendering()  # from here on points of the data are places in pixels
+    pixel = 72 / axes.figure.dpi
+    points = [axes.transData.transform(place) * pixel for place in places]
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in points]
+    for (x, y), place, name in zip(points, places, names, strict=True):
+        width = 0.6 * NAME_SIZE * len(name)
+        beside = ((5, -2), (-4 - width, -2), (-width / 2, 6), (-width / 2, -11))
+        further = ((5, 6), (5, -11), (-5 - width, 6), (-5 - width, -11), (5, 14), (5, -19))
+        boxes = {
+            (dx, dy): (x + dx, y + dy, x + dx + width, y + dy + NAME_SIZE)
+            for dx, dy in (*beside, *further)
+        }
+        free = (at for at, box in boxes.items() if not any(_overlap(box, other) for other in taken))
+        at = next(free, beside[0])
+        taken.append(boxes[at])
+        axes.annotate(name, place, xytext=at, textcoords="offset points", fontsize=NAME_SIZE)
+
+
+Box = tuple[float, float, float, float]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Pictures of the table: every row is in them, and they are written where they should be."""
 
+import re
 from contextlib import contextmanager
+from dataclasses import replace
 
 from avr.evaluation.charts import draw_efficiency, draw_length, draw_turns, draw_win_rates
 from avr.evaluation.standing import Answered, standing
@@ -53,3 +55,11 @@ def test_lengths_efficiency_and_turns_are_drawn_with_and_without_an_oracle(tmp_p
         ]
         name, text = drawn(draw_turns, turns, tmp_path=tmp_path)
         assert name == "turns.svg" and ("7 taken" in text) == judged
+
+
+def test_names_of_rows_that_lie_together_lie_apart(tmp_path):
+    base = [Answered(f"row {n}", "p", "text", 0.0, 0.5, 9, False) for n in range(5)]
+    rows = [standing([a], [replace(a, row="seed")], right=1.0) for a in base]
+    _, text = drawn(draw_length, rows, tmp_path=tmp_path)
+    places = re.findall(r'<text [^>]*x="([-\d.]+)" y="([-\d.]+)"[^>]*>row \d<', text)
+    assert len(places) == len(set(places)) == 5
