@@ -1,15 +1,16 @@
 """From a YAML file and `key=value` overrides to a checked configuration.
 
 `load(Stage1Config, "conf/miniature/stage1.yaml", ["tree.num_critiques=3"])` merges defaults, file
-and overrides. An unknown key or a wrong type is a ConfigError that names the file and suggests the
-key that was meant.
+and overrides. A file may start from another: `extends: other.yaml`, relative to its own folder. An
+unknown key or a wrong type is a ConfigError that names the file and suggests the key that was
+meant.
 """
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -19,27 +20,57 @@ from omegaconf.errors import OmegaConfBaseException
 from avr.config import ConfigError
 
 C = TypeVar("C")
+EXTENDS = "extends"
 
 
 def load(schema: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
-    """Defaults, then the file, then `key=value` overrides. Raises ConfigError."""
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"no such configuration file: {path}")
+    """Defaults, then the file after those that it extends, then `key=value` overrides.
+
+    Sections are merged key by key, lists replaced. Raises ConfigError.
+    """
+    files = _contents(schema, Path(path))
     for override in overrides:
         if "=" not in override:
             raise ConfigError(f"override {override!r} is not of the form key=value")
     config = OmegaConf.structured(schema)
-    layers: list[tuple[str, Callable[[], Any]]] = [(str(path), partial(OmegaConf.load, path))]
-    layers += [(f"override {o!r}", partial(OmegaConf.from_dotlist, [o])) for o in overrides]
-    for origin, read in layers:
-        try:
-            config = OmegaConf.merge(config, read())
-        except (OmegaConfBaseException, ValueError) as error:
-            raise ConfigError(f"{origin}: {_explain(schema, error)}") from error
-        except Exception as error:  # a YAML syntax error carries line and column in its text
-            raise ConfigError(f"{origin}: {error}") from error
+    for file, content in files:
+        with _errors_of(str(file), schema):
+            config = OmegaConf.merge(config, content)
+    for override in overrides:
+        with _errors_of(f"override {override!r}", schema):
+            config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
     return _built(schema, config, str(path))
+
+
+def _contents(
+    schema: type, path: Path, extended_by: tuple[Path, ...] = ()
+) -> list[tuple[Path, Any]]:
+    """What a file holds, after what the files hold that it extends, without the word itself."""
+    if not path.is_file():
+        named = f"{extended_by[-1]}: {EXTENDS}: " if extended_by else ""
+        raise ConfigError(f"{named}no such configuration file: {path}")
+    if any(path.samefile(other) for other in extended_by):
+        circle = " -> ".join(map(str, (*extended_by, path)))
+        raise ConfigError(f"{extended_by[-1]}: {EXTENDS} goes in a circle: {circle}")
+    with _errors_of(str(path), schema):
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    if not isinstance(content, dict) or EXTENDS not in content:
+        return [(path, content)]
+    other = content.pop(EXTENDS)
+    if not isinstance(other, str):
+        raise ConfigError(f"{path}: {EXTENDS} is {other!r}, not the name of a file")
+    return [*_contents(schema, path.parent / other, (*extended_by, path)), (path, content)]
+
+
+@contextmanager
+def _errors_of(origin: str, schema: type) -> Iterator[None]:
+    """What goes wrong is a ConfigError that says where it comes from."""
+    try:
+        yield
+    except (OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(f"{origin}: {_explain(schema, error)}") from error
+    except Exception as error:  # a YAML syntax error carries line and column in its text
+        raise ConfigError(f"{origin}: {error}") from error
 
 
 def _built(schema: type[C], config: Any, origin: str) -> C:

@@ -213,7 +213,7 @@ def test_who_stops_a_replication_stops_the_job_that_it_started(short_folder):
 
 
 def test_traditional_dpo_pairs_the_best_and_the_worst_of_plain_answers(short_folder):
-    """The recipe up to its training, which is that of any DPO; SimPO's words are for that alone.
+    """The recipe up to its training, which is that of any DPO; SimPO's recipe changes that alone.
 
     Then with second pairs, of the same outputs.
     """

@@ -84,6 +84,78 @@ def test_missing_values_and_files_are_named(file):
     assert "line 2" in wrong(file)
 
 
+def test_a_file_comes_over_those_it_extends_and_under_the_overrides(file, tmp_path):
+    (tmp_path / "mine").mkdir()
+    second, third = tmp_path / "second.yaml", tmp_path / "mine/third.yaml"
+    second.write_text("extends: stage1.yaml\nrun_dir: there\npolicy: {sampling: {top_p: 0.5}}\n")
+    third.write_text(
+        "extends: ../second.yaml\n"
+        "policy: {model: n, engine: {max_num_seqs: 7}}\n"
+        "rsft: {trl: {loss_type: [a, b]}}\n"
+    )
+    config = load(Stage1Config, third, ["rsft.trl.loss_type=c", "tree.num_critiques=3"])
+    assert (config.run_dir, config.reward_model.model, config.policy.model) == ("there", "r", "n")
+    assert config.policy.sampling == {"max_tokens": 8, "top_p": 0.5}
+    assert config.policy.engine == {"max_num_seqs": 7}
+    assert config.rsft.trl == {"loss_type": "c"}
+    assert config.tree.num_critiques == 3
+    second.write_text(f"extends: {file}\n")  # nothing of its own, and a whole path
+    assert load(Stage1Config, second) == load(Stage1Config, file)
+
+
+def test_lists_of_the_extended_file_are_replaced_and_references_see_what_is_on_top(file):
+    file.write_text(MINIMAL.replace("model: r", "model: '${run_dir}/r'") + "steps: [a, b]\n")
+    mine = file.with_name("mine.yaml")
+    mine.write_text("extends: stage1.yaml\nrun_dir: there\nsteps: [c]\n")
+    config = load(Stage1Config, mine)
+    assert config.reward_model.model == "there/r"
+    assert config.steps == ["c"]
+
+
+def test_what_is_wrong_in_an_extended_file_is_said_of_that_file(file):
+    mine = file.with_name("mine.yaml")
+    mine.write_text("extends: stage1.yaml\nrun_dir: there\n")
+    file.write_text(MINIMAL + "selektion: {}\n")
+    assert wrong(mine).startswith(f"{file}: unknown key 'selektion'")
+    file.write_text("run_dir: [\n")
+    assert wrong(mine).startswith(f"{file}: ") and "line 2" in wrong(mine)
+    file.write_text(MINIMAL)
+    mine.write_text("extends: stage1.yaml\nselektion: {}\n")
+    assert wrong(mine).startswith(f"{mine}: unknown key 'selektion'")
+    mine.write_text("policy: {extends: stage1.yaml}\n")  # a whole file, or nothing
+    assert wrong(mine).startswith(f"{mine}: unknown key 'policy.extends'")
+    assert "override 'extends=stage1.yaml': unknown key 'extends'" in wrong(
+        file, "extends=stage1.yaml"
+    )
+
+
+@pytest.mark.parametrize("value", ["null", "3", "[stage1.yaml]", "{path: stage1.yaml}", "true"])
+def test_an_extended_file_is_named_by_text(file, value):
+    file.write_text(f"extends: {value}\n" + MINIMAL)
+    assert wrong(file).startswith(f"{file}: extends is ")
+    assert wrong(file).endswith(", not the name of a file")
+
+
+def test_an_extended_file_that_is_not_there_is_said_by_whom_it_was_named(file, tmp_path):
+    for name in ("none.yaml", "''", "${run_dir}.yaml", "'???'"):
+        file.write_text(f"extends: {name}\n" + MINIMAL)
+        missing = tmp_path / name.strip("'")
+        assert wrong(file) == f"{file}: extends: no such configuration file: {missing}"
+
+
+def test_files_that_extend_each_other_are_refused(file):
+    file.write_text("extends: stage1.yaml\n" + MINIMAL)
+    assert wrong(file) == f"{file}: extends goes in a circle: {file} -> {file}"
+    second, third = file.with_name("second.yaml"), file.with_name("third.yaml")
+    second.write_text("extends: third.yaml\n")
+    third.write_text("extends: second.yaml\n")
+    file.write_text("extends: second.yaml\n" + MINIMAL)
+    circle = f"{file} -> {second} -> {third} -> {second}"
+    assert wrong(file) == f"{third}: extends goes in a circle: {circle}"
+    file.write_text(f"extends: ../{file.parent.name}/stage1.yaml\n" + MINIMAL)  # in other words
+    assert wrong(file).startswith(f"{file}: extends goes in a circle: {file} -> ")
+
+
 def test_foreign_settings_pass_through_under_their_own_names(file):
     config = load(Stage1Config, file, ["policy.engine.max_num_seqs=7", "rsft.trl.beta_x=1"])
     assert config.policy.engine == {"max_num_seqs": 7}

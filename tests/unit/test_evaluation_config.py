@@ -1,5 +1,6 @@
 """Recipes of evaluation and refining, and what is refused before anything starts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
 SCHEMAS = {
     "conf/miniature/baseline.yaml": EvaluateConfig,
     "conf/miniature/evaluate.yaml": EvaluateConfig,
+    "conf/miniature/self_refine.yaml": EvaluateConfig,
     "conf/miniature/refine.yaml": RefineConfig,
     "conf/llama3_8b/evaluate_alpaca.yaml": EvaluateConfig,
     "conf/llama3_8b/evaluate_arena.yaml": EvaluateConfig,
@@ -26,6 +28,22 @@ def test_every_recipe_loads_and_says_why_it_is_there(recipe):
     config = load(SCHEMAS[recipe], recipe)
     assert config.steps
     assert Path(recipe).read_text().startswith("# ")
+
+
+def test_the_seed_refines_as_the_demos_model_does_and_is_the_one_they_are_compared_with():
+    folder = Path("conf/miniature")
+    trained, seed, plain = (
+        load(EvaluateConfig, folder / f"{name}.yaml")
+        for name in ("evaluate", "self_refine", "baseline")
+    )
+    assert seed.policy == plain.policy
+    assert len({config.run_dir for config in (trained, seed, plain)}) == 3
+    for same in (seed, plain):
+        assert replace(same.policy, model=trained.policy.model) == trained.policy
+        assert same.prompts == trained.prompts
+    own = {"run_dir": trained.run_dir, "name": trained.name, "policy": trained.policy}
+    assert replace(seed, **own) == trained
+    assert trained.baseline.path == f"{plain.run_dir}/outputs.json"
 
 
 def evaluate(*overrides):

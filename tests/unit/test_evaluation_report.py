@@ -1,82 +1,19 @@
 """An evaluation's numbers, and that there are none where a prompt is missing."""
 
 import json
-from dataclasses import asdict
 
 import pytest
+from evaluations import TEXTS, answered, configured, judged, reported
 
-from avr.config import ConfigError, PromptsConfig, RoleConfig
-from avr.config_evaluation import EvaluateConfig, Format, JudgeConfig, JudgeKind, Mode
-from avr.core.growth import Response
-from avr.core.tree import plant, tree_to_dict
+from avr.config import ConfigError, RoleConfig
+from avr.config_evaluation import Format, JudgeConfig, JudgeKind, Mode
 from avr.evaluation.arena_hard import Verdict
 from avr.evaluation.judges import Preference
 from avr.pipeline.answer_files import alpaca_record, arena_record
 from avr.pipeline.answers import StaleError, answers_of, baseline_of, duels_of
 from avr.pipeline.evaluation_report import IncompleteError, report
-from avr.pipeline.judging import PREFERENCES
 from avr.pipeline.ledger import Ledger
 from avr.pipeline.prompts import input_rows
-from avr.pipeline.tables import TREES, write_part
-
-TEXTS = {"a?": "alpha", "b?": "beta beta", "c?": ""}
-
-
-def configured(tmp_path, **more):
-    prompts = tmp_path / "prompts.json"
-    baseline = tmp_path / "baseline.json"
-    prompts.write_text(json.dumps([{"instruction": q, "uid": f"u-{q}"} for q in TEXTS]))
-    if not baseline.exists():
-        rows = [{"instruction": q, "output": f"the baseline on {q}"} for q in TEXTS]
-        baseline.write_text(json.dumps(rows))
-    fields = {"prompt_field": "instruction"}
-    settings = {
-        "prompts": PromptsConfig(path=str(prompts), **fields),
-        "baseline": PromptsConfig(path=str(baseline), answer_field="output", **fields),
-        "judge": JudgeConfig(JudgeKind.oracle, oracle="builtins:len"),
-        "policy": RoleConfig(model="m"),
-    }
-    return EvaluateConfig(run_dir="unused", **settings | more)
-
-
-def answered(config, folder):
-    """What the policy has said: to c? nothing that could be used."""
-    trees, bad = [], []
-    for row in input_rows(config.prompts):
-        text = TEXTS[row.prompt.query[0].content]
-        data = tree_to_dict(plant(row.prompt, "test"))
-        if text:
-            data["response"] = asdict(Response("y", text, "stop", 3))
-            trees.append(data)
-        else:
-            bad.append(data | {"quarantined": "answer: the policy answered nothing, 5 times"})
-    write_part(folder / "answer" / "trees", "one", trees, TREES)
-    write_part(folder / "answer" / "quarantine", "one", bad, TREES)
-
-
-def judged(config, folder, preferences):
-    """Preferences in the order of the rows; a text is a reason for none."""
-    rows, bad = {}, {}
-    for (_, duel), preference in zip(duels_of(config, folder), preferences, strict=True):
-        if isinstance(preference, str):
-            bad[duel.id] = asdict(Preference(0.0)) | {"id": duel.id, "quarantined": preference}
-            continue
-        verdicts = [verdict.value for verdict in preference.verdicts]
-        row = asdict(preference) | {"id": duel.id, "verdicts": verdicts, "quarantined": ""}
-        rows[duel.id] = row
-    write_part(folder / "judge" / "preferences", "one", list(rows.values()), PREFERENCES)
-    write_part(folder / "judge" / "quarantine", "one", list(bad.values()), PREFERENCES)
-
-
-def reported(config, folder, settings=None):
-    lines = []
-    answers = list(answers_of(config, folder))
-    try:
-        duels = list(duels_of(config, folder))
-        report(config, folder, duels, answers, settings or {"judge": "oracle"}, lines.append)
-    finally:
-        figures = json.loads((folder / "report.json").read_text())
-    return figures, lines
 
 
 def test_what_could_not_be_answered_is_an_empty_output_and_a_loss(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from avr.config import ConfigError
 from avr.config_table import ReplicaJobConfig, ReplicateConfig
 from avr.loading import load
-from avr.pipeline.plan_replicate import check, command_of, table_config
+from avr.pipeline.plan_replicate import check, command_of, job_config, table_config
 
 RECIPE = "conf/miniature/replicate.yaml"
 
@@ -38,6 +38,15 @@ def test_models_of_the_table_are_those_that_the_jobs_leave(tmp_path):
     runs = {Path(model).parent for model in trained}
     assert runs <= {tmp_path / "seed-1" / name for name in config.jobs}
     assert {Path(model).name for model in trained} == {"rsft", "dpo"}
+
+
+def test_simpo_is_traditional_dpo_under_another_loss():
+    dpo, simpo = (job_config(recipe(), name, 1) for name in ("dpo", "simpo"))
+    assert simpo.dpo.simpo_margin and simpo.dpo.trl["seed"] == dpo.dpo.trl["seed"] == 1
+    assert simpo.run_dir != dpo.run_dir
+    assert replace(simpo, run_dir=dpo.run_dir, dpo=dpo.dpo) == dpo
+    changed = {key for key in simpo.dpo.trl if simpo.dpo.trl[key] != dpo.dpo.trl[key]}
+    assert changed == {"loss_type", "loss_weights", "beta", "learning_rate"}
 
 
 @pytest.mark.parametrize(

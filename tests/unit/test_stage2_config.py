@@ -282,8 +282,7 @@ def test_traditional_dpo_is_a_recipe_of_the_same_job_without_the_loop():
     for step in ("search", "unroll", "rsft"):
         config = load(Stage2Config, recipe, [f"steps=[{step},sample]"])
         assert f"step {step} has no use for it" in wrong(plan_stage2, config)
-    simpo = ["dpo.simpo_margin=0.5", "dpo.trl.loss_type=sigmoid_norm", "dpo.trl.loss_weights=null"]
-    preflight(load(Stage2Config, recipe, [*simpo, "dpo.trl.beta=2.0"]))
+    preflight(load(Stage2Config, recipe.with_name("baseline_simpo.yaml")))
 
 
 def test_pairs_depend_on_how_many_there_may_be_and_as_ever_where_there_is_one_each():
