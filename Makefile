@@ -64,6 +64,7 @@ bench: setup
 	$(BENCH)/training.py --quick --rounds 1 --layers 0
 	$(BENCH)/scaling.py --engines 16 --trees-per-engine 128 --prompts 1000 10000
 	$(BENCH)/collect.py
+	$(BENCH)/scaling_charts.py
 
 # Not of the set-up as a whole, which fails until these files agree with pyproject.toml.
 .venv/bin/uv:

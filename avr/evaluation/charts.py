@@ -23,7 +23,7 @@ def draw_win_rates(standings: Sequence[Standing], baseline: str, written: Writte
     rows = [one for one in standings if one.row != baseline]
     rates = [one.win_rate or one.reward_win_rate for one in rows]
     judge = "the oracle" if all(one.win_rate for one in rows) else "the reward model"
-    with _axes(written, "win_rates.svg", height=1.2 + 0.3 * len(rows)) as axes:
+    with new_axes(written, "win_rates.svg", height=1.2 + 0.3 * len(rows)) as axes:
         axes.axvline(50, color="0.7", linewidth=1)
         _points(axes, rates, list(range(len(rows))), horizontal=True)
         axes.set_yticks(range(len(rows)), [one.row for one in rows])
@@ -33,7 +33,7 @@ def draw_win_rates(standings: Sequence[Standing], baseline: str, written: Writte
 
 def draw_length(standings: Sequence[Standing], written: Written) -> None:
     """Mean length of the answers against their quality (or reward)."""
-    with _axes(written, "length_quality.svg") as axes:
+    with new_axes(written, "length_quality.svg") as axes:
         for one in standings:
             value = (one.quality or one.reward).mean
             axes.plot(one.characters, value, "o", color="tab:blue")
@@ -50,7 +50,7 @@ def draw_length(standings: Sequence[Standing], written: Written) -> None:
 
 def draw_efficiency(points: Sequence[tuple[int, Standing]], written: Written) -> None:
     """Quality (or reward) over the number of items trained on."""
-    with _axes(written, "efficiency.svg") as axes:
+    with new_axes(written, "efficiency.svg") as axes:
         values = [one.quality or one.reward for _, one in points]
         items = [number for number, _ in points]
         axes.plot(items, [value.mean for value in values], color="tab:blue")
@@ -65,7 +65,7 @@ def draw_efficiency(points: Sequence[tuple[int, Standing]], written: Written) ->
 def draw_turns(turns: Sequence[Turn], written: Written) -> None:
     """Reward and quality after each turn, and how often a turn that was taken made it worse."""
     numbers = [turn.number for turn in turns]
-    with _axes(written, "turns.svg") as axes:
+    with new_axes(written, "turns.svg") as axes:
         axes.plot(numbers, [t.reward for t in turns], "o-", color="tab:orange")
         axes.set_xticks(numbers)
         axes.set_xlabel("turn of the search (0: first answer)")
@@ -88,6 +88,23 @@ def draw_turns(turns: Sequence[Turn], written: Written) -> None:
                     )
 
 
+@contextmanager
+def new_axes(written: Written, name: str, height: float = 4.0) -> Any:
+    """Axes of a new figure, which is written when the context ends."""
+    from matplotlib import rcParams  # half a second, and only here
+    from matplotlib.figure import Figure
+
+    rcParams["svg.fonttype"] = "none"  # words stay words
+    rcParams["svg.hashsalt"] = name  # the same picture from the same figures
+    figure = Figure(figsize=(7.5, height), layout="constrained")
+    axes = figure.subplots()
+    yield axes
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    with written(name) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
+
+
 def _judge(standings: Sequence[Standing]) -> str:
     return "mean quality" if all(one.quality for one in standings) else "mean reward"
 
@@ -103,20 +120,3 @@ def _points(
         axes.errorbar(means, places, xerr=[below, above], **style)
     else:
         axes.errorbar(places, means, yerr=[below, above], **style)
-
-
-@contextmanager
-def _axes(written: Written, name: str, height: float = 4.0) -> Any:
-    """Axes of a new figure, which is written when the context ends."""
-    from matplotlib import rcParams  # half a second, and only here
-    from matplotlib.figure import Figure
-
-    rcParams["svg.fonttype"] = "none"  # words stay words
-    rcParams["svg.hashsalt"] = name  # the same picture from the same figures
-    figure = Figure(figsize=(7.5, height), layout="constrained")
-    axes = figure.subplots()
-    yield axes
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    with written(name) as file:
-        figure.savefig(file, format="svg", metadata={"Date": None})

@@ -1,9 +1,12 @@
 """What benchmarks count by themselves: figures that nobody could check by eye afterwards."""
 
 import asyncio
+import json
 import random
 
+import measuring
 import pytest
+import scaling_charts
 from collect import collected, ratios_in
 from measuring import Flights, Timeline, fresh_folder, medians, rates_of, ratios, spread
 from plain_vllm import tokens_in_blocks, unique_prefix_tokens
@@ -149,3 +152,37 @@ def test_reports_of_one_machine_become_one_and_of_two_do_not():
     reports["training"]["machine"] = {"cpus": 4}
     with pytest.raises(ValueError, match="two machines"):
         collected(reports)
+
+
+def test_scaling_is_drawn_of_all_reports_and_memory_of_the_one_with_most_prompts(
+    monkeypatch, tmp_path
+):
+    def engines(number, of_linear):
+        return {
+            "engines": number,
+            "of_linear": of_linear,
+            "rows_per_block": 32,
+            "slowness": 2.0,
+        }
+
+    def prompts(number, mib):
+        more = {"driver_before_mib": 99, "driver_most_mib": mib, "driver_ms_per_tree": 0.5}
+        return {"prompts": number, "rows_per_block": 128} | more
+
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
+    scaling_charts.main()
+    assert not list(tmp_path.iterdir())
+    few = {"engines": [engines(16, 0.61)], "prompts": [prompts(10, 111)]}
+    (tmp_path / "bench.json").write_text(json.dumps({"reports": {"scaling": few}}))
+    for name, report in {
+        "scaling": {"engines": [engines(1024, 0.74)], "prompts": []},
+        "scaling-16-before": {"engines": [engines(16, 0.52)], "prompts": []},
+        "scaling-prompts": {"engines": [], "prompts": [prompts(10, 222), prompts(99, 333)]},
+    }.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(report))
+    scaling_charts.main()
+    rates, memory = (
+        (tmp_path / f"{name}.svg").read_text() for name in ("scaling", "scaling-prompts")
+    )
+    assert all(f">{word}<" in rates for word in ("0.61", "0.74", "0.52, before", "1024"))
+    assert ">222 at most<" in memory and ">333<" in memory and "111" not in memory
