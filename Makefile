@@ -63,6 +63,7 @@ bench: setup
 	$(BENCH)/search.py conf/miniature/stage2.yaml policy.model=avr/miniature/models/corrector --queries 32 --rounds 1 --arms ideal-turns
 	$(BENCH)/training.py --quick --rounds 1 --layers 0
 	$(BENCH)/scaling.py --engines 16 --trees-per-engine 128 --prompts 1000 10000
+	$(BENCH)/startup.py conf/miniature/stage1.yaml --parts engine --rounds 1
 	$(BENCH)/collect.py
 	$(BENCH)/scaling_charts.py
 
