@@ -58,12 +58,14 @@ replicate: setup
 BENCH = BENCHMARK_RESULTS=runs/benchmarks $(PYTHON_) benchmarks
 
 bench: setup
-	$(BENCH)/roofline.py conf/llama3_8b/stage1.yaml
+	$(BENCH)/roofline.py conf/llama3_8b/*.yaml
 	$(BENCH)/trees.py conf/miniature/stage1.yaml --quick --prompts 64 --widened 8
 	$(BENCH)/search.py conf/miniature/stage2.yaml policy.model=avr/miniature/models/corrector --queries 32 --rounds 1 --arms ideal-turns
 	$(BENCH)/training.py --quick --rounds 1 --layers 0
 	$(BENCH)/scaling.py --engines 16 --trees-per-engine 128 --prompts 1000 10000
+	$(BENCH)/startup.py conf/miniature/stage1.yaml --parts engine --rounds 1
 	$(BENCH)/collect.py
+	$(BENCH)/scaling_charts.py
 
 # Not of the set-up as a whole, which fails until these files agree with pyproject.toml.
 .venv/bin/uv:

@@ -1,14 +1,17 @@
 """Upper bounds from a model's shape and a device's data sheet, for the recipes in conf/.
 
-    python benchmarks/roofline.py conf/llama3_8b/stage1.yaml --device h100
-    python benchmarks/roofline.py conf/llama3_8b/stage1.yaml --device h100 --role policy \\
-        --tokens-per-second 9000     # one engine's, as measured: which share of the bound is it?
+    python benchmarks/roofline.py conf/llama3_8b/*.yaml --device h100
+    python benchmarks/roofline.py RUN_DIR/config.yaml --run RUN_DIR   # which share did a run reach?
+    python benchmarks/roofline.py conf/llama3_8b/stage1.yaml --role policy --tokens-per-second 9000
 
 No device is asked: nothing here is a measurement. A decoding step reads all weights once and the
 keys and values of every sequence; it cannot be quicker than that takes at full memory bandwidth,
-nor than its arithmetic takes at the peak rate. Attention's own arithmetic, sampling, scheduling and
-the collectives of tensor parallelism are left out, so a real engine stays below. Writes
-results/roofline.json.
+nor than its arithmetic takes at the peak rate. Attention's own arithmetic, sampling, scheduling,
+prefilling and the collectives of tensor parallelism are left out, so a real engine stays below.
+Where bandwidth is the bound, the share of it that an engine reaches with `sequences` in hand is its
+model bandwidth utilisation. `--run` has the tokens per second of one engine from a run
+(`utilisation.py` says how), `--tokens-per-second` from you. Bounds go to results/roofline.json,
+shares to the screen only.
 """
 
 import argparse
@@ -18,8 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from measuring import write_report
+from omegaconf import OmegaConf
+from utilisation import OneByOne, rates
 
-from avr.config import Stage1Config
+from avr.config import ConfigError, Stage1Config
+from avr.config_evaluation import EvaluateConfig, RefineConfig
+from avr.config_stage2 import AnswerConfig, Stage2Config
 from avr.loading import load
 
 GIB = 2**30
@@ -87,52 +94,120 @@ SHAPES = {
 }
 
 
+SCHEMAS = (Stage1Config, Stage2Config, RefineConfig, EvaluateConfig, AnswerConfig)
+NEVER_DECODES = ("devices", "weights_gib", "prefill_tokens_per_s")
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config")
-    parser.add_argument("overrides", nargs="*")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipes", nargs="+", help="and key=value, which go into each of them")
     parser.add_argument("--device", choices=sorted(DEVICES), default="h100")
     parser.add_argument("--context", type=int, default=1500, help="mean tokens of a sequence")
+    parser.add_argument("--run", type=Path, metavar="RUN_DIR", help="that the recipe has given")
     parser.add_argument("--role", choices=("policy", "corrector"))
     parser.add_argument("--tokens-per-second", type=float, help="of one engine of --role")
     arguments = parser.parse_intermixed_args()
     if (arguments.role is None) != (arguments.tokens_per_second is None):
         parser.error("--role and --tokens-per-second belong together")
-    config = load(Stage1Config, arguments.config, arguments.overrides)
+    files = [word for word in arguments.recipes if "=" not in word]
+    overrides = [word for word in arguments.recipes if "=" in word]
+    if (arguments.role or arguments.run) and len(files) != 1:
+        parser.error("a share is one recipe's")
     device = DEVICES[arguments.device]
-    roles = {}
-    for role in ("policy", "corrector", "reward_model"):
-        settings = getattr(config, role)
-        if settings is not None:
-            shape = shape_of(settings.model)
-            roles[role] = engine_bounds(shape, device, settings.engine, arguments.context)
-    roles["reward_model"] = {  # it never decodes
-        key: roles["reward_model"][key]
-        for key in ("devices", "weights_gib", "prefill_tokens_per_s")
-    }
-    for role, bounds in roles.items():
-        print(f"{role}: {bounds}")
-    training = {
-        step: training_bounds(shape_of(config.policy.model), device, getattr(config, step))
-        for step in ("rsft", "dpo")
-    }
-    for step, bounds in training.items():
-        print(f"{step}: {bounds}")
+    found = {file: bounds(file, overrides, device, arguments.context) for file in files}
+    for file, of_recipe in found.items():
+        print(f"{file}:")
+        for name, figures in of_recipe.items():
+            print(f"  {name}: {figures}")
     if arguments.role:
-        share = arguments.tokens_per_second / roles[arguments.role]["decode_tokens_per_s"]
-        rate = f"{arguments.tokens_per_second:.0f} tokens/s"
-        print(f"{arguments.role}: {rate} are {share:.0%} of the bound")
-    asked = dict(vars(arguments))
-    write_report("roofline", asked, {"bounds_not_measurements": {**roles, **training}})
+        of_it = share(found[files[0]], arguments.role, arguments.tokens_per_second)
+        print(f"{arguments.role}: {of_it}")
+    elif arguments.run:
+        show_run(found[files[0]], config_of(files[0], overrides), arguments.run)
+    else:
+        asked = {"device": arguments.device, "context": arguments.context, "overrides": overrides}
+        write_report("roofline", asked, {"bounds_not_measurements": found})
 
 
-def engine_bounds(shape, device, engine, context):
-    """Of one engine: what fits, and the quickest that it can decode and prefill."""
+def share(of_recipe, role, tokens_per_s):
+    """In words: what of its role's bound an engine reaches."""
+    if role not in of_recipe:
+        raise SystemExit(f"this recipe has no {role}; it has {', '.join(of_recipe)}")
+    bound = of_recipe[role]["decode_tokens_per_s"]
+    return f"{tokens_per_s:.0f} tokens/s, {tokens_per_s / bound:.1%} of the bound"
+
+
+def show_run(of_recipe, config, folder):
+    """What one engine of each role has reached in each step of a run."""
+    for one in rates(config, folder):
+        if isinstance(one, OneByOne):
+            print(f"{one.step}: its roles took turns (waves): no share of theirs is known")
+            continue
+        print(f"{one.step}, {one.role}: {one.tokens} tokens of {one.num_engines} engines; of one")
+        print(f"  in all {one.seconds:.0f} s: {share(of_recipe, one.role, one.tokens_per_s)}")
+        if one.at_work is not None:
+            print(f"  while they worked: {share(of_recipe, one.role, one.at_work)}")
+
+
+def config_of(file, overrides):
+    """Of whichever job the recipe is."""
+    if not Path(file).is_file():
+        raise SystemExit(f"no such recipe: {file}")
+    problems = []
+    for schema in SCHEMAS:
+        try:
+            return load(schema, file, overrides)
+        except ConfigError as error:
+            problems.append(f"as {schema.__name__}: {error}")
+    raise SystemExit("\n".join(problems))
+
+
+def roles_of(config):
+    """(name, settings, sampling) of each engine; a reward model has no sampling.
+
+    `outputs` is Stage II's policy when it writes whole outputs.
+    """
+    yield "policy", config.policy, config.policy.sampling
+    if isinstance(config, Stage1Config) and config.corrector is not None:
+        yield "corrector", config.corrector, config.corrector.sampling
+    if isinstance(config, Stage2Config):
+        yield "outputs", config.policy, {**config.policy.sampling, **config.outputs.sampling}
+    if isinstance(config, AnswerConfig):
+        return
+    judged = isinstance(config, EvaluateConfig)
+    reward_model = config.judge.reward_model if judged else config.reward_model
+    if reward_model is not None:
+        yield "reward_model", reward_model, None
+
+
+def bounds(file, overrides, device, context):
+    """Of every role and training of a recipe."""
+    config = config_of(file, overrides)
+    found = {}
+    for role, settings, sampling in roles_of(config):
+        shape = shape_of(settings.model, Path(file).parent)
+        most = (sampling or {}).get("max_tokens", context)
+        engine = engine_bounds(shape, device, settings.engine, context, most)
+        found[role] = engine if sampling is not None else {k: engine[k] for k in NEVER_DECODES}
+    if isinstance(config, Stage1Config | Stage2Config):
+        shape = shape_of(config.policy.model, Path(file).parent)
+        found |= {s: training_bounds(shape, device, getattr(config, s)) for s in ("rsft", "dpo")}
+    return found
+
+
+def engine_bounds(shape, device, engine, context, max_tokens):
+    """Of one engine: what fits, and the quickest that it can decode and prefill.
+
+    `sequences_of_max_tokens` fit where each has got `max_tokens`, its prompt not counted.
+    """
     devices = engine.get("tensor_parallel_size", 1)
     memory = devices * device.memory_gib * GIB * engine.get("gpu_memory_utilization", 0.9)
     weights = 2 * shape.parameters
     room = max(0.0, memory - weights)
-    fitting = int(room / shape.kv_bytes_per_token() / context)
+    tokens = room / shape.kv_bytes_per_token()
+    fitting = int(tokens / context)
     sequences = max(1, min(fitting, engine.get("max_num_seqs", 256)))
     moved = 2 * shape.read_parameters + sequences * context * shape.kv_bytes_per_token()
     reading = moved / (device.bandwidth * devices)
@@ -143,6 +218,7 @@ def engine_bounds(shape, device, engine, context):
         "weights_gib": round(weights / GIB, 1),
         "kv_kib_per_token": shape.kv_bytes_per_token() / 1024,
         "sequences_that_fit": fitting,
+        "sequences_of_max_tokens": int(tokens / max_tokens),
         "sequences": sequences,
         "step_ms": round(1000 * step, 2),
         "bound_by": "memory bandwidth" if reading >= arithmetic else "arithmetic",
@@ -154,7 +230,8 @@ def engine_bounds(shape, device, engine, context):
 def training_bounds(shape, device, training):
     """Of a training job: tokens/s of all devices, and memory of one under ZeRO-3 and without.
 
-    A token costs 6 flops a parameter, 8 where activations are computed again (checkpointing).
+    A token costs 6 flops a parameter, 8 where activations are computed again (checkpointing);
+    what DPO's reference model costs comes on top.
     Weights, gradients and Adam's state are 16 bytes a parameter in mixed precision; activations
     come on top.
     """
@@ -170,13 +247,23 @@ def training_bounds(shape, device, training):
     }
 
 
-def shape_of(model):
-    """From the folder's config.json, or of a model that is known by name."""
+def shape_of(model, recipes):
+    """From the folder's config.json, of a name that is known, or of what it will be trained from.
+
+    `recipes` is a folder: a model that one of them has yet to train has its policy's shape.
+    """
     file = Path(model) / "config.json"
     if not file.exists():
         if model in SHAPES:
             return SHAPES[model]
-        raise SystemExit(f"no folder and no known shape: {model}; known: {', '.join(SHAPES)}")
+        for other in map(OmegaConf.load, sorted(recipes.glob("*.yaml"))):
+            trained = [f"{other.get('run_dir')}/{step}" for step in ("rsft", "dpo")]
+            if model in trained:
+                return shape_of(other.policy.model, recipes)
+        raise SystemExit(
+            f"no folder, no known shape and of no recipe in {recipes}: {model}; known: "
+            f"{', '.join(SHAPES)} (ROLE.model=NAME takes another)"
+        )
     found = json.loads(file.read_text())
     heads = found["num_attention_heads"]
     return Shape(

@@ -11,7 +11,7 @@ without the time in which the first come and the last go, which more trees would
 Where all engines together would ask more of this machine's cores than a cluster's nodes would, time
 is stretched for all engines alike (`slowness`), which makes what surrounds them look cheaper;
 `driver_share` is what one core of the driver would be busy at without that. With `--prompts`
-engines take no time at all. Writes results/scaling.json.
+engines take no time at all. Writes results/scaling.json; `scaling_charts.py` draws it.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from measuring import CpuSeconds, Memory, draw, fresh_folder, rates_of, write_report
+from measuring import CpuSeconds, Memory, fresh_folder, rates_of, write_report
 from simulated_engine import SLOTS, SimulatedEngine, make_engine
 
 from avr.config import GrowthConfig, RoleConfig
@@ -77,13 +77,6 @@ def main():
     asked = {key: value for key, value in vars(arguments).items() if key not in ("work", "one")}
     figures = {"alone": alone, "engines": engines, "prompts": prompts}
     write_report("scaling", asked, figures)
-    bars = [
-        (f"{one['engines']} engines{words}", one[key], f"{one[key]:.3f}")
-        for one in engines
-        for key, words in (("of_linear", ""), ("of_linear_steady", ", steady"))
-    ]
-    if bars:
-        draw("scaling", "trees/s of linear", bars)
 
 
 def _alone(trees):

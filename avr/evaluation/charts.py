@@ -25,7 +25,7 @@ def draw_win_rates(standings: Sequence[Standing], baseline: str, written: Writte
     rows = [one for one in standings if one.row != baseline]
     rates = [one.win_rate or one.reward_win_rate for one in rows]
     judge = "the oracle" if all(one.win_rate for one in rows) else "the reward model"
-    with _axes(written, "win_rates.svg", height=1.2 + 0.3 * len(rows)) as axes:
+    with new_axes(written, "win_rates.svg", height=1.2 + 0.3 * len(rows)) as axes:
         axes.axvline(50, color="0.7", linewidth=1)
         _points(axes, rates, list(range(len(rows))), horizontal=True)
         axes.set_yticks(range(len(rows)), [one.row for one in rows])
@@ -35,7 +35,7 @@ def draw_win_rates(standings: Sequence[Standing], baseline: str, written: Writte
 
 def draw_length(standings: Sequence[Standing], written: Written) -> None:
     """Mean length of the answers against their quality (or reward)."""
-    with _axes(written, "length_quality.svg") as axes:
+    with new_axes(written, "length_quality.svg") as axes:
         places = [(one.characters, (one.quality or one.reward).mean) for one in standings]
         for place in places:
             axes.plot(*place, "o", color="tab:blue")
@@ -47,7 +47,7 @@ def draw_length(standings: Sequence[Standing], written: Written) -> None:
 
 def draw_efficiency(points: Sequence[tuple[int, Standing]], written: Written) -> None:
     """Quality (or reward) over the number of items trained on."""
-    with _axes(written, "efficiency.svg") as axes:
+    with new_axes(written, "efficiency.svg") as axes:
         values = [one.quality or one.reward for _, one in points]
         items = [number for number, _ in points]
         axes.plot(items, [value.mean for value in values], color="tab:blue")
@@ -62,7 +62,7 @@ def draw_efficiency(points: Sequence[tuple[int, Standing]], written: Written) ->
 def draw_turns(turns: Sequence[Turn], written: Written) -> None:
     """Reward and quality after each turn, and how often a turn that was taken made it worse."""
     numbers = [turn.number for turn in turns]
-    with _axes(written, "turns.svg") as axes:
+    with new_axes(written, "turns.svg") as axes:
         axes.plot(numbers, [t.reward for t in turns], "o-", color="tab:orange")
         axes.set_xticks(numbers)
         axes.set_xlabel("turn of the search (0: first answer)")
@@ -83,6 +83,23 @@ def draw_turns(turns: Sequence[Turn], written: Written) -> None:
                         fontsize=7,
                         ha="center",
                     )
+
+
+@contextmanager
+def new_axes(written: Written, name: str, height: float = 4.0) -> Any:
+    """Axes of a new figure, which is written when the context ends."""
+    from matplotlib import rcParams  # half a second, and only here
+    from matplotlib.figure import Figure
+
+    rcParams["svg.fonttype"] = "none"  # words stay words
+    rcParams["svg.hashsalt"] = name  # the same picture from the same figures
+    figure = Figure(figsize=(7.5, height), layout="constrained")
+    axes = figure.subplots()
+    yield axes
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    with written(name) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
 
 
 def _judge(standings: Sequence[Standing]) -> str:
@@ -127,20 +144,3 @@ Box = tuple[float, float, float, float]
 
 def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-@contextmanager
-def _axes(written: Written, name: str, height: float = 4.0) -> Any:
-    """Axes of a new figure, which is written when the context ends."""
-    from matplotlib import rcParams  # half a second, and only here
-    from matplotlib.figure import Figure
-
-    rcParams["svg.fonttype"] = "none"  # words stay words
-    rcParams["svg.hashsalt"] = name  # the same picture from the same figures
-    figure = Figure(figsize=(7.5, height), layout="constrained")
-    axes = figure.subplots()
-    yield axes
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    with written(name) as file:
-        figure.savefig(file, format="svg", metadata={"Date": None})

@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import math
 import random
-from pathlib import Path
 
+import measuring
 import pytest
+import scaling_charts
 from collect import collected, ratios_in
 from measuring import Flights, Timeline, fresh_folder, medians, rates_of, ratios, spread
 from plain_vllm import tokens_in_blocks, unique_prefix_tokens
-from roofline import DEVICES, SHAPES, engine_bounds, shape_of
 from simulated_engine import SLOTS, STEP_S, TOKENS, SimulatedEngine
 from startup import phases
 
@@ -119,45 +118,6 @@ def test_simulated_engine_takes_the_time_of_its_slots_and_critiques_are_well_for
     assert most > least
 
 
-@pytest.mark.parametrize(
-    "model, billions, kv_kib",
-    [
-        ("meta-llama/Meta-Llama-3-8B-Instruct", 8.03, 128),
-        ("Qwen/Qwen2.5-32B-Instruct", 32.76, 256),
-        ("Skywork/Skywork-Reward-Gemma-2-27B", 27.23, 368),
-    ],
-)
-def test_shapes_give_the_published_numbers_of_parameters(model, billions, kv_kib):
-    shape = SHAPES[model]
-    assert shape.parameters / 1e9 == pytest.approx(billions, rel=2e-3)
-    assert shape.kv_bytes_per_token() == kv_kib * 1024
-
-
-def test_shape_of_a_folder_is_that_of_its_weights():
-    folder = "avr/miniature/models/policy"
-    sizes = safetensors_sizes(f"{folder}/model.safetensors")
-    sizes.pop("lm_head.weight", None)  # tied: it may be written, and is the embeddings
-    weights = sum(map(math.prod, sizes.values()))
-    assert shape_of(folder).parameters == pytest.approx(weights, rel=0.01)
-
-
-def safetensors_sizes(file):
-    raw = Path(file).read_bytes()
-    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-
-
-def test_decoding_is_bound_by_bandwidth_until_the_batch_is_large():
-    shape, device = SHAPES["meta-llama/Meta-Llama-3-8B-Instruct"], DEVICES["h100"]
-    one = engine_bounds(shape, device, {"max_num_seqs": 1}, 1)
-    assert one["step_ms"] == pytest.approx(1000 * 2 * 7.5e9 / 3.35e12, rel=0.01)
-    assert one["bound_by"] == "memory bandwidth"
-    many = engine_bounds(shape, device, {"max_num_seqs": 4096}, 1)
-    assert many["bound_by"] == "arithmetic"
-    two = engine_bounds(shape, device, {"max_num_seqs": 1, "tensor_parallel_size": 2}, 1)
-    assert two["step_ms"] == pytest.approx(one["step_ms"] / 2, abs=0.01)
-
-
 def test_phases_of_a_start_add_up_to_all_of_it():
     marks = [10.0, 10.5, 13.0, 19.0, 19.25, 31.0, 31.5]
     found = phases(marks)
@@ -192,3 +152,37 @@ def test_reports_of_one_machine_become_one_and_of_two_do_not():
     reports["training"]["machine"] = {"cpus": 4}
     with pytest.raises(ValueError, match="two machines"):
         collected(reports)
+
+
+def test_scaling_is_drawn_of_all_reports_and_memory_of_the_one_with_most_prompts(
+    monkeypatch, tmp_path
+):
+    def engines(number, of_linear):
+        return {
+            "engines": number,
+            "of_linear": of_linear,
+            "rows_per_block": 32,
+            "slowness": 2.0,
+        }
+
+    def prompts(number, mib):
+        more = {"driver_before_mib": 99, "driver_most_mib": mib, "driver_ms_per_tree": 0.5}
+        return {"prompts": number, "rows_per_block": 128} | more
+
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
+    scaling_charts.main()
+    assert not list(tmp_path.iterdir())
+    few = {"engines": [engines(16, 0.61)], "prompts": [prompts(10, 111)]}
+    (tmp_path / "bench.json").write_text(json.dumps({"reports": {"scaling": few}}))
+    for name, report in {
+        "scaling": {"engines": [engines(1024, 0.74)], "prompts": []},
+        "scaling-16-before": {"engines": [engines(16, 0.52)], "prompts": []},
+        "scaling-prompts": {"engines": [], "prompts": [prompts(10, 222), prompts(99, 333)]},
+    }.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(report))
+    scaling_charts.main()
+    rates, memory = (
+        (tmp_path / f"{name}.svg").read_text() for name in ("scaling", "scaling-prompts")
+    )
+    assert all(f">{word}<" in rates for word in ("0.61", "0.74", "0.52, before", "1024"))
+    assert ">222 at most<" in memory and ">333<" in memory and "111" not in memory
