@@ -187,7 +187,7 @@ class CpuSeconds(Watch):
             with suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
                 key, seconds = (process.pid, process.create_time()), times.user + times.system
-                self._total[_kind(process)] += seconds - self._seen.get(key, 0.0)
+                self._total[kind_of(process)] += seconds - self._seen.get(key, 0.0)
                 self._seen[key] = seconds
         self._looks.append((time.time(), Counter(self._total)))
 
@@ -215,7 +215,7 @@ def engines_alive():
     kinds = Counter()
     for process in children():
         with suppress(psutil.NoSuchProcess):
-            kinds[_kind(process)] += 1
+            kinds[kind_of(process)] += 1
     return kinds["engines"], kinds["actors"]
 
 
@@ -224,7 +224,7 @@ def children():
     return psutil.Process().children(recursive=True)
 
 
-def _kind(process):
+def kind_of(process):
     if process.pid == os.getpid():
         return "driver"
     command = " ".join(process.cmdline())

@@ -14,7 +14,8 @@ Arms, in turn, on the same machine, with the same models, prompts and engine fla
 Engine starts are left out: a clock starts when all engines of an arm are ready, and stops at the
 last tree on disk. Every round starts with empty prefix caches. `--widened` makes the models as
 costly as larger ones (`widened.py`), `--enlarged` gives them the shape of larger ones
-(`enlarged.py`, for a GPU). Writes results/NAME.json.
+(`enlarged.py`, for a GPU). `--apart` keeps engines from computing on the cores of everything else
+(`apart.py`). Writes results/NAME.json.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import mean
 
+from apart import Apart
 from http_threads import grow_over_http, servers
 from measuring import (
     CpuSeconds,
@@ -84,6 +86,7 @@ def main():
     )
     parser.add_argument("--widened", type=int, default=1, help="times as many neurons a layer")
     parser.add_argument("--enlarged", type=int, help="LLaMA-3-8B's shape, with so many layers")
+    parser.add_argument("--apart", action="store_true", help="engines on cores of their own")
     parser.add_argument("--name", default="trees", help="of the report")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-trees"))
     arguments = parser.parse_intermixed_args()
@@ -95,7 +98,8 @@ def main():
     work = fresh_folder(arguments.work)
     bench = Bench(config, arguments, work)
     asked = {k: v for k, v in vars(arguments).items() if k not in ("work", "name")}
-    report = bench.run()
+    with Apart() if arguments.apart else nullcontext():
+        report = bench.run()
     write_report(arguments.name, asked, report)
     draw_rates(arguments.name, report["arms"])
 
