@@ -225,6 +225,7 @@ def children():
 
 
 def kind_of(process):
+    """A name of KINDS, or another."""
     if process.pid == os.getpid():
         return "driver"
     command = " ".join(process.cmdline())
