@@ -12,7 +12,8 @@ It takes the model of `make demo`, or another folder: policy.model=avr/miniature
 - per-task-N, in-flight-N: ours with other numbers of queries per Ray task and in flight.
 
 Ours takes turns with each of the others; a first turn warms up. Every turn starts with empty prefix
-caches, engine starts are left out. All but the threads sample with the same seeds.
+caches, engine starts are left out. All but the threads sample with the same seeds. `--apart` keeps
+engines from computing on the cores of everything else (`apart.py`).
 """
 
 import argparse
@@ -20,7 +21,7 @@ import asyncio
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, islice
@@ -29,6 +30,7 @@ from statistics import fmean
 
 import requests
 import search_arms
+from apart import Apart
 from http_threads import servers
 from measuring import (
     CpuSeconds,
@@ -74,14 +76,17 @@ def main():
     parser.add_argument("--in-flight", type=int, nargs="*", default=[16, 64, 128])
     parser.add_argument("--threads", type=int, nargs="+", default=[20, 64])
     parser.add_argument("--widened", type=int, default=1, help="times as many neurons a layer")
+    parser.add_argument("--apart", action="store_true", help="engines on cores of their own")
+    parser.add_argument("--name", default="search", help="of the report")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-search"))
     arguments = parser.parse_intermixed_args()
     work = fresh_folder(arguments.work)
     config = load(Stage2Config, arguments.config, arguments.overrides)
-    report = Bench(config, arguments, work).run()
-    asked = {key: value for key, value in vars(arguments).items() if key != "work"}
-    write_report("search", asked, report)
-    draw_rates("search", report["arms"])
+    with Apart() if arguments.apart else nullcontext():
+        report = Bench(config, arguments, work).run()
+    asked = {key: value for key, value in vars(arguments).items() if key not in ("work", "name")}
+    write_report(arguments.name, asked, report)
+    draw_rates(arguments.name, report["arms"])
 
 
 class Bench:
