@@ -17,6 +17,7 @@ engines take no time at all. Writes results/scaling.json; `scaling_charts.py` dr
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ from avr.core.messages import user
 from avr.core.prompts import Templates
 from avr.core.tree import Prompt, plant
 from avr.pipeline.cluster import connect
+from avr.pipeline.command import MALLOC
 from avr.pipeline.dataflow import Seedling, grow
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
@@ -161,7 +163,8 @@ def _prompts(arguments, work, number):
 def _in_a_process(arguments, work, wanted):
     """A driver of its own: its memory and CPU are its own too."""
     command = [sys.executable, __file__, f"--work={work}", f"--one={json.dumps(wanted)}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = dict([MALLOC]) | os.environ
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     return json.loads(done.stdout.splitlines()[-1])
