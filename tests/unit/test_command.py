@@ -1,0 +1,35 @@
+"""What a job's command line sets up before anything heavy is imported."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+sys.path.insert(0, "jobs")
+import stage1
+from avr.pipeline.command import job
+sys.argv = ["stage1.py", "conf/miniature/stage1.yaml", "--plan"]
+assert "pyarrow" not in sys.modules
+assert job("", stage1.Stage1Config, stage1.run, stage1.plan, stage1.prompts_stage1) == 0
+import pyarrow
+print(pyarrow.default_memory_pool().backend_name)
+"""
+
+
+@pytest.mark.parametrize(("asked", "pool"), [(None, "system"), ("mimalloc", "mimalloc")])
+def test_arrow_takes_its_memory_from_malloc_unless_something_else_is_asked_for(asked, pool):
+    variable = "ARROW_DEFAULT_MEMORY_POOL"
+    environment = {name: value for name, value in os.environ.items() if name != variable}
+    environment |= {variable: asked} if asked else {}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == pool
