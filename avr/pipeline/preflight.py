@@ -1,5 +1,6 @@
 """Everything about a Stage I configuration that can be known to be wrong before anything starts."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -75,11 +76,27 @@ def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
             raise ConfigError(f"no prompts at {path} (for step {step})")
 
 
+def _check_other_rows(first: PromptsConfig, second: PromptsConfig) -> None:
+    """Rows that the first growth has would all be set aside in the second, hours later."""
+
+    def end(prompts: PromptsConfig) -> float:
+        return math.inf if prompts.limit is None else prompts.skip + prompts.limit
+
+    same = all(getattr(first, f) == getattr(second, f) for f in ("path", "split", "subset"))
+    if same and first.skip <= second.skip and end(second) <= end(first):
+        raise ConfigError(
+            f"prompts.dpo asks for rows of {second.path} that prompts.rsft has: the two growths"
+            " need different prompts (prompts.dpo.skip leaves out the first so many)"
+        )
+
+
 def _check_paths(config: Stage1Config) -> None:
     sets = {"grow_rsft": config.prompts.rsft, "grow_dpo": config.prompts.dpo}
     if config.evaluation is not None:
         sets["evaluate"] = config.evaluation.prompts
     check_prompts({step: prompts for step, prompts in sets.items() if step in config.steps})
+    if {"grow_rsft", "grow_dpo"} <= set(config.steps):
+        _check_other_rows(config.prompts.rsft, config.prompts.dpo)
     check_model("policy.model", config.policy.model)
     if config.corrector is not None:
         check_model("corrector.model", config.corrector.model)

@@ -246,3 +246,26 @@ def test_a_run_may_go_on_with_other_batches_but_not_with_other_texts():
     for other in ({"dtype": "bfloat16"}, {"dtype": "float32", "quantization": "fp8"}):
         assert text_settings(fast) != text_settings(other)
     assert _fields("engine/arg_utils.py", "EngineArgs") >= _ONLY_SPEED  # vLLM renames them
+
+
+RSFT = "avr/miniature/data/rsft.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("rows", "apart"),
+    [
+        (("prompts.dpo.limit=600",), False),
+        (("prompts.dpo.skip=100", "prompts.dpo.limit=500"), False),
+        (("prompts.dpo.skip=600", "prompts.dpo.limit=100"), True),
+        (("prompts.dpo.skip=500", "prompts.dpo.limit=null"), True),  # some are new
+        (("prompts.dpo.limit=600", "steps=[grow_rsft,select]"), True),
+    ],
+)
+def test_rows_that_the_first_growth_has_are_refused_before_it_begins(rows, apart):
+    recipe = "conf/miniature/stage1.yaml"
+    config = load(Stage1Config, recipe, [f"prompts.dpo.path={RSFT}", *rows])
+    if apart:
+        _check_paths(config)
+    else:
+        with pytest.raises(ConfigError, match="the two growths need different prompts"):
+            _check_paths(config)
