@@ -1,14 +1,24 @@
 """What Ray Data is told before it streams, in one place: half of it are undocumented settings."""
 
+import math
 import os
 from typing import Any
 
 import ray
-from ray.data._internal.execution.backpressure_policy import DownstreamCapacityBackpressurePolicy
+from ray.data._internal.execution.backpressure_policy import (
+    ENABLED_BACKPRESSURE_POLICIES,
+    ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
+    DownstreamCapacityBackpressurePolicy,
+)
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 from ray.data._internal.planner import plan_udf_map_op
 
 from avr.config import GrowthConfig
+
+_READ_AHEAD_BYTES = (
+    1 << 20
+)  # for engines that start: the reader is a thousand times as fast as they
 
 
 class ForgetBlocks(ExecutionCallback):
@@ -24,6 +34,25 @@ class ForgetBlocks(ExecutionCallback):
             statistics = getattr(operator, "_output_blocks_stats", None)
             if statistics:
                 statistics.clear()
+
+
+class HoldReader(DownstreamCapacityBackpressurePolicy):
+    """Hold the reader back by what engines have in hand, and while they start.
+
+    Ray Data's policy does the first, but only once half of the object store is full, and nothing
+    while no engine has anything in hand. Prompts would pile up, in the driver, as small blocks are
+    kept there: two megabytes in each second that engines took to start.
+    """
+
+    OBJECT_STORE_BUDGET_UTIL_THRESHOLD = 0.0
+
+    def _get_output_pressure(self, op: Any) -> float:
+        reads = op.output_dependencies and not isinstance(op, ActorPoolMapOperator)
+        if not reads or self._get_downstream_capacity_size_bytes(op):
+            pressure: float = super()._get_output_pressure(op)
+            return pressure
+        ahead = self._resource_manager.get_mem_op_outputs(op, include_ineligible_downstream=True)
+        return math.inf if ahead > _READ_AHEAD_BYTES else 0.0
 
 
 def tell_ray_data(config: GrowthConfig, rows: int) -> None:
@@ -45,9 +74,11 @@ def tell_ray_data(config: GrowthConfig, rows: int) -> None:
     # Of an asynchronous operator's block it has 16 rows in hand, whatever the actor could take.
     # (Ray's variable for it, as that for the next, is read on import only.)
     _tell(plan_udf_map_op, "DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY", rows)
-    # The reader is held back by what engines have in hand, but only once half of the object store
-    # is full. Until then prompts pile up, in the driver, as small blocks are kept there.
-    _tell(DownstreamCapacityBackpressurePolicy, "OBJECT_STORE_BUDGET_UTIL_THRESHOLD", 0.0)
+    policies = [
+        HoldReader if policy is DownstreamCapacityBackpressurePolicy else policy
+        for policy in ENABLED_BACKPRESSURE_POLICIES
+    ]
+    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
     # Ray Data asks for 32 actors to read footers, a process and seconds of CPU time each, and there
     # is one file. It reads this in the driver's environment.
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")

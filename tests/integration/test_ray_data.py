@@ -2,12 +2,19 @@
 
 import asyncio
 import copy
+import math
+import random
+import time
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 from ray.data._internal.planner import plan_udf_map_op
 from scripted_engine import ROLE, SHAPE, TEMPLATES, ScriptedEngine
 from scripted_growth import planted
@@ -65,6 +72,55 @@ def test_nothing_is_kept_of_blocks_that_are_through(ray_cluster):
     tell_ray_data(GrowthConfig(), rows=8)
     (forget,) = ray_cluster.data.DataContext.get_current().custom_execution_callback_classes
     assert max(streamed(ray_cluster, [forget])) < NUM_BLOCKS / 4
+
+
+class StartsWhenTold:
+    def __init__(self, go):
+        while not go.exists():
+            time.sleep(0.1)
+
+    def __call__(self, row):
+        return {"id": row["id"]}
+
+
+class Ahead(ExecutionCallback):
+    """Lets the actors start when no more blocks come to wait for them; finds how much did."""
+
+    def __init__(self, go):
+        self.go, self.most, self.since = go, 0, math.inf
+
+    def on_execution_step(self, executor):
+        actors = next(op for op in executor._topology if isinstance(op, ActorPoolMapOperator))
+        (reader,) = actors.input_dependencies
+        waiting = executor._resource_manager.get_mem_op_outputs(reader)
+        if waiting > self.most:
+            self.most, self.since = waiting, time.monotonic()
+        if time.monotonic() - self.since > 3.0 and not self.go.exists():
+            self.go.touch()
+            FOUND.append(self.most)
+
+
+def read_ahead(ray, file):
+    """Of 20 MB of rows, how many bytes are read while an actor starts."""
+    go = file.with_suffix(".go")
+    go.unlink(missing_ok=True)
+    context = ray.data.DataContext.get_current()
+    context.custom_execution_callback_classes = [partial(Ahead, go)]
+    FOUND.clear()
+    rows = ray.data.read_parquet(str(file)).repartition(target_num_rows_per_block=8)
+    pool = ray.data.ActorPoolStrategy(size=1)
+    rows = rows.map(StartsWhenTold, fn_constructor_args=(go,), compute=pool, num_cpus=0.5)
+    assert sum(1 for _ in rows.iter_rows()) == 2000
+    return FOUND[0]
+
+
+def test_no_more_is_read_than_engines_that_start_will_want_at_first(ray_cluster, tmp_path):
+    file = tmp_path / "rows.parquet"
+    noise = [{"id": n, "text": random.Random(n).randbytes(10_000)} for n in range(2000)]
+    pq.write_table(pa.Table.from_pylist(noise), file)
+    assert read_ahead(ray_cluster, file) > 15e6  # or there is nothing to hold any more
+    tell_ray_data(GrowthConfig(), rows=8)
+    assert read_ahead(ray_cluster, file) < 3e6
 
 
 class CountingScriptedEngine(ScriptedEngine):
