@@ -1,5 +1,6 @@
 """Which refinements RSFT trains on: named rules, gathered in profiles."""
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -81,7 +82,8 @@ ALWAYS = {
 def switched_on(rows: str, profile: str, overrides: Mapping[str, bool]) -> frozenset[str]:
     """The rules in force for `rows` (a key of PROFILES): a profile, with single rules switched.
 
-    Raises ValueError on an unknown profile or rule, naming those there are.
+    Raises ValueError on an unknown profile or rule, naming those there are, and on a rule that
+    these rows do not have: no profile switches it on for them.
     """
     profiles = PROFILES[rows]
     if profile not in profiles:
@@ -89,9 +91,15 @@ def switched_on(rows: str, profile: str, overrides: Mapping[str, bool]) -> froze
     fixed = sorted(set(overrides) & set(ALWAYS))
     if fixed:
         raise ValueError(f"rule {fixed[0]!r} has no switch: {ALWAYS[fixed[0]]}")
-    unknown = sorted(set(overrides) - set(SWITCHES))
-    if unknown:
-        raise ValueError(f"unknown rule {unknown[0]!r}; there are: {', '.join(SWITCHES)}")
+    known = sorted(frozenset[str]().union(*profiles.values()))
+    for rule in sorted(set(overrides) - set(known)):
+        there = f"there are: {', '.join(known)}"
+        if rule in SWITCHES:
+            raise ValueError(f"rule {rule!r} is not one of {rows} ({SWITCHES[rule]}); {there}")
+        near = difflib.get_close_matches(rule, known, n=1)
+        raise ValueError(
+            f"unknown rule {rule!r}; {f'did you mean {near[0]!r}?' if near else there}"
+        )
     on = {rule for rule, value in overrides.items() if value}
     return (profiles[profile] | on) - (set(overrides) - on)
 

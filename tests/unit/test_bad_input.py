@@ -175,7 +175,7 @@ SETTINGS = [
     ("pairs.profile=best", "unknown profile 'best'; there are: as_released, as_paper, recommended"),
     (
         "selection.switches.no_lop=true",
-        "unknown rule 'no_lop'; there are: length_control, finished, no_repeated_word, no_loop, unique, improved, closed, answer_no_longer, beats_reference, plain_rows",
+        "unknown rule 'no_lop'; did you mean 'no_loop'?",
     ),
     (
         "selection.profile=recomended",
@@ -386,7 +386,8 @@ SETTINGS = [
     ),
     (
         "selection.switches.improve=true",
-        "unknown rule 'improve'; there are: length_control, finished, no_repeated_word, no_loop, unique, improved, closed, answer_no_longer, beats_reference, plain_rows",
+        "unknown rule 'improve'; there are: finished, length_control, no_loop, no_repeated_word, "
+        "plain_rows, unique",
     ),
     ("budget.max_device_hours=nan", "budget.max_device_hours is nan, must be at least 0"),
     ("growth.parity_tolerance=nan", "growth.parity_tolerance is nan, must be at least 0"),

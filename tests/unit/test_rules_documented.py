@@ -69,3 +69,20 @@ def test_the_profiles_that_switch_a_rule_on_stand_beside_it(profile):
 def test_what_a_row_is_cannot_be_switched(name):
     with pytest.raises(ValueError, match=f"rule '{name}' has no switch: "):
         switched_on("rsft", "recommended", {name: False})
+
+
+@pytest.mark.parametrize("rows", PROFILES)
+def test_a_rule_that_these_rows_do_not_have_cannot_be_switched(rows):
+    own = frozenset().union(*PROFILES[rows].values())
+    for name in own:
+        switched_on(rows, "recommended", {name: False})
+    for name in ALL - own:
+        with pytest.raises(ValueError, match=f"rule '{name}' is not one of {rows} "):
+            switched_on(rows, "recommended", {name: True})
+
+
+def test_an_unknown_rule_names_the_one_that_was_meant():
+    with pytest.raises(ValueError, match=r"unknown rule 'no_loops'; did you mean 'no_loop'\?"):
+        switched_on("rsft", "recommended", {"no_loops": True})
+    with pytest.raises(ValueError, match="unknown rule 'shape'; there are: finished, length_cont"):
+        switched_on("rsft", "recommended", {"shape": True})

@@ -208,7 +208,7 @@ def test_values_no_type_excludes_are_refused(override, message):
         ("reward_model.model=./none", "no model folder at ./none"),
         ("evaluation.seed=avr/miniature/none", "no model folder at avr/miniature/none"),
         ("trajectories.profile=as_it_was", "unknown profile 'as_it_was'; there are: as_released"),
-        ("trajectories.switches.closd=true", "unknown rule 'closd'; there are: "),
+        ("trajectories.switches.closd=true", "unknown rule 'closd'; did you mean 'closed'?"),
         ("pairs.profile=none", "unknown profile 'none'; there are: as_released"),
         ("pairs.switches.short=false", "unknown rule 'short'; there are: "),
         ("policy.engine.max_num_seq=1", "policy.engine.max_num_seq is no vLLM setting; did you"),
