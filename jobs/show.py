@@ -33,6 +33,10 @@ def main() -> int:
             raise FileNotFoundError(f"nothing at {place}")
         if place.is_file() and place.suffix != ".parquet":
             raise ValueError(f"{place} is no Parquet file, nor a folder of them")
+        if place.is_dir() and not list(place.glob("*.parquet")):
+            deeper = sorted({str(file.parent) for file in place.rglob("*.parquet")})
+            there = f"; there are in: {', '.join(deeper)}" if deeper else ""
+            raise FileNotFoundError(f"no Parquet files in {place}{there}")
         rows = read_rows(place)
         wanted = (row for row in rows if arguments.id is None or is_about(row, arguments.id))
         texts = [shown(row) for row in islice(wanted, arguments.limit)]
@@ -40,7 +44,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     if not texts:
-        print(f"no such row in {arguments.path}", file=sys.stderr)
+        found = "no rows" if arguments.id is None else f"no row of {arguments.id}"
+        print(f"{found} in {arguments.path}", file=sys.stderr)
         return 1
     try:
         print("\n\n".join(texts), flush=True)

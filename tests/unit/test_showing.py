@@ -9,7 +9,7 @@ from test_rows import GOOD, pairs_of, rows_of
 
 from avr.core.showing import is_about, shown
 from avr.core.tree import tree_to_dict
-from avr.pipeline.tables import PAIRS, TREES, pair_row, rsft_row, write_part
+from avr.pipeline.tables import PAIRS, TREES, pair_row, rsft_row, write_part, write_rows
 
 TREE = tree_to_dict(GOOD)
 (ROW,), _ = rows_of(GOOD)
@@ -71,7 +71,11 @@ def test_the_job_prints_so_many_rows_or_those_about_an_id(folder):
 
 def test_what_cannot_be_shown_is_said_in_one_line(folder):
     assert run(folder / "none") == (1, f"nothing at {folder / 'none'}\n")
-    assert run(folder / "trees", "--id", "x") == (1, f"no such row in {folder / 'trees'}\n")
+    assert run(folder / "trees", "--id", "x") == (1, f"no row of x in {folder / 'trees'}\n")
+    text = f"no Parquet files in {folder}; there are in: {folder / 'pairs'}, {folder / 'trees'}\n"
+    assert run(folder) == (1, text)
+    write_rows(folder / "empty.parquet", [], PAIRS)
+    assert run(folder / "empty.parquet") == (1, f"no rows in {folder / 'empty.parquet'}\n")
     (folder / "outputs.json").write_text("[]")
     text = f"{folder / 'outputs.json'} is no Parquet file, nor a folder of them\n"
     assert run(folder / "outputs.json") == (1, text)
