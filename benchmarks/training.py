@@ -3,11 +3,15 @@
     python benchmarks/training.py --rounds 3
     python benchmarks/training.py --quick --rounds 1
 
+With `--like chat` the rows are as long as chats, and the model is a random one large enough for
+its multiplications to be what a step costs (`CHAT`).
+
 Arms, in turn, two ranks on CPUs, for RSFT and for DPO, one pass over the rows:
 
 - ours: `avr.training.launch.train` with the recipe's settings, as a job calls it;
 - bare: the same settings, model, token ids, order and seeds under torchrun (`bare_trl.py`);
 - naive: bare, but TRL gets conversations, and of what decides speed (`FOR_SPEED`) its own defaults;
+  of batches too with `--like chat`, as many rows a step;
 - packed, padding_free, grouped, precomputed: ours with one setting changed (`CHANGES`).
 
 `tokens_per_s`: trained tokens, padding left out, from the first log after `SKIP` steps to the last,
@@ -52,6 +56,9 @@ from avr.training.launch import train
 
 SKIP = 3  # first steps: allocations, caches
 FOR_SPEED = {"gradient_checkpointing", "packing", "padding_free", "precompute_ref_log_probs"}
+# Rows one by one have no padding, and one is work enough for a core.
+ONE_BY_ONE = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
+CHAT = ONE_BY_ONE | {"max_length": 4096, "precompute_ref_log_probs": True}
 CHANGES = {
     "packed": {"packing": True},
     "padding_free": {"padding_free": True, "max_length": None},  # TRL wants no limit with it
@@ -72,7 +79,7 @@ def main():
     parser.add_argument("--rows", type=int, default=640, help="of each kind")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="192 rows, fewer arms")
-    parser.add_argument("--like", choices=["stage1", "stage2"], default="stage1", help="RSFT rows")
+    parser.add_argument("--like", choices=["stage1", "stage2", "chat"], default="stage1")
     parser.add_argument("--run-dir", type=Path, help="rows of a finished Stage I instead")
     parser.add_argument("--layers", type=int, default=8, help="of the memory arms' model; 0: none")
     parser.add_argument("--kinds", nargs="+", choices=list(ARMS), default=list(ARMS))
@@ -94,6 +101,10 @@ class Bench:
         self._config, self._arguments, self._work = config, arguments, work
         self._rows = {kind: work / f"{kind}.parquet" for kind in ARMS}
         self._lengths = {}
+        self._model = config.policy.model
+        if arguments.like == "chat":
+            self._model = str(work / "chat")
+            write_large(config.policy.model, work / "chat", num_layers=4, heads=8)
 
     def run(self):
         """All arms in turn, round by round; what goes into the report."""
@@ -138,9 +149,13 @@ class Bench:
     def _recipe(self, kind):
         """The recipe's training for one pass, after its rows are written: whole steps of them."""
         config = getattr(self._config, kind)
+        if self._arguments.like == "chat":
+            known = CHAT if kind == "dpo" else {k: v for k, v in CHAT.items() if "ref" not in k}
+            config = replace(config, trl=config.trl | known)
         step = config.num_workers * config.trl["per_device_train_batch_size"]
         step *= config.trl.get("gradient_accumulation_steps", 1)
-        rows = {"rsft": conversations(self._arguments.like), "dpo": pairs()}[kind]
+        like = self._arguments.like
+        rows = {"rsft": conversations(like), "dpo": pairs(like)}[kind]
         if self._arguments.run_dir:
             step_of = {"rsft": "select", "dpo": "pair"}
             rows = tables.read_rows(self._arguments.run_dir / step_of[kind] / "rows.parquet")
@@ -148,7 +163,7 @@ class Bench:
         rows = rows[: len(rows) // step * step]
         schemas = {"rsft": tables.RSFT_ROWS, "dpo": tables.PAIRS}
         tables.write_rows(self._rows[kind], rows, schemas[kind])
-        self._lengths[kind] = bare_trl.lengths(kind, self._rows[kind], self._config.policy.model)
+        self._lengths[kind] = bare_trl.lengths(kind, self._rows[kind], self._model)
         steps = len(rows) // step
         once = {
             "num_train_epochs": 1,
@@ -164,12 +179,14 @@ class Bench:
         trl = dict(recipe.trl) | CHANGES.get(arm, {})
         if arm == "naive":
             trl = {name: value for name, value in trl.items() if name not in FOR_SPEED}
+            if self._arguments.like == "chat":
+                trl = {name: value for name, value in trl.items() if name not in ONE_BY_ONE}
         if arm == "packed":  # as many tokens a step as without
             batch, tokens = trl["per_device_train_batch_size"], mean(self._lengths[kind])
             batch = bare_trl.packed_batch(batch, tokens, trl["max_length"])
             trl["per_device_train_batch_size"] = batch
         how = arm if arm in ("bare", "naive") else "ours"
-        model = str(Path(self._config.policy.model).resolve())
+        model = str(Path(self._model).resolve())
         folder = self._work / f"{kind}-{arm}-{turn}"
         figures, logged = self._train(kind, how, replace(recipe, trl=trl), model, folder)
         left = bare_trl.values_of(logged) | {"weights": bare_trl.weights_of(folder / "model")}

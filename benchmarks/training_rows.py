@@ -1,14 +1,24 @@
 """What the training benchmark trains on, and its larger model: made from the miniature world."""
 
 import random
+from itertools import chain
 
 from avr.miniature import demonstrations, world
 from avr.miniature.prompts import draw_requests
 from avr.miniature.thinking import thinking_demonstration
+from avr.miniature.vocabulary import CATEGORIES
+
+# Words of the 805 answers of Llama-3-8B-Instruct to AlpacaEval's instructions, and of these:
+# the shortest, nine deciles, the longest. A word is one token here, of a usual vocabulary 1.3.
+ANSWER = (1, 59, 131, 201, 265, 316, 354, 395, 437, 505, 972)
+INSTRUCTION = (2, 7, 10, 12, 14, 18, 22, 27, 38, 59, 351)
+WORDS = tuple(chain.from_iterable(CATEGORIES.values()))
 
 
 def conversations(like):
-    """Endless RSFT rows: conversations as of Stage I, or whole loops as of Stage II."""
+    """Endless RSFT rows: as of Stage I, whole loops as of Stage II, or as long as chats are."""
+    if like == "chat":
+        yield from chats()
     stage1, stage2 = demonstrations.policy_demonstration, thinking_demonstration
     converse = {"stage1": stage1, "stage2": stage2}[like]
     for index, request in enumerate(draw_requests("train", random.Random("rsft rows"))):
@@ -17,8 +27,45 @@ def conversations(like):
         yield {"id": f"rsft-{index}", "messages": messages, "node_ids": [], "gain": 0.0}
 
 
-def pairs():
+def chats():
+    """Endless rows of Stage I without meaning: answer, critique and refinement as long as answers.
+
+    The refinement is as long as its answer to a tenth, the critique has a length of its own.
+    """
+    for index, rng in enumerate(map(random.Random, range(1 << 62))):
+        answer = drawn(ANSWER, rng)
+        numbers = (drawn(INSTRUCTION, rng), answer, 8, drawn(ANSWER, rng), 8)
+        texts = [*numbers, max(1, round(answer * rng.uniform(0.9, 1.1)))]
+        messages = [
+            _message(("user", "assistant")[turn % 2], " ".join(rng.choices(WORDS, k=number)))
+            for turn, number in enumerate(texts)
+        ]
+        yield {"id": f"rsft-{index}", "messages": messages, "node_ids": [], "gain": 0.0}
+
+
+def drawn(deciles, rng):
+    """A length from the distribution whose least, deciles and most are given."""
+    place = rng.uniform(0, len(deciles) - 1)
+    low = min(int(place), len(deciles) - 2)
+    return round(deciles[low] + (place - low) * (deciles[low + 1] - deciles[low]))
+
+
+def chat_pairs():
+    """Endless pairs, of chats: two answers, two critiques or two refinements, kind by kind."""
+    for index, row in enumerate(chats()):
+        rng = random.Random(f"other {index}")
+        cut = 1 + 2 * (index % 3)
+        chosen = row["messages"][cut]
+        rejected = _message("assistant", " ".join(rng.choices(WORDS, k=drawn(ANSWER, rng))))
+        kind = ("generation", "critique", "refinement")[index % 3]
+        row = {"id": f"pair-{index}", "kind": kind, "prompt": row["messages"][:cut], "node_ids": []}
+        yield row | {"chosen": [chosen], "rejected": [rejected]}
+
+
+def pairs(like):
     """Endless preference pairs of the three kinds in turn: no fault before the policy's own."""
+    if like == "chat":
+        yield from chat_pairs()
     good, own = demonstrations.CORRECTOR, demonstrations.POLICY
     for index, request in enumerate(draw_requests("train", random.Random("pairs"))):
         rng = random.Random(index)
@@ -48,14 +95,15 @@ def _message(role, content):
     return {"role": role, "content": content}
 
 
-def write_large(policy, folder, num_layers):
+def write_large(policy, folder, num_layers, heads=12):
     """A random Llama in float32 with the policy's tokenizer; 57M parameters with 8 layers."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     config = AutoConfig.from_pretrained(policy)
-    config.update({"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": num_layers})
-    config.update({"num_attention_heads": 12, "num_key_value_heads": 12, "head_dim": 64})
+    config.update({"num_hidden_layers": num_layers, "max_position_embeddings": 8192})
+    config.update({"hidden_size": 64 * heads, "intermediate_size": 512 * heads // 3})
+    config.update({"num_attention_heads": heads, "num_key_value_heads": heads, "head_dim": 64})
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
     AutoTokenizer.from_pretrained(policy).save_pretrained(folder)

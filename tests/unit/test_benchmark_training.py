@@ -1,6 +1,7 @@
 """What the training benchmark counts by itself: rates, differences, and the rows it makes."""
 
 import os
+import random
 from itertools import islice
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from bare_trl import (
     values_of,
 )
 from measuring import padding
-from training_rows import conversations, pairs
+from training_rows import ANSWER, conversations, drawn, pairs
 
 from avr.pipeline import tables
 
@@ -166,7 +167,7 @@ def test_memory_arms_differ_in_their_deepspeed_settings_only(tmp_path):
     assert recipe["zero_optimization"] == {"stage": 3, "overlap_comm": True}
 
 
-@pytest.mark.parametrize("like", ["stage1", "stage2"])
+@pytest.mark.parametrize("like", ["stage1", "stage2", "chat"])
 def test_rsft_rows_have_the_schema_and_are_the_same_every_time(like):
     rows = list(islice(conversations(like), 30))
     assert rows == list(islice(conversations(like), 30))
@@ -176,9 +177,10 @@ def test_rsft_rows_have_the_schema_and_are_the_same_every_time(like):
     assert len({row["id"] for row in rows}) == 30
 
 
-def test_pairs_have_the_schema_and_two_sides_and_all_kinds():
-    rows = list(islice(pairs(), 60))
-    assert rows == list(islice(pairs(), 60))
+@pytest.mark.parametrize("like", ["stage1", "chat"])
+def test_pairs_have_the_schema_and_two_sides_and_all_kinds(like):
+    rows = list(islice(pairs(like), 60))
+    assert rows == list(islice(pairs(like), 60))
     assert set(rows[0]) | {"margin"} == set(tables.PAIRS.names)
     assert {row["kind"] for row in rows} == {"generation", "critique", "refinement"}
     turns = {"generation": 1, "critique": 3, "refinement": 5}
@@ -186,3 +188,11 @@ def test_pairs_have_the_schema_and_two_sides_and_all_kinds():
         assert row["chosen"] != row["rejected"]
         assert len(row["prompt"]) == turns[row["kind"]]
         assert row["prompt"][-1]["role"] == "user"
+
+
+def test_lengths_are_foundfrom_their_deciles():
+    rng = random.Random(0)
+    found = sorted(drawn(ANSWER, rng) for _ in range(20_000))
+    assert ANSWER[0] <= found[0] and found[-1] <= ANSWER[-1]
+    for tenth in range(1, 10):
+        assert found[2000 * tenth] == pytest.approx(ANSWER[tenth], abs=12)
