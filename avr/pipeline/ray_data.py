@@ -2,6 +2,8 @@
 
 import math
 import os
+import time
+from functools import partial
 from typing import Any
 
 import ray
@@ -16,9 +18,8 @@ from ray.data._internal.planner import plan_udf_map_op
 
 from avr.config import GrowthConfig
 
-_READ_AHEAD_BYTES = (
-    1 << 20
-)  # for engines that start: the reader is a thousand times as fast as they
+# Blocks that wait while engines start: the first ones get theirs at once, the reader fills up.
+_READ_AHEAD_BYTES = 1 << 20
 
 
 class ForgetBlocks(ExecutionCallback):
@@ -47,12 +48,41 @@ class HoldReader(DownstreamCapacityBackpressurePolicy):
     OBJECT_STORE_BUDGET_UTIL_THRESHOLD = 0.0
 
     def _get_output_pressure(self, op: Any) -> float:
-        reads = op.output_dependencies and not isinstance(op, ActorPoolMapOperator)
-        if not reads or self._get_downstream_capacity_size_bytes(op):
+        if not _reads(op) or self._get_downstream_capacity_size_bytes(op):
             pressure: float = super()._get_output_pressure(op)
             return pressure
         ahead = self._resource_manager.get_mem_op_outputs(op, include_ineligible_downstream=True)
         return math.inf if ahead > _READ_AHEAD_BYTES else 0.0
+
+
+class EndStalled(ExecutionCallback):
+    """End a stream in which no block has left an operator behind the reader for so long.
+
+    Ray Data's own clock starts again with each block that is read, and a reader that is held back
+    gets one through every ten seconds: with many prompts it would hardly end.
+    """
+
+    def __init__(self, timeout_s: float):
+        self._timeout_s = timeout_s
+        self._moved, self._since = 0, time.monotonic()
+
+    def on_execution_step(self, executor: Any) -> None:
+        """Called by the executor in every turn of its loop; what it raises ends the stream."""
+        operators = [op for op in executor._topology if not _reads(op)]
+        moved = sum(op.metrics.num_outputs_taken for op in operators)
+        now = time.monotonic()
+        if moved > self._moved:
+            self._moved, self._since = moved, now
+        elif now - self._since > self._timeout_s:
+            raise TimeoutError(
+                f"no tree left an engine for {now - self._since:.0f} s"
+                " (growth.no_progress_timeout_s)"
+            )
+
+
+def _reads(op: Any) -> bool:
+    """Whether an operator lies before the engines' pools."""
+    return bool(op.output_dependencies) and not isinstance(op, ActorPoolMapOperator)
 
 
 def tell_ray_data(config: GrowthConfig, rows: int) -> None:
@@ -63,9 +93,10 @@ def tell_ray_data(config: GrowthConfig, rows: int) -> None:
     """
     context = ray.data.DataContext.get_current()
     _tell(context, "enable_progress_bars", False)
-    _tell(context, "execution_no_progress_timeout_s", config.no_progress_timeout_s)
+    _tell(context, "execution_no_progress_timeout_s", -1)  # `EndStalled` has the clock
     _tell(context, "max_consecutive_actor_init_deaths", config.max_engine_deaths)
-    _tell(context, "custom_execution_callback_classes", [ForgetBlocks])
+    stalled = partial(EndStalled, config.no_progress_timeout_s)
+    _tell(context, "custom_execution_callback_classes", [ForgetBlocks, stalled])
     _tell(context, "memory_usage_poll_interval_s", None)  # a thread per block, for that report
     # Shares of the blocks that replicas hold. They hold twice those that they work on (`_pool` in
     # `dataflow.py`), all of which Ray Data takes for worked on: so half of its own values.
@@ -74,17 +105,27 @@ def tell_ray_data(config: GrowthConfig, rows: int) -> None:
     # Of an asynchronous operator's block it has 16 rows in hand, whatever the actor could take.
     # (Ray's variable for it, as that for the next, is read on import only.)
     _tell(plan_udf_map_op, "DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY", rows)
-    policies = [
-        HoldReader if policy is DownstreamCapacityBackpressurePolicy else policy
-        for policy in ENABLED_BACKPRESSURE_POLICIES
-    ]
-    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
+    _hold_reader(context)
     # Ray Data asks for 32 actors to read footers, a process and seconds of CPU time each, and there
     # is one file. It reads this in the driver's environment.
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
 
 
+def _hold_reader(context: Any) -> None:
+    theirs = DownstreamCapacityBackpressurePolicy
+    for name in (*vars(HoldReader), "_get_downstream_capacity_size_bytes"):
+        _check(theirs, name)
+    if theirs not in ENABLED_BACKPRESSURE_POLICIES:
+        raise AttributeError(f"Ray {ray.__version__}: Ray Data does not enable {theirs.__name__}")
+    policies = [HoldReader if one is theirs else one for one in ENABLED_BACKPRESSURE_POLICIES]
+    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
+
+
 def _tell(listener: Any, name: str, value: Any) -> None:
-    if not hasattr(listener, name):  # most of them would take any name without a word
-        raise AttributeError(f"Ray {ray.__version__}: Ray Data has no {name} in {listener}")
+    _check(listener, name)  # most of them would take any name without a word
     setattr(listener, name, value)
+
+
+def _check(listener: Any, name: str) -> None:
+    if not hasattr(listener, name):
+        raise AttributeError(f"Ray {ray.__version__}: Ray Data has no {name} in {listener}")

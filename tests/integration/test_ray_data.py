@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import math
 import random
 import time
 from contextlib import contextmanager
@@ -13,8 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ray.data._internal.execution.backpressure_policy import DownstreamCapacityBackpressurePolicy
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
+from ray.data._internal.execution.streaming_executor_state import IdleDetector
 from ray.data._internal.planner import plan_udf_map_op
 from scripted_engine import ROLE, SHAPE, TEMPLATES, ScriptedEngine
 from scripted_growth import planted
@@ -70,7 +71,7 @@ def streamed(ray, callbacks):
 def test_nothing_is_kept_of_blocks_that_are_through(ray_cluster):
     assert max(streamed(ray_cluster, [])) >= NUM_BLOCKS  # or there is nothing to forget any more
     tell_ray_data(GrowthConfig(), rows=8)
-    (forget,) = ray_cluster.data.DataContext.get_current().custom_execution_callback_classes
+    forget, _ = ray_cluster.data.DataContext.get_current().custom_execution_callback_classes
     assert max(streamed(ray_cluster, [forget])) < NUM_BLOCKS / 4
 
 
@@ -84,43 +85,67 @@ class StartsWhenTold:
 
 
 class Ahead(ExecutionCallback):
-    """Lets the actors start when no more blocks come to wait for them; finds how much did."""
+    """Lets actors start once `enough` waits, or 5 s after anything did; finds the most bytes."""
 
-    def __init__(self, go):
-        self.go, self.most, self.since = go, 0, math.inf
+    def __init__(self, go, enough):
+        self.go, self.enough, self.most = go, enough, 0
+        self.until = time.monotonic() + 90.0
 
     def on_execution_step(self, executor):
         actors = next(op for op in executor._topology if isinstance(op, ActorPoolMapOperator))
         (reader,) = actors.input_dependencies
         waiting = executor._resource_manager.get_mem_op_outputs(reader)
-        if waiting > self.most:
-            self.most, self.since = waiting, time.monotonic()
-        if time.monotonic() - self.since > 3.0 and not self.go.exists():
+        if waiting and not self.most and not self.enough:
+            self.until = time.monotonic() + 5.0
+        self.most = max(self.most, waiting)
+        done = time.monotonic() > self.until or (self.enough and waiting > self.enough)
+        if done and not self.go.exists():
             self.go.touch()
             FOUND.append(self.most)
 
 
-def read_ahead(ray, file):
-    """Of 20 MB of rows, how many bytes are read while an actor starts."""
-    go = file.with_suffix(".go")
-    go.unlink(missing_ok=True)
-    context = ray.data.DataContext.get_current()
-    context.custom_execution_callback_classes = [partial(Ahead, go)]
-    FOUND.clear()
+@pytest.fixture
+def rows_file(tmp_path):
+    """20 MB of rows."""
+    file = tmp_path / "rows.parquet"
+    noise = [{"id": n, "text": random.Random(n).randbytes(10_000)} for n in range(2000)]
+    pq.write_table(pa.Table.from_pylist(noise), file)
+    return file
+
+
+def mapped(ray, file, go, callbacks):
+    ray.data.DataContext.get_current().custom_execution_callback_classes = callbacks
     rows = ray.data.read_parquet(str(file)).repartition(target_num_rows_per_block=8)
     pool = ray.data.ActorPoolStrategy(size=1)
-    rows = rows.map(StartsWhenTold, fn_constructor_args=(go,), compute=pool, num_cpus=0.5)
+    return rows.map(StartsWhenTold, fn_constructor_args=(go,), compute=pool, num_cpus=0.5)
+
+
+def read_ahead(ray, file, enough):
+    """How many bytes are read while an actor starts."""
+    go = file.with_suffix(".go")
+    go.unlink(missing_ok=True)
+    FOUND.clear()
+    rows = mapped(ray, file, go, [partial(Ahead, go, enough)])
     assert sum(1 for _ in rows.iter_rows()) == 2000
     return FOUND[0]
 
 
-def test_no_more_is_read_than_engines_that_start_will_want_at_first(ray_cluster, tmp_path):
-    file = tmp_path / "rows.parquet"
-    noise = [{"id": n, "text": random.Random(n).randbytes(10_000)} for n in range(2000)]
-    pq.write_table(pa.Table.from_pylist(noise), file)
-    assert read_ahead(ray_cluster, file) > 15e6  # or there is nothing to hold any more
+def test_no_more_is_read_than_engines_that_start_will_want_at_first(ray_cluster, rows_file):
+    assert read_ahead(ray_cluster, rows_file, 10e6) > 10e6  # or there is nothing to hold any more
     tell_ray_data(GrowthConfig(), rows=8)
-    assert read_ahead(ray_cluster, file) < 3e6
+    assert read_ahead(ray_cluster, rows_file, None) < 3e6
+
+
+def test_a_stream_ends_where_engines_hand_nothing_on_though_more_is_read(
+    ray_cluster, rows_file, monkeypatch
+):
+    # A held reader gets a block through in each of these.
+    monkeypatch.setattr(IdleDetector, "DETECTION_INTERVAL_S", 0.2)
+    tell_ray_data(GrowthConfig(no_progress_timeout_s=6.0), rows=8)
+    told = ray_cluster.data.DataContext.get_current().custom_execution_callback_classes
+    rows = mapped(ray_cluster, rows_file, rows_file.with_suffix(".never"), told)
+    with pytest.raises(TimeoutError, match=r"no tree left an engine for \d+ s"):
+        list(rows.iter_rows())
 
 
 class CountingScriptedEngine(ScriptedEngine):
@@ -182,4 +207,10 @@ def test_engines_share_a_gpu(ray_cluster, tmp_path):
 def test_a_setting_that_this_version_does_not_have_is_an_error(ray_cluster, monkeypatch):
     monkeypatch.delattr(plan_udf_map_op, "DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY")
     with pytest.raises(AttributeError, match="has no DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY"):
+        tell_ray_data(GrowthConfig(), rows=8)
+
+
+def test_a_policy_that_this_version_does_not_have_is_an_error(ray_cluster, monkeypatch):
+    monkeypatch.delattr(DownstreamCapacityBackpressurePolicy, "_get_output_pressure")
+    with pytest.raises(AttributeError, match="has no _get_output_pressure"):
         tell_ray_data(GrowthConfig(), rows=8)
