@@ -1,6 +1,5 @@
 """How far a growth is: one bar per operator on a terminal, one line now and then in a log."""
 
-import math
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from avr.pipeline.pace import Pace
 from avr.pipeline.witness import Report
 
 # In a log file there is no width to ask for; tables need one that holds them.
@@ -86,15 +86,14 @@ class Progress:
         self._bars.stop()
 
     def _follow(self) -> None:
-        told, causes, begun = time.monotonic(), 0, 0.0
-        looked = time.monotonic()
+        told, causes = time.monotonic(), 0
+        looked, pace = time.monotonic(), Pace(self._num_committed)
         while not self._stop.wait(1.0):
             try:
                 report = ray.get(self._witness.report.remote(), timeout=30)
             except ray.exceptions.RayError:
                 continue
-            if report.advanced and not begun:  # engines have started
-                begun = time.monotonic()
+            pace.look(self._num_committed, time.monotonic())
             for operator, before in self._start.items():
                 done = before + report.advanced[operator]
                 self._bars.update(self._tasks[operator], completed=done)
@@ -112,16 +111,8 @@ class Progress:
                     f"{operator} {before + report.advanced[operator]}"
                     for operator, before in self._start.items()
                 )
-                done = self._num_committed - next(iter(self._start.values()))
-                words = pace(done, self._total - self._num_committed, told - begun) if begun else ""
+                words = pace.words(self._total - self._num_committed)
                 CONSOLE.print(f"  {steps}, committed {self._num_committed}/{self._total}{words}")
-
-
-def pace(done: int, rest: int, seconds: float) -> str:
-    """How quickly `done` items came to be committed, and what the rest will take at that."""
-    if not done or seconds <= 0:
-        return ""
-    return f", {done / seconds:.3g} a second, {math.ceil(rest * seconds / done / 60)} min left"
 
 
 def _note(before: int) -> str:
