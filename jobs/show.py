@@ -34,7 +34,8 @@ def main() -> int:
         if place.is_file() and place.suffix != ".parquet":
             raise ValueError(f"{place} is no Parquet file, nor a folder of them")
         if place.is_dir() and not list(place.glob("*.parquet")):
-            deeper = sorted({str(file.parent) for file in place.rglob("*.parquet")})
+            files = [file for depth in ("*", "*/*") for file in place.glob(f"{depth}/*.parquet")]
+            deeper = sorted({str(file.parent) for file in files})
             there = f"; there are in: {', '.join(deeper)}" if deeper else ""
             raise FileNotFoundError(f"no Parquet files in {place}{there}")
         rows = read_rows(place)

@@ -82,8 +82,8 @@ ALWAYS = {
 def switched_on(rows: str, profile: str, overrides: Mapping[str, bool]) -> frozenset[str]:
     """The rules in force for `rows` (a key of PROFILES): a profile, with single rules switched.
 
-    Raises ValueError on an unknown profile or rule, naming those there are, and on a rule that
-    these rows do not have: no profile switches it on for them.
+    Raises ValueError on an unknown profile, on a rule that nobody knows, and on one that these
+    rows do not have: no profile switches it on for them.
     """
     profiles = PROFILES[rows]
     if profile not in profiles:
