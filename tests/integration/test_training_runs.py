@@ -149,38 +149,6 @@ class Killer(threading.Thread):
         return {"event": "checkpoint", "step": self.step} in events(self.logs)
 
 
-def test_packed_rows_are_learned_as_rows_of_their_own(ray_cluster, folder, tmp_path):
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from avr.training.rows import encode_rsft
-
-    model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype="float32")
-    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    rows = [tm.rsft_row(i, num_words=3 + i) for i in range(8)]
-    encoded = [encode_rsft(tokenizer, row) for row in rows]
-
-    def summed_loss(columns):
-        with torch.no_grad():
-            loss = model(**{name: torch.tensor([ids]) for name, ids in columns.items()}).loss
-        return loss.item() * sum(label != -100 for label in columns["labels"][1:])
-
-    num_learned = sum(one.num_loss_tokens for one in encoded)
-    apart = sum(summed_loss(one.columns) for one in encoded) / num_learned
-    end_to_end = {
-        name: [each for one in encoded for each in one.columns[name]]
-        for name in ("input_ids", "labels")
-    }
-    assert abs(summed_loss(end_to_end) / num_learned - apart) > 1e-3  # or nothing would be seen
-
-    packed = {"packing": True, "max_steps": 1, "per_device_train_batch_size": 8, "logging_steps": 1}
-    config = tm.on_cpus(packed, num_workers=1)
-    file = tm.write_rows(tmp_path / "rows.parquet", rows)
-    result = train("rsft", config, folder / "model", file, tmp_path / "out", say=lambda _: None)
-    assert result.num_trained == 8 and sum(one.length for one in encoded) > 2 * 256
-    assert result.metrics["train_loss"] == pytest.approx(apart, abs=1e-5)
-
-
 def events(logs):
     files = [file for file in (logs / "events.jsonl", logs / "failures.jsonl") if file.exists()]
     lines = [line for file in files for line in read_bytes(file).decode().splitlines()]

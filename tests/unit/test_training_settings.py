@@ -45,6 +45,9 @@ def test_packing_that_cuts_conversations_is_refused():
     check_names("rsft", {"packing": True, "packing_strategy": "bfd"}, KNOWN)
     with pytest.raises(ConfigError, match="packing_strategy"):
         check_names("rsft", {"packing": True, "packing_strategy": "wrapped"}, KNOWN)
+    check_names("rsft", {"packing": False, "max_length": None}, KNOWN)
+    with pytest.raises(ConfigError, match=r"rsft\.trl\.packing: .* max_length, which is null"):
+        check_names("rsft", {"packing": True, "max_length": None}, KNOWN)
 
 
 def test_a_simpo_margin_belongs_to_the_length_normalised_loss_of_dpo():
