@@ -22,7 +22,7 @@ the model's loading, DPO's reference pass. `seconds`: all of it, Ray's or the la
 have in the second half of their time, which is mostly steps (median). Ray has ended while bare
 arms run. Memory arms train a larger random model: under the recipe's ZeRO-3, with buffers that are
 to it what DeepSpeed's defaults are to 8B parameters (`in_proportion`), and as plain data parallel.
-Ratios of rates are better above 1, of seconds below. Writes results/training.json and a picture.
+Ratios of rates are better above 1, of seconds below. Writes results/NAME.json and a picture.
 """
 
 import argparse
@@ -78,6 +78,7 @@ def main():
     parser.add_argument("config", nargs="?", default="conf/miniature/stage1.yaml")
     parser.add_argument("--rows", type=int, default=640, help="of each kind")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--name", default="training", help="of the report")
     parser.add_argument("--quick", action="store_true", help="192 rows, fewer arms")
     parser.add_argument("--like", choices=["stage1", "stage2", "chat"], default="stage1")
     parser.add_argument("--run-dir", type=Path, help="rows of a finished Stage I instead")
@@ -89,9 +90,9 @@ def main():
     arguments.rows = min(arguments.rows, 192 if arguments.quick else arguments.rows)
     work = fresh_folder(arguments.work)
     report = Bench(load(Stage1Config, arguments.config), arguments, work).run()
-    asked = {k: v for k, v in vars(arguments).items() if k not in ("work", "run_dir")}
-    write_report("training", asked | {"own_rows": arguments.run_dir is None}, report)
-    draw_rates("training", report["arms"], "trained tokens/s in steady state")
+    asked = {k: v for k, v in vars(arguments).items() if k not in ("work", "run_dir", "name")}
+    write_report(arguments.name, asked | {"own_rows": arguments.run_dir is None}, report)
+    draw_rates(arguments.name, report["arms"], "trained tokens/s in steady state")
 
 
 class Bench:
@@ -182,9 +183,11 @@ class Bench:
             if self._arguments.like == "chat":
                 trl = {name: value for name, value in trl.items() if name not in ONE_BY_ONE}
         if arm == "packed":  # as many tokens a step as without
-            batch, tokens = trl["per_device_train_batch_size"], mean(self._lengths[kind])
-            batch = bare_trl.packed_batch(batch, tokens, trl["max_length"])
-            trl["per_device_train_batch_size"] = batch
+            batch = trl["per_device_train_batch_size"] * trl.get("gradient_accumulation_steps", 1)
+            batch = bare_trl.packed_batch(batch, mean(self._lengths[kind]), trl["max_length"])
+            ahead = min(batch, trl["per_device_train_batch_size"])
+            trl["per_device_train_batch_size"] = ahead
+            trl["gradient_accumulation_steps"] = max(1, batch // ahead)
         how = arm if arm in ("bare", "naive") else "ours"
         model = str(Path(self._model).resolve())
         folder = self._work / f"{kind}-{arm}-{turn}"

@@ -8,8 +8,8 @@ from avr.miniature.prompts import draw_requests
 from avr.miniature.thinking import thinking_demonstration
 from avr.miniature.vocabulary import CATEGORIES
 
-# Words of the 805 answers of Llama-3-8B-Instruct to AlpacaEval's instructions, and of these:
-# the shortest, nine deciles, the longest. A word is one token here, of a usual vocabulary 1.3.
+# Words of Llama-3-8B-Instruct's 805 published answers to AlpacaEval's instructions, and of these
+# (AlpacaEval's own results): the shortest, nine deciles, the longest. A word is one token here.
 ANSWER = (1, 59, 131, 201, 265, 316, 354, 395, 437, 505, 972)
 INSTRUCTION = (2, 7, 10, 12, 14, 18, 22, 27, 38, 59, 351)
 WORDS = tuple(chain.from_iterable(CATEGORIES.values()))
@@ -17,8 +17,10 @@ WORDS = tuple(chain.from_iterable(CATEGORIES.values()))
 
 def conversations(like):
     """Endless RSFT rows: as of Stage I, whole loops as of Stage II, or as long as chats are."""
-    if like == "chat":
-        yield from chats()
+    return chats() if like == "chat" else _demonstrated(like)
+
+
+def _demonstrated(like):
     stage1, stage2 = demonstrations.policy_demonstration, thinking_demonstration
     converse = {"stage1": stage1, "stage2": stage2}[like]
     for index, request in enumerate(draw_requests("train", random.Random("rsft rows"))):
@@ -63,9 +65,12 @@ def chat_pairs():
 
 
 def pairs(like):
-    """Endless preference pairs of the three kinds in turn: no fault before the policy's own."""
-    if like == "chat":
-        yield from chat_pairs()
+    """Endless preference pairs of the three kinds in turn, of the miniature world or of chats."""
+    return chat_pairs() if like == "chat" else _drawn_pairs()
+
+
+def _drawn_pairs():
+    """No fault before the policy's own."""
     good, own = demonstrations.CORRECTOR, demonstrations.POLICY
     for index, request in enumerate(draw_requests("train", random.Random("pairs"))):
         rng = random.Random(index)

@@ -20,7 +20,7 @@ from bare_trl import (
     values_of,
 )
 from measuring import padding
-from training_rows import ANSWER, conversations, drawn, pairs
+from training_rows import ANSWER, chats, conversations, drawn, pairs
 
 from avr.pipeline import tables
 
@@ -190,9 +190,19 @@ def test_pairs_have_the_schema_and_two_sides_and_all_kinds(like):
         assert row["prompt"][-1]["role"] == "user"
 
 
-def test_lengths_are_foundfrom_their_deciles():
+def test_lengths_are_drawn_from_their_deciles():
     rng = random.Random(0)
     found = sorted(drawn(ANSWER, rng) for _ in range(20_000))
     assert ANSWER[0] <= found[0] and found[-1] <= ANSWER[-1]
     for tenth in range(1, 10):
         assert found[2000 * tenth] == pytest.approx(ANSWER[tenth], abs=12)
+
+
+def test_half_of_what_eight_ranks_compute_of_chats_two_by_two_is_for_the_longest_of_sixteen_rows():
+    lengths = [
+        sum(len(message["content"].split()) for message in row["messages"])
+        for row in islice(chats(), 4096)
+    ]
+    assert padding(lengths, batch=16) == pytest.approx(0.48, abs=0.01)
+    assert padding(lengths, batch=8) == pytest.approx(0.40, abs=0.02)
+    assert padding(lengths, batch=2) == pytest.approx(0.20, abs=0.01)
