@@ -175,7 +175,7 @@ def _flow(
     """Stream the pending trees through the operators' pools and commit them block by block."""
     # A small Parquet input is read as one block, and a block is what one actor call takes.
     rows = rows_per_block(config, [operator.hosted.config for operator in operators])
-    tell_ray_data(config, rows)
+    tell_ray_data(config, rows, witness)
     dataset = ray.data.read_parquet(path_of(pending), **for_arrow(pending)).repartition(
         target_num_rows_per_block=rows
     )

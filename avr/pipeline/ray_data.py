@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,10 @@ from ray.data._internal.execution.backpressure_policy import (
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 from ray.data._internal.planner import plan_udf_map_op
+from ray.data.exceptions import ExecutionTimeoutError
 
 from avr.config import GrowthConfig
+from avr.pipeline.witness import told
 
 # Blocks that wait while engines start: the first ones get theirs at once, the reader fills up.
 _READ_AHEAD_BYTES = 1 << 20
@@ -48,7 +51,7 @@ class HoldReader(DownstreamCapacityBackpressurePolicy):
     OBJECT_STORE_BUDGET_UTIL_THRESHOLD = 0.0
 
     def _get_output_pressure(self, op: Any) -> float:
-        if not _reads(op) or self._get_downstream_capacity_size_bytes(op):
+        if not _before_pools(op) or self._get_downstream_capacity_size_bytes(op):
             pressure: float = super()._get_output_pressure(op)
             return pressure
         ahead = self._resource_manager.get_mem_op_outputs(op, include_ineligible_downstream=True)
@@ -56,37 +59,48 @@ class HoldReader(DownstreamCapacityBackpressurePolicy):
 
 
 class EndStalled(ExecutionCallback):
-    """End a stream in which no block has left an operator behind the reader for so long.
+    """End a stream in which for so long no tree has advanced and no block has left a pool.
 
     Ray Data's own clock starts again with each block that is read, and a reader that is held back
     gets one through every ten seconds: with many prompts it would hardly end.
     """
 
-    def __init__(self, timeout_s: float):
-        self._timeout_s = timeout_s
-        self._moved, self._since = 0, time.monotonic()
+    def __init__(self, timeout_s: float, witness: Any, clock: Callable[[], float] = time.monotonic):
+        self._timeout_s, self._witness, self._clock = timeout_s, witness, clock
+        self._moved = self._advanced = 0
+        self._since = clock()
 
     def on_execution_step(self, executor: Any) -> None:
         """Called by the executor in every turn of its loop; what it raises ends the stream."""
-        operators = [op for op in executor._topology if not _reads(op)]
+        operators = [op for op in executor._topology if not _before_pools(op)]
         moved = sum(op.metrics.num_outputs_taken for op in operators)
-        now = time.monotonic()
         if moved > self._moved:
-            self._moved, self._since = moved, now
-        elif now - self._since > self._timeout_s:
-            raise TimeoutError(
-                f"no tree left an engine for {now - self._since:.0f} s"
-                " (growth.no_progress_timeout_s)"
-            )
+            self._moved, self._since = moved, self._clock()
+        waited = self._clock() - self._since
+        if waited <= self._timeout_s:
+            return
+        advanced = told(self._witness).advanced.total()  # of blocks that are on their way
+        if advanced > self._advanced:
+            self._advanced, self._since = advanced, self._clock()
+            return
+        running = ", ".join(map(_state_of, (op for op in operators if not op.has_completed())))
+        raise ExecutionTimeoutError(
+            f"no tree has advanced for {waited:.0f} s (growth.no_progress_timeout_s): {running}"
+        )
 
 
-def _reads(op: Any) -> bool:
-    """Whether an operator lies before the engines' pools."""
+def _state_of(op: Any) -> str:
+    done = op.metrics.num_outputs_taken
+    return f"{op.name} ({op.num_active_tasks()} blocks in hand, {done} done)"
+
+
+def _before_pools(op: Any) -> bool:
+    """Whether it is an operator of the reader, before the engines' pools."""
     return bool(op.output_dependencies) and not isinstance(op, ActorPoolMapOperator)
 
 
-def tell_ray_data(config: GrowthConfig, rows: int) -> None:
-    """Set up this process for streams of blocks of at most `rows` rows.
+def tell_ray_data(config: GrowthConfig, rows: int, witness: Any) -> None:
+    """Set up this process for streams of blocks of at most `rows` rows that `witness` follows.
 
     For the whole process, and read when a stream is planned. Raises AttributeError where this
     version of Ray Data does not have a setting.
@@ -95,7 +109,7 @@ def tell_ray_data(config: GrowthConfig, rows: int) -> None:
     _tell(context, "enable_progress_bars", False)
     _tell(context, "execution_no_progress_timeout_s", -1)  # `EndStalled` has the clock
     _tell(context, "max_consecutive_actor_init_deaths", config.max_engine_deaths)
-    stalled = partial(EndStalled, config.no_progress_timeout_s)
+    stalled = partial(EndStalled, config.no_progress_timeout_s, witness)
     _tell(context, "custom_execution_callback_classes", [ForgetBlocks, stalled])
     _tell(context, "memory_usage_poll_interval_s", None)  # a thread per block, for that report
     # Shares of the blocks that replicas hold. They hold twice those that they work on (`_pool` in
@@ -113,7 +127,12 @@ def tell_ray_data(config: GrowthConfig, rows: int) -> None:
 
 def _hold_reader(context: Any) -> None:
     theirs = DownstreamCapacityBackpressurePolicy
-    for name in (*vars(HoldReader), "_get_downstream_capacity_size_bytes"):
+    for name in (
+        "OBJECT_STORE_BUDGET_UTIL_THRESHOLD",
+        "_should_apply_backpressure",
+        "_get_output_pressure",
+        "_get_downstream_capacity_size_bytes",
+    ):
         _check(theirs, name)
     if theirs not in ENABLED_BACKPRESSURE_POLICIES:
         raise AttributeError(f"Ray {ray.__version__}: Ray Data does not enable {theirs.__name__}")

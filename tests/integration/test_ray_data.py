@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 from ray.data._internal.execution.backpressure_policy import DownstreamCapacityBackpressurePolicy
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 from ray.data._internal.execution.streaming_executor_state import IdleDetector
 from ray.data._internal.planner import plan_udf_map_op
+from ray.data.exceptions import ExecutionTimeoutError
 from scripted_engine import ROLE, SHAPE, TEMPLATES, ScriptedEngine
 from scripted_growth import planted
 
@@ -26,7 +29,8 @@ from avr.pipeline.dataflow import Seedling, grow
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
 from avr.pipeline.plan import StepPlan, engines
-from avr.pipeline.ray_data import tell_ray_data
+from avr.pipeline.ray_data import EndStalled, tell_ray_data
+from avr.pipeline.witness import witness_beside_driver
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("as_it_was")]
 NUM_BLOCKS = 60
@@ -70,7 +74,7 @@ def streamed(ray, callbacks):
 
 def test_nothing_is_kept_of_blocks_that_are_through(ray_cluster):
     assert max(streamed(ray_cluster, [])) >= NUM_BLOCKS  # or there is nothing to forget any more
-    tell_ray_data(GrowthConfig(), rows=8)
+    tell_ray_data(GrowthConfig(), 8, None)
     forget, _ = ray_cluster.data.DataContext.get_current().custom_execution_callback_classes
     assert max(streamed(ray_cluster, [forget])) < NUM_BLOCKS / 4
 
@@ -84,17 +88,27 @@ class StartsWhenTold:
         return {"id": row["id"]}
 
 
+def waiting_in(executor):
+    """Bytes of blocks that were read and wait for actors."""
+    actors = next(op for op in executor._topology if isinstance(op, ActorPoolMapOperator))
+    (reader,) = actors.input_dependencies
+    return executor._resource_manager.get_mem_op_outputs(reader)
+
+
+class Waiting(ExecutionCallback):
+    def on_execution_step(self, executor):
+        FOUND.append(waiting_in(executor))
+
+
 class Ahead(ExecutionCallback):
-    """Lets actors start once `enough` waits, or 5 s after anything did; finds the most bytes."""
+    """Lets actors start once `enough` waits, or 5 s after anything did; finds how much did."""
 
     def __init__(self, go, enough):
         self.go, self.enough, self.most = go, enough, 0
         self.until = time.monotonic() + 90.0
 
     def on_execution_step(self, executor):
-        actors = next(op for op in executor._topology if isinstance(op, ActorPoolMapOperator))
-        (reader,) = actors.input_dependencies
-        waiting = executor._resource_manager.get_mem_op_outputs(reader)
+        waiting = waiting_in(executor)
         if waiting and not self.most and not self.enough:
             self.until = time.monotonic() + 5.0
         self.most = max(self.most, waiting)
@@ -132,7 +146,7 @@ def read_ahead(ray, file, enough):
 
 def test_no_more_is_read_than_engines_that_start_will_want_at_first(ray_cluster, rows_file):
     assert read_ahead(ray_cluster, rows_file, 10e6) > 10e6  # or there is nothing to hold any more
-    tell_ray_data(GrowthConfig(), rows=8)
+    tell_ray_data(GrowthConfig(), 8, None)
     assert read_ahead(ray_cluster, rows_file, None) < 3e6
 
 
@@ -141,11 +155,51 @@ def test_a_stream_ends_where_engines_hand_nothing_on_though_more_is_read(
 ):
     # A held reader gets a block through in each of these.
     monkeypatch.setattr(IdleDetector, "DETECTION_INTERVAL_S", 0.2)
-    tell_ray_data(GrowthConfig(no_progress_timeout_s=6.0), rows=8)
+    tell_ray_data(GrowthConfig(no_progress_timeout_s=12.0), 8, witness_beside_driver())
     told = ray_cluster.data.DataContext.get_current().custom_execution_callback_classes
-    rows = mapped(ray_cluster, rows_file, rows_file.with_suffix(".never"), told)
-    with pytest.raises(TimeoutError, match=r"no tree left an engine for \d+ s"):
+    FOUND.clear()
+    rows = mapped(ray_cluster, rows_file, rows_file.with_suffix(".never"), [Waiting, *told])
+    ended = r"no tree has advanced for \d+ s .*: Map\(StartsWhenTold\) \(0 blocks in hand, 0 done\)"
+    with pytest.raises(ExecutionTimeoutError, match=ended):
         list(rows.iter_rows())
+    assert len(set(FOUND)) > 3  # block by block, to the end
+
+
+def stalled_after(*turns):
+    """The second at which a stream is ended whose pool has handed so much on by so many seconds."""
+    witness, now = witness_beside_driver(), [0.0]
+    ended = EndStalled(10.0, witness, clock=lambda: now[0])
+    pool = SimpleNamespace(
+        name="pool",
+        output_dependencies=[],
+        metrics=SimpleNamespace(num_outputs_taken=0),
+        num_active_tasks=lambda: 1,
+        has_completed=lambda: False,
+    )
+    reader = SimpleNamespace(
+        output_dependencies=[pool], metrics=SimpleNamespace(num_outputs_taken=0)
+    )
+    for second in range(60):
+        now[0] = float(second)
+        reader.metrics.num_outputs_taken += 1
+        for at, blocks, trees in turns:
+            if at == second:
+                pool.metrics.num_outputs_taken += blocks
+                ray.get(witness.advanced.remote("pool", trees))
+        try:
+            ended.on_execution_step(SimpleNamespace(_topology=[reader, pool]))
+        except ExecutionTimeoutError:
+            return second
+    return None
+
+
+def test_a_stream_lives_as_long_as_blocks_leave_or_trees_advance(ray_cluster):
+    assert stalled_after() == 11
+    assert stalled_after((8, 1, 0)) == 19
+    assert stalled_after(*((second, 1, 0) for second in range(8, 60, 8))) is None
+    # Of a large block trees come through one by one: they are asked for when the time is over.
+    assert stalled_after((3, 0, 5)) == 22
+    assert stalled_after(*((second, 0, 1) for second in range(8, 60, 8))) is None
 
 
 class CountingScriptedEngine(ScriptedEngine):
@@ -207,10 +261,10 @@ def test_engines_share_a_gpu(ray_cluster, tmp_path):
 def test_a_setting_that_this_version_does_not_have_is_an_error(ray_cluster, monkeypatch):
     monkeypatch.delattr(plan_udf_map_op, "DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY")
     with pytest.raises(AttributeError, match="has no DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY"):
-        tell_ray_data(GrowthConfig(), rows=8)
+        tell_ray_data(GrowthConfig(), 8, None)
 
 
 def test_a_policy_that_this_version_does_not_have_is_an_error(ray_cluster, monkeypatch):
     monkeypatch.delattr(DownstreamCapacityBackpressurePolicy, "_get_output_pressure")
     with pytest.raises(AttributeError, match="has no _get_output_pressure"):
-        tell_ray_data(GrowthConfig(), rows=8)
+        tell_ray_data(GrowthConfig(), 8, None)
