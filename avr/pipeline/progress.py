@@ -93,7 +93,7 @@ class Progress:
                 report = ray.get(self._witness.report.remote(), timeout=30)
             except ray.exceptions.RayError:
                 continue
-            pace.look(self._num_committed, time.monotonic())
+            pace.look(bool(report.ready or report.advanced), time.monotonic())
             for operator, before in self._start.items():
                 done = before + report.advanced[operator]
                 self._bars.update(self._tasks[operator], completed=done)
@@ -111,8 +111,9 @@ class Progress:
                     f"{operator} {before + report.advanced[operator]}"
                     for operator, before in self._start.items()
                 )
-                words = pace.words(self._total - self._num_committed)
-                CONSOLE.print(f"  {steps}, committed {self._num_committed}/{self._total}{words}")
+                done, rest = self._num_committed, self._total - self._num_committed
+                words = pace.words(done, rest, told)
+                CONSOLE.print(f"  {steps}, committed {done}/{self._total}{words}")
 
 
 def _note(before: int) -> str:
