@@ -235,7 +235,10 @@ def _of_rates(figures: dict[str, Any]) -> list[str]:
     lines = []
     if "win_rate" in figures:
         rate = figures["win_rate"]
-        lines.append(f"win rate {rate['win_rate']:.1f}% [{rate['low']:.1f}, {rate['high']:.1f}]")
+        words = f"win rate {rate['win_rate']:.1f}% [{rate['low']:.1f}, {rate['high']:.1f}]"
+        if "num_draws" in rate:
+            words += ": {num_wins} won, {num_draws} drawn, {num_losses} lost".format(**rate)
+        lines.append(words)
     for name in ("lc_noreg", "length_controlled_v1", "length_controlled", "style_controlled"):
         found = figures.get(name)
         if isinstance(found, str):

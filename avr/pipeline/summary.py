@@ -38,6 +38,10 @@ def print_plan(plan: Sequence[StepPlan]) -> None:
             first = (step.step, least) if n == 0 else ("", "")
             table.add_row(first[0], name, replicas, each, str(pool.samples or "-"), first[1])
     CONSOLE.print(table)
+    CONSOLE.print(
+        "least needed: what a step waits for before it begins: all its pools at their smallest\n"
+        "(the largest of them where they take turns), and CPUs for the tasks around them."
+    )
 
 
 def print_roles(forecasts: Iterable[RoleForecast]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 from avr.config import PromptsConfig, RoleConfig
 from avr.config_evaluation import EvaluateConfig, JudgeConfig, JudgeKind
@@ -71,4 +72,19 @@ def reported(config, folder, settings=None):
         report(config, folder, duels, answers, settings or {"judge": "oracle"}, lines.append)
     finally:
         figures = json.loads((folder / "report.json").read_text())
+        assert not unnamed(figures)
     return figures, lines
+
+
+def unnamed(report, job="evaluate", given=("failures", "settings", "as_they_were", "by_rounds")):
+    """Fields that the job's part of docs/reports.md lacks; those below `given` are data."""
+    words = Path("docs/reports.md").read_text().partition(f"## `jobs/{job}.py`")[2]
+    words = words.partition("\n## ")[0]
+
+    def names(fields):
+        for name, value in fields.items():
+            yield name
+            if isinstance(value, dict) and name not in (*given, "weights"):
+                yield from names(value)
+
+    return {name for name in names(report) if f"`{name}`" not in words} - {"low", "high"}

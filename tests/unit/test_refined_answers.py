@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 
 import pytest
+from evaluations import unnamed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,6 +116,7 @@ def test_the_report_adds_up_and_the_oracle_compares_before_and_after(tmp_path, a
     folder = written(tmp_path, answers, 0.0, 1.0, 2.0)
     config = configured(answers, reward_model=JUDGE, oracle="test_refined_answers:length_of")
     report = report_of(config, list(outcomes_of(config, folder)))
+    assert not unnamed(report, "refine")
     assert report["rows"] == 6 == report["refined"] + sum(report["as_they_were"].values())
     assert report["by_rounds"] == {"0": 5, "2": 1}
     assert report["gain"]["mean"] == pytest.approx(1.0)  # +2 and 0; the others were not judged
