@@ -98,7 +98,7 @@ def check_names(kind: str, trl: Mapping[str, Any], known: Collection[str]) -> No
             raise ConfigError(f"{kind}.trl.{name} is no field of TRL's {CLASSES[kind]}{hint}")
     if trl.get("packing") and trl.get("packing_strategy", "bfd") != "bfd":
         raise ConfigError(f"{kind}.trl.packing_strategy: only 'bfd' leaves conversations whole")
-    if trl.get("packing") and trl.get("max_length", 1) is None:
+    if trl.get("packing") and "max_length" in trl and trl["max_length"] is None:
         raise ConfigError(f"{kind}.trl.packing: rows are packed up to max_length, which is null")
 
 

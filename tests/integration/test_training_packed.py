@@ -18,7 +18,9 @@ def summed_loss(model, columns):
     return loss.item() * sum(label != IGNORED for label in columns["labels"][1:])
 
 
-def test_packed_rows_are_learned_as_rows_of_their_own(ray_cluster, tmp_path):
+# In the first as the recipe for large models has it. Sequences of one batch are joined to one.
+@pytest.mark.parametrize(("batch", "batches"), [(1, 2), (2, 1)])
+def test_packed_rows_are_learned_as_rows_of_their_own(ray_cluster, tmp_path, batch, batches):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tm.write_model(tmp_path / "model")
@@ -35,11 +37,10 @@ def test_packed_rows_are_learned_as_rows_of_their_own(ray_cluster, tmp_path):
     seen = summed_loss(model, end_to_end) / num_learned
     assert abs(seen - apart) > 1e-3  # or what rows see of each other would not show
 
-    # As the recipes for large models have it: four sequences in one step of two ranks.
-    packed = {
+    packed = {  # four sequences in one step of two ranks
         "packing": True,
-        "per_device_train_batch_size": 1,
-        "gradient_accumulation_steps": 2,
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": batches,
         "gradient_checkpointing": True,
         "num_train_epochs": 1,
         "logging_steps": 1,
