@@ -25,6 +25,7 @@ ZERO3_DEFAULTS = {
     "stage3_max_live_parameters": 1e9,
     "stage3_max_reuse_distance": 1e9,
 }
+COMPARED = ("tokens_per_s", "stepping_per_s", "with_setup_per_s", "seconds", "cpu_all_s")
 LOGGED = ("loss", "grad_norm", "num_tokens")
 
 
@@ -189,7 +190,7 @@ def values_of(logged):
 
 
 def rates(logged, marks, skip):
-    """Tokens, and tokens/s: in steady state, and over a rank's whole time up to the last step."""
+    """Tokens, and tokens/s: in steady state, in all steps, and with all that comes before them."""
     steps = {one.step for one in logged["loss"]}  # the trainer's summary has none
     later = [one for one in logged["num_tokens"] if one.step >= skip and one.step in steps]
     if len(later) < 2:
@@ -200,6 +201,7 @@ def rates(logged, marks, skip):
         "tokens": tokens,
         "steps": max(steps),
         "tokens_per_s": (last.value - first.value) / (last.wall_time - first.wall_time),
+        "stepping_per_s": tokens / (marks["trained"] - marks["model loaded"]),
         "with_setup_per_s": tokens / marks["trained"],
         "rows_s": marks["rows ready"],
         "setup_s": marks["model loaded"] - marks["rows ready"],
@@ -269,8 +271,7 @@ def ratios(arms):
         against = {"ours": ("bare", "naive"), "bare": (), "naive": ()}.get(arm, ("naive", "ours"))
         for other in against:
             if f"{kind} {other}" in arms:
-                keys = ("tokens_per_s", "with_setup_per_s", "seconds", "cpu_all_s")
-                report[f"{name} / {other}"] = over(arms[name], arms[f"{kind} {other}"], keys)
+                report[f"{name} / {other}"] = over(arms[name], arms[f"{kind} {other}"], COMPARED)
     return report
 
 

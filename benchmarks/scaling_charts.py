@@ -23,7 +23,9 @@ NAMES = {"fontsize": 8, "ha": "center", "textcoords": "offset points"}
 def main():
     found = reports()
     points = [
-        (name.endswith("-before"), one) for name, report in found for one in report["engines"]
+        (name.endswith("-before"), report["arguments"]["trees_per_engine"], one)
+        for name, report in found
+        for one in report["engines"]
     ]
     if points:
         draw_engines(points)
@@ -42,16 +44,27 @@ def reports():
 
 
 def draw_engines(points):
-    """`points` are (measured before a change, figures)."""
+    """`points` are (measured before a change, trees an engine, figures).
+
+    The line is of the fewest trees an engine; names of runs with more of them stand above.
+    """
+    fewest = min(trees for _, trees, _ in points)
     with new_axes(_written, "scaling.svg") as axes:
-        now = sorted((one["engines"], one["of_linear"]) for before, one in points if not before)
+        now = sorted((one["engines"], one["of_linear"]) for before, _, one in points if not before)
+        line = [
+            (one["engines"], one["of_linear"])
+            for before, trees, one in points
+            if not before and trees == fewest
+        ]
         axes.axhline(1, color="0.7", linewidth=1)
-        axes.plot(*zip(*now, strict=True), color="tab:blue", linewidth=1)
-        for before, one in points:
+        axes.plot(*zip(*sorted(line), strict=True), color="tab:blue", linewidth=1)
+        for before, trees, one in points:
             at = (one["engines"], one["of_linear"])
             axes.plot(*at, "o", color="tab:blue", fillstyle="none" if before else "full")
-            word = ", before" if before else ""
-            axes.annotate(f"{at[1]:.2f}{word}", at, xytext=(0, -16), **NAMES)
+            word = ", before" if before else "" if trees == fewest else f", {trees} trees each"
+            axes.annotate(
+                f"{at[1]:.2f}{word}", at, xytext=(0, -16 if trees == fewest else 20), **NAMES
+            )
         aims = [(number, aim) for number, aim in AIMS.items() if number in dict(now)]
         if aims:
             axes.plot(
@@ -59,7 +72,7 @@ def draw_engines(points):
             )
             axes.legend(loc="lower right", frameon=False)
         axes.set_xscale("log", base=2)
-        conditions = {one["engines"]: one for before, one in points if not before}
+        conditions = {one["engines"]: one for before, _, one in points if not before}
         words = [
             f"{number}\n{one['rows_per_block']} rows a block\ntime x {one['slowness']:.3g}"
             for number, one in sorted(conditions.items())

@@ -16,8 +16,9 @@ Arms, in turn, two ranks on CPUs, for RSFT and for DPO, one pass over the rows:
 
 `tokens_per_s`: trained tokens, padding left out, from the first log after `SKIP` steps to the last,
 a checkpoint included; times and counts are those that TRL's TensorBoard callback writes, in every
-arm. `with_setup_per_s`: all tokens over a rank's time up to the last step: imports, tokenising,
-the model's loading, DPO's reference pass. `seconds`: all of it, Ray's or the launcher's start too.
+arm; `stepping_per_s` has all steps, for where there are few. `with_setup_per_s`: all tokens over a
+rank's time up to the last step: imports, tokenising, the model's loading, DPO's reference pass.
+`seconds`: all of it, Ray's or the launcher's start too.
 `peak_mib_*`: the kernel's high-water mark of a rank's resident memory; `held_mib_sum`: what ranks
 have in the second half of their time, which is mostly steps (median). Ray has ended while bare
 arms run. Memory arms train a larger random model: under the recipe's ZeRO-3, with buffers that are
@@ -187,7 +188,7 @@ class Bench:
             batch = bare_trl.packed_batch(batch, mean(self._lengths[kind]), trl["max_length"])
             ahead = min(batch, trl["per_device_train_batch_size"])
             trl["per_device_train_batch_size"] = ahead
-            trl["gradient_accumulation_steps"] = max(1, batch // ahead)
+            trl["gradient_accumulation_steps"] = max(1, round(batch / ahead))
         how = arm if arm in ("bare", "naive") else "ours"
         model = str(Path(self._model).resolve())
         folder = self._work / f"{kind}-{arm}-{turn}"

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 from bare_trl import (
+    COMPARED,
     deepspeed_of,
     difference,
     marks_of,
@@ -72,7 +73,7 @@ def test_rate_with_setup_runs_from_the_ranks_start_and_counts_what_the_summary_a
     found = rates(logged(summary=1), MARKS, skip=3)
     assert found["tokens"] == 9000 and found["with_setup_per_s"] == 9000 / MARKS["trained"]
     assert found["tokens_per_s"] == 1000  # the summary comes after the last checkpoint
-    assert found["setup_s"] == 2.5
+    assert found["setup_s"] == 2.5 and found["stepping_per_s"] == 9000 / 17.5
 
 
 def test_too_few_steps_are_no_rate():
@@ -124,8 +125,7 @@ def test_padding_is_what_a_batch_is_filled_up_with():
 
 def test_ratios_pair_the_rounds_and_name_both_arms():
     def arm(*rates_of_rounds):
-        keys = ("tokens_per_s", "with_setup_per_s", "seconds", "cpu_all_s")
-        return [dict.fromkeys(keys, rate) for rate in rates_of_rounds]
+        return [dict.fromkeys(COMPARED, rate) for rate in rates_of_rounds]
 
     arms = {
         "dpo ours": arm(10, 30),
@@ -198,7 +198,7 @@ def test_lengths_are_drawn_from_their_deciles():
         assert found[2000 * tenth] == pytest.approx(ANSWER[tenth], abs=12)
 
 
-def test_half_of_what_eight_ranks_compute_of_chats_two_by_two_is_for_the_longest_of_sixteen_rows():
+def test_half_of_chats_by_sixteens_is_padding():
     lengths = [
         sum(len(message["content"].split()) for message in row["messages"])
         for row in islice(chats(), 4096)

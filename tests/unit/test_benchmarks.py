@@ -172,17 +172,21 @@ def test_scaling_is_drawn_of_all_reports_and_memory_of_the_one_with_most_prompts
     monkeypatch.setattr(measuring, "RESULTS", tmp_path)
     scaling_charts.main()
     assert not list(tmp_path.iterdir())
-    few = {"engines": [engines(16, 0.61)], "prompts": [prompts(10, 111)]}
+    asked = {"arguments": {"trees_per_engine": 128}}
+    few = asked | {"engines": [engines(16, 0.61)], "prompts": [prompts(10, 111)]}
     (tmp_path / "bench.json").write_text(json.dumps({"reports": {"scaling": few}}))
     for name, report in {
         "scaling": {"engines": [engines(1024, 0.74)], "prompts": []},
         "scaling-16-before": {"engines": [engines(16, 0.52)], "prompts": []},
         "scaling-prompts": {"engines": [], "prompts": [prompts(10, 222), prompts(99, 333)]},
+        "scaling-16-more": {"engines": [engines(16, 0.68)], "prompts": []}
+        | {"arguments": {"trees_per_engine": 256}},
     }.items():
-        (tmp_path / f"{name}.json").write_text(json.dumps(report))
+        (tmp_path / f"{name}.json").write_text(json.dumps(asked | report))
     scaling_charts.main()
     rates, memory = (
         (tmp_path / f"{name}.svg").read_text() for name in ("scaling", "scaling-prompts")
     )
-    assert all(f">{word}<" in rates for word in ("0.61", "0.74", "0.52, before", "1024"))
+    words = ("0.61", "0.74", "0.52, before", "0.68, 256 trees each", "1024")
+    assert all(f">{word}<" in rates for word in words)
     assert ">222 at most<" in memory and ">333<" in memory and "111" not in memory
