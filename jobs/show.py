@@ -27,6 +27,8 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=3, help="rows at the most (3)")
     parser.add_argument("--id", help="only rows that have it, or were made from what has it")
     arguments = parser.parse_args()
+    if arguments.limit < 1:
+        parser.error(f"--limit is {arguments.limit}, must be at least 1")
     try:
         place = location(arguments.path)
         if not place.exists():

@@ -15,12 +15,14 @@ class Pace:
             self._begun = min(self._begun, now)
 
     def words(self, num_committed: int, rest: int, now: float) -> str:
-        """The pace, and the minutes that the rest takes at it; nothing before a commit."""
+        """The pace, and how long the rest takes at it; nothing before a commit."""
         items, seconds = num_committed - self._before, now - self._begun
         if items <= 0 or seconds <= 0:
             return ""
         rate = items / seconds
-        return f", {_rounded(rate)} a second, {math.ceil(rest / rate / 60)} min left"
+        left = rest / rate
+        words = f"{math.ceil(left)} s" if left < 120 else f"{math.ceil(left / 60)} min"
+        return f", {_rounded(rate)} a second, {words} left"
 
 
 def _rounded(rate: float) -> str:
