@@ -88,12 +88,17 @@ class Progress:
     def _follow(self) -> None:
         told, causes = time.monotonic(), 0
         looked, pace = time.monotonic(), Pace(self._num_committed)
+        ready: set[str] | None = None
         while not self._stop.wait(1.0):
             try:
                 report = ray.get(self._witness.report.remote(), timeout=30)
             except ray.exceptions.RayError:
                 continue
             pace.look(bool(report.ready or report.advanced), time.monotonic())
+            ready = report.ready if ready is None else ready  # of a stream that is begun again
+            for role in sorted(report.ready - ready):
+                CONSOLE.print(f"  {role}: the first engine has started")
+            ready |= report.ready
             for operator, before in self._start.items():
                 done = before + report.advanced[operator]
                 self._bars.update(self._tasks[operator], completed=done)

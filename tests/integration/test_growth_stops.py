@@ -25,7 +25,7 @@ NUM_TREES = 24
 PLAN = StepPlan("grow", (Pool("engines", "m", 1, 1, 1.0, 0.0),), True)
 
 
-def test_spent_budget_keeps_what_is_committed_and_a_larger_one_goes_on(tmp_path):
+def test_spent_budget_keeps_what_is_committed_and_a_larger_one_goes_on(tmp_path, capsys):
     folder = tmp_path / "run"
     meter = Meter(tmp_path / "hours.json", BudgetConfig(max_device_hours=1e-9))
     meter.start(PLAN)
@@ -34,6 +34,7 @@ def test_spent_budget_keeps_what_is_committed_and_a_larger_one_goes_on(tmp_path)
     with pytest.raises(BudgetSpent, match="the same command with a larger budget continues"):
         grow_all(folder, NUM_TREES, 3.0, 0, meter.tick)
     meter.stop()
+    assert capsys.readouterr().out.count("policy: the first engine has started") == 1
     committed = read_ids(folder / "trees")
     assert 0 < len(committed) < NUM_TREES
     more = Meter(tmp_path / "hours.json", BudgetConfig(max_device_hours=1.0))
