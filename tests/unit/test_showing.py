@@ -76,6 +76,8 @@ def test_what_cannot_be_shown_is_said_in_one_line(folder):
     assert run(folder) == (1, text)
     write_rows(folder / "empty.parquet", [], PAIRS)
     assert run(folder / "empty.parquet") == (1, f"no rows in {folder / 'empty.parquet'}\n")
+    status, text = run(folder / "trees", "--limit", 0)
+    assert status == 2 and text.endswith("--limit is 0, must be at least 1\n")
     (folder / "outputs.json").write_text("[]")
     text = f"{folder / 'outputs.json'} is no Parquet file, nor a folder of them\n"
     assert run(folder / "outputs.json") == (1, text)
