@@ -1,7 +1,6 @@
 """What Ray Data is told holds in the version that is installed: not all of it is documented."""
 
 import asyncio
-import copy
 import random
 import time
 from contextlib import contextmanager
@@ -32,14 +31,14 @@ from avr.pipeline.plan import StepPlan, engines
 from avr.pipeline.ray_data import EndStalled, tell_ray_data
 from avr.pipeline.witness import witness_beside_driver
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("as_it_was")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("as_it_comes")]
 NUM_BLOCKS = 60
 FOUND = []
 
 
 @pytest.fixture
-def as_it_was(ray_cluster, monkeypatch):
-    """Other tests have the settings that the library comes with."""
+def as_it_comes(ray_cluster, monkeypatch):
+    """Tests here begin with the settings that Ray Data comes with; the others find theirs again."""
     data = ray_cluster.data
     monkeypatch.setattr(
         plan_udf_map_op,
@@ -47,7 +46,7 @@ def as_it_was(ray_cluster, monkeypatch):
         plan_udf_map_op.DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY,
     )
     before = data.DataContext.get_current()
-    data.DataContext._set_current(copy.deepcopy(before))
+    data.DataContext._set_current(data.DataContext())  # growths of other tests have set up theirs
     yield
     data.DataContext._set_current(before)
 
@@ -101,7 +100,10 @@ class Waiting(ExecutionCallback):
 
 
 class Ahead(ExecutionCallback):
-    """Lets actors start once `enough` waits, or 5 s after anything did; finds how much did."""
+    """Lets actors start once `enough` waits, or 5 s after anything did; finds how much did.
+
+    Where `enough` never waits it gives up after 90 s.
+    """
 
     def __init__(self, go, enough):
         self.go, self.enough, self.most = go, enough, 0
