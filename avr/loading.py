@@ -74,7 +74,8 @@ def _errors_of(origin: str, schema: type) -> Iterator[None]:
 
 
 def _built(schema: type[C], config: Any, origin: str) -> C:
-    missing = sorted(OmegaConf.missing_keys(config))
+    with _errors_of(origin, schema):  # interpolations are resolved here
+        missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigError(f"{origin}: no value for {', '.join(missing)}")
     built = OmegaConf.to_object(config)

@@ -58,6 +58,8 @@ def job(
     for option in ("cluster", "probe", "mean_tokens", "tokens_per_second"):
         if getattr(arguments, option) is not None and not arguments.plan:
             parser.error(f"--{option.replace('_', '-')} goes with --plan; nothing was started")
+    if arguments.tokens_per_second and not (arguments.mean_tokens or arguments.probe):
+        parser.error("--tokens-per-second needs the tokens of a text: --mean-tokens, or --probe")
     try:
         check_versions()
         config = load(schema, arguments.config, arguments.overrides)

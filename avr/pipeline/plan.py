@@ -16,6 +16,8 @@ from avr.config import (
 )
 from avr.config_checks import check_values
 
+TRAINED = "the RSFT model"  # of a pool: the model that an earlier step of the run trains
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:
@@ -78,16 +80,17 @@ def plan_stage1(config: Stage1Config) -> list[StepPlan]:
     else:
         first = [engines("corrector", config.corrector, refining)]
         first = [*([engines("policy", config.policy, 1)] if sampled else []), *first]
+    second = engines("policy", second_policy(config), 1 + refining)
     steps = {
         "grow_rsft": StepPlan("grow_rsft", (*first, reward), together, waves=together),
         "rsft": StepPlan("rsft", (workers(config.policy.model, config.rsft),), True, 0.0),
         "grow_dpo": StepPlan(
             "grow_dpo",
-            (engines("policy", second_policy(config), 1 + refining), reward),
+            (replace(second, model=TRAINED), reward),
             together,
             waves=together,
         ),
-        "dpo": StepPlan("dpo", (workers("the RSFT model", config.dpo),), True, 0.0),
+        "dpo": StepPlan("dpo", (workers(TRAINED, config.dpo),), True, 0.0),
     }
     if config.evaluation is not None:
         rounds = [config.evaluation.rounds.get(name, 0) for name in ("seed", "rsft", "dpo")]

@@ -12,13 +12,12 @@ from avr.config_stage2 import (
 )
 from avr.core.own_judge import OwnJudge
 from avr.core.prompts import Templates
-from avr.core.selection import switched_on
 from avr.core.trajectory import PLAIN, TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
-from avr.pipeline.plan import StepPlan, check_replicas, check_rounds, engines, workers
-from avr.pipeline.preflight import check_prompts, check_run_dir
+from avr.pipeline.plan import TRAINED, StepPlan, check_replicas, check_rounds, engines, workers
+from avr.pipeline.preflight import check_prompts, check_rules, check_run_dir
 from avr.storage import location
 from avr.training.settings import check_training
 
@@ -49,11 +48,12 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
         ),
         "evaluate": (sum(1 + 2 * r for r in rounds) + whole, sum(1 + r for r in rounds) + whole),
     }
+    second = policy if plain else replace(policy, model=TRAINED)
     plans = {
         name: StepPlan(
             name,
             (
-                engines("policy", policy, texts),
+                engines("policy", second if name == "sample" else policy, texts),
                 *([engines("reward_model", reward, rewards)] if rewards else []),
             ),
             True,
@@ -62,8 +62,7 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
         for name, (texts, rewards) in steps.items()
     }
     plans["rsft"] = StepPlan("rsft", (workers(policy.model, config.rsft),), True, 0.0)
-    base = policy.model if plain else "the RSFT model"
-    plans["dpo"] = StepPlan("dpo", (workers(base, config.dpo),), True, 0.0)
+    plans["dpo"] = StepPlan("dpo", (workers(second.model, config.dpo),), True, 0.0)
     wanted = set(config.steps) - ({"evaluate"} if config.evaluation is None else set())
     return [plans[step] for step in STAGE2_STEPS if step in wanted and step in plans]
 
@@ -95,10 +94,10 @@ def preflight(config: Stage2Config, planned: bool = False) -> None:
     template_of(config.trajectories)
     try:
         Templates(**asdict(config.templates))
-        switched_on("trajectories", config.trajectories.profile, config.trajectories.switches)
-        switched_on("outputs", config.pairs.profile, config.pairs.switches)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    check_rules("trajectories", "trajectories", config.trajectories)
+    check_rules("pairs", "outputs", config.pairs)
     check_run_dir(config.run_dir)
     if not planned:
         _check_stage1(config.stage1_dir, config.policy.model)

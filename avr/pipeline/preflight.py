@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from avr.config import STEPS, ConfigError, FirstAnswer, PromptsConfig, Stage1Config
+from avr.config import STEPS, ConfigError, FirstAnswer, PromptsConfig, RulesConfig, Stage1Config
 from avr.core.pairs import KINDS
 from avr.core.prompts import Templates
 from avr.core.selection import switched_on
@@ -26,10 +26,10 @@ def preflight(config: Stage1Config) -> None:
         raise ConfigError(f"unknown kind of pair {strange[0]!r}; there are: {', '.join(KINDS)}")
     try:
         Templates(**asdict(config.templates))
-        switched_on("rsft", config.selection.profile, config.selection.switches)
-        switched_on("pairs", config.pairs.profile, config.pairs.switches)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    check_rules("selection", "rsft", config.selection)
+    check_rules("pairs", "pairs", config.pairs)
     if config.growth.first_answer == FirstAnswer.input and not config.prompts.rsft.answer_field:
         raise ConfigError(
             "growth.first_answer is 'input', but prompts.rsft.answer_field is not set"
@@ -60,6 +60,14 @@ def check_run_dir(run_dir: str) -> None:
             f"run_dir is {run_dir!r}: on a cluster it must be an absolute path on "
             "storage that all nodes share, or on an object store"
         )
+
+
+def check_rules(key: str, rows: str, rules: RulesConfig) -> None:
+    """Raise ConfigError naming the key for a profile, or a rule, that these rows do not have."""
+    try:
+        switched_on(rows, rules.profile, rules.switches)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:

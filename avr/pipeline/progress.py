@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from avr.pipeline.pace import Pace
+from avr.pace import Pace
 from avr.pipeline.witness import Report
 
 # In a log file there is no width to ask for; tables need one that holds them.
@@ -54,6 +54,7 @@ class Progress:
             for name, (total, before) in {**bars, "committed": next(iter(bars.values()))}.items()
         }
         self._num_committed = next(iter(self._start.values()))
+        self._pace = Pace(self._num_committed)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -77,24 +78,25 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the bars as they ended."""
+        """Leave the bars as they ended, or say how it ended."""
         self._stop.set()
         self._thread.join(timeout=35)
         if error is None:
             for operator in self._start:  # the last tallies may not have been told
                 self._bars.update(self._tasks[operator], completed=self._num_committed)
+            if not CONSOLE.is_terminal:
+                CONSOLE.print(f"  {self._words(time.monotonic())}")
         self._bars.stop()
 
     def _follow(self) -> None:
         told, causes = time.monotonic(), 0
-        looked, pace = time.monotonic(), Pace(self._num_committed)
-        ready: set[str] | None = None
+        looked, ready = time.monotonic(), None
         while not self._stop.wait(1.0):
             try:
                 report = ray.get(self._witness.report.remote(), timeout=30)
             except ray.exceptions.RayError:
                 continue
-            pace.look(bool(report.ready or report.advanced), time.monotonic())
+            self._pace.look(bool(report.ready or report.advanced), time.monotonic())
             ready = report.ready if ready is None else ready  # of a stream that is begun again
             for role in sorted(report.ready - ready):
                 CONSOLE.print(f"  {role}: the first engine has started")
@@ -116,9 +118,11 @@ class Progress:
                     f"{operator} {before + report.advanced[operator]}"
                     for operator, before in self._start.items()
                 )
-                done, rest = self._num_committed, self._total - self._num_committed
-                words = pace.words(done, rest, told)
-                CONSOLE.print(f"  {steps}, committed {done}/{self._total}{words}")
+                CONSOLE.print(f"  {steps}, {self._words(told)}")
+
+    def _words(self, now: float) -> str:
+        done, rest = self._num_committed, self._total - self._num_committed
+        return f"committed {done}/{self._total}{self._pace.words(done, rest, now)}"
 
 
 def _note(before: int) -> str:

@@ -7,10 +7,12 @@ terminal; everything else the ranks print is in `logs/rank-N.log`.
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from avr.pace import Pace
 from avr.storage import Location, append, is_remote, read_bytes
 
 SHOWN = {  # TRL's metric -> the word on the progress line
@@ -23,16 +25,16 @@ SHOWN = {  # TRL's metric -> the word on the progress line
 
 
 def append_event(path: Location, event: Mapping[str, Any]) -> None:
-    """Adds one event; each is a single write, so a kill leaves whole lines."""
+    """Adds one event, with its time; each is a single write, so a kill leaves whole lines."""
     try:
-        append(path, json.dumps(dict(event)) + "\n")
+        append(path, json.dumps({**event, "time": time.time()}) + "\n")
     except Exception:  # a store that cannot be reached for a moment ends no training
         if not is_remote(path):
             raise
 
 
-def line_of(kind: str, event: Mapping[str, Any]) -> str | None:
-    """The event as one line for people; None if it is not worth one."""
+def line_of(kind: str, event: Mapping[str, Any], pace: Pace) -> str | None:
+    """The event as one line for people; None if it is not worth one. `pace` is of the steps."""
     if event["event"] == "begin":
         text = f"{kind}: {event['num_trained']} rows, {event['max_steps']} steps"
         if event["num_too_long"]:
@@ -46,6 +48,8 @@ def line_of(kind: str, event: Mapping[str, Any]) -> str | None:
     if "loss" not in metrics:
         return None
     shown = [f"{word} {_number(metrics[key])}" for key, word in SHOWN.items() if key in metrics]
+    rest = event["max_steps"] - event["step"]
+    shown[-1] += pace.words(event["step"], rest, event["time"])
     return f"{kind}: step {event['step']}/{event['max_steps']} " + " ".join(shown)
 
 
@@ -63,6 +67,7 @@ class Follower:
         self._kind, self._say = kind, say
         self._every_s = 5.0 if any(map(is_remote, paths)) else 0.5
         self._positions = {path: path.stat().st_size if path.exists() else 0 for path in paths}
+        self._pace = Pace(0)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -90,6 +95,10 @@ class Follower:
             if not raw.endswith(b"\n"):
                 return  # half a line: read again next time
             self._positions[path] += len(raw)
-            line = line_of(self._kind, json.loads(raw))
+            event = json.loads(raw)
+            if event["event"] == "begin":
+                self._pace = Pace(event["step"])
+                self._pace.look(True, event["time"])
+            line = line_of(self._kind, event, self._pace)
             if line:
                 self._say(line)

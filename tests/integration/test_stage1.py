@@ -190,6 +190,7 @@ def test_summary_accounts_for_everything(finished):
     }
     assert all(row["num_prompts"] == NUM_HELDOUT for row in rows.values())
     assert rows["seed", 0]["oracle"]["over_seed"] == [0.0, 0.0, 0.0]
+    assert output.count(f"committed {NUM_PROMPTS}/{NUM_PROMPTS}") >= 2
     for title in ("Trees", "From trees to training rows", "Held-out prompts"):
         assert title in output
 

@@ -172,14 +172,17 @@ SETTINGS = [
         "pairs.kinds=[generations]",
         "unknown kind of pair 'generations'; there are: generation, critique, refinement",
     ),
-    ("pairs.profile=best", "unknown profile 'best'; there are: as_released, as_paper, recommended"),
+    (
+        "pairs.profile=best",
+        "pairs: unknown profile 'best'; there are: as_released, as_paper, recommended",
+    ),
     (
         "selection.switches.no_lop=true",
-        "unknown rule 'no_lop'; did you mean 'no_loop'?",
+        "selection: unknown rule 'no_lop'; did you mean 'no_loop'?",
     ),
     (
         "selection.profile=recomended",
-        "unknown profile 'recomended'; there are: as_released, as_paper, recommended",
+        "selection: unknown profile 'recomended'; there are: as_released, as_paper, recommended",
     ),
     (
         "steps=[grow]",
@@ -386,7 +389,7 @@ SETTINGS = [
     ),
     (
         "selection.switches.improve=true",
-        "unknown rule 'improve'; there are: finished, length_control, no_loop, no_repeated_word, "
+        "selection: unknown rule 'improve'; there are: finished, length_control, no_loop, no_repeated_word, "
         "plain_rows, unique",
     ),
     ("budget.max_device_hours=nan", "budget.max_device_hours is nan, must be at least 0"),

@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from avr.config import Stage1Config
+from avr.pipeline.command import job
+
 PROGRAM = """
 import sys
 sys.path.insert(0, "jobs")
@@ -17,6 +20,14 @@ assert job("", stage1.Stage1Config, stage1.run, stage1.plan, stage1.prompts_stag
 import pyarrow
 print(pyarrow.default_memory_pool().backend_name)
 """
+
+
+def test_a_rate_without_anything_to_measure_with_it_is_refused(monkeypatch, capsys):
+    words = ["stage1.py", "conf/miniature/stage1.yaml", "--plan", "--tokens-per-second", "9"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit):
+        job("", Stage1Config, print, lambda config: None, lambda config: {})
+    assert "--tokens-per-second needs the tokens of a text" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("asked", "pool"), [(None, "system"), ("mimalloc", "mimalloc")])

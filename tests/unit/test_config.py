@@ -5,7 +5,7 @@ import pytest
 from avr.config import ConfigError, Placement, RoleConfig, Stage1Config
 from avr.engines.settings import _ONLY_SPEED, _fields, check_role, text_settings
 from avr.loading import load
-from avr.pipeline.plan import check, plan_stage1, second_policy
+from avr.pipeline.plan import TRAINED, check, plan_stage1, second_policy
 from avr.pipeline.preflight import _check_paths
 
 RECIPES = sorted(Path("conf").glob("*/stage1.yaml"))
@@ -55,6 +55,17 @@ def test_file_then_overrides_win_over_defaults(file):
     assert config.tree.num_refinements == 2
     assert config.growth.placement is Placement.waves
     assert config.corrector is None
+
+
+def test_an_interpolation_of_what_is_not_there_names_the_file(file):
+    said = wrong(file, "run_dir=${nowhere.to}/run")
+    assert said.startswith(f"{file}: run_dir: Interpolation key 'nowhere.to' not found")
+
+
+def test_the_second_growth_is_of_the_model_that_is_trained_in_between(file):
+    plan = {step.step: step.pools[0].model for step in plan_stage1(load(Stage1Config, file))}
+    assert plan["grow_dpo"] == plan["dpo"] == TRAINED
+    assert plan["grow_rsft"] == plan["rsft"] != TRAINED
 
 
 def test_unknown_key_suggests_the_one_meant(file):

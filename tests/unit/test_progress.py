@@ -1,6 +1,6 @@
-"""What a growth says of its pace."""
+"""What growths and trainings say of their pace."""
 
-from avr.pipeline.pace import Pace
+from avr.pace import Pace
 
 
 def pace(before=0, ready_at=100.0):
@@ -15,7 +15,7 @@ def pace(before=0, ready_at=100.0):
 def test_a_pace_counts_from_the_first_engine_that_has_started():
     assert pace().words(30, 570, 160.0) == ", 0.5 a second, 19 min left"
     assert pace().words(1200, 1, 101.0) == ", 1,200 a second, 1 s left"
-    assert pace().words(600, 0, 160.0) == ", 10 a second, 0 s left"
+    assert pace().words(600, 0, 160.0) == ", 10 a second"
     assert pace().words(3, 997, 1100.0) == ", 0.003 a second, 5539 min left"
     assert pace(before=500).words(530, 470, 160.0) == ", 0.5 a second, 16 min left"
 

@@ -1,25 +1,27 @@
-"""How quickly items come to be committed, for a line of progress."""
+"""How quickly items come to be done, for a line of progress."""
 
 import math
 
 
 class Pace:
-    """Items a second since the first engine has started."""
+    """Items a second since the work has begun; `before` were done then."""
 
     def __init__(self, before: int):
         self._before, self._begun = before, math.inf
 
     def look(self, working: bool, now: float) -> None:
-        """Whether an engine has started by this second of a clock."""
+        """Whether the work has begun by this second of a clock."""
         if working:
             self._begun = min(self._begun, now)
 
-    def words(self, num_committed: int, rest: int, now: float) -> str:
-        """The pace, and how long the rest takes at it; nothing before a commit."""
-        items, seconds = num_committed - self._before, now - self._begun
+    def words(self, num_done: int, rest: int, now: float) -> str:
+        """The pace, and how long the rest takes at it; nothing before the first is done."""
+        items, seconds = num_done - self._before, now - self._begun
         if items <= 0 or seconds <= 0:
             return ""
         rate = items / seconds
+        if not rest:
+            return f", {_rounded(rate)} a second"
         left = rest / rate
         words = f"{math.ceil(left)} s" if left < 120 else f"{math.ceil(left / 60)} min"
         return f", {_rounded(rate)} a second, {words} left"
