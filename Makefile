@@ -8,6 +8,7 @@ PYTHON_ := .venv/bin/python
 RUN_DIR ?= runs/miniature
 STAGES ?= 1
 N ?= 100
+AT_ONCE ?= 2
 SEEDS ?= 0,1,2
 comma := ,
 
@@ -44,10 +45,11 @@ check: setup
 	$(PYTHON_) -m mypy
 
 unit: setup
-	$(PYTHON_) -m pytest tests/unit
+	$(PYTHON_) -m pytest -n $(AT_ONCE) tests/unit
 
+# Tests wait for processes to start for half of their time. Those of a file share what it has started.
 integration: setup
-	$(PYTHON_) -m pytest tests/integration
+	$(PYTHON_) -m pytest -n $(AT_ONCE) --dist loadfile tests/integration
 
 chaos: setup
 	$(PYTHON_) tests/integration/chaos.py --kills $(N) --report runs/chaos.json
