@@ -16,7 +16,7 @@ help:
 	@echo "make demo               Stage I in the miniature world, from nothing ($(RUN_DIR))"
 	@echo "make demo STAGES=1,2    Stage I and then Stage II ($(RUN_DIR)-stage2)"
 	@echo "make test               lint, types, unit and integration tests, from nothing"
-	@echo "make check | unit | integration"
+	@echo "make check | unit | integration [AT_ONCE=$(AT_ONCE)]   processes with tests"
 	@echo "make chaos N=100        kill so many nodes, engines, tasks and drivers; compare what is left"
 	@echo "make bench              quick versions of the benchmarks (runs/benchmarks)"
 	@echo "make replicate          the paper's table in the miniature world, seeds $(SEEDS) (runs/replicate)"
@@ -47,7 +47,7 @@ check: setup
 unit: setup
 	$(PYTHON_) -m pytest -n $(AT_ONCE) tests/unit
 
-# Tests wait for processes to start for half of their time. Those of a file share what it has started.
+# Tests often wait. Those of a file share what it has started.
 integration: setup
 	$(PYTHON_) -m pytest -n $(AT_ONCE) --dist loadfile tests/integration
 

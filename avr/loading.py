@@ -39,7 +39,7 @@ def load(schema: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
     for override in overrides:
         with _errors_of(f"override {override!r}", schema):
             config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
-    return _built(schema, config, str(path))
+    return _built(schema, config, f"{path} with its overrides" if overrides else str(path))
 
 
 def _contents(
@@ -74,11 +74,11 @@ def _errors_of(origin: str, schema: type) -> Iterator[None]:
 
 
 def _built(schema: type[C], config: Any, origin: str) -> C:
-    with _errors_of(origin, schema):  # interpolations are resolved here
+    with _errors_of(origin, schema):  # interpolations: some are resolved by the first, some not
         missing = sorted(OmegaConf.missing_keys(config))
+        built = None if missing else OmegaConf.to_object(config)
     if missing:
         raise ConfigError(f"{origin}: no value for {', '.join(missing)}")
-    built = OmegaConf.to_object(config)
     assert isinstance(built, schema)
     return built
 

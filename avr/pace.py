@@ -21,11 +21,15 @@ class Pace:
             return ""
         rate = items / seconds
         if not rest:
-            return f", {_rounded(rate)} a second"
+            return f", {_said(rate)}"
         left = rest / rate
         words = f"{math.ceil(left)} s" if left < 120 else f"{math.ceil(left / 60)} min"
-        return f", {_rounded(rate)} a second, {words} left"
+        return f", {_said(rate)}, {words} left"
 
 
-def _rounded(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+def _said(rate: float) -> str:
+    return f"{_rounded(rate)} a second" if rate >= 1 else f"one in {_rounded(1 / rate)} s"
+
+
+def _rounded(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"

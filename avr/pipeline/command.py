@@ -109,6 +109,10 @@ def _show(
     small = location(probe) if probe else None
     if small and means.tokens is None:
         means = replace(means, tokens=mean_tokens(small))
+        if means.tokens_per_second and means.tokens is None:
+            raise ConfigError(
+                f"{probe} has grown no trees: --tokens-per-second needs --mean-tokens"
+            )
     print_roles(by_role(steps, {step: count for step, (_, count) in known.items()}, means))
     if small:
         print_forecast(forecast(known, small), other_models(steps, small))

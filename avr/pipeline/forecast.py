@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from avr.config import ConfigError
-from avr.pipeline.plan import TRAINED, StepPlan, devices
+from avr.pipeline.plan import StepPlan, devices
 from avr.storage import Location, size_of
 
 GIB = 1 << 30
@@ -130,8 +130,7 @@ def other_models(plan: Iterable[StepPlan], probe: Location) -> list[str]:
     """Policy, corrector and reward model that the small run had in the place of this one's."""
     file = probe / "config.yaml"
     before: Any = OmegaConf.create(file.read_text()) if file.is_file() else {}
-    pools = [pool for step in plan for pool in step.pools if pool.model != TRAINED]
-    now = {pool.name: pool.model for pool in pools}
+    now = {pool.name: pool.model for step in plan for pool in step.pools}
     return [
         f"{role} {before[role]['model']} in the place of {model}"
         for role, model in sorted(now.items())

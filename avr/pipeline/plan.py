@@ -16,15 +16,13 @@ from avr.config import (
 )
 from avr.config_checks import check_values
 
-TRAINED = "the RSFT model"  # of a pool: the model that an earlier step of the run trains
-
 
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Engines or training workers of one model: `cpus` and `gpus` are those of one replica.
 
     `samples` are texts generated, or conversations scored, per prompt (retries not counted; in an
-    evaluation by all models).
+    evaluation by all models). `trained`: the weights are those that RSFT makes of the model.
     """
 
     name: str
@@ -34,6 +32,7 @@ class Pool:
     cpus: float
     gpus: float
     samples: int = 0
+    trained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +85,13 @@ def plan_stage1(config: Stage1Config) -> list[StepPlan]:
         "rsft": StepPlan("rsft", (workers(config.policy.model, config.rsft),), True, 0.0),
         "grow_dpo": StepPlan(
             "grow_dpo",
-            (replace(second, model=TRAINED), reward),
+            (replace(second, trained=True), reward),
             together,
             waves=together,
         ),
-        "dpo": StepPlan("dpo", (workers(TRAINED, config.dpo),), True, 0.0),
+        "dpo": StepPlan(
+            "dpo", (workers(config.policy.model, config.dpo, trained=True),), True, 0.0
+        ),
     }
     if config.evaluation is not None:
         rounds = [config.evaluation.rounds.get(name, 0) for name in ("seed", "rsft", "dpo")]
@@ -211,12 +212,13 @@ def engines(name: str, role: RoleConfig, samples: int) -> Pool:
     )
 
 
-def workers(model: str, training: TrainingConfig) -> Pool:
-    """The worker group of a training job."""
+def workers(model: str, training: TrainingConfig, trained: bool = False) -> Pool:
+    """The worker group of a training job; `trained`: by RSFT before."""
     resources = training.resources_per_worker
     gpus = resources.get("GPU", 1.0 if training.use_gpu else 0.0)
     count = training.num_workers
-    return Pool("training worker", model, count, count, resources.get("CPU", 1.0), gpus)
+    cpus = resources.get("CPU", 1.0)
+    return Pool("training worker", model, count, count, cpus, gpus, trained=trained)
 
 
 def gpus_of(role: RoleConfig) -> float:

@@ -16,7 +16,7 @@ from avr.core.trajectory import PLAIN, TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
-from avr.pipeline.plan import TRAINED, StepPlan, check_replicas, check_rounds, engines, workers
+from avr.pipeline.plan import StepPlan, check_replicas, check_rounds, engines, workers
 from avr.pipeline.preflight import check_prompts, check_rules, check_run_dir
 from avr.storage import location
 from avr.training.settings import check_training
@@ -48,12 +48,11 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
         ),
         "evaluate": (sum(1 + 2 * r for r in rounds) + whole, sum(1 + r for r in rounds) + whole),
     }
-    second = policy if plain else replace(policy, model=TRAINED)
     plans = {
         name: StepPlan(
             name,
             (
-                engines("policy", second if name == "sample" else policy, texts),
+                replace(engines("policy", policy, texts), trained=name == "sample" and not plain),
                 *([engines("reward_model", reward, rewards)] if rewards else []),
             ),
             True,
@@ -62,7 +61,9 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
         for name, (texts, rewards) in steps.items()
     }
     plans["rsft"] = StepPlan("rsft", (workers(policy.model, config.rsft),), True, 0.0)
-    plans["dpo"] = StepPlan("dpo", (workers(second.model, config.dpo),), True, 0.0)
+    plans["dpo"] = StepPlan(
+        "dpo", (workers(policy.model, config.dpo, trained=not plain),), True, 0.0
+    )
     wanted = set(config.steps) - ({"evaluate"} if config.evaluation is None else set())
     return [plans[step] for step in STAGE2_STEPS if step in wanted and step in plans]
 

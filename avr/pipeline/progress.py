@@ -96,8 +96,9 @@ class Progress:
                 report = ray.get(self._witness.report.remote(), timeout=30)
             except ray.exceptions.RayError:
                 continue
-            self._pace.look(bool(report.ready or report.advanced), time.monotonic())
             ready = report.ready if ready is None else ready  # of a stream that is begun again
+            begun = bool(report.ready - ready or report.advanced)
+            self._pace.look(begun, time.monotonic())
             for role in sorted(report.ready - ready):
                 CONSOLE.print(f"  {role}: the first engine has started")
             ready |= report.ready

@@ -34,7 +34,7 @@ def print_plan(plan: Sequence[StepPlan]) -> None:
         for n, pool in enumerate(step.pools):
             replicas = f"{pool.min_replicas}-{pool.max_replicas}"
             each = f"{pool.cpus:g} CPUs, {pool.gpus:g} GPUs"
-            name = f"{pool.name}: {pool.model}"
+            name = f"{pool.name}: {'the RSFT model' if pool.trained else pool.model}"
             first = (step.step, least) if n == 0 else ("", "")
             table.add_row(first[0], name, replicas, each, str(pool.samples or "-"), first[1])
     CONSOLE.print(table)

@@ -48,9 +48,9 @@ def line_of(kind: str, event: Mapping[str, Any], pace: Pace) -> str | None:
     if "loss" not in metrics:
         return None
     shown = [f"{word} {_number(metrics[key])}" for key, word in SHOWN.items() if key in metrics]
-    rest = event["max_steps"] - event["step"]
-    shown[-1] += pace.words(event["step"], rest, event["time"])
-    return f"{kind}: step {event['step']}/{event['max_steps']} " + " ".join(shown)
+    step, last = event["step"], event["max_steps"]
+    words = pace.words(step, last - step, event["time"])
+    return f"{kind}: step {step}/{last}{words}: " + " ".join(shown)
 
 
 def _number(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""One Ray cluster and one object store for all integration tests."""
+"""One Ray cluster and one object store for all integration tests of a process."""
 
 import logging
 import os

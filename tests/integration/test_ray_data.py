@@ -33,6 +33,7 @@ from avr.pipeline.witness import witness_beside_driver
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("as_it_comes")]
 NUM_BLOCKS = 60
+IN_FLIGHT = plan_udf_map_op.DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY  # before any growth
 FOUND = []
 
 
@@ -40,11 +41,7 @@ FOUND = []
 def as_it_comes(ray_cluster, monkeypatch):
     """Tests here begin with the settings that Ray Data comes with; the others find theirs again."""
     data = ray_cluster.data
-    monkeypatch.setattr(
-        plan_udf_map_op,
-        "DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY",
-        plan_udf_map_op.DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY,
-    )
+    monkeypatch.setattr(plan_udf_map_op, "DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY", IN_FLIGHT)
     before = data.DataContext.get_current()
     data.DataContext._set_current(data.DataContext())  # growths of other tests have set up theirs
     yield

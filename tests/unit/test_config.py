@@ -5,7 +5,7 @@ import pytest
 from avr.config import ConfigError, Placement, RoleConfig, Stage1Config
 from avr.engines.settings import _ONLY_SPEED, _fields, check_role, text_settings
 from avr.loading import load
-from avr.pipeline.plan import TRAINED, check, plan_stage1, second_policy
+from avr.pipeline.plan import check, plan_stage1, second_policy
 from avr.pipeline.preflight import _check_paths
 
 RECIPES = sorted(Path("conf").glob("*/stage1.yaml"))
@@ -57,15 +57,20 @@ def test_file_then_overrides_win_over_defaults(file):
     assert config.corrector is None
 
 
-def test_an_interpolation_of_what_is_not_there_names_the_file(file):
-    said = wrong(file, "run_dir=${nowhere.to}/run")
-    assert said.startswith(f"{file}: run_dir: Interpolation key 'nowhere.to' not found")
+@pytest.mark.parametrize("there", ["nowhere.to", "oc.env:NOWHERE_TO"])
+def test_an_interpolation_of_what_is_not_there_names_the_file_and_the_key(file, there):
+    broken = f"run_dir=${{{there}}}/run"
+    assert wrong(file, broken).startswith(f"{file} with its overrides: run_dir: ")
+    other = file.with_name("other.yaml")
+    other.write_text(f"extends: {file.name}\n{broken.replace('=', ': ')}\n")
+    said = wrong(other)
+    assert said.startswith(f"{other}: run_dir: ") and there.rpartition(":")[2] in said
 
 
 def test_the_second_growth_is_of_the_model_that_is_trained_in_between(file):
-    plan = {step.step: step.pools[0].model for step in plan_stage1(load(Stage1Config, file))}
-    assert plan["grow_dpo"] == plan["dpo"] == TRAINED
-    assert plan["grow_rsft"] == plan["rsft"] != TRAINED
+    trained = {step.step: step.pools[0].trained for step in plan_stage1(load(Stage1Config, file))}
+    assert trained["grow_dpo"] and trained["dpo"]
+    assert not (trained["grow_rsft"] or trained["rsft"])
 
 
 def test_unknown_key_suggests_the_one_meant(file):

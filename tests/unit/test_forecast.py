@@ -15,7 +15,7 @@ from avr.pipeline.forecast import (
     mean_tokens,
     other_models,
 )
-from avr.pipeline.plan import TRAINED, Pool, StepPlan
+from avr.pipeline.plan import Pool, StepPlan
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def test_other_models_of_the_small_run_are_named(probe):
     roles = {"policy": {"model": "small"}, "reward_model": {"model": "same"}, "corrector": None}
     (probe / "config.yaml").write_text(json.dumps(roles))
     assert other_models(plan, probe) == ["policy small in the place of large"]
-    second = StepPlan("grow_dpo", (Pool("policy", TRAINED, 1, 1, 1.0, 0.0),), True)
-    assert other_models([*plan, second], probe) == ["policy small in the place of large"]
+    second = StepPlan("grow_dpo", (Pool("policy", "large", 1, 1, 1.0, 0.0, trained=True),), True)
+    assert other_models([second], probe) == ["policy small in the place of large"]
 
 
 def test_a_directory_without_a_finished_run_is_an_error(tmp_path):

@@ -105,6 +105,7 @@ def test_steps_and_their_pools_are_planned():
     for step in ("rsft", "dpo"):
         assert [pool.name for pool in plans[step].pools] == ["training worker"]
         assert plans[step].least() == (2, 0)
+    assert [name for name, p in plans.items() if p.pools[0].trained] == ["sample", "dpo"]
     assert [s.step for s in plan_stage2(stage2("steps=[pair,dpo,search]"))] == ["search", "dpo"]
 
 
@@ -207,14 +208,8 @@ def test_values_no_type_excludes_are_refused(override, message):
         ("policy.model=/none", "no model folder at /none"),
         ("reward_model.model=./none", "no model folder at ./none"),
         ("evaluation.seed=avr/miniature/none", "no model folder at avr/miniature/none"),
-        (
-            "trajectories.profile=as_it_was",
-            "trajectories: unknown profile 'as_it_was'; there",
-        ),
-        (
-            "trajectories.switches.closd=true",
-            "trajectories: unknown rule 'closd'; did you mean",
-        ),
+        ("trajectories.profile=as_was", "trajectories: unknown profile 'as_was'; there are: "),
+        ("trajectories.switches.closd=1", "trajectories: unknown rule 'closd'; did you mean 'cl"),
         ("pairs.profile=none", "pairs: unknown profile 'none'; there are: as_released"),
         ("pairs.switches.short=false", "pairs: unknown rule 'short'; there are: "),
         ("policy.engine.max_num_seq=1", "policy.engine.max_num_seq is no vLLM setting; did you"),
@@ -282,6 +277,7 @@ def test_traditional_dpo_is_a_recipe_of_the_same_job_without_the_loop():
     assert possible_steps(config) == ["sample", "pair", "dpo", "evaluate"]
     assert [pool.samples for pool in plans["evaluate"].pools] == [1 + 1, 1 + 1]
     assert plans["dpo"].pools[0].model == config.policy.model
+    assert not any(plan.pools[0].trained for plan in plans.values())
     assert template_of(config.trajectories).plain
     switches = switched_on("outputs", config.pairs.profile, config.pairs.switches)
     assert "answer_no_longer" not in switches
@@ -293,9 +289,8 @@ def test_traditional_dpo_is_a_recipe_of_the_same_job_without_the_loop():
 
 def test_pairs_depend_on_how_many_there_may_be_and_as_ever_where_there_is_one_each():
     assert more_pairs(stage2().pairs) == {}
+    both = more_pairs(stage2("pairs.per_prompt=2", "pairs.max_pairs=9").pairs)
     for override in ("pairs.per_prompt=2", "pairs.max_pairs=9"):
         asked = stage2(override).pairs
-        assert more_pairs(asked) == {"per_prompt": asked.per_prompt, "max_pairs": asked.max_pairs}
-        assert more_pairs(asked) != more_pairs(
-            stage2("pairs.per_prompt=2", "pairs.max_pairs=9").pairs
-        )
+        alone = {"per_prompt": asked.per_prompt, "max_pairs": asked.max_pairs}
+        assert more_pairs(asked) == alone != both

@@ -1,4 +1,4 @@
-"""Settings, fingerprints, progress lines and failure causes: all without ray, torch or trl."""
+"""Settings, fingerprints and failure causes: all without ray, torch or trl."""
 
 import json
 import subprocess
@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from avr.config import ConfigError, TrainingConfig
-from avr.pace import Pace
 from avr.storage import is_remote, location
 from avr.training import worker
 from avr.training.failures import explain, first_cause, headline
@@ -24,7 +23,6 @@ from avr.training.job import (
     finished_result,
     job_of,
 )
-from avr.training.progress import Follower, append_event, line_of
 from avr.training.settings import OWNED, check_deepspeed, check_names, check_simpo
 
 KNOWN = ["learning_rate", "max_length", "packing", "packing_strategy", *OWNED]
@@ -215,48 +213,6 @@ class FakeContext:
 
 
 STORES = [location("memory://one/run"), location("memory://two/run")]
-
-
-def log_event(step, **metrics):
-    return {"event": "log", "step": step, "max_steps": 9, "metrics": metrics, "time": 130.0}
-
-
-def test_progress_line_shows_loss_and_leaves_summaries_out():
-    event = log_event(4, loss=2.34567, learning_rate=1e-5, epoch=0.1)
-    assert line_of("rsft", event, Pace(0)) == "rsft: step 4/9 loss 2.346 lr 1e-05"
-    assert line_of("rsft", log_event(9, train_runtime=3.0), Pace(0)) is None
-
-
-def test_follower_tells_only_whole_lines_of_this_run(tmp_path):
-    path, said = tmp_path / "events.jsonl", []
-    append_event(path, log_event(1, loss=9.0))
-    with Follower("dpo", (path, tmp_path / "failures.jsonl"), said.append):
-        append_event(path, log_event(2, loss=1.0))
-        with path.open("a") as file:
-            file.write('{"event": "log", "st')
-            file.flush()
-            file.write('ep": 3, "max_steps": 9, "metrics": {"loss": 0.5}, "time": 1}\n')
-        with path.open("a") as file:
-            file.write('{"half')
-    assert said == ["dpo: step 2/9 loss 1", "dpo: step 3/9 loss 0.5"]
-
-
-def test_follower_says_the_pace_since_the_training_has_begun(tmp_path):
-    path, said = tmp_path / "events.jsonl", []
-    begin = {"event": "begin", "step": 6, "max_steps": 9, "num_trained": 10, "num_too_long": 0}
-    with Follower("dpo", (path,), said.append), path.open("a") as file:
-        for event in (begin | {"time": 100.0}, log_event(8, loss=1.0), log_event(9, loss=0.5)):
-            file.write(json.dumps(event) + "\n")
-    assert said[1:] == [
-        "dpo: step 8/9 loss 1, 0.067 a second, 15 s left",
-        "dpo: step 9/9 loss 0.5, 0.1 a second",
-    ]
-
-
-def test_begin_line_says_what_is_left_out_and_where_it_continues():
-    begin = {"event": "begin", "step": 6, "max_steps": 9, "num_trained": 10, "num_too_long": 2}
-    line = line_of("rsft", begin | {"max_length": 64}, Pace(6))
-    assert "2 rows over 64 tokens left out" in line and "continuing after step 6" in line
 
 
 def test_pure_modules_import_without_the_heavy_stack():
