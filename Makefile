@@ -8,7 +8,6 @@ PYTHON_ := .venv/bin/python
 RUN_DIR ?= runs/miniature
 STAGES ?= 1
 N ?= 100
-AT_ONCE ?= 2
 SEEDS ?= 0,1,2
 comma := ,
 
@@ -16,7 +15,7 @@ help:
 	@echo "make demo               Stage I in the miniature world, from nothing ($(RUN_DIR))"
 	@echo "make demo STAGES=1,2    Stage I and then Stage II ($(RUN_DIR)-stage2)"
 	@echo "make test               lint, types, unit and integration tests, from nothing"
-	@echo "make check | unit | integration [AT_ONCE=$(AT_ONCE)]   processes with tests"
+	@echo "make check | unit | integration"
 	@echo "make chaos N=100        kill so many nodes, engines, tasks and drivers; compare what is left"
 	@echo "make bench              quick versions of the benchmarks (runs/benchmarks)"
 	@echo "make replicate          the paper's table in the miniature world, seeds $(SEEDS) (runs/replicate)"
@@ -45,11 +44,10 @@ check: setup
 	$(PYTHON_) -m mypy
 
 unit: setup
-	$(PYTHON_) -m pytest -n $(AT_ONCE) tests/unit
+	$(PYTHON_) -m pytest tests/unit
 
-# Tests often wait. Those of a file share what it has started.
 integration: setup
-	$(PYTHON_) -m pytest -n $(AT_ONCE) --dist loadfile tests/integration
+	$(PYTHON_) -m pytest tests/integration
 
 chaos: setup
 	$(PYTHON_) tests/integration/chaos.py --kills $(N) --report runs/chaos.json
