@@ -36,6 +36,7 @@ from avr.core.growth import Shape
 from avr.core.messages import assistant, user
 from avr.core.prompts import Templates
 from avr.core.tree import plant
+from avr.engines.imports import lasting_imports
 from avr.loading import load
 
 # Until main() is reached; torch, then the engine's module is imported; the engine core's process is
@@ -164,10 +165,11 @@ def _engine(part, arguments, config, folder):
 
 def _engine_inside(arguments, config, folder):
     marks = [time.time()]
-    import torch  # noqa: F401
+    with lasting_imports():  # as in a job
+        import torch  # noqa: F401
 
-    marks.append(time.time())
-    from avr.engines.engine import Engine
+        marks.append(time.time())
+        from avr.engines.engine import Engine
 
     marks.append(time.time())
     engine = Engine("policy", config.policy)

@@ -23,6 +23,7 @@ from avr.config import RoleConfig
 from avr.core.messages import Conversation, content_id, user
 from avr.core.roles import Completion, ContextTooLong, EngineDied, TreeFault
 from avr.engines.chat import token_ids
+from avr.engines.imports import spawning_here
 from avr.engines.settings import check_role
 from avr.engines.waiting import answer_or_death
 from avr.engines.weights import local_model, weights_id
@@ -49,7 +50,8 @@ class Engine:
         self._tokenizer = _tokenizer(config, here)
         token_ids(self._tokenizer, (user("probe"),), to_continue=True)  # raises ChatError
         self._sampling = {} if self.scores else config.sampling
-        self._llm = AsyncLLM.from_engine_args(_engine_args(config, here, self.scores))
+        with spawning_here():
+            self._llm = AsyncLLM.from_engine_args(_engine_args(config, here, self.scores))
         self.max_model_len: int = self._llm.model_config.max_model_len
         self.identity = self.identity_of(config.model)
         self._requests = itertools.count()

@@ -6,11 +6,13 @@ import os
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
 from avr.engines.chat import token_ids
+from avr.engines.imports import lasting_imports
 from avr.engines.parity import PROBES
+
+with lasting_imports():
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 
 def main() -> None:

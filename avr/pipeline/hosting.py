@@ -13,6 +13,7 @@ import ray
 
 from avr.config import RoleConfig
 from avr.core.roles import EngineDied
+from avr.engines.imports import lasting_imports
 from avr.pipeline.witness import redirect_output, root_cause
 from avr.storage import Location, is_remote, scratch
 
@@ -22,7 +23,8 @@ MakeEngine = Callable[[str, RoleConfig, int], Any]
 
 def vllm_engine(role: str, config: RoleConfig, seed: int) -> Any:
     """The real engine. vLLM reads its environment on import, and the driver never needs it."""
-    from avr.engines.engine import Engine
+    with lasting_imports():
+        from avr.engines.engine import Engine
 
     return Engine(role, config, seed)
 

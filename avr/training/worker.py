@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from avr.config import ConfigError, TrainingConfig
+from avr.engines.imports import lasting_imports
 from avr.engines.weights import local_model
 from avr.storage import is_remote, remove, upload
 from avr.training.job import Job
@@ -124,7 +125,8 @@ def _prepare(job: Job, world_size: int) -> tuple[Any, Any, str]:
     if job.config.deepspeed:
         # On CPUs transformers leaves this out, and DeepSpeed then takes the world for one rank
         # while the model is loaded. It adopts the process group that Ray Train has made.
-        import deepspeed
+        with lasting_imports():
+            import deepspeed
 
         if not job.config.use_gpu:
             _without_compiler()
@@ -186,10 +188,12 @@ def _trainer(
 
 def _trainer_class(kind: str, config: TrainingConfig) -> Any:
     if kind == "rsft":
-        from trl.trainer.sft_trainer import SFTTrainer
+        with lasting_imports():
+            from trl.trainer.sft_trainer import SFTTrainer
 
         return SFTTrainer
-    from trl.trainer.dpo_trainer import DPOTrainer
+    with lasting_imports():
+        from trl.trainer.dpo_trainer import DPOTrainer
 
     class TokenisedDPOTrainer(DPOTrainer):
         """DPOTrainer that takes `prompt_ids`, `chosen_ids`, `rejected_ids` as they are.

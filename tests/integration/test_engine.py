@@ -1,7 +1,9 @@
 """The engine class around real vLLM engines: one that generates, one that scores."""
 
 import asyncio
+import multiprocessing
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -13,6 +15,7 @@ from avr.config import Stage1Config
 from avr.core.messages import Message, assistant, user
 from avr.core.roles import ContextTooLong, EngineDied, TreeFault
 from avr.engines.chat import token_ids
+from avr.engines.imports import spawning_here
 from avr.engines.parity import PROBES, ParityError, check_parity, reference_rewards
 from avr.loading import load
 
@@ -46,6 +49,19 @@ def engines():
     yield running
     running.policy.shutdown()
     running.reward_model.shutdown()
+
+
+def test_a_process_spawned_for_an_engine_begins_with_imports_that_are_not_collected():
+    spawned = multiprocessing.get_context("spawn")
+    with spawning_here(), ProcessPoolExecutor(1, mp_context=spawned) as pool:
+
+        def there(words):
+            return pool.submit(eval, words).result()
+
+        assert there("__import__('sys').modules['__main__'].__spec__.name") == "avr.engines.imports"
+        assert there("'vllm.v1.engine.core' in __import__('sys').modules")
+        assert there("__import__('gc').get_freeze_count()") > 300_000
+        assert there("__import__('gc').isenabled()")
 
 
 def test_n_samples_come_with_finish_reason_and_token_count(engines):
