@@ -1,22 +1,22 @@
 """Hugging Face's rewards of the parity probes, printed as one JSON line (see `parity`)."""
 
 import argparse
+import gc
 import json
 import os
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from avr.engines.chat import token_ids
-from avr.engines.imports import lasting_imports
 from avr.engines.parity import PROBES
-
-with lasting_imports():
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 
 def main() -> None:
     """Load the model on what devices there are, score each probe alone, print the logits."""
+    gc.disable()  # of a process of seconds, a third would go by in looking for garbage
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("dtype")
@@ -42,3 +42,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    gc.freeze()  # it looks once more at its end

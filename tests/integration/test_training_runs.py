@@ -79,7 +79,7 @@ def test_rsft_accounts_for_every_row(rsft):
 def test_rsft_says_one_line_per_logging_step(rsft):
     _, _, said = rsft
     assert len(said) == 1 + STEPS // 2
-    pace = r"(\S+ a second|one in \S+ s)(, \d+ s left)?"
+    pace = r"(\S+ a second|one in \S+ s)(, \d+ (s|min) left)?"
     assert all(re.match(rf"rsft: step \d+/{STEPS}, {pace}: loss ", line) for line in said[1:])
 
 

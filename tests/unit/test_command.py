@@ -8,6 +8,7 @@ import pytest
 
 from avr.config import Stage1Config
 from avr.pipeline.command import job
+from avr.pipeline.plan import plan_stage1
 
 PROGRAM = """
 import sys
@@ -28,6 +29,14 @@ def test_a_rate_without_anything_to_measure_with_it_is_refused(monkeypatch, caps
     with pytest.raises(SystemExit):
         job("", Stage1Config, print, lambda config: None, lambda config: {})
     assert "--tokens-per-second needs the tokens of a text" in capsys.readouterr().err
+
+
+def test_a_small_run_without_trees_says_nothing_of_tokens(monkeypatch, capsys, tmp_path):
+    (tmp_path / "summary.json").write_text("{}")
+    words = ["stage1.py", "conf/miniature/stage1.yaml", "--plan", "--probe", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*words, "--tokens-per-second", "9"])
+    assert job("", Stage1Config, print, plan_stage1, lambda config: {}) == 1
+    assert "has grown no trees: --tokens-per-second needs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("asked", "pool"), [(None, "system"), ("mimalloc", "mimalloc")])
