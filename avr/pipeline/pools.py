@@ -208,8 +208,11 @@ class Pools:
                 serve.delete(app)
 
     def _delete(self, wait: bool = True) -> None:
-        for app in self._statuses():
-            serve.delete(app, _blocking=wait)
+        apps = list(self._statuses())
+        for app in apps:
+            serve.delete(app, _blocking=False)  # side by side: an engine takes seconds to end
+        for app in apps if wait else ():
+            serve.delete(app)
 
     def _delete_quietly(self, cause: BaseException) -> None:
         """While an error is on its way, which must not be replaced by another.
