@@ -108,12 +108,13 @@ def _show(
     known = {step: (source, count) for step, (source, count) in counts.items() if count is not None}
     small = location(probe) if probe else None
     if small and means.tokens is None:
-        means = replace(means, tokens=mean_tokens(small))
+        means = replace(means, tokens=mean_tokens(small), of_trees=True)
         if means.tokens_per_second and means.tokens is None:
             raise ConfigError(
                 f"{probe} has grown no trees: --tokens-per-second needs --mean-tokens"
             )
-    print_roles(by_role(steps, {step: count for step, (_, count) in known.items()}, means))
+    unknown = [step.step for step in steps if step.whole and means.of_trees]
+    print_roles(by_role(steps, {step: count for step, (_, count) in known.items()}, means), unknown)
     if small:
         print_forecast(forecast(known, small), other_models(steps, small))
 

@@ -12,6 +12,7 @@ from avr.pipeline.plan import StepPlan, devices
 from avr.storage import Location, size_of
 
 GIB = 1 << 30
+_OF_BOTH_STAGES = {"rsft", "dpo", "evaluate"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,14 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What is assumed, or was measured: tokens of one text, and per second of one replica."""
+    """What is assumed, or was measured: tokens of one text, and per second of one replica.
+
+    `of_trees`: of a tree's texts, which says nothing of whole outputs.
+    """
 
     tokens: float | None = None
     tokens_per_second: float | None = None
+    of_trees: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +69,12 @@ def by_role(
         if step.step not in prompts:
             continue
         rows = []
+        mean = None if step.whole and means.of_trees else means.tokens
         for pool in step.pools:
             if not pool.samples:
                 continue
             texts = prompts[step.step] * pool.samples
-            tokens = None if pool.name == "reward_model" else _scaled(means.tokens, texts)
+            tokens = None if pool.name == "reward_model" else _scaled(mean, texts)
             hours = None  # of one replica that does all of it
             if tokens is not None and means.tokens_per_second:
                 hours = tokens / means.tokens_per_second / 3600
@@ -105,14 +111,17 @@ def forecast(steps: Mapping[str, tuple[str, int]], probe: Location) -> Iterator[
 
     `probe` is the run directory of the small run. Time grows with the number of prompts, engine
     starts too, which in truth do not: the smaller the probe, the more too much. A trained model
-    takes the same room however many rows it was trained on. Raises ConfigError where the directory
-    holds no summary.
+    takes the same room however many rows it was trained on. A run of the other stage says nothing,
+    though some of its steps have the same names. Raises ConfigError where the directory holds no
+    summary.
     """
     summary = _summary(probe)
     spent = probe / "device_hours.json"
     hours = json.loads(spent.read_text()) if spent.is_file() else {}
+    own = set(steps) - _OF_BOTH_STAGES
+    other_stage = bool(own) and not own & set(summary)
     for step, (source, prompts) in steps.items():
-        if step not in summary or source not in summary:
+        if other_stage or step not in summary or source not in summary:
             yield Forecast(step, prompts, None, None, None)
             continue
         scale = prompts / summary[source]["input"]["num_prompts"]

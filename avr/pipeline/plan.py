@@ -40,6 +40,7 @@ class StepPlan:
     """The pools of a step; `together` says whether all of them live at once or one by one.
 
     `reserve` CPUs are for what works between the pools. `waves`: they could run one by one.
+    `whole`: texts are whole outputs, or some are, which are several times as long as a tree's.
     """
 
     step: str
@@ -47,6 +48,7 @@ class StepPlan:
     together: bool
     reserve: float = 1.0
     waves: bool = False
+    whole: bool = False
 
     def least(self) -> tuple[float, float]:
         """(CPUs, GPUs) without which the step cannot run."""

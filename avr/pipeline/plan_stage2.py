@@ -57,6 +57,7 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
             ),
             True,
             reserve,
+            whole=name != "search" and not plain,
         )
         for name, (texts, rewards) in steps.items()
     }

@@ -44,8 +44,8 @@ def print_plan(plan: Sequence[StepPlan]) -> None:
     )
 
 
-def print_roles(forecasts: Iterable[RoleForecast]) -> None:
-    """What each role has to do."""
+def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> None:
+    """What each role has to do; in `unknown` steps how long the texts are was not measured."""
     table = Table(title="Calls, at the most", title_justify="left", box=box.SIMPLE)
     for column in ("step", "role", "texts", "generated tokens", "busy", "held"):
         table.add_column(column, justify="left" if column in ("step", "role") else "right")
@@ -55,6 +55,11 @@ def print_roles(forecasts: Iterable[RoleForecast]) -> None:
         table.add_row(row.step, row.role, f"{row.texts:,}", number(row.tokens, ",.0f"), *hours)
         known = known or row.busy is not None
     CONSOLE.print(table)
+    if unknown:
+        CONSOLE.print(
+            f"{', '.join(unknown)}: whole outputs, each as long as several texts of a tree. How\n"
+            "long, the small run's trees do not say; --mean-tokens takes a guess, for all steps."
+        )
     if known:
         CONSOLE.print(
             "busy: device-hours of the role's generation. held: of all devices of the step while\n"

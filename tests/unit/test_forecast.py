@@ -49,6 +49,18 @@ def test_steps_that_the_small_run_did_not_do_are_unknown(probe):
     )
 
 
+def test_a_small_run_of_the_other_stage_says_nothing(probe):
+    summary = json.loads((probe / "summary.json").read_text())
+    summary["evaluate"] = {"input": {"num_prompts": 10}}
+    (probe / "summary.json").write_text(json.dumps(summary))
+    steps = {"search": ("search", 10), "evaluate": ("evaluate", 10)}
+    assert {(row.tokens, row.device_hours, row.gib) for row in forecast(steps, probe)} == {
+        (None, None, None)
+    }
+    (alone,) = forecast({"evaluate": ("evaluate", 10)}, probe)
+    assert alone.gib == 0.0
+
+
 def test_other_models_of_the_small_run_are_named(probe):
     pools = (Pool("policy", "large", 1, 1, 1.0, 0.0), Pool("reward_model", "same", 1, 1, 1.0, 0.0))
     plan = [StepPlan("grow_rsft", pools, True)]
@@ -105,6 +117,16 @@ def test_given_means_turn_calls_into_tokens_and_device_hours():
         corrector.busy,
         None,
     ]
+
+
+def test_a_tree_s_texts_say_nothing_of_whole_outputs():
+    plan, prompts = [replace(PLAN[0], whole=True)], {"grow_rsft": 100}
+    measured = Means(tokens=300.0, tokens_per_second=50.0, of_trees=True)
+    assert {(row.tokens, row.busy, row.held) for row in by_role(plan, prompts, measured)} == {
+        (None, None, None)
+    }
+    policy, *_ = by_role(plan, prompts, replace(measured, of_trees=False))
+    assert policy.tokens == 30_000.0
 
 
 def test_a_small_run_says_how_long_texts_are(tmp_path):

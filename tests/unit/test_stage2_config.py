@@ -106,6 +106,7 @@ def test_steps_and_their_pools_are_planned():
         assert [pool.name for pool in plans[step].pools] == ["training worker"]
         assert plans[step].least() == (2, 0)
     assert [name for name, p in plans.items() if p.pools[0].trained] == ["sample", "dpo"]
+    assert [name for name, plan in plans.items() if plan.whole] == ["sample", "evaluate"]
     assert [s.step for s in plan_stage2(stage2("steps=[pair,dpo,search]"))] == ["search", "dpo"]
 
 
@@ -277,7 +278,7 @@ def test_traditional_dpo_is_a_recipe_of_the_same_job_without_the_loop():
     assert possible_steps(config) == ["sample", "pair", "dpo", "evaluate"]
     assert [pool.samples for pool in plans["evaluate"].pools] == [1 + 1, 1 + 1]
     assert plans["dpo"].pools[0].model == config.policy.model
-    assert not any(plan.pools[0].trained for plan in plans.values())
+    assert not any(plan.pools[0].trained or plan.whole for plan in plans.values())
     assert template_of(config.trajectories).plain
     switches = switched_on("outputs", config.pairs.profile, config.pairs.switches)
     assert "answer_no_longer" not in switches
