@@ -1,6 +1,7 @@
 """Every knob of Stage II and of answering with its model; `avr.config` has the shared parts."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING
@@ -73,6 +74,13 @@ class TrajectoryTemplateConfig:
     end: str = MISSING
 
 
+class Closing(Enum):
+    """Which critique ends a trajectory: see `avr.core.search.closing_critique`."""
+
+    best_refinement = "best_refinement"
+    highest_rating = "highest_rating"
+
+
 @dataclass
 class TrajectoriesConfig(RulesConfig):
     """How searched trees become training rows.
@@ -81,13 +89,15 @@ class TrajectoriesConfig(RulesConfig):
     `plain`: whole answers without thinking, for a baseline.
     `unchanged_share` of the rows may be traces in which nothing had to be changed (unless the rule
     `improved` is on). A turn whose reward does not rise by more than `min_gain` logits ends the
-    trajectory as if it had not improved; 0 is the released rule.
+    trajectory as if it had not improved; 0 is the released rule. `closing` says which critique of
+    that level stands at its end; unset, it is what the profile has.
     """
 
     template: str = "think"
     templates: dict[str, TrajectoryTemplateConfig] = field(default_factory=dict)
     unchanged_share: float = 0.1
     min_gain: float = at_least(0, 0.0)
+    closing: Closing | None = None
 
 
 @dataclass
@@ -115,10 +125,14 @@ class OutputPairsConfig(PairsConfig):
     With `per_prompt` 2 the second best and the second worst of a prompt make a pair as well, if the
     rules let it through, and so on. Of all these the first `max_pairs` are taken: best and worst of
     every prompt come before any second pair. Pairs of judgements are not counted.
+
+    `malformed_share` of all pairs of outputs may have a malformed output as rejected, with the best
+    output of its prompt as chosen (ours; 0: none, as released).
     """
 
     per_prompt: int = at_least(1, 1)
     max_pairs: int | None = at_least(1, None)
+    malformed_share: float = at_least(0, 0.0)
 
 
 @dataclass

@@ -1,22 +1,24 @@
 """Conditions on texts: loops, length. Facts of the released code are marked; the rest is ours."""
 
 import re
+from collections import Counter
 
 MAX_REPEATS = 60  # released: a word, or one run of symbols, this often is taken for a loop
-_WORDS_OR_SYMBOLS = re.compile(r"\w+|[^\w\s]+")
+_LATIN_LETTER = re.compile(r"[a-zA-Z]")
+_WORD = re.compile(r"\w+")
+_SYMBOLS_OR_DIGITS = re.compile(r"[\d\W]+")
 
 
 def no_repeated_word(text: str) -> bool:
-    """No word and no run of symbols occurs 60 times or more (released).
+    """Check that no word and no run of symbols and digits occurs 60 times or more (released).
 
-    It rejects long honest texts too ("the" 60 times), so it is in effect a hidden length cap.
+    Runs are counted after spaces are taken out, line breaks are symbols, and of a text without a
+    Latin letter single characters are counted. It rejects long honest texts too ("the" 60 times),
+    so it is in effect a hidden length cap.
     """
-    counts: dict[str, int] = {}
-    for token in _WORDS_OR_SYMBOLS.findall(text.lower()):
-        counts[token] = counts.get(token, 0) + 1
-        if counts[token] >= MAX_REPEATS:
-            return False
-    return True
+    words = _WORD.findall(text.lower()) if _LATIN_LETTER.search(text) else list(text)
+    runs = _SYMBOLS_OR_DIGITS.findall(text.replace(" ", ""))
+    return all(max(Counter(found).values(), default=0) < MAX_REPEATS for found in (words, runs))
 
 
 def no_loop(text: str, min_repeats: int = 4, min_words: int = 24, max_period: int = 64) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from avr.core import filters
 from avr.core.funnel import Funnel, Rule, unique
@@ -9,6 +10,8 @@ from avr.core.messages import assistant, content_id
 from avr.core.outputs import Output, OutputSet
 from avr.core.pairs import PreferencePair
 from avr.core.prompts import Templates, answer_context
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +41,6 @@ class _Candidate:
     def beats_reference(self) -> bool:
         return self.item.reference is None or _reward(self.best) > self.item.reference
 
-    def pair(self, templates: Templates) -> PreferencePair:
-        nodes = (self.item.id, self.best.id, self.worst.id)
-        return PreferencePair(
-            id=content_id("pair", "output", *nodes),
-            kind="output",
-            prompt=answer_context(self.item.prompt.query, templates),
-            chosen=(assistant(self.best.text),),
-            rejected=(assistant(self.worst.text),),
-            margin=self.margin,
-            node_ids=nodes,
-        )
-
 
 def make_output_pairs(
     sets: Callable[[], Iterable[OutputSet]],
@@ -70,12 +61,10 @@ def make_output_pairs(
     Source: method, Stage II.4, for the first pair of a prompt; the others are ours.
     `answer_no_longer` is length control. For `min_margin` see `avr.core.pairs.make_pairs`.
     """
+    of_chosen: list[Rule[_Candidate]] = _of_chosen(lambda c: c)
     optional: list[Rule[_Candidate]] = [
-        Rule("beats_reference", lambda c: c.beats_reference),
         Rule("answer_no_longer", lambda c: len(c.best.answer) <= len(c.worst.answer)),
-        Rule("finished", lambda c: c.best.finish_reason != "length"),
-        Rule("no_repeated_word", lambda c: filters.no_repeated_word(c.best.text)),
-        Rule("no_loop", lambda c: filters.no_loop(c.best.text)),
+        *of_chosen,
         Rule("unique", unique(lambda c: (c.item.prompt.query, c.best.text, c.worst.text))),
     ]
     rules: list[Rule[_Candidate]] = [
@@ -91,7 +80,68 @@ def make_output_pairs(
         for item in sets():
             candidate = _Candidate(item, rank)
             if funnel.admit(candidate, item.id, rules):
-                yield candidate.pair(templates)
+                best, worst = candidate.best, candidate.worst
+                yield _pair("output", item, best, worst, candidate.margin, templates)
+
+
+def make_malformed_pairs(
+    sets: Iterable[OutputSet],
+    templates: Templates,
+    switches: frozenset[str],
+    funnel: Funnel,
+    *,
+    share: float,
+    num_others: int,
+) -> Iterator[PreferencePair]:
+    """Pair the best output of a prompt with its first malformed one, up to a share of all pairs.
+
+    Source: ours. DPO on well-formed outputs alone never says that an output without a final answer
+    is worse than any with one. Such pairs are at most `share` of themselves and the `num_others`
+    pairs that were made before. Rules that compare two answers play no part: one has none.
+    """
+    of_chosen: list[Rule[OutputSet]] = _of_chosen(lambda item: _Candidate(item, 0))
+    rules: list[Rule[OutputSet]] = [
+        Rule("malformed_output", lambda item: bool(item.outputs) and _malformed(item) is not None),
+        *(rule for rule in of_chosen if rule.name in switches),
+        Rule(
+            "malformed_share",
+            lambda _: funnel.num_out + 1 <= share * (num_others + funnel.num_out + 1),
+        ),
+    ]
+    for item in sets:
+        if funnel.admit(item, item.id, rules):
+            worst = _malformed(item)
+            assert worst is not None  # the first rule
+            yield _pair("malformed", item, _Candidate(item, 0).best, worst, 0.0, templates)
+
+
+def _of_chosen(candidate: Callable[[T], _Candidate]) -> list[Rule[T]]:
+    """The rules that look at the chosen output alone."""
+    return [
+        Rule("beats_reference", lambda item: candidate(item).beats_reference),
+        Rule("finished", lambda item: candidate(item).best.finish_reason != "length"),
+        Rule("no_repeated_word", lambda i: filters.no_repeated_word(candidate(i).best.text)),
+        Rule("no_loop", lambda item: filters.no_loop(candidate(item).best.text)),
+    ]
+
+
+def _malformed(item: OutputSet) -> Output | None:
+    return next((output for output in item.failures if output.malformed), None)
+
+
+def _pair(
+    kind: str, item: OutputSet, best: Output, worst: Output, margin: float, templates: Templates
+) -> PreferencePair:
+    nodes = (item.id, best.id, worst.id)
+    return PreferencePair(
+        id=content_id("pair", kind, *nodes),
+        kind=kind,
+        prompt=answer_context(item.prompt.query, templates),
+        chosen=(assistant(best.text),),
+        rejected=(assistant(worst.text),),
+        margin=margin,
+        node_ids=nodes,
+    )
 
 
 def _reward(output: Output) -> float:

@@ -17,6 +17,8 @@ from avr.core.trajectory import (
 )
 from avr.core.tree import Prompt
 
+UNJUDGED = "cannot be judged: "  # how the failure of a well-formed output begins
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -51,6 +53,11 @@ class Output:
     failure: str = ""
     reward: float | None = None
     judgements: tuple[Judgement, ...] = ()
+
+    @property
+    def malformed(self) -> bool:
+        """Whether the text has no final answer, as against one that could not be judged."""
+        return bool(self.failure) and not self.failure.startswith(UNJUDGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ async def score_outputs(outputs: OutputSet, reward_model: Score) -> OutputSet:
         try:
             reward = await reward_model.score(scored_conversation(query, output.answer))
         except TreeFault as error:
-            return replace(output, answer="", failure=f"cannot be judged: {error}")
+            return replace(output, answer="", failure=f"{UNJUDGED}{error}")
         return replace(output, reward=reward)
 
     judged = await asyncio.gather(*map(judge, outputs.outputs))

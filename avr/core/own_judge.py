@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, pvariance
 
+from avr.core import filters
 from avr.core.funnel import Funnel, Rule, unique
 from avr.core.messages import Conversation, assistant, content_id, user
-from avr.core.outputs import Judgement, Output, OutputSet
+from avr.core.outputs import UNJUDGED, Judgement, Output, OutputSet
 from avr.core.pairs import PreferencePair
 from avr.core.prompts import Templates, critique_context, parse_rating
 from avr.core.roles import Completion, Generate, TreeFault
@@ -47,9 +48,9 @@ async def judge_outputs(
         try:
             judgements = await _judgements(outputs, output, policy, templates, judge)
         except TreeFault as error:
-            return replace(output, answer="", failure=f"cannot be judged: {error}")
+            return replace(output, answer="", failure=f"{UNJUDGED}{error}")
         if not judgements:
-            return replace(output, answer="", failure="cannot be judged: no rating came")
+            return replace(output, answer="", failure=f"{UNJUDGED}no rating came")
         reward = fmean(judgement.rating for judgement in judgements)
         return replace(output, judgements=judgements, reward=reward)
 
@@ -89,7 +90,8 @@ def make_judgement_pairs(
             "different_text",
             lambda item: len({judgement.text for judgement in _best_and_worst(item)}) == 2,
         ),
-        Rule("finished", lambda item: _best_and_worst(item)[0].finish_reason != "length"),
+        Rule("finished", lambda item: all(n.finish_reason != "length" for n in _read(item))),
+        Rule("no_loop", lambda item: all(filters.no_loop(n.text) for n in _read(item))),
         Rule(
             "unique",
             unique(lambda item: (item.prompt.query, *(j.text for j in _best_and_worst(item)))),
@@ -186,6 +188,13 @@ def _best_and_worst(item: OutputSet) -> tuple[Judgement, Judgement]:
     assert output is not None
     rated = _rated(output)
     return max(rated, key=lambda each: each[0])[1], min(rated, key=lambda each: each[0])[1]
+
+
+def _read(item: OutputSet) -> tuple[Output | Judgement, ...]:
+    """What a model reads or learns in the pair: the answer that is judged, and chosen."""
+    output = _most_varied(item)
+    assert output is not None
+    return output, _best_and_worst(item)[0]
 
 
 def _margin(item: OutputSet) -> int:

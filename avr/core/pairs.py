@@ -1,7 +1,11 @@
-"""Preference pairs of three kinds for DPO, exactly as the method builds them (method, Stage I.4).
+"""Preference pairs of three kinds for DPO (method, Stage I.4).
 
-Every condition is a named rule, so the funnel says why a tree gave no pair of a kind. The optional
-switches (length control, loops, ...) are those of `selection`, applied to chosen and rejected.
+Every condition is a named rule, so the funnel says why a tree gave no pair of a kind. What a pair
+is stands in `_definition`; the rules that a profile may switch stand in `_optional`.
+
+Ties are broken as in the released code: of refinements the last is the best of the tree, of
+critiques the first is the best and the first the worst, inside a critique the first refinement is
+the best and the last the worst.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +25,9 @@ KINDS = ("generation", "critique", "refinement")
 class PreferencePair:
     """`chosen` is preferred to `rejected` as the continuation of `prompt` (TRL's field names).
 
-    `margin` is the difference in (mean) reward, always > 0. `node_ids`: the tree, the nodes
-    whose texts stand in the prompt, then those of chosen and rejected.
+    `margin` is the difference in (mean) reward, always > 0 but for pairs of the kind `malformed`,
+    whose rejected text has no reward: 0 there. `node_ids`: the tree, the nodes whose texts stand
+    in the prompt, then those of chosen and rejected.
     """
 
     id: str
@@ -44,6 +49,23 @@ class _Side:
     reward: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A critique and what it led to; critiques of equal text are one group (released)."""
+
+    critique: Critique
+    refinements: tuple[Response, ...]
+
+    @property
+    def mean_reward(self) -> float:
+        """Mean reward of the refinements: critiques are ranked by it (released)."""
+        return sum(map(reward_of, self.refinements)) / len(self.refinements)
+
+    def side(self) -> _Side:
+        c = self.critique
+        return _Side(c.id, c.text, c.finish_reason, self.mean_reward)
+
+
 Sides = Callable[[RefinementTree], tuple[_Side, _Side]]
 Rules = list[Rule[RefinementTree]]
 
@@ -55,7 +77,7 @@ def make_pairs(
     funnels: dict[str, Funnel],
     min_margin: float,
 ) -> Iterator[PreferencePair]:
-    """Up to one pair of each kind per tree; `funnels` maps each kind in use to its funnel.
+    """Make up to one pair of each kind per tree; `funnels` maps each kind in use to its funnel.
 
     With `min_margin` 0 every difference in reward counts (method). A larger one, in the reward's
     units, leaves out what the reward model tells apart by its noise or by a filler sentence (ours).
@@ -72,7 +94,8 @@ def make_pairs(
 
 def _pair(kind: str, tree: RefinementTree, templates: Templates) -> PreferencePair:
     chosen, rejected = _SIDES[kind](tree)
-    nodes = (tree.id, *_context_nodes(kind, tree), chosen.node, rejected.node)
+    context = tuple(node.id for node in _context_nodes(kind, tree))
+    nodes = (tree.id, *context, chosen.node, rejected.node)
     return PreferencePair(
         id=content_id("pair", kind, *nodes),
         kind=kind,
@@ -90,14 +113,29 @@ def _context(kind: str, tree: RefinementTree, templates: Templates) -> Conversat
         return answer_context(query, templates)
     if kind == "critique":
         return critique_context(query, answer, templates)
-    return refine_context(query, answer, tree.best_refined()[0].text, templates)
+    return refine_context(query, answer, _best_group(tree).critique.text, templates)
 
 
-def _context_nodes(kind: str, tree: RefinementTree) -> tuple[str, ...]:
+def _context_nodes(kind: str, tree: RefinementTree) -> tuple[Response | Critique, ...]:
     if kind == "generation":
         return ()
-    y0 = tree.first.id
-    return (y0,) if kind == "critique" else (y0, tree.best_refined()[0].id)
+    return (tree.first,) if kind == "critique" else (tree.first, _best_group(tree).critique)
+
+
+def _groups(tree: RefinementTree) -> list[_Group]:
+    """The critiques of y0 that were refined, in the order of growth."""
+    found: dict[str, _Group] = {}
+    for critique in tree.levels[0].critiques if tree.levels else ():
+        if critique.refinements:
+            there = found.get(critique.text, _Group(critique, ()))
+            refinements = (*there.refinements, *critique.refinements)
+            found[critique.text] = _Group(there.critique, refinements)
+    return list(found.values())
+
+
+def _best_group(tree: RefinementTree) -> _Group:
+    """The critique whose refinements have the highest mean reward: refinement pairs follow it."""
+    return max(_groups(tree), key=lambda group: group.mean_reward)
 
 
 def _generation_sides(tree: RefinementTree) -> tuple[_Side, _Side]:
@@ -105,25 +143,18 @@ def _generation_sides(tree: RefinementTree) -> tuple[_Side, _Side]:
 
 
 def _critique_sides(tree: RefinementTree) -> tuple[_Side, _Side]:
-    ranked = sorted(_refined_critiques(tree), key=lambda c: c.mean_reward)
-    return _of_critique(ranked[-1]), _of_critique(ranked[0])
+    worst = min(_groups(tree), key=lambda group: group.mean_reward)
+    return _best_group(tree).side(), worst.side()
 
 
 def _refinement_sides(tree: RefinementTree) -> tuple[_Side, _Side]:
-    ranked = sorted(tree.best_refined()[0].refinements, key=reward_of)
-    return _of_response(ranked[-1]), _of_response(ranked[0])
+    refinements = _best_group(tree).refinements
+    best, worst = max(refinements, key=reward_of), min(reversed(refinements), key=reward_of)
+    return _of_response(best), _of_response(worst)
 
 
 def _of_response(r: Response) -> _Side:
     return _Side(r.id, r.text, r.finish_reason, reward_of(r))
-
-
-def _of_critique(c: Critique) -> _Side:
-    return _Side(c.id, c.text, c.finish_reason, c.mean_reward)
-
-
-def _refined_critiques(tree: RefinementTree) -> list[Critique]:
-    return [c for c in tree.levels[0].critiques if c.refinements] if tree.levels else []
 
 
 _SIDES: dict[str, Sides] = {
@@ -149,12 +180,6 @@ def _different(sides: Sides) -> Callable[[RefinementTree], bool]:
     return differ
 
 
-def _best_group_keeps_up(tree: RefinementTree) -> bool:
-    chosen, _ = _critique_sides(tree)
-    group = next(c for c in _refined_critiques(tree) if c.id == chosen.node)
-    return max(map(reward_of, group.refinements)) >= reward_of(tree.first)
-
-
 def _definition(kind: str, min_margin: float) -> Rules:
     sides = _SIDES[kind]
     strict: Rules = [
@@ -162,23 +187,12 @@ def _definition(kind: str, min_margin: float) -> Rules:
         Rule("min_margin", _better_by_more_than(min_margin, sides)),
         Rule("different_text", _different(sides)),
     ]
-    grown: Rule[RefinementTree] = Rule("has_refinement", has_refinement)
-    if kind == "generation":
-        return [grown, *strict]
-    if kind == "critique":
-        return [
-            grown,
-            Rule("two_critiques", lambda t: len(_refined_critiques(t)) > 1),
-            *strict,
-            Rule("best_group_keeps_up", _best_group_keeps_up),
-        ]
-    return [
-        grown,
-        Rule("two_refinements", lambda t: len(t.best_refined()[0].refinements) > 1),
-        *strict,
-        Rule("chosen_keeps_up", lambda t: sides(t)[0].reward >= reward_of(t.first)),
-        Rule("rejected_no_tie", lambda t: sides(t)[1].reward != reward_of(t.first)),
-    ]
+    two: dict[str, Rules] = {
+        "generation": [],
+        "critique": [Rule("two_critiques", lambda t: len(_groups(t)) > 1)],
+        "refinement": [Rule("two_refinements", lambda t: len(_best_group(t).refinements) > 1)],
+    }
+    return [Rule("has_refinement", has_refinement), *two[kind], *strict]
 
 
 def _optional(kind: str, templates: Templates, switches: frozenset[str]) -> Rules:
@@ -191,12 +205,55 @@ def _optional(kind: str, templates: Templates, switches: frozenset[str]) -> Rule
     def row(tree: RefinementTree) -> tuple[object, ...]:
         return (_context(kind, tree, templates), *texts(tree))
 
-    # A loop or a cut-off text may stand as rejected: that is what it should be. Only chosen counts.
+    # A loop or a cut-off text may stand as rejected: that is what it should be. It may not stand
+    # as chosen, nor in the context, which would tell the model that such answers occur.
+    def read(tree: RefinementTree) -> tuple[Response | Critique | _Side, ...]:
+        return (*_context_nodes(kind, tree), sides(tree)[0])
+
+    def released_reads(tree: RefinementTree) -> list[str]:
+        context = [node.text for node in _context_nodes(kind, tree)]
+        return [tree.first.text, tree.best_refined()[1].text, *context, *texts(tree)]
+
     optional: Rules = [
+        *_RELEASED[kind],
         Rule("length_control", lambda t: filters.passes_length_control(*texts(t))),
-        Rule("finished", lambda t: sides(t)[0].finish_reason != "length"),
-        Rule("no_repeated_word", lambda t: all(map(filters.no_repeated_word, texts(t)))),
-        Rule("no_loop", lambda t: filters.no_loop(texts(t)[0])),
+        Rule("finished", lambda t: all(n.finish_reason != "length" for n in read(t))),
+        Rule("no_repeated_word", lambda t: all(map(filters.no_repeated_word, released_reads(t)))),
+        Rule("no_loop", lambda t: all(filters.no_loop(n.text) for n in read(t))),
         Rule("unique", unique(row)),
     ]
     return [rule for rule in optional if rule.name in switches]
+
+
+def _chosen_keeps_up(tree: RefinementTree) -> bool:
+    return _refinement_sides(tree)[0].reward >= reward_of(tree.first)
+
+
+def _critiques_make_a_pair(tree: RefinementTree) -> bool:
+    best, worst = _critique_sides(tree)
+    return best.reward > worst.reward
+
+
+def _tree_gains(tree: RefinementTree) -> bool:
+    return tree.gain > 0
+
+
+_RELEASED: dict[str, Rules] = {
+    "generation": [],
+    "critique": [
+        Rule("tree_gains", _tree_gains),
+        Rule(
+            "best_group_keeps_up",
+            lambda t: max(map(reward_of, _best_group(t).refinements)) >= reward_of(t.first),
+        ),
+    ],
+    "refinement": [
+        Rule("tree_gains", _tree_gains),
+        Rule("chosen_keeps_up", _chosen_keeps_up),
+        Rule(
+            "rejected_no_tie",
+            lambda t: _refinement_sides(t)[1].reward != reward_of(t.first),
+        ),
+        Rule("with_critique_pair", _critiques_make_a_pair),
+    ],
+}

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from itertools import takewhile
+from typing import Literal
 
 from avr.core.growth import Shape, correct, respond, score
 from avr.core.prompts import Templates
 from avr.core.roles import ContextTooLong, Generate, Score
 from avr.core.tree import Critique, Level, RefinementTree, Response, reward_of
+
+Closing = Literal["best_refinement", "highest_rating"]
 
 
 async def search(
@@ -69,12 +72,20 @@ def best_answer(tree: RefinementTree, min_gain: float = 0.0) -> Response:
     return turns[-1][1] if turns else tree.first
 
 
-def closing_critique(tree: RefinementTree, min_gain: float = 0.0) -> Critique | None:
-    """A critique of the best answer, from the first level that failed to improve it.
+def closing_critique(
+    tree: RefinementTree, min_gain: float = 0.0, closing: Closing = "highest_rating"
+) -> Critique | None:
+    """Find the critique of the best answer that ends a trajectory; None if every level improved.
 
-    Of several the one with the highest rating: it is what a model should say before it stops
-    (ours; the method does not say which). None where every level improved.
+    It comes from the first level that failed to improve the answer. `highest_rating` (ours) is what
+    a model should say before it stops; the earliest wins a tie. `best_refinement` (released) is the
+    critique whose refinement did best there; where the level has no refinement the released code
+    drops the search, and the highest rating closes it here.
     """
     failed = tree.levels[len(improving_turns(tree, min_gain)) :]
-    critiques = failed[0].critiques if failed else ()
-    return max(critiques, key=lambda critique: critique.rating, default=None)
+    if not failed:
+        return None
+    best = best_of(failed[0])
+    if closing == "best_refinement" and best is not None:
+        return best[0]
+    return max(failed[0].critiques, key=lambda critique: critique.rating, default=None)

@@ -60,13 +60,11 @@ class TrajectoryTemplate:
             if "\\" in marker:
                 raise ValueError(f"{where} holds a backslash, which is the escape character")
             for other_name, other in markers.items():
-                if other_name != name and other.startswith(marker):
-                    raise ValueError(f"{where} is also the beginning of {other!r}")
-                if marker[0] in other[1:]:
-                    raise ValueError(
-                        f"{where}: its first character may begin markers, "
-                        f"not stand inside {other!r}"
-                    )
+                if other_name != name and marker in other:
+                    raise ValueError(f"{where} stands inside {other!r}")
+                shared = _overlap(marker, other)
+                if shared:
+                    raise ValueError(f"{where} ends as {other!r} begins, with {shared!r}")
 
     @property
     def plain(self) -> bool:
@@ -127,15 +125,27 @@ class TrajectoryTemplate:
         return parts
 
 
-#: `think` is what reasoning parsers of serving stacks separate. `released` has the plain start and
-#: end markers of the released code's form, in our words.
+def _overlap(marker: str, other: str) -> str:
+    """The longest end of a marker with which another, or itself, begins; "" without one.
+
+    Where there is one, a marker could begin in a part and end inside a real marker.
+    """
+    most = min(len(marker), len(other)) - (marker == other)
+    ends = (marker[-length:] for length in range(most, 0, -1))
+    return next((end for end in ends if other.startswith(end)), "")
+
+
+#: `think` is what reasoning parsers of serving stacks separate. `released` is the form of the
+#: released data, mark for mark, its spelling too: with it that data and models taught by it parse.
 TRAJECTORY_TEMPLATES = {
     "think": TrajectoryTemplate(),
     "released": TrajectoryTemplate(
-        start="[thinking starts]\n",
-        critique="\n[critique]\n",
-        refinement="\n[refinement]\n",
-        end="\n[thinking ends]\n\n",
+        start="<|Start of recursive criticism and improvement|>\n\n"
+        "## Let's answer the question first:\n",
+        critique="\n\n## Now, let's try to criticize this answer:\n",
+        refinement="\n\n## Okey, let's improve the above answer based on the criticism:\n",
+        end="\n\n## Okay, now it\u2019s almost done.\n\n"
+        "<|End of recursive criticism and improvement|>\n\nFinal answer:\n\n",
     ),
 }
 #: No thinking at all: the form `plain`.

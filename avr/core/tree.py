@@ -48,12 +48,6 @@ class Critique:
     num_tokens: int
     refinements: tuple[Response, ...] = ()
 
-    @property
-    def mean_reward(self) -> float:
-        """Mean reward of the refinements: what critique pairs rank by (released code)."""
-        rewards = [reward_of(r) for r in self.refinements]
-        return sum(rewards) / len(rewards)
-
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -132,9 +126,9 @@ class RefinementTree:
     def best_refined(self) -> tuple[Critique, Response]:
         """The best critique and best refinement: the pair whose refinement has the top reward.
 
-        The earliest wins a tie. Raises ValueError where the first level has no refinement.
+        The last wins a tie (released). Raises ValueError where the first level has no refinement.
         """
-        return max(self.refined(), key=lambda pair: reward_of(pair[1]))
+        return max(reversed(list(self.refined())), key=lambda pair: reward_of(pair[1]))
 
     @property
     def gain(self) -> float:

@@ -7,13 +7,12 @@ from avr.core import filters
 from avr.core.funnel import Funnel, Rule, unique
 from avr.core.messages import assistant, content_id
 from avr.core.prompts import Templates, answer_context
-from avr.core.search import best_answer, closing_critique, improving_turns
+from avr.core.search import Closing, best_answer, closing_critique, improving_turns
 from avr.core.selection import RsftRow
 from avr.core.trajectory import (
     Trajectory,
     TrajectoryTemplate,
     Turn,
-    parse_trajectory,
     render_trajectory,
 )
 from avr.core.tree import Critique, RefinementTree, Response, reward_of
@@ -29,24 +28,26 @@ class Unrolled:
     gain: float
 
 
-def unroll(tree: RefinementTree, min_gain: float = 0.0) -> Unrolled:
-    """y0, (best critique, best refinement) of each improving turn, closing critique, best answer.
+def unroll(
+    tree: RefinementTree, min_gain: float = 0.0, closing: Closing = "highest_rating"
+) -> Unrolled:
+    """Join y0, (critique, refinement) of each improving turn, closing critique and best answer.
 
-    Source: method, Stage II.2. For `min_gain` see `improving_turns`; `gain` is the reward of the
-    final answer minus that of y0.
+    Source: method, Stage II.2. For `min_gain` see `improving_turns`, for `closing` see
+    `closing_critique`; `gain` is the reward of the final answer minus that of y0.
     """
-    turns, closing = improving_turns(tree, min_gain), closing_critique(tree, min_gain)
+    turns, last = improving_turns(tree, min_gain), closing_critique(tree, min_gain, closing)
     best = best_answer(tree, min_gain)
     trajectory = Trajectory(
         first=tree.first.text,
         turns=tuple(Turn(critique.text, refinement.text) for critique, refinement in turns),
-        closing=closing.text if closing else None,
+        closing=last.text if last else None,
         answer=best.text,
     )
     nodes = (
         tree.first,
         *(node for turn in turns for node in turn),
-        *([closing] if closing else []),
+        *([last] if last else []),
     )
     return Unrolled(tree, trajectory, nodes, reward_of(best) - reward_of(tree.first))
 
@@ -60,8 +61,9 @@ def select_trajectories(
     *,
     unchanged_share: float,
     min_gain: float = 0.0,
+    closing: Closing = "highest_rating",
 ) -> Iterator[RsftRow]:
-    """One row per tree whose trajectory passes the rules, in the order of the trees.
+    """Select one row per tree whose trajectory passes the rules, in the order of the trees.
 
     Without the rule `improved`, traces that need no change (y0, a closing critique, y0 again) are
     kept as long as they make up at most `unchanged_share` of the rows so far (ours: a model that
@@ -81,21 +83,17 @@ def select_trajectories(
         Rule("improved", lambda item: bool(item.trajectory.turns)),
         Rule("closed", lambda item: item.trajectory.closing is not None),
         Rule("finished", lambda item: all(n.finish_reason != "length" for n in item.nodes)),
-        Rule(
-            "no_repeated_word",
-            lambda item: all(filters.no_repeated_word(n.text) for n in item.nodes),
-        ),
+        Rule("no_repeated_word", lambda item: filters.no_repeated_word(item.tree.first.text)),
         Rule("no_loop", lambda item: all(filters.no_loop(n.text) for n in item.nodes)),
     ]
     rules = [
         Rule("was_criticised", lambda item: _was_criticised(item.tree)),
         *(rule for rule in optional if rule.name in switches),
-        Rule("parses", lambda item: parse_trajectory(text(item), template) == item.trajectory),
         Rule("unchanged_share", has_room),
     ]
     if "unique" in switches:  # the last rule: only a row that is kept makes another a duplicate
         rules.append(Rule("unique", unique(lambda item: (item.tree.prompt.query, text(item)))))
-    for item in (unroll(tree, min_gain) for tree in trees):
+    for item in (unroll(tree, min_gain, closing) for tree in trees):
         if funnel.admit(item, item.tree.id, rules):
             kept["all"] += 1
             kept["unchanged"] += not item.trajectory.turns

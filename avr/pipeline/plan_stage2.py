@@ -194,6 +194,9 @@ def _check(config: Stage2Config) -> None:
     share = config.trajectories.unchanged_share
     if not 0 <= share <= 1:
         raise ConfigError(f"trajectories.unchanged_share is {share}, must lie between 0 and 1")
+    malformed = config.pairs.malformed_share
+    if not malformed < 1:
+        raise ConfigError(f"pairs.malformed_share is {malformed}, must lie below 1")
     pairs, outputs = config.pairs.per_prompt, config.outputs.num_outputs
     if pairs > outputs // 2:
         raise ConfigError(

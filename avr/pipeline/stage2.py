@@ -3,26 +3,20 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import partial
-from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 
 from avr.config import PromptsConfig, RoleConfig
-from avr.config_stage2 import OutputPairsConfig, Stage2Config
-from avr.core.funnel import Funnel
+from avr.config_stage2 import Stage2Config
 from avr.core.growth import Shape
 from avr.core.messages import content_id
-from avr.core.output_pairs import make_output_pairs
 from avr.core.outputs import open_set
-from avr.core.own_judge import make_judgement_pairs
 from avr.core.selection import switched_on
 from avr.core.tree import plant
-from avr.core.unrolling import select_trajectories
 from avr.engines.weights import weights_id
-from avr.pipeline import tables
+from avr.pipeline import rows_stage2, tables
 from avr.pipeline.evaluation_stage2 import evaluate
 from avr.pipeline.journal import Place
 from avr.pipeline.plan_stage2 import (
@@ -74,6 +68,7 @@ class Stage2(Run[Stage2Config]):
             "rules": sorted(switches),
             "unchanged_share": rules.unchanged_share,
             "min_gain": rules.min_gain,
+            "closing": rows_stage2.closing_of(rules),
             "template": asdict(template_of(rules)),
         }
         self.ledger.step("unroll", inputs, lambda: self._unroll(switches))
@@ -100,7 +95,7 @@ class Stage2(Run[Stage2Config]):
         switches = switched_on("outputs", rules.profile, rules.switches)
         self.check_templates("sample")
         inputs = {"after": self.ledger.inputs_id("sample"), "rules": sorted(switches)}
-        inputs |= least_margin(rules) | more_pairs(rules)
+        inputs |= least_margin(rules) | rows_stage2.more_pairs(rules)
         self.ledger.step("pair", inputs, lambda: self._pair(switches))
 
     def dpo(self) -> None:
@@ -251,45 +246,23 @@ class Stage2(Run[Stage2Config]):
         return asdict(ingested)
 
     def _unroll(self, switches: frozenset[str]) -> dict[str, Any]:
-        rules, funnel = self.config.trajectories, Funnel("trajectories")
-        rows = select_trajectories(
-            tables.read_trees(self.folder / "search" / "trees"),
+        return rows_stage2.unroll(
+            self.folder / "search" / "trees",
+            self.folder / "unroll" / "rows.parquet",
             self.templates,
-            template_of(rules),
+            self.config.trajectories,
             switches,
-            funnel,
-            unchanged_share=rules.unchanged_share,
-            min_gain=rules.min_gain,
         )
-        file = self.folder / "unroll" / "rows.parquet"
-        count = tables.write_rows(file, map(tables.rsft_row, rows), tables.RSFT_ROWS)
-        num_unchanged = sum(row["gain"] == 0 for row in tables.read_rows(file, ["gain"]))
-        return {"num_rows": count, "num_unchanged": num_unchanged, "funnel": funnel.to_dict()}
 
     def _pair(self, switches: frozenset[str]) -> dict[str, Any]:
-        funnels, rules = [Funnel("outputs")], self.config.pairs
-        outputs = partial(tables.read_sets, self.folder / "sample" / "outputs")
-        pairs = make_output_pairs(
-            outputs,
+        return rows_stage2.pair(
+            self.folder / "sample" / "outputs",
+            self.folder / "pair" / "rows.parquet",
             self.templates,
+            self.config.pairs,
             switches,
-            funnels[0],
-            rules.min_margin,
-            per_prompt=rules.per_prompt,
-            max_pairs=rules.max_pairs,
+            own_judge=self.config.outputs.judgements > 0,
         )
-        if self.config.outputs.judgements:
-            funnels.append(Funnel("judgements"))
-            pairs = chain(pairs, make_judgement_pairs(outputs(), self.templates, funnels[1]))
-        file = self.folder / "pair" / "rows.parquet"
-        count = tables.write_rows(file, map(tables.pair_row, pairs), tables.PAIRS)
-        return {"num_pairs": count, "funnels": [funnel.to_dict() for funnel in funnels]}
-
-
-def more_pairs(rules: OutputPairsConfig) -> dict[str, Any]:
-    """What the step of pairs depends on besides; nothing where it is one of each prompt."""
-    plain = rules.per_prompt == 1 and rules.max_pairs is None
-    return {} if plain else {"per_prompt": rules.per_prompt, "max_pairs": rules.max_pairs}
 
 
 def _recipe(inputs: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from whole_outputs import SETS, output
 
 from avr.core.funnel import Funnel
 from avr.core.messages import assistant, user
-from avr.core.output_pairs import make_output_pairs
+from avr.core.output_pairs import make_malformed_pairs, make_output_pairs
 from avr.core.outputs import open_set
 from avr.core.selection import PROFILES, SWITCHES
 from avr.core.tree import Prompt
@@ -77,7 +77,7 @@ def test_each_rule_removes_what_breaks_it_and_nothing_else(rule, item):
     assert [pair.prompt[0].content for pair in pairs] == ["other"]
     assert (funnel.num_in, funnel.num_out, funnel.removed[rule]) == (2, 1, 1)
     assert funnel.examples == {rule: [item.id]}
-    switches = PROFILES["outputs"]["recommended"] | PROFILES["outputs"]["as_released"]
+    switches = PROFILES["outputs"]["recommended"] | {"no_repeated_word"}
     assert len(pairs_of(item, switches=switches - {rule})[0]) == (rule in switches)
 
 
@@ -154,3 +154,56 @@ def test_no_output_is_in_two_pairs_and_more_pairs_only_add(sets, per_prompt, mos
     nodes = [(pair.node_ids[0], node) for pair in pairs for node in pair.node_ids[1:]]
     assert len(nodes) == len(set(nodes))
     assert all(pair.margin > 0 and pair.chosen != pair.rejected for pair in pairs)
+
+
+def malformed_pairs_of(*sets, switches=(), share=0.5, num_others=2):
+    funnel = Funnel("malformed")
+    pairs = make_malformed_pairs(
+        sets, TEMPLATES, frozenset(switches), funnel, share=share, num_others=num_others
+    )
+    return list(pairs), funnel
+
+
+ENDLESS = replace(output("", None, finish="length"), id="endless", failure="has no end marker")
+UNJUDGED = replace(ENDLESS, id="unjudged", failure="cannot be judged: 4097 > 4096")
+
+
+def with_failures(*failures, outputs=(MIDDLE, BEST, WORST), **more):
+    return replace(outputs_of(*outputs, **more), failures=failures)
+
+
+def test_the_best_output_is_preferred_to_the_first_malformed_one():
+    item = with_failures(UNJUDGED, ENDLESS, replace(ENDLESS, id="later"))
+    ((pair,), _) = malformed_pairs_of(item)
+    assert (pair.kind, pair.margin) == ("malformed", 0.0)
+    assert pair.node_ids == (item.id, BEST.id, "endless")
+    assert (pair.chosen, pair.rejected) == ((assistant(BEST.text),), (assistant(ENDLESS.text),))
+
+
+@pytest.mark.parametrize(
+    ("rule", "item"),
+    [
+        ("malformed_output", with_failures()),
+        ("malformed_output", with_failures(UNJUDGED)),
+        ("malformed_output", with_failures(ENDLESS, outputs=())),
+        ("beats_reference", with_failures(ENDLESS, reference=3.0)),
+        ("finished", with_failures(ENDLESS, outputs=(CUT,))),
+        ("no_loop", with_failures(ENDLESS, outputs=(LOOP,))),
+        ("no_repeated_word", with_failures(ENDLESS, outputs=(WORDS,))),
+    ],
+)
+def test_each_rule_of_malformed_pairs_removes_what_breaks_it(rule, item):
+    pairs, funnel = malformed_pairs_of(item, switches={rule})
+    assert (pairs, funnel.removed[rule]) == ([], 1)
+    others = (PROFILES["outputs"]["recommended"] | {"no_repeated_word"}) - {rule}
+    assert len(malformed_pairs_of(item, switches=others)[0]) == (rule != "malformed_output")
+
+
+@pytest.mark.parametrize(
+    ("share", "num_others", "num_made"), [(0.0, 9, 0), (0.1, 8, 0), (0.1, 9, 1), (0.5, 2, 2)]
+)
+def test_malformed_pairs_are_at_most_their_share_of_all(share, num_others, num_made):
+    items = [with_failures(ENDLESS, query=str(n)) for n in range(4)]
+    pairs, funnel = malformed_pairs_of(*items, share=share, num_others=num_others)
+    assert len(pairs) == num_made
+    assert funnel.removed["malformed_share"] == 4 - num_made

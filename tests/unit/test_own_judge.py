@@ -145,3 +145,29 @@ def test_judgements_pair_where_the_ratings_vary_most():
 def test_what_makes_no_pair_of_judgements_is_counted_by_its_rule(judgements, rule):
     pairs, funnel = pairs_of(output("answer", *judgements))
     assert pairs == [] and funnel.to_dict()["removed"][rule] == 1
+
+
+LOOPING = "a good start then " + "over and " * 20
+RATED = (judgement("t1", 2, meta=3), judgement("t2", 9, meta=4))
+
+
+@pytest.mark.parametrize(
+    ("judged", "rule"),
+    [
+        (replace(output("answer", *RATED), finish_reason="length"), "finished"),
+        (output(LOOPING, *RATED), "no_loop"),
+        (output("answer", RATED[0], judgement(LOOPING, 9, meta=4)), "no_loop"),
+    ],
+)
+def test_neither_the_judged_answer_nor_the_chosen_critique_is_cut_off_or_loops(judged, rule):
+    pairs, funnel = pairs_of(judged)
+    assert pairs == [] and funnel.removed[rule] == 1
+    rejected = output("answer", judgement(LOOPING, 2, meta=3, finish="length"), RATED[1])
+    assert len(pairs_of(rejected)[0]) == 1
+
+
+def test_a_pair_of_judgements_that_was_made_before_is_not_made_again():
+    funnel, opened = Funnel("judgements"), open_set(Prompt.of((user("question"),)), "recipe")
+    twice = [replace(opened, outputs=(output("answer", *RATED),))] * 2
+    assert len(list(make_judgement_pairs(twice, TEMPLATES, funnel))) == 1
+    assert funnel.removed["unique"] == 1

@@ -98,38 +98,6 @@ def test_pairs_within_the_least_margin_are_removed_by_name():
     assert [len(kept) for kept in pairs_of(GOOD, min_margin=1.0)[0].values()] == [1, 1, 1]
 
 
-def test_critique_pairs_rank_by_mean_while_refinement_pairs_follow_the_best():
-    # "lucky" holds the best refinement, "steady" the higher mean: two different ideas of best.
-    both = tree(
-        response("first", 0.0),
-        critique("lucky", response("a", 5.0), response("b", -4.0)),
-        critique("steady", response("c", 2.0), response("d", 1.0)),
-    )
-    pairs, _ = pairs_of(both)
-    assert pairs["critique"][0].chosen[0].content == "steady"
-    assert pairs["refinement"][0].prompt[3].content == "lucky"
-
-
-def test_critique_pair_needs_a_best_group_that_keeps_up_with_y0():
-    worse = tree(
-        response("first", 9.0),
-        critique("a", response("r", 1.0)),
-        critique("b", response("s", 2.0)),
-    )
-    pairs, funnels = pairs_of(worse)
-    assert pairs["critique"] == []
-    assert funnels["critique"].removed["best_group_keeps_up"] == 1
-
-
-def test_refinement_pair_is_skipped_when_rejected_ties_y0():
-    tie = tree(response("first", 1.0), critique("c", response("a", 1.0), response("b", 2.0)))
-    pairs, funnels = pairs_of(tie)
-    assert pairs["refinement"] == []
-    assert funnels["refinement"].removed["rejected_no_tie"] == 1
-    below = tree(response("first", 3.0), critique("c", response("a", 1.0), response("b", 2.0)))
-    assert pairs_of(below)[1]["refinement"].removed["chosen_keeps_up"] == 1
-
-
 def test_loops_are_found_and_long_honest_texts_are_not():
     honest = " ".join(f"the word{i}" for i in range(200))
     assert filters.no_loop(honest)
@@ -137,8 +105,14 @@ def test_loops_are_found_and_long_honest_texts_are_not():
     assert not filters.no_loop("a good start then " + "over and " * 20)
     assert not filters.no_loop("start " + "x " * 40)
     assert filters.no_loop("ha ha ha")
-    assert not filters.no_repeated_word("so " * 60)
-    assert filters.no_repeated_word("so " * 59)
+    sentence = " ".join(f"w{i}" for i in range(20)) + " "
+    assert not filters.no_loop("It began. " + sentence * 4)
+    assert filters.no_loop("It began. " + sentence * 3)
+    longest = " ".join(f"w{i}" for i in range(64)) + " "
+    assert not filters.no_loop(longest * 4)
+    assert filters.no_loop(("x " + longest) * 4)
+    assert not filters.no_loop("x " * 24)
+    assert filters.no_loop("x " * 23)
 
 
 def test_every_profile_names_known_rules_and_switches_override():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from scripted import TEMPLATES
-from test_output_pairs import BEST, WORST, outputs_of, pairs_of
+from test_output_pairs import BEST, WORST, malformed_pairs_of, outputs_of, pairs_of
 from test_rows import GOOD, rows_of
 from test_rows import pairs_of as pairs_of_trees
 
@@ -30,6 +30,7 @@ def in_force():
     list(make_judgement_pairs([outputs_of(BEST)], TEMPLATES, judged))
     funnels = [rows_of(GOOD, switches=ALL)[1], *pairs_of_trees(GOOD, switches=ALL)[1].values()]
     funnels += [pairs_of(outputs_of(BEST, WORST), switches=ALL, max_pairs=1)[1], unrolled, judged]
+    funnels.append(malformed_pairs_of(outputs_of(BEST), switches=ALL)[1])
     return {rule for funnel in funnels for rule in funnel.removed}
 
 

@@ -28,7 +28,7 @@ from avr.pipeline.plan_stage2 import (
     preflight,
     template_of,
 )
-from avr.pipeline.stage2 import more_pairs
+from avr.pipeline.rows_stage2 import more_pairs
 from avr.training import settings
 
 RECIPES = sorted(Path("conf").glob("*/stage2.yaml"))

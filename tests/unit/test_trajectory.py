@@ -20,26 +20,24 @@ LOOP = Trajectory("draft", (Turn("too short", "longer"), Turn("flat", "vivid")),
 WHITE = st.text(" \n\t\r\x0b\x1c\x85\u2028", max_size=3)
 
 
-def is_prefix_free(markers):
-    return not any(a != b and b.startswith(a) for a in markers for b in markers)
-
-
 def with_white_space(markers, spaces):
-    return TrajectoryTemplate(*(f"{spaces[2 * n]}{m}{spaces[2 * n + 1]}" for n, m in markers))
+    """A template of these markers; None where they could not be told apart."""
+    separators = (f"{spaces[2 * n]}{m}{spaces[2 * n + 1]}" for n, m in enumerate(markers))
+    try:
+        return TrajectoryTemplate(*separators)
+    except ValueError:
+        return None
 
 
+# A first character may stand inside markers, too: few characters make overlaps and halves likely.
 MARKERS = st.builds(
-    str.__add__, st.sampled_from("<[§#"), st.text("ab/ *.+)$|?é", min_size=1, max_size=4)
-)
+    str.__add__, st.sampled_from("<[§#a"), st.text("ab#</ \n*.+)$|?é", min_size=1, max_size=5)
+).map(str.strip)
 CUSTOM_TEMPLATES = st.builds(
     with_white_space,
-    st.lists(
-        MARKERS.map(str.strip).filter(lambda m: len(m) > 1), min_size=4, max_size=4, unique=True
-    )
-    .filter(is_prefix_free)
-    .map(lambda markers: list(enumerate(markers))),
+    st.lists(MARKERS, min_size=4, max_size=4, unique=True),
     st.lists(WHITE, min_size=8, max_size=8),
-)
+).filter(bool)
 TEMPLATES = st.sampled_from(list(TRAJECTORY_TEMPLATES.values())) | CUSTOM_TEMPLATES
 
 
@@ -75,11 +73,45 @@ def test_rendered_text_is_the_loop_in_order():
         "\n<critique>\nfine"
         "\n</think>\n\nvivid"
     )
-    bare = Trajectory("draft", (), None, "draft")
-    released = TRAJECTORY_TEMPLATES["released"]
-    assert render_trajectory(bare, released) == (
-        "[thinking starts]\ndraft\n[thinking ends]\n\ndraft"
+    assert render_trajectory(Trajectory("draft", (), None, "draft"), THINK) == (
+        "<think>\ndraft\n</think>\n\ndraft"
     )
+
+
+RELEASED_TEXT = """\
+<|Start of recursive criticism and improvement|>
+
+## Let's answer the question first:
+draft
+
+## Now, let's try to criticize this answer:
+too short
+Rating: [[3]]
+
+## Okey, let's improve the above answer based on the criticism:
+longer
+## and clearer
+
+## Now, let's try to criticize this answer:
+It has "Final answer:" in it.
+
+## Okay, now it\u2019s almost done.
+
+<|End of recursive criticism and improvement|>
+
+Final answer:
+
+longer
+## and clearer"""
+
+
+def test_the_released_form_is_that_of_the_released_data():
+    released = TRAJECTORY_TEMPLATES["released"]
+    better = "longer\n## and clearer"
+    closing = 'It has "Final answer:" in it.'
+    loop = Trajectory("draft", (Turn("too short\nRating: [[3]]", better),), closing, better)
+    assert parse_trajectory(RELEASED_TEXT, released) == loop
+    assert render_trajectory(loop, released) == RELEASED_TEXT
 
 
 @settings(max_examples=200, deadline=None)
@@ -104,8 +136,9 @@ def test_parsing_is_the_inverse_of_rendering(case):
         "<\\\\\\\\/think>\\",
         "<think>\n\n</think>\n\n<critique>\n<refinement>",
         "<think<think>>",
-        "[[critique]\\[\\thinking ends]",
-        "\u2028[thinking ends]\x85\u2029\x0c",
+        "## Now, let's\n\n## Now, let's try to criticize this answer:",
+        "#\\## Okay, now it\u2019s almost done.\n\n<|End of recursive criticism and improvement|>",
+        "\u2028<|Start of recursive criticism and improvement|>\n\n#\x85\u2029\x0c",
     ],
 )
 def test_every_part_may_hold_any_text(part, template):
@@ -224,10 +257,14 @@ def test_a_real_marker_in_the_answer_is_refused(case, name):
         ({"refinement": ""}, "the refinement marker '' is too short"),
         ({"start": "§"}, "the start marker '§' is too short"),  # no escape could hide it
         ({"end": "<\\end>"}, "the end marker .* holds a backslash"),
-        ({"critique": "</th"}, "the critique marker '</th' is also the beginning of '</think>'"),
-        ({"end": "\n<critique>"}, "marker '<critique>' is also the beginning of '<critique>'"),
-        ({"critique": "{<c>}"}, "the start marker .* first character .* inside '{<c>}'"),
-        ({"end": "##"}, "the end marker '##': its first character .* inside '##'"),
+        ({"critique": "</th"}, "the critique marker '</th' stands inside '</think>'"),
+        ({"end": "\n<critique>"}, "marker '<critique>' stands inside '<critique>'"),
+        ({"critique": "{<think>}"}, "the start marker '<think>' stands inside '{<think>}'"),
+        ({"critique": "<c><"}, "the critique marker '<c><' ends as '<think>' begins, with '<'"),
+        ({"critique": "ank>", "end": "<th"}, "the end marker '<th' stands inside '<think>'"),
+        ({"start": "a b", "end": "b\nc"}, "the start marker 'a b' ends as 'b.*' begins, with 'b'"),
+        ({"end": "##"}, "the end marker '##' ends as '##' begins, with '#'"),
+        ({"end": "abcab"}, "the end marker 'abcab' ends as 'abcab' begins, with 'ab'"),
     ],
 )
 def test_markers_that_cannot_be_told_apart_are_refused(separators, words):
