@@ -125,28 +125,21 @@ async def self_refine(
 
 
 async def score(tree: RefinementTree, reward_model: Score) -> RefinementTree:
-    """Give every response that has no reward yet its reward."""
+    """Give every response that has no reward yet its reward.
+
+    A refinement that the reward model fails on is left out, as in the released code, and counted
+    in its level. Raises TreeFault where it fails on y0: nothing could be compared with that.
+    """
     waiting = [r for r in tree.responses() if r.reward is None]
-    query = tree.prompt.query
-    rewards = await asyncio.gather(
-        *(reward_model.score(scored_conversation(query, r.text)) for r in waiting)
-    )
-    of = {r.id: reward for r, reward in zip(waiting, rewards, strict=True)}
-
-    def rewarded(response: Response) -> Response:
-        return replace(response, reward=of.get(response.id, response.reward))
-
-    def level_of(level: Level) -> Level:
-        critiques = (
-            replace(c, refinements=tuple(rewarded(r) for r in c.refinements))
-            for c in level.critiques
-        )
-        return replace(level, critiques=tuple(critiques))
-
+    judged = await asyncio.gather(*(_judge(tree, r, reward_model) for r in waiting))
+    verdicts = dict(zip((r.id for r in waiting), judged, strict=True))
+    of_first = verdicts.get(tree.first.id)
+    if isinstance(of_first, TreeFault):
+        raise of_first
     return replace(
         tree,
-        response=rewarded(tree.first),
-        levels=tuple(level_of(level) for level in tree.levels),
+        response=_rewarded(tree.first, verdicts),
+        levels=tuple(_judged(level, verdicts) for level in tree.levels),
     )
 
 
@@ -179,6 +172,46 @@ async def _refine(
         tuple(_response(name, c) for name, c in samples.kept),
     )
     return critique, samples
+
+
+Verdicts = dict[str, float | TreeFault]
+
+
+async def _judge(
+    tree: RefinementTree, response: Response, reward_model: Score
+) -> float | TreeFault:
+    """The reward, or why there is none."""
+    try:
+        return await reward_model.score(scored_conversation(tree.prompt.query, response.text))
+    except TreeFault as fault:
+        return fault
+
+
+def _rewarded(response: Response, verdicts: Verdicts) -> Response:
+    reward = verdicts.get(response.id, response.reward)
+    assert not isinstance(reward, TreeFault)  # such a response is left out
+    return replace(response, reward=reward)
+
+
+def _judged(level: Level, verdicts: Verdicts) -> Level:
+    """The level with its rewards, less the refinements that have none."""
+    grown = [r for c in level.critiques for r in c.refinements]
+    faults = {r.id: v for r in grown if isinstance(v := verdicts.get(r.id), TreeFault)}
+    critiques = (
+        replace(
+            c,
+            refinements=tuple(_rewarded(r, verdicts) for r in c.refinements if r.id not in faults),
+        )
+        for c in level.critiques
+    )
+    spent = sum(r.num_tokens for r in grown if r.id in faults)
+    return replace(
+        level,
+        critiques=tuple(critiques),
+        num_rejected_tokens=level.num_rejected_tokens + spent,
+        num_unscored=level.num_unscored + len(faults),
+        unscored_reason=level.unscored_reason or next(map(str, faults.values()), ""),
+    )
 
 
 def _says_something(completion: Completion) -> bool:

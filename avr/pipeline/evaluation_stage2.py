@@ -10,7 +10,7 @@ from avr.core.outputs import Output, OutputSet, open_set
 from avr.core.tree import Prompt, RefinementTree, plant
 from avr.evaluation.judged import Judged, Oracle, compare, load_oracle
 from avr.pipeline import tables
-from avr.pipeline.evaluation import judged, refined_row
+from avr.pipeline.evaluation import judged, num_unscored, refined_row
 from avr.pipeline.journal import Place
 from avr.pipeline.queries import EnginePools, run_queries
 from avr.pipeline.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
@@ -66,7 +66,12 @@ def evaluate(
     ]
     whole = {n: [sets.get(outputs.id) for outputs in opened[n]] for n in opened}
     rows += [_recursive_row(n, whole[n], answered["seed"], oracle) for n in whole]
-    return {"refining": asdict(asked), "recursive": asdict(thought), "table": rows}
+    return {
+        "refining": asdict(asked),
+        "recursive": asdict(thought),
+        "num_unscored": num_unscored(trees.values()),
+        "table": rows,
+    }
 
 
 def _recursive_row(

@@ -100,6 +100,8 @@ def _summarise(config: RefineConfig, folder: Location, ledger: Ledger) -> None:
     indented(f"{len(outcomes)} rows = {report['refined']} refined + {kept} as they were")
     for reason, number in report["as_they_were"].items():
         indented(f"  {number}: {reason}")
+    if report["unscored"]:
+        indented(f"{report['unscored']} refinements left out: the reward model failed on them")
     if "gain" in report:
         indented(f"gain {_interval(report['gain'], 2)} logits, what stayed included")
     if "characters" in report:

@@ -49,13 +49,14 @@ def search_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]
     turns: Counter[int] = Counter()
     rewards: list[tuple[float, float]] = []
     qualities: list[tuple[float, float]] = []
-    num_tokens = 0
+    num_tokens = num_unscored = 0
     for tree in read_trees(folder / "trees"):
         first, best = tree.first, best_answer(tree)
         depths[len(tree.levels)] += 1
         turns[len(improving_turns(tree))] += 1
         rewards.append((reward_of(first), reward_of(best)))
         num_tokens += tree.num_tokens()
+        num_unscored += sum(level.num_unscored for level in tree.levels)
         if oracle is not None:
             query = tree.prompt.query[-1].content
             qualities.append((oracle(query, first.text), oracle(query, best.text)))
@@ -68,6 +69,7 @@ def search_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]
         "share_improved": 1 - turns[0] / num_trees,
         "reward": {"y0": fmean(y for y, _ in rewards), "best": fmean(b for _, b in rewards)},
         "tokens": num_tokens,
+        "refinements_unscored": num_unscored,
     }
     if qualities:
         pairs = {"y0": fmean(y for y, _ in qualities), "best": fmean(b for _, b in qualities)}
@@ -140,6 +142,7 @@ def _search_table(summary: dict[str, Any]) -> Table | None:
         "  not usable": str(search["input"]["num_quarantined"]),
         "queries searched": str(search["queries"]["num_done"]),
         "  quarantined": str(search["queries"]["num_quarantined"]),
+        "refinements left out without a reward": str(trees["refinements_unscored"]),
         "mean depth": f"{trees['mean_depth']:.2f}",
         "share improved (any gain)": f"{trees['share_improved']:.1%}",
         "mean reward y0 / best": f"{rewards['y0']:.3f} / {rewards['best']:.3f}",
