@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from avr.core.messages import content_id
+from avr.core.messages import Conversation, content_id
 from avr.core.prompts import (
+    Context,
+    History,
     Templates,
     answer_context,
     critique_context,
@@ -30,12 +32,15 @@ class Shape:
 
     `max_tries` (5, released code) counts the first attempt. `follow` says which response a further
     level criticises: the one with the best reward (search) or the last (self-refinement r_k).
+    `context` says what a further level sees of those before it: `answer` (released) the response
+    it criticises and nothing else, `history` (paper) also the turns that led there.
     """
 
     num_critiques: int = 2
     num_refinements: int = 2
     max_tries: int = 5
     follow: Literal["best", "last"] = "best"
+    context: Context = "answer"
 
     def __post_init__(self) -> None:
         for name in ("num_critiques", "num_refinements", "max_tries"):
@@ -81,9 +86,10 @@ async def correct(
         return tree
     current = _current(tree, shape)
     query = tree.prompt.query
+    history = _history(tree, current) if shape.context == "history" else ()
     critiques = await sample(
         corrector,
-        critique_context(query, current.text, templates),
+        critique_context(query, current.text, templates, history),
         shape.num_critiques,
         shape.max_tries,
         content_id("critique", current.id, corrector.identity),
@@ -91,7 +97,13 @@ async def correct(
     )
     refined = await asyncio.gather(
         *(
-            _refine(tree, current, completion, node, corrector, templates, shape)
+            _refine(
+                refine_context(query, current.text, completion.text, templates, history),
+                completion,
+                node,
+                corrector,
+                shape,
+            )
             for node, completion in critiques.kept
         )
     )
@@ -144,15 +156,8 @@ async def score(tree: RefinementTree, reward_model: Score) -> RefinementTree:
 
 
 async def _refine(
-    tree: RefinementTree,
-    current: Response,
-    completion: Completion,
-    node: str,
-    corrector: Generate,
-    templates: Templates,
-    shape: Shape,
+    context: Conversation, completion: Completion, node: str, corrector: Generate, shape: Shape
 ) -> tuple[Critique, Samples]:
-    context = refine_context(tree.prompt.query, current.text, completion.text, templates)
     samples = await sample(
         corrector,
         context,
@@ -225,6 +230,22 @@ def _current(tree: RefinementTree, shape: Shape) -> Response:
     if shape.follow == "best":
         return max(tree.responses(), key=reward_of)
     return next(_last_level(tree))
+
+
+def _history(tree: RefinementTree, current: Response) -> History:
+    """(answer, critique) of each turn on the way from y0 to the current response."""
+    texts = {response.id: response.text for response in tree.responses()}
+    came_from = {
+        refinement.id: (level.of, critique.text)
+        for level in tree.levels
+        for critique in level.critiques
+        for refinement in critique.refinements
+    }
+    turns, node = [], current.id
+    while node in came_from:
+        node, critique = came_from[node]
+        turns.append((texts[node], critique))
+    return tuple(reversed(turns))
 
 
 def _last_level(tree: RefinementTree) -> Iterator[Response]:

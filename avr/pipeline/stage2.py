@@ -23,7 +23,7 @@ from avr.core.tree import plant
 from avr.core.unrolling import select_trajectories
 from avr.engines.weights import weights_id
 from avr.pipeline import tables
-from avr.pipeline.evaluation_stage2 import evaluate
+from avr.pipeline.evaluation_stage2 import answering, evaluate, thinking
 from avr.pipeline.journal import Place
 from avr.pipeline.plan_stage2 import (
     own_judge_of,
@@ -35,10 +35,18 @@ from avr.pipeline.plan_stage2 import (
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import content_of, ingest, prompts_of
 from avr.pipeline.queries import run_queries
-from avr.pipeline.run import Run, least_margin, model_settings, run_steps, say_rejected
+from avr.pipeline.run import (
+    Run,
+    context_settings,
+    least_margin,
+    model_settings,
+    run_steps,
+    say_rejected,
+    tree_settings,
+)
 from avr.pipeline.summary_stage2 import summarise
 from avr.pipeline.witness import witness_beside_driver
-from avr.pipeline.works import AnswerAndRefine, SampleOutputs, Search, set_query, tree_query
+from avr.pipeline.works import SampleOutputs, Search, set_query, tree_query
 from avr.storage import location
 
 
@@ -59,7 +67,7 @@ class Stage2(Run[Stage2Config]):
         config = self.config
         inputs = {
             **self._inputs(config.policy, config.prompts.search),
-            "tree": asdict(config.tree),
+            "tree": tree_settings(config.tree),
             "max_depth": config.max_depth,
         }
         self.ledger.step("search", inputs, lambda: self._search(inputs))
@@ -123,6 +131,7 @@ class Stage2(Run[Stage2Config]):
             "sampling": self._whole(config.policy),
             "max_tries": config.tree.max_tries,
             "template": asdict(template_of(config.trajectories)),
+            **context_settings(config.tree.context),
         }
         self.ledger.step(
             "evaluate", inputs, lambda: self._evaluate(refining, recursive, content_id(inputs))
@@ -146,26 +155,8 @@ class Stage2(Run[Stage2Config]):
         ingested = self._ingest("evaluate", config.evaluation.prompts, taken)
         witness = witness_beside_driver()
         with self._pools("evaluate", config.policy, witness) as pools:
-            sampling = self._whole(config.policy)
-            reward_model = pools.score()
-            shape = Shape(1, 1, config.tree.max_tries, follow="last")
-            answer = AnswerAndRefine(
-                policies={n: pools.generate("policy", model) for n, model in refining.items()},
-                reward_model=reward_model,
-                templates=self.templates,
-                shape=shape,
-            )
-            think = SampleOutputs(
-                policies={
-                    n: pools.generate("policy", model, sampling) for n, model in recursive.items()
-                },
-                reward_model=reward_model,
-                templates=self.templates,
-                template=template_of(config.trajectories),
-                num_outputs=1,
-                max_tries=1,
-                failures_count=True,
-            )
+            answer = answering(config, pools, refining)
+            think = thinking(config, pools, recursive, self._whole(config.policy))
             result = evaluate(config, folder, recipe, answer, think, pools, witness)
         return {"input": ingested, **result}
 
