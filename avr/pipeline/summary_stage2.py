@@ -1,6 +1,8 @@
 """What a Stage II run came to: tables for the eye, summary.json for programs."""
 
+import json
 from collections import Counter
+from pathlib import PurePath
 from statistics import fmean
 from typing import Any
 
@@ -16,6 +18,7 @@ from avr.pipeline.plan_stage2 import template_of
 from avr.pipeline.summary import evaluation_table, funnels_table, number, show_summary
 from avr.pipeline.tables import read_rows, read_sets, read_trees
 from avr.storage import Location
+from avr.training.job import RECORD
 
 
 def summarise(config: Stage2Config, folder: Location, ledger: Ledger) -> dict[str, Any]:
@@ -27,6 +30,9 @@ def summarise(config: Stage2Config, folder: Location, ledger: Ledger) -> dict[st
     summary |= {step: ledger.result(step) for step in seconds}
     if "search" in seconds:
         summary["search"]["trees"] = search_statistics(folder / "search", oracle)
+    if "rsft" in seconds:
+        record = json.loads((folder / "rsft" / RECORD).read_text())
+        summary["rsft"]["trained_from"] = record["trained_from"]
     if "sample" in seconds:
         summary["sample"]["outputs"] = output_statistics(folder / "sample", oracle)
     if "pair" in seconds:
@@ -149,6 +155,7 @@ def _search_table(summary: dict[str, Any]) -> Table | None:
         "oracle quality y0 / best": f"{oracle['y0']:.3f} / {oracle['best']:.3f}" if oracle else "-",
         "trajectories": str(unrolled.get("num_rows", "-")),
         "  in which nothing was changed": str(unrolled.get("num_unchanged", "-")),
+        "  that RSFT trains": _short(summary.get("rsft", {}).get("trained_from", "-")),
         "generated tokens": f"{trees['tokens']:,}",
     }
     for name, value in rows.items():
@@ -176,6 +183,11 @@ def _outputs_table(summary: dict[str, Any], plain: bool) -> Table | None:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _short(model: str) -> str:
+    """A hub name as it is, of a folder the last two names: `miniature/dpo`."""
+    return "/".join(PurePath(model).parts[-2:])
 
 
 def _both(lengths: dict[str, float] | None) -> str:
