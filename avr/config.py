@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from avr.core.prompts import CRITIQUE_REQUEST, REFINE_REQUEST
+from avr.core.prompts import CRITIQUE_REQUEST, REFINE_REQUEST, Context
 
 
 class ConfigError(ValueError):
@@ -96,11 +96,19 @@ class RoleConfig:
 
 @dataclass
 class TreeConfig:
-    """Shape of a level and the bound on retries of malformed samples (released: 2 x 2, 5 tries)."""
+    """Shape of a level and the bound on retries of malformed samples (released: 2 x 2, 5 tries).
+
+    `context` is what a critique and a refinement see from the second level on, in a search and
+    where a model refines answers in several rounds: `answer` (released) the query and the current
+    answer, `history` (paper) also all answers, critiques and requests that led to it, which takes
+    that much more room. Growths of Stage I have one level, so it makes no difference to them, and
+    the models that they train have not seen a history.
+    """
 
     num_critiques: int = at_least(1, 2)
     num_refinements: int = at_least(1, 2)
     max_tries: int = at_least(1, 5)
+    context: Context = "answer"
 
 
 @dataclass

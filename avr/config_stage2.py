@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from avr.config import (
+    FirstAnswer,
     LimitsConfig,
     PairsConfig,
     PromptsConfig,
@@ -147,13 +148,23 @@ class Stage2Prompts:
 class Stage2EvaluationConfig:
     """Held-out prompts answered by the seed policy, the Stage I model and both recursive models.
 
-    `seed` is the seed policy's model. `rounds` is r, for the seed and the Stage I model.
+    `rounds` is r, for the seed (`seed_model`) and the Stage I model.
     """
 
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
-    seed: str = MISSING
     rounds: dict[str, int] = field(default_factory=lambda: {"seed": 0, "stage1": 2})
     oracle: str | None = None
+
+
+class Start(Enum):
+    """What RSFT trains on trajectories: the untrained policy, or the Stage I model that searched.
+
+    The released scripts leave it to their user. The paper's counts (10k items for Stage II's RSFT
+    beside 20k for Stage I, 14k with length control) read as `policy`.
+    """
+
+    policy = "policy"
+    stage1 = "stage1"
 
 
 STAGE2_STEPS = ("search", "unroll", "rsft", "sample", "pair", "dpo", "evaluate")
@@ -164,8 +175,11 @@ class Stage2Config(RunConfig):
     """Stage II: search -> unroll -> RSFT -> sample -> pair -> DPO (-> evaluate).
 
     `stage1_dir` is the run directory of Stage I: a recipe's `policy.model` is `${stage1_dir}/dpo`,
-    and held-out prompts must not be among its prompts. `max_depth` is the number of turns a search
-    may take (released: 5). Of the roles `max_rows_per_replica` plays no part here: see `queries`.
+    and held-out prompts must not be among its prompts. `seed_model` is the untrained policy, from
+    which Stage I started: `start: policy` trains it, and an evaluation compares with it.
+    `first_answer` says where a search has its y0 from (released: `input`, the data set's own).
+    `max_depth` is the number of turns a search may take (released: 5). Of the roles
+    `max_rows_per_replica` plays no part here: see `queries`.
     """
 
     stage1_dir: str | None = None
@@ -173,6 +187,9 @@ class Stage2Config(RunConfig):
     prompts: Stage2Prompts = field(default_factory=Stage2Prompts)
     policy: RoleConfig = field(default_factory=RoleConfig)
     reward_model: RoleConfig = field(default_factory=RoleConfig)
+    seed_model: str | None = None
+    start: Start = Start.stage1
+    first_answer: FirstAnswer = FirstAnswer.sampled
     tree: TreeConfig = field(default_factory=TreeConfig)
     max_depth: int = at_least(1, 5)
     queries: QueriesConfig = field(default_factory=QueriesConfig)

@@ -8,6 +8,7 @@ from omegaconf import MISSING
 from avr.config import PromptsConfig, RoleConfig, RunConfig, at_least
 from avr.config_evaluation import Mode
 from avr.config_stage2 import QueriesConfig, ServingConfig, TrajectoriesConfig
+from avr.core.prompts import Context
 
 TABLE_STEPS = ("answer",)
 
@@ -41,7 +42,8 @@ class TableConfig(RunConfig):
     `right` is the quality by the oracle from which on an answer counts as right. A prompt that one
     of the runs of `trained` models used is not asked. `runs_dir` is for recipes to name those by.
     `max_tries` are for a text that is empty or has no rating, of modes refine and plain with one
-    answer; samples and recursive outputs get one try.
+    answer; samples and recursive outputs get one try. `context` is that of `TreeConfig`, for the
+    rounds of mode refine.
     """
 
     steps: list[str] = field(default_factory=lambda: list(TABLE_STEPS))
@@ -53,6 +55,7 @@ class TableConfig(RunConfig):
     thinking: dict[str, Any] = field(default_factory=dict)
     reward_model: RoleConfig = field(default_factory=RoleConfig)
     max_tries: int = at_least(1, 5)
+    context: Context = "answer"
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
     oracle: str | None = None
     right: float = 1.0

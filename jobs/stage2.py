@@ -4,8 +4,9 @@
     ray job submit --working-dir . -- python jobs/stage2.py conf/llama3_8b/stage2.yaml \\
         run_dir=/shared/runs/llama3_8b-stage2 stage1_dir=/shared/runs/llama3_8b
 
-Starts from the model that Stage I ended with (`stage1_dir`). Run it again and it continues where
-it stopped. `steps=[search,unroll]` runs some steps only.
+Searches with the model that Stage I ended with (`stage1_dir`), and trains that model or, with
+`start=policy`, the untrained one (`seed_model`). Run it again and it continues where it stopped.
+`steps=[search,unroll]` runs some steps only.
 """
 
 import sys

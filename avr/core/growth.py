@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from avr.core.messages import content_id
+from avr.core.messages import Conversation, content_id
 from avr.core.prompts import (
+    Context,
+    History,
     Templates,
     answer_context,
     critique_context,
@@ -30,12 +32,15 @@ class Shape:
 
     `max_tries` (5, released code) counts the first attempt. `follow` says which response a further
     level criticises: the one with the best reward (search) or the last (self-refinement r_k).
+    `context` says what a further level sees of those before it: `answer` (released) the response
+    it criticises and nothing else, `history` (paper) also the turns that led there.
     """
 
     num_critiques: int = 2
     num_refinements: int = 2
     max_tries: int = 5
     follow: Literal["best", "last"] = "best"
+    context: Context = "answer"
 
     def __post_init__(self) -> None:
         for name in ("num_critiques", "num_refinements", "max_tries"):
@@ -81,9 +86,10 @@ async def correct(
         return tree
     current = _current(tree, shape)
     query = tree.prompt.query
+    history = _history(tree, current) if shape.context == "history" else ()
     critiques = await sample(
         corrector,
-        critique_context(query, current.text, templates),
+        critique_context(query, current.text, templates, history),
         shape.num_critiques,
         shape.max_tries,
         content_id("critique", current.id, corrector.identity),
@@ -91,7 +97,13 @@ async def correct(
     )
     refined = await asyncio.gather(
         *(
-            _refine(tree, current, completion, node, corrector, templates, shape)
+            _refine(
+                refine_context(query, current.text, completion.text, templates, history),
+                completion,
+                node,
+                corrector,
+                shape,
+            )
             for node, completion in critiques.kept
         )
     )
@@ -125,41 +137,27 @@ async def self_refine(
 
 
 async def score(tree: RefinementTree, reward_model: Score) -> RefinementTree:
-    """Give every response that has no reward yet its reward."""
+    """Give every response that has no reward yet its reward.
+
+    A refinement that the reward model fails on is left out, as in the released code, and counted
+    in its level. Raises TreeFault where it fails on y0: nothing could be compared with that.
+    """
     waiting = [r for r in tree.responses() if r.reward is None]
-    query = tree.prompt.query
-    rewards = await asyncio.gather(
-        *(reward_model.score(scored_conversation(query, r.text)) for r in waiting)
-    )
-    of = {r.id: reward for r, reward in zip(waiting, rewards, strict=True)}
-
-    def rewarded(response: Response) -> Response:
-        return replace(response, reward=of.get(response.id, response.reward))
-
-    def level_of(level: Level) -> Level:
-        critiques = (
-            replace(c, refinements=tuple(rewarded(r) for r in c.refinements))
-            for c in level.critiques
-        )
-        return replace(level, critiques=tuple(critiques))
-
+    judged = await asyncio.gather(*(_judge(tree, r, reward_model) for r in waiting))
+    verdicts = dict(zip((r.id for r in waiting), judged, strict=True))
+    of_first = verdicts.get(tree.first.id)
+    if isinstance(of_first, TreeFault):
+        raise of_first
     return replace(
         tree,
-        response=rewarded(tree.first),
-        levels=tuple(level_of(level) for level in tree.levels),
+        response=_rewarded(tree.first, verdicts),
+        levels=tuple(_judged(level, verdicts) for level in tree.levels),
     )
 
 
 async def _refine(
-    tree: RefinementTree,
-    current: Response,
-    completion: Completion,
-    node: str,
-    corrector: Generate,
-    templates: Templates,
-    shape: Shape,
+    context: Conversation, completion: Completion, node: str, corrector: Generate, shape: Shape
 ) -> tuple[Critique, Samples]:
-    context = refine_context(tree.prompt.query, current.text, completion.text, templates)
     samples = await sample(
         corrector,
         context,
@@ -181,6 +179,46 @@ async def _refine(
     return critique, samples
 
 
+Verdicts = dict[str, float | TreeFault]
+
+
+async def _judge(
+    tree: RefinementTree, response: Response, reward_model: Score
+) -> float | TreeFault:
+    """The reward, or why there is none."""
+    try:
+        return await reward_model.score(scored_conversation(tree.prompt.query, response.text))
+    except TreeFault as fault:
+        return fault
+
+
+def _rewarded(response: Response, verdicts: Verdicts) -> Response:
+    reward = verdicts.get(response.id, response.reward)
+    assert not isinstance(reward, TreeFault)  # such a response is left out
+    return replace(response, reward=reward)
+
+
+def _judged(level: Level, verdicts: Verdicts) -> Level:
+    """The level with its rewards, less the refinements that have none."""
+    grown = [r for c in level.critiques for r in c.refinements]
+    faults = {r.id: v for r in grown if isinstance(v := verdicts.get(r.id), TreeFault)}
+    critiques = (
+        replace(
+            c,
+            refinements=tuple(_rewarded(r, verdicts) for r in c.refinements if r.id not in faults),
+        )
+        for c in level.critiques
+    )
+    spent = sum(r.num_tokens for r in grown if r.id in faults)
+    return replace(
+        level,
+        critiques=tuple(critiques),
+        num_rejected_tokens=level.num_rejected_tokens + spent,
+        num_unscored=level.num_unscored + len(faults),
+        unscored_reason=level.unscored_reason or next(map(str, faults.values()), ""),
+    )
+
+
 def _says_something(completion: Completion) -> bool:
     return bool(completion.text)
 
@@ -192,6 +230,22 @@ def _current(tree: RefinementTree, shape: Shape) -> Response:
     if shape.follow == "best":
         return max(tree.responses(), key=reward_of)
     return next(_last_level(tree))
+
+
+def _history(tree: RefinementTree, current: Response) -> History:
+    """(answer, critique) of each turn on the way from y0 to the current response."""
+    texts = {response.id: response.text for response in tree.responses()}
+    came_from = {
+        refinement.id: (level.of, critique.text)
+        for level in tree.levels
+        for critique in level.critiques
+        for refinement in critique.refinements
+    }
+    turns, node = [], current.id
+    while node in came_from:
+        node, critique = came_from[node]
+        turns.append((texts[node], critique))
+    return tuple(reversed(turns))
 
 
 def _last_level(tree: RefinementTree) -> Iterator[Response]:

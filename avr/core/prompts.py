@@ -7,6 +7,7 @@ Texts are ours. A recipe may override them (`templates:` in the configuration).
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from avr.core.messages import Conversation, Message, assistant, user
 
@@ -40,6 +41,13 @@ class Templates:
                 raise ValueError(f"templates.{name} is empty: the corrector would not be asked")
 
 
+# What a critique and a refinement see: the current answer alone (released), or the whole chain of
+# states that led to it, as the paper's MDP concatenates them.
+Context = Literal["answer", "history"]
+# (answer, critique) of each turn before the current answer, the oldest first.
+History = tuple[tuple[str, str], ...]
+
+
 def answer_context(query: Conversation, templates: Templates) -> Conversation:
     """What the policy sees: the query, behind the system text if there is one."""
     if templates.system and query[0].role != "system":
@@ -47,17 +55,25 @@ def answer_context(query: Conversation, templates: Templates) -> Conversation:
     return query
 
 
-def critique_context(query: Conversation, answer: str, templates: Templates) -> Conversation:
-    """What the corrector sees before a critique: query, answer, critique request."""
+def critique_context(
+    query: Conversation, answer: str, templates: Templates, history: History = ()
+) -> Conversation:
+    """What the corrector sees before a critique: query, answer, critique request.
+
+    Turns of a `history` stand before the answer, each with its answer, critique and requests.
+    """
     head = answer_context(query, templates)
+    for earlier, critique in history:
+        asked = (user(templates.critique_request), assistant(critique))
+        head = (*head, assistant(earlier), *asked, user(templates.refine_request))
     return (*head, assistant(answer), user(templates.critique_request))
 
 
 def refine_context(
-    query: Conversation, answer: str, critique: str, templates: Templates
+    query: Conversation, answer: str, critique: str, templates: Templates, history: History = ()
 ) -> Conversation:
     """What the corrector sees before a refinement: the critique context, critique, request."""
-    head = critique_context(query, answer, templates)
+    head = critique_context(query, answer, templates, history)
     return (*head, assistant(critique), user(templates.refine_request))
 
 

@@ -41,7 +41,10 @@ class Score(Protocol):
 
 
 class TreeFault(ValueError):
-    """One tree cannot go on, through its own texts; it is quarantined and no other pays."""
+    """One tree cannot go on, through its own texts; it is quarantined and no other pays.
+
+    Of a refinement that cannot be judged its tree goes on without it (`avr.core.growth.score`).
+    """
 
 
 class ContextTooLong(TreeFault):

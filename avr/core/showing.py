@@ -52,6 +52,8 @@ def _tree(tree: Row) -> Iterator[str]:
                 yield from (indent(line, "    ") for line in _response("refinement", refinement))
         if level["num_rejected"]:
             yield f"  {level['num_rejected']} malformed, such as: {level['rejected_example']!r}"
+        if level.get("num_unscored"):
+            yield f"  {level['num_unscored']} without a reward, such as: {level['unscored_reason']}"
 
 
 def _response(name: str, response: Row) -> Iterator[str]:

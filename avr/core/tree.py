@@ -54,9 +54,11 @@ class Level:
     """One turn of refinement of the response `of`.
 
     `num_rejected` counts the samples thrown away because they were malformed (no closing rating,
-    empty text), `num_rejected_tokens` what they cost, `num_dropped` the critiques and
-    `num_dropped_refinements` the refinements that stayed missing after the bounded retries;
-    `rejected_example` is one of the first, for the eye.
+    empty text), `num_dropped` the critiques and `num_dropped_refinements` the refinements that
+    stayed missing after the bounded retries; `rejected_example` is one of the first, for the eye.
+    `num_unscored` refinements are left out because the reward model failed on them;
+    `unscored_reason` is the first one's. `num_rejected_tokens` is what all that were thrown away
+    or left out cost.
     """
 
     of: str
@@ -66,6 +68,8 @@ class Level:
     num_dropped_refinements: int = 0
     rejected_example: str = ""
     num_rejected_tokens: int = 0
+    num_unscored: int = 0
+    unscored_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +111,9 @@ class RefinementTree:
     def num_tokens(self, rounds: int | None = None) -> int:
         """Tokens generated for y0 and the first `rounds` levels (default: all).
 
-        Those of rejected samples are counted, those of an answer that came with the prompt are 0.
-        Not known are those of first answers that were empty, and of a level whose refinements no
-        longer fitted into the context.
+        Those of rejected samples and of refinements without a reward are counted, those of an
+        answer that came with the prompt are 0. Not known are those of first answers that were
+        empty, and of a level whose refinements no longer fitted into the context.
         """
         levels = self.levels[:rounds]
         critiques = [c for level in levels for c in level.critiques]
@@ -168,8 +172,10 @@ def tree_from_dict(data: Mapping[str, Any]) -> RefinementTree:
 
 def _level(data: Mapping[str, Any]) -> Level:
     critiques = tuple(_critique(c) for c in data["critiques"])
-    spent = data.get("num_rejected_tokens") or 0  # trees of before they were counted have none
-    return Level(**{**data, "critiques": critiques, "num_rejected_tokens": spent})
+    # Trees of before these were counted have none, or null beside those of after.
+    later = {name: data.get(name) or 0 for name in ("num_rejected_tokens", "num_unscored")}
+    reason = data.get("unscored_reason") or ""
+    return Level(**{**data, **later, "critiques": critiques, "unscored_reason": reason})
 
 
 def _critique(data: Mapping[str, Any]) -> Critique:

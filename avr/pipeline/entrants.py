@@ -25,7 +25,7 @@ from avr.pipeline.plan_table import model_of, plan_table
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import PROMPT_STEPS, content_of, ingest, prompts_of
 from avr.pipeline.queries import run_queries
-from avr.pipeline.run import Run, model_settings, run_steps, say_rejected
+from avr.pipeline.run import Run, context_settings, model_settings, run_steps, say_rejected
 from avr.pipeline.standings import table_of, write_table
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
@@ -53,6 +53,7 @@ class Entrants(Run[TableConfig]):
             "reward_model": model_settings(config.reward_model),
             "max_tries": config.max_tries,
             "seed": config.seed,
+            **context_settings(config.context),
             "entrants": {
                 name: {**_asked(entrant), "weights": weights_id(model_of(config, name))}
                 for name, entrant in config.entrants.items()
@@ -92,7 +93,7 @@ class Entrants(Run[TableConfig]):
             policies={name: pools.generate("policy", model_of(self.config, name))},
             reward_model=pools.score(),
             templates=self.templates,
-            shape=Shape(1, 1, self.config.max_tries, follow="last"),
+            shape=Shape(1, 1, self.config.max_tries, follow="last", context=self.config.context),
         )
         trees = (plant(prompt, content_id(name, recipe)) for prompt in prompts)
         queries = (tree_query(tree, name, entrant.rounds) for tree in trees)

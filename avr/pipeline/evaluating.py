@@ -23,7 +23,14 @@ from avr.pipeline.plan_stage2 import template_of
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import content_of, ingest
 from avr.pipeline.queries import run_queries
-from avr.pipeline.run import Run, indented, model_settings, run_steps, say_rejected
+from avr.pipeline.run import (
+    Run,
+    indented,
+    model_settings,
+    run_steps,
+    say_rejected,
+    tree_settings,
+)
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
 from avr.storage import Location
@@ -135,7 +142,7 @@ def _asked(config: EvaluateConfig) -> dict[str, Any]:
         return inputs | {"template": asdict(template_of(config.trajectories))}
     if config.mode == Mode.plain:
         return inputs | {"max_tries": config.tree.max_tries}
-    return inputs | {"rounds": config.rounds, "tree": asdict(config.tree)}
+    return inputs | {"rounds": config.rounds, "tree": tree_settings(config.tree)}
 
 
 def _check_same(config: EvaluateConfig, ledger: Ledger) -> None:

@@ -1,6 +1,6 @@
 """The evaluation step: models answer held-out prompts and refine their own answers r times."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
@@ -64,7 +64,12 @@ def evaluate(
         for name in models
         for rounds in range(config.rounds.get(name, 0) + 1)
     ]
-    return {"input": asdict(ingested), "growth": asdict(grown), "table": rows}
+    return {
+        "input": asdict(ingested),
+        "growth": asdict(grown),
+        "num_unscored": num_unscored(trees.values()),
+        "table": rows,
+    }
 
 
 def refined_row(
@@ -101,6 +106,11 @@ def judged(tree: RefinementTree, rounds: int) -> Judged:
     """The tree's answer after so many rounds, to be compared."""
     answer = tree.after(rounds)
     return Judged(tree.prompt.query[-1].content, answer.text, reward_of(answer))
+
+
+def num_unscored(trees: Iterable[RefinementTree]) -> int:
+    """How many refinements the reward model failed on; each counts as a round that failed."""
+    return sum(level.num_unscored for tree in trees for level in tree.levels)
 
 
 def _refined_rounds(tree: RefinementTree, rounds: int) -> int:

@@ -1,20 +1,51 @@
 """Stage II on held-out prompts: models that refine when asked, and models that do so unasked."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
 from avr.config_stage2 import Stage2Config
+from avr.core.growth import Shape
 from avr.core.messages import content_id
 from avr.core.outputs import Output, OutputSet, open_set
+from avr.core.prompts import Templates
 from avr.core.tree import Prompt, RefinementTree, plant
 from avr.evaluation.judged import Judged, Oracle, compare, load_oracle
 from avr.pipeline import tables
-from avr.pipeline.evaluation import judged, refined_row
+from avr.pipeline.evaluation import judged, num_unscored, refined_row
 from avr.pipeline.journal import Place
+from avr.pipeline.plan_stage2 import template_of
+from avr.pipeline.pools import Pools
 from avr.pipeline.queries import EnginePools, run_queries
 from avr.pipeline.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
 from avr.storage import Location
+
+
+def answering(config: Stage2Config, pools: Pools, models: Mapping[str, str]) -> AnswerAndRefine:
+    """Ask models, by name, to refine their own answers round by round."""
+    tree = config.tree
+    return AnswerAndRefine(
+        policies={name: pools.generate("policy", model) for name, model in models.items()},
+        reward_model=pools.score(),
+        templates=Templates(**asdict(config.templates)),
+        shape=Shape(1, 1, tree.max_tries, follow="last", context=tree.context),
+    )
+
+
+def thinking(
+    config: Stage2Config, pools: Pools, models: Mapping[str, str], sampling: Mapping[str, Any]
+) -> SampleOutputs:
+    """Ask recursive models, by name, for one whole output each, with one try."""
+    return SampleOutputs(
+        policies={n: pools.generate("policy", model, sampling) for n, model in models.items()},
+        reward_model=pools.score(),
+        templates=Templates(**asdict(config.templates)),
+        template=template_of(config.trajectories),
+        num_outputs=1,
+        max_tries=1,
+        failures_count=True,
+    )
 
 
 def evaluate(
@@ -66,7 +97,12 @@ def evaluate(
     ]
     whole = {n: [sets.get(outputs.id) for outputs in opened[n]] for n in opened}
     rows += [_recursive_row(n, whole[n], answered["seed"], oracle) for n in whole]
-    return {"refining": asdict(asked), "recursive": asdict(thought), "table": rows}
+    return {
+        "refining": asdict(asked),
+        "recursive": asdict(thought),
+        "num_unscored": num_unscored(trees.values()),
+        "table": rows,
+    }
 
 
 def _recursive_row(

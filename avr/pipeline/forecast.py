@@ -139,7 +139,8 @@ def other_models(plan: Iterable[StepPlan], probe: Location) -> list[str]:
     """Policy, corrector and reward model that the small run had in the place of this one's."""
     file = probe / "config.yaml"
     before: Any = OmegaConf.create(file.read_text()) if file.is_file() else {}
-    now = {pool.name: pool.model for step in plan for pool in step.pools}
+    asked = [pool for step in plan for pool in step.pools if not pool.trained]  # by RSFT, of start
+    now = {pool.name: pool.model for pool in asked}
     return [
         f"{role} {before[role]['model']} in the place of {model}"
         for role, model in sorted(now.items())

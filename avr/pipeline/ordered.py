@@ -50,8 +50,13 @@ def _local_batches(file: Location, columns: list[str] | None) -> Iterator[pa.Rec
         raise ValueError(f"{file}: {error}") from error
 
 
-def rows_by_id(folder: Path, at_a_time: int = 4096) -> Iterator[dict[str, Any]]:
+def rows_by_id(
+    folder: Path, at_a_time: int = 4096, schema: pa.Schema | None = None
+) -> Iterator[dict[str, Any]]:
     """Rows in the order of the column `id`, each once; about `at_a_time` of them are in memory.
+
+    Where a `schema` is given, what a file does not have of it is null: one that was written before
+    there was such a field, in a step that goes on after.
 
     Of very many it is one in 128. More than that are sorted into files for a stretch of ids each,
     in the system's temporary folder, which takes what the rows take uncompressed or less. Raises
@@ -63,22 +68,30 @@ def rows_by_id(folder: Path, at_a_time: int = 4096) -> Iterator[dict[str, Any]]:
     if len(twice):
         raise ValueError(f"{folder}: {twice[0].decode()} is there twice")
     if len(ids) <= at_a_time:
-        yield from _in_order(list(batches(files)))
+        yield from _in_order(list(_as(schema, files)))
         return
     at_a_time = max(at_a_time, -(-len(ids) // _MOST_SHELVES))
     with tempfile.TemporaryDirectory() as shelves:
-        for shelf in _sorted_out(files, ids[::at_a_time], at_a_time, Path(shelves)):
+        for shelf in _sorted_out(files, ids[::at_a_time], at_a_time, Path(shelves), schema):
             with ipc.open_file(shelf) as reader:
                 yield from _in_order(reader.read_all().to_batches())
             shelf.unlink()
 
 
-def _sorted_out(files: list[Path], starts: Texts, at_a_time: int, folder: Path) -> list[Path]:
+def _as(schema: pa.Schema | None, files: list[Path]) -> Iterator[pa.RecordBatch]:
+    for batch in batches(files):
+        alike = schema is None or batch.schema.equals(schema)
+        yield batch if alike else batch.cast(schema)
+
+
+def _sorted_out(
+    files: list[Path], starts: Texts, at_a_time: int, folder: Path, schema: pa.Schema | None
+) -> list[Path]:
     """A file for the rows from each of `starts` to the next."""
     shelves = [folder / f"{n}.arrow" for n in range(len(starts))]
     with ExitStack() as stack:
         writers: dict[int, ipc.RecordBatchFileWriter] = {}
-        for table in _tables(files, at_a_time):
+        for table in _tables(files, at_a_time, schema):
             places = np.searchsorted(starts, _ids(table), side="right") - 1
             for place in np.unique(places).tolist():
                 if place not in writers:
@@ -88,10 +101,10 @@ def _sorted_out(files: list[Path], starts: Texts, at_a_time: int, folder: Path) 
     return shelves
 
 
-def _tables(files: list[Path], least: int) -> Iterator[pa.Table]:
+def _tables(files: list[Path], least: int, schema: pa.Schema | None) -> Iterator[pa.Table]:
     """All rows; files may be much smaller than the least number that is worth sorting out."""
     waiting: list[pa.RecordBatch] = []
-    for batch in batches(files):
+    for batch in _as(schema, files):
         waiting.append(batch)
         if sum(one.num_rows for one in waiting) >= least:
             yield pa.Table.from_batches(waiting).combine_chunks()

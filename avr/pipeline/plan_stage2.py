@@ -2,12 +2,13 @@
 
 from dataclasses import asdict, replace
 
-from avr.config import ConfigError, PromptsConfig
+from avr.config import ConfigError, FirstAnswer, PromptsConfig
 from avr.config_checks import check_values
 from avr.config_stage2 import (
     STAGE2_STEPS,
     AnswerConfig,
     Stage2Config,
+    Start,
     TrajectoriesConfig,
 )
 from avr.core.own_judge import OwnJudge
@@ -33,7 +34,8 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
     width = config.tree.num_critiques * config.tree.num_refinements
     refining = config.tree.num_critiques + width
     reserve = config.queries.cpus_per_task
-    policy, reward = config.policy, config.reward_model
+    policy, reward, start = config.policy, config.reward_model, start_model(config)
+    sampled = config.first_answer == FirstAnswer.sampled
     outputs, own = config.outputs.num_outputs, own_judge_of(config)
     judged = (outputs + 1) * own.num_judgements if own else 0  # of one output they are judged too
     asked = config.evaluation.rounds if config.evaluation else {}
@@ -41,32 +43,57 @@ def plan_stage2(config: Stage2Config) -> list[StepPlan]:
     rounds = [asked.get(name, 0) for name in (("seed",) if plain else ("seed", "stage1"))]
     whole = 1 if plain else 2  # outputs: one of each model that this run trains
     steps = {
-        "search": (1 + config.max_depth * refining, 1 + config.max_depth * width),
+        "search": (sampled + config.max_depth * refining, 1 + config.max_depth * width),
         "sample": (
             outputs + judged,
             0 if own else outputs + bool(config.prompts.sample.answer_field),
         ),
         "evaluate": (sum(1 + 2 * r for r in rounds) + whole, sum(1 + r for r in rounds) + whole),
     }
+    served = {
+        name: replace(engines("policy", policy, texts), model=start, trained=True)
+        if name == "sample" and not plain
+        else engines("policy", policy, texts)
+        for name, (texts, _) in steps.items()
+    }
     plans = {
         name: StepPlan(
             name,
             (
-                replace(engines("policy", policy, texts), trained=name == "sample" and not plain),
+                served[name],
                 *([engines("reward_model", reward, rewards)] if rewards else []),
             ),
             True,
             reserve,
             whole=name != "search" and not plain,
         )
-        for name, (texts, rewards) in steps.items()
+        for name, (_, rewards) in steps.items()
     }
-    plans["rsft"] = StepPlan("rsft", (workers(policy.model, config.rsft),), True, 0.0)
-    plans["dpo"] = StepPlan(
-        "dpo", (workers(policy.model, config.dpo, trained=not plain),), True, 0.0
-    )
+    plans["rsft"] = StepPlan("rsft", (workers(start, config.rsft),), True, 0.0)
+    plans["dpo"] = StepPlan("dpo", (workers(start, config.dpo, trained=not plain),), True, 0.0)
     wanted = set(config.steps) - ({"evaluate"} if config.evaluation is None else set())
     return [plans[step] for step in STAGE2_STEPS if step in wanted and step in plans]
+
+
+def start_model(config: Stage2Config) -> str:
+    """The model that this run's first training starts from. Raises ConfigError for none.
+
+    Of a baseline that is the policy, whose own outputs it learns from.
+    """
+    if config.start == Start.stage1:
+        return config.policy.model
+    if template_of(config.trajectories).plain:
+        raise ConfigError(
+            "start is 'policy' and trajectories.template 'plain', which has no RSFT: DPO starts"
+            " from policy.model, which may be any model; leave start at 'stage1'"
+        )
+    if config.seed_model is None:
+        raise ConfigError("start is 'policy', but seed_model is not set: which is the untrained?")
+    return config.seed_model
+
+
+def _is_seed_asked_for(config: Stage2Config) -> bool:
+    return config.evaluation is not None and "evaluate" in config.steps
 
 
 def possible_steps(config: Stage2Config) -> list[str]:
@@ -107,8 +134,9 @@ def preflight(config: Stage2Config, planned: bool = False) -> None:
     sets = {"search": config.prompts.search, "sample": config.prompts.sample}
     if config.evaluation is not None:
         sets["evaluate"] = config.evaluation.prompts
-        check_model("evaluation.seed", config.evaluation.seed)
         load_oracle(config.evaluation.oracle)
+    if config.start == Start.policy or _is_seed_asked_for(config):
+        check_model("seed_model", config.seed_model or "")
     check_prompts({step: prompts for step, prompts in sets.items() if step in config.steps})
     check_model("reward_model.model", config.reward_model.model, scores=True)
     whole = {**config.policy.sampling, **config.outputs.sampling}
@@ -191,6 +219,11 @@ def _check(config: Stage2Config) -> None:
             f"trajectories.template is 'plain', which has no loop to learn: step {loop[0]} has no"
             " use for it. steps=[sample,pair,dpo,evaluate] is DPO on whole answers"
         )
+    if _is_seed_asked_for(config) and config.seed_model is None:
+        raise ConfigError("evaluation: seed_model is not set, and all models are compared with it")
+    from_input = config.first_answer == FirstAnswer.input
+    if from_input and "search" in config.steps and not config.prompts.search.answer_field:
+        raise ConfigError("first_answer is 'input', but prompts.search.answer_field is not set")
     share = config.trajectories.unchanged_share
     if not 0 <= share <= 1:
         raise ConfigError(f"trajectories.unchanged_share is {share}, must lie between 0 and 1")

@@ -23,7 +23,8 @@ class Refined:
     """What became of the answer of one row; where `rounds` is 0 it stays, and `reason` says why.
 
     `gain` in logits, None where no reward model judged. `num_tokens` are those of all that was
-    generated for it. `cut` where the new answer ended at its token limit.
+    generated for it. `cut` where the new answer ended at its token limit. `num_unscored`
+    refinements were left out because the reward model failed on them.
     """
 
     row: InputRow
@@ -33,6 +34,7 @@ class Refined:
     gain: float | None = None
     num_tokens: int = 0
     cut: bool = False
+    num_unscored: int = 0
 
 
 def outcome_of(row: InputRow, tree: RefinementTree, rounds: int, gated: bool) -> Refined:
@@ -47,8 +49,11 @@ def outcome_of(row: InputRow, tree: RefinementTree, rounds: int, gated: bool) ->
     tokens = tree.num_tokens() - y0.num_tokens
     why = "no refinement was better" if gated else "no well-formed refinement came"
     why = why if tree.levels else "too long to be criticised"
+    num_unscored = sum(level.num_unscored for level in tree.levels)
+    if num_unscored and not any(tree.refined()):
+        why = "no refinement could be judged"
     cut = steps > 0 and best.finish_reason == "length"
-    return Refined(row, best.text, steps, "" if steps else why, gain, tokens, cut)
+    return Refined(row, best.text, steps, "" if steps else why, gain, tokens, cut, num_unscored)
 
 
 def outcomes_of(config: RefineConfig, folder: Location) -> Iterator[Refined]:
@@ -101,6 +106,7 @@ def report_of(config: RefineConfig, outcomes: list[Refined]) -> dict[str, Any]:
         "by_rounds": {str(number): rounds[number] for number in sorted(rounds)},
         "cut_off": sum(one.cut for one in outcomes),
         "tokens": sum(one.num_tokens for one in outcomes),
+        "unscored": sum(one.num_unscored for one in outcomes),
     }
     if gains:
         report["gain"] = asdict(mean_of(gains))

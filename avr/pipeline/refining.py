@@ -18,7 +18,14 @@ from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import content_of, ingest
 from avr.pipeline.queries import Work, run_queries
 from avr.pipeline.refined import outcomes_of, record_of, report_of
-from avr.pipeline.run import Run, indented, model_settings, run_steps, say_rejected
+from avr.pipeline.run import (
+    Run,
+    indented,
+    model_settings,
+    run_steps,
+    say_rejected,
+    tree_settings,
+)
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import AnswerAndRefine, Search, tree_query
 from avr.storage import Location, location, write_text
@@ -44,7 +51,7 @@ class Refining(Run[RefineConfig]):
         inputs = {
             "answers": {**asdict(config.answers), "content": content_of(config.answers)},
             "templates": asdict(config.templates),
-            "tree": asdict(config.tree),
+            "tree": tree_settings(config.tree),
             "rounds": config.rounds,
             "policy": model_settings(config.policy),
             "reward_model": model_settings(reward_model) if reward_model else None,
@@ -100,6 +107,8 @@ def _summarise(config: RefineConfig, folder: Location, ledger: Ledger) -> None:
     indented(f"{len(outcomes)} rows = {report['refined']} refined + {kept} as they were")
     for reason, number in report["as_they_were"].items():
         indented(f"  {number}: {reason}")
+    if report["unscored"]:
+        indented(f"{report['unscored']} refinements left out: the reward model failed on them")
     if "gain" in report:
         indented(f"gain {_interval(report['gain'], 2)} logits, what stayed included")
     if "characters" in report:

@@ -8,8 +8,16 @@ from typing import Any, Generic, TypeVar
 
 from omegaconf import OmegaConf
 
-from avr.config import ConfigError, LimitsConfig, PairsConfig, RoleConfig, RunConfig, TrainingConfig
-from avr.core.prompts import Templates
+from avr.config import (
+    ConfigError,
+    LimitsConfig,
+    PairsConfig,
+    RoleConfig,
+    RunConfig,
+    TrainingConfig,
+    TreeConfig,
+)
+from avr.core.prompts import Context, Templates
 from avr.engines.settings import text_settings
 from avr.engines.weights import weights_id
 from avr.pipeline import tables
@@ -150,6 +158,21 @@ def model_settings(role: RoleConfig) -> dict[str, Any]:
         "sampling": role.sampling,
         "engine": text_settings(role.engine),
     }
+
+
+def tree_settings(tree: TreeConfig) -> dict[str, Any]:
+    """What of the levels' settings decides the texts."""
+    settings = asdict(tree)
+    del settings["context"]
+    return settings | context_settings(tree.context)
+
+
+def context_settings(context: Context) -> dict[str, str]:
+    """What levels see of those before, named where it is not the default.
+
+    So runs of before there was a choice continue.
+    """
+    return {} if context == "answer" else {"context": context}
 
 
 def least_margin(rules: PairsConfig) -> dict[str, float]:

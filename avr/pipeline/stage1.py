@@ -20,7 +20,15 @@ from avr.pipeline.operators import Operator
 from avr.pipeline.plan import plan_stage1, second_policy
 from avr.pipeline.preflight import preflight
 from avr.pipeline.prompts import content_of, ingest, prompts_of
-from avr.pipeline.run import Run, least_margin, model_settings, run_steps, say_rejected
+from avr.pipeline.run import (
+    Run,
+    context_settings,
+    least_margin,
+    model_settings,
+    run_steps,
+    say_rejected,
+    tree_settings,
+)
 from avr.pipeline.summary import summarise
 from avr.storage import Location
 
@@ -95,8 +103,9 @@ class Stage1(Run[Stage1Config]):
             "policy": model_settings(config.policy),
             "max_tries": config.tree.max_tries,
             "seed": config.seed,
+            **context_settings(config.tree.context),
         }
-        shape = Shape(1, 1, config.tree.max_tries, follow="last")
+        shape = Shape(1, 1, config.tree.max_tries, follow="last", context=config.tree.context)
         operators = [
             self._operator("answer", "policy", config.policy, shape, "evaluate"),
             self._operator("score", "reward_model", config.reward_model, shape, "evaluate"),
@@ -124,7 +133,8 @@ class Stage1(Run[Stage1Config]):
             "prompts": {**asdict(prompts), "content": content_of(prompts)},
             "first_answer": "input" if from_input else "sampled",
             "templates": asdict(config.templates),
-            "tree": asdict(config.tree),
+            # One level has nothing before it, whatever the context.
+            "tree": tree_settings(replace(config.tree, context="answer")),
             "reward_model": model_settings(config.reward_model),
             "seed": config.seed,
             **{role: model_settings(settings) for role, settings in roles.items()},

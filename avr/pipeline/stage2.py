@@ -8,31 +8,38 @@ from typing import Any
 
 import pyarrow as pa
 
-from avr.config import PromptsConfig, RoleConfig
+from avr.config import FirstAnswer, PromptsConfig, RoleConfig
 from avr.config_stage2 import Stage2Config
-from avr.core.growth import Shape
+from avr.core.growth import Shape, take_answer
 from avr.core.messages import content_id
 from avr.core.outputs import open_set
 from avr.core.selection import switched_on
 from avr.core.tree import plant
-from avr.engines.weights import weights_id
 from avr.pipeline import rows_stage2, tables
-from avr.pipeline.evaluation_stage2 import evaluate
+from avr.pipeline.evaluation_stage2 import answering, evaluate, thinking
+from avr.pipeline.inputs_stage2 import (
+    evaluation_inputs,
+    recipe_of,
+    sample_inputs,
+    search_inputs,
+    whole_sampling,
+)
 from avr.pipeline.journal import Place
 from avr.pipeline.plan_stage2 import (
     own_judge_of,
     plan_stage2,
     possible_steps,
     preflight,
+    start_model,
     template_of,
 )
 from avr.pipeline.pools import Pools
-from avr.pipeline.prompts import content_of, ingest, prompts_of
+from avr.pipeline.prompts import ingest, prompts_of
 from avr.pipeline.queries import run_queries
-from avr.pipeline.run import Run, least_margin, model_settings, run_steps, say_rejected
+from avr.pipeline.run import Run, least_margin, run_steps, say_rejected
 from avr.pipeline.summary_stage2 import summarise
 from avr.pipeline.witness import witness_beside_driver
-from avr.pipeline.works import AnswerAndRefine, SampleOutputs, Search, set_query, tree_query
+from avr.pipeline.works import SampleOutputs, Search, set_query, tree_query
 from avr.storage import location
 
 
@@ -50,12 +57,7 @@ class Stage2(Run[Stage2Config]):
 
     def search(self) -> None:
         """A searched tree for every query, by the Stage I model and the reward model."""
-        config = self.config
-        inputs = {
-            **self._inputs(config.policy, config.prompts.search),
-            "tree": asdict(config.tree),
-            "max_depth": config.max_depth,
-        }
+        inputs = search_inputs(self.config)
         self.ledger.step("search", inputs, lambda: self._search(inputs))
 
     def unroll(self) -> None:
@@ -74,19 +76,14 @@ class Stage2(Run[Stage2Config]):
         self.ledger.step("unroll", inputs, lambda: self._unroll(switches))
 
     def rsft(self) -> None:
-        """The Stage I model trained to do the whole loop in one turn."""
-        self.train("rsft", self.config.rsft, self.config.policy.model, "unroll")
+        """The Stage I model, or the untrained policy, trained to do the whole loop in one turn."""
+        self.train("rsft", self.config.rsft, start_model(self.config), "unroll")
 
     def sample(self) -> None:
         """Whole outputs of the model that DPO starts from, their final answers rewarded."""
         config = self.config
         policy = replace(config.policy, model=self._base())
-        asked = self._inputs(policy, config.prompts.sample) | {"outputs": asdict(config.outputs)}
-        if own_judge_of(config):
-            del asked["reward_model"]
-        else:
-            del asked["outputs"]["judgements"], asked["outputs"]["meta_request"]
-        inputs = asked | {"template": asdict(template_of(config.trajectories))}
+        inputs = sample_inputs(config, policy)
         self.ledger.step("sample", inputs, lambda: self._sample(policy, inputs))
 
     def pair(self) -> None:
@@ -107,18 +104,12 @@ class Stage2(Run[Stage2Config]):
         config = self.config
         assert config.evaluation is not None
         done = self.ledger.seconds()
-        refining = {"seed": config.evaluation.seed}
+        assert config.seed_model is not None  # the plan has looked
+        refining = {"seed": config.seed_model}
         if not template_of(config.trajectories).plain:
             refining["stage1"] = config.policy.model
         recursive = {step: self.model(step) for step in ("rsft", "dpo") if step in done}
-        inputs = {
-            **self._inputs(config.policy, config.evaluation.prompts),
-            "models": {n: weights_id(m) for n, m in {**refining, **recursive}.items()},
-            "evaluation": asdict(config.evaluation),
-            "sampling": self._whole(config.policy),
-            "max_tries": config.tree.max_tries,
-            "template": asdict(template_of(config.trajectories)),
-        }
+        inputs = evaluation_inputs(config, {**refining, **recursive})
         self.ledger.step(
             "evaluate", inputs, lambda: self._evaluate(refining, recursive, content_id(inputs))
         )
@@ -126,7 +117,7 @@ class Stage2(Run[Stage2Config]):
     def _base(self) -> str:
         """The RSFT model; where there is no thinking to learn, the policy itself."""
         if template_of(self.config.trajectories).plain:
-            return self.config.policy.model
+            return start_model(self.config)
         self.ledger.result("rsft")
         return self.model("rsft")
 
@@ -141,42 +132,10 @@ class Stage2(Run[Stage2Config]):
         ingested = self._ingest("evaluate", config.evaluation.prompts, taken)
         witness = witness_beside_driver()
         with self._pools("evaluate", config.policy, witness) as pools:
-            sampling = self._whole(config.policy)
-            reward_model = pools.score()
-            shape = Shape(1, 1, config.tree.max_tries, follow="last")
-            answer = AnswerAndRefine(
-                policies={n: pools.generate("policy", model) for n, model in refining.items()},
-                reward_model=reward_model,
-                templates=self.templates,
-                shape=shape,
-            )
-            think = SampleOutputs(
-                policies={
-                    n: pools.generate("policy", model, sampling) for n, model in recursive.items()
-                },
-                reward_model=reward_model,
-                templates=self.templates,
-                template=template_of(config.trajectories),
-                num_outputs=1,
-                max_tries=1,
-                failures_count=True,
-            )
+            answer = answering(config, pools, refining)
+            think = thinking(config, pools, recursive, whole_sampling(config, config.policy))
             result = evaluate(config, folder, recipe, answer, think, pools, witness)
         return {"input": ingested, **result}
-
-    def _inputs(self, policy: RoleConfig, prompts: PromptsConfig) -> dict[str, Any]:
-        config = self.config
-        return {
-            "prompts": {**asdict(prompts), "content": content_of(prompts)},
-            "templates": asdict(config.templates),
-            "policy": model_settings(policy),
-            "reward_model": model_settings(config.reward_model),
-            "seed": config.seed,
-        }
-
-    def _whole(self, policy: RoleConfig) -> dict[str, Any]:
-        """Sampling of whole outputs: the policy's, with what is said for outputs laid over."""
-        return {**policy.sampling, **self.config.outputs.sampling}
 
     @contextmanager
     def _pools(
@@ -194,7 +153,8 @@ class Stage2(Run[Stage2Config]):
 
     def _search(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         config, place = self.config, self._place("search", "trees", tables.TREES)
-        ingested = self._ingest("search", config.prompts.search)
+        from_input = config.first_answer == FirstAnswer.input
+        ingested = self._ingest("search", config.prompts.search, needs_answer=from_input)
         witness = witness_beside_driver()
         with self._pools("search", config.policy, witness) as pools:
             work = Search(
@@ -204,9 +164,10 @@ class Stage2(Run[Stage2Config]):
                 shape=Shape(**asdict(config.tree)),
                 max_depth=config.max_depth,
             )
-            recipe = _recipe(inputs)
+            recipe = recipe_of(inputs)
             prompts = map(tables.prompt_of, tables.read_rows(place.folder / "prompts.parquet"))
-            queries = (tree_query(plant(prompt, recipe)) for prompt in prompts)
+            trees = (plant(prompt, recipe) for prompt in prompts)
+            queries = map(tree_query, map(take_answer, trees) if from_input else trees)
             worked = run_queries(queries, work, pools, config.queries, place, "search", witness)
         return {"input": ingested, "queries": asdict(worked)}
 
@@ -218,7 +179,9 @@ class Stage2(Run[Stage2Config]):
         own = own_judge_of(config)
         with self._pools("sample", policy, witness, judged=own is None) as pools:
             work = SampleOutputs(
-                policies={"rsft": pools.generate("policy", sampling=self._whole(policy))},
+                policies={
+                    "rsft": pools.generate("policy", sampling=whole_sampling(config, policy))
+                },
                 reward_model=None if own else pools.score(),
                 templates=self.templates,
                 template=template_of(config.trajectories),
@@ -226,7 +189,7 @@ class Stage2(Run[Stage2Config]):
                 max_tries=config.outputs.max_tries,
                 own_judge=own,
             )
-            recipe = _recipe(inputs)
+            recipe = recipe_of(inputs)
             prompts = map(tables.prompt_of, tables.read_rows(place.folder / "prompts.parquet"))
             queries = (set_query(open_set(prompt, recipe), "rsft") for prompt in prompts)
             worked = run_queries(queries, work, pools, config.queries, place, "sample", witness)
@@ -236,13 +199,16 @@ class Stage2(Run[Stage2Config]):
         return Place(self.folder / step, out, schema)
 
     def _ingest(
-        self, step: str, prompts: PromptsConfig, taken: Mapping[str, str] = MappingProxyType({})
+        self,
+        step: str,
+        prompts: PromptsConfig,
+        taken: Mapping[str, str] = MappingProxyType({}),
+        needs_answer: bool = False,
     ) -> dict[str, Any]:
         folder = self.folder / step
-        ingested = ingest(
-            prompts, folder / "prompts.parquet", folder / "rejected.parquet", taken=taken
-        )
-        say_rejected(ingested, folder / "rejected.parquet")
+        rejected = folder / "rejected.parquet"
+        ingested = ingest(prompts, folder / "prompts.parquet", rejected, needs_answer, taken)
+        say_rejected(ingested, rejected)
         return asdict(ingested)
 
     def _unroll(self, switches: frozenset[str]) -> dict[str, Any]:
@@ -263,8 +229,3 @@ class Stage2(Run[Stage2Config]):
             switches,
             own_judge=self.config.outputs.judgements > 0,
         )
-
-
-def _recipe(inputs: Mapping[str, Any]) -> str:
-    """What a query grows from, less where the prompts lie: they do not change what grows."""
-    return content_id({key: value for key, value in inputs.items() if key != "prompts"})

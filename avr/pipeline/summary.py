@@ -157,6 +157,7 @@ def _counts(tree: RefinementTree) -> Counter[str]:
             "samples_rejected": sum(level.num_rejected for level in tree.levels),
             "critiques_dropped": sum(level.num_dropped for level in tree.levels),
             "refinements_dropped": sum(level.num_dropped_refinements for level in tree.levels),
+            "refinements_unscored": sum(level.num_unscored for level in tree.levels),
             "tokens": tree.num_tokens(),
         }
     )
@@ -183,6 +184,7 @@ def _trees_table(summary: dict[str, Any]) -> Table | None:
     row("  dropped in the end", lambda g: str(g["trees"].get("critiques_dropped", 0)))
     row("refinements", lambda g: str(g["trees"].get("refinements", 0)))
     row("  dropped in the end", lambda g: str(g["trees"].get("refinements_dropped", 0)))
+    row("  left out without a reward", lambda g: str(g["trees"].get("refinements_unscored", 0)))
     row("mean gain in reward", lambda g: number(g["trees"]["mean_gain"], "+.3f"))
     row("share improved", lambda g: number(g["trees"]["share_improved"], ".1%"))
     row("generated tokens", lambda g: f"{g['trees'].get('tokens', 0):,}")
@@ -207,7 +209,8 @@ def evaluation_table(summary: dict[str, Any], trained: str = "") -> Table | None
 
     `failed`: rounds that gave no refinement, or outputs without a final answer.
     """
-    rows = summary.get("evaluate", {}).get("table", [])
+    evaluated = summary.get("evaluate", {})
+    rows, num_unscored = evaluated.get("table", []), evaluated.get("num_unscored", 0)
     if not rows:
         return None
     has_oracle = "oracle" in rows[0]
@@ -216,6 +219,10 @@ def evaluation_table(summary: dict[str, Any], trained: str = "") -> Table | None
         " [95% interval]",
         title_justify="left",
         box=box.SIMPLE,
+        caption=f"{num_unscored} refinements got no reward and count as failed"
+        if num_unscored
+        else None,
+        caption_justify="left",
     )
     oracle = ["oracle quality", "over the seed"] if has_oracle else []
     for column in ["model", *oracle, "reward", "over the seed", "words", "failed"]:

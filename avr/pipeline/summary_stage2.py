@@ -1,6 +1,8 @@
 """What a Stage II run came to: tables for the eye, summary.json for programs."""
 
+import json
 from collections import Counter
+from pathlib import PurePath
 from statistics import fmean
 from typing import Any
 
@@ -16,6 +18,7 @@ from avr.pipeline.plan_stage2 import template_of
 from avr.pipeline.summary import evaluation_table, funnels_table, number, show_summary
 from avr.pipeline.tables import read_rows, read_sets, read_trees
 from avr.storage import Location
+from avr.training.job import RECORD
 
 
 def summarise(config: Stage2Config, folder: Location, ledger: Ledger) -> dict[str, Any]:
@@ -27,6 +30,9 @@ def summarise(config: Stage2Config, folder: Location, ledger: Ledger) -> dict[st
     summary |= {step: ledger.result(step) for step in seconds}
     if "search" in seconds:
         summary["search"]["trees"] = search_statistics(folder / "search", oracle)
+    if "rsft" in seconds:
+        record = json.loads((folder / "rsft" / RECORD).read_text())
+        summary["rsft"]["trained_from"] = record["trained_from"]
     if "sample" in seconds:
         summary["sample"]["outputs"] = output_statistics(folder / "sample", oracle)
     if "pair" in seconds:
@@ -49,13 +55,14 @@ def search_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]
     turns: Counter[int] = Counter()
     rewards: list[tuple[float, float]] = []
     qualities: list[tuple[float, float]] = []
-    num_tokens = 0
+    num_tokens = num_unscored = 0
     for tree in read_trees(folder / "trees"):
         first, best = tree.first, best_answer(tree)
         depths[len(tree.levels)] += 1
         turns[len(improving_turns(tree))] += 1
         rewards.append((reward_of(first), reward_of(best)))
         num_tokens += tree.num_tokens()
+        num_unscored += sum(level.num_unscored for level in tree.levels)
         if oracle is not None:
             query = tree.prompt.query[-1].content
             qualities.append((oracle(query, first.text), oracle(query, best.text)))
@@ -68,6 +75,7 @@ def search_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]
         "share_improved": 1 - turns[0] / num_trees,
         "reward": {"y0": fmean(y for y, _ in rewards), "best": fmean(b for _, b in rewards)},
         "tokens": num_tokens,
+        "refinements_unscored": num_unscored,
     }
     if qualities:
         pairs = {"y0": fmean(y for y, _ in qualities), "best": fmean(b for _, b in qualities)}
@@ -140,12 +148,14 @@ def _search_table(summary: dict[str, Any]) -> Table | None:
         "  not usable": str(search["input"]["num_quarantined"]),
         "queries searched": str(search["queries"]["num_done"]),
         "  quarantined": str(search["queries"]["num_quarantined"]),
+        "refinements left out without a reward": str(trees["refinements_unscored"]),
         "mean depth": f"{trees['mean_depth']:.2f}",
         "share improved (any gain)": f"{trees['share_improved']:.1%}",
         "mean reward y0 / best": f"{rewards['y0']:.3f} / {rewards['best']:.3f}",
         "oracle quality y0 / best": f"{oracle['y0']:.3f} / {oracle['best']:.3f}" if oracle else "-",
         "trajectories": str(unrolled.get("num_rows", "-")),
         "  in which nothing was changed": str(unrolled.get("num_unchanged", "-")),
+        "  that RSFT trains": _short(summary.get("rsft", {}).get("trained_from", "-")),
         "generated tokens": f"{trees['tokens']:,}",
     }
     for name, value in rows.items():
@@ -173,6 +183,11 @@ def _outputs_table(summary: dict[str, Any], plain: bool) -> Table | None:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _short(model: str) -> str:
+    """A hub name as it is, of a folder the last two names: `miniature/dpo`."""
+    return "/".join(PurePath(model).parts[-2:])
 
 
 def _both(lengths: dict[str, float] | None) -> str:

@@ -50,6 +50,8 @@ _LEVEL = pa.struct(
         ("num_dropped_refinements", pa.int64()),
         ("rejected_example", pa.string()),
         ("num_rejected_tokens", pa.int64()),
+        ("num_unscored", pa.int64()),
+        ("unscored_reason", pa.string()),
     ]
 )
 TREES = pa.schema(
@@ -208,19 +210,19 @@ def read_trees(folder: Location) -> Iterator[RefinementTree]:
     The order is the same however often growth was interrupted, and so are all that is selected.
     Raises ValueError where an id occurs twice: the folder then holds what two runs wrote.
     """
-    return map(tree_from_dict, _rows_by_id(folder))
+    return map(tree_from_dict, _rows_by_id(folder, TREES))
 
 
 def read_sets(folder: Location) -> Iterator[OutputSet]:
     """Sets of whole outputs, as `read_trees` reads trees."""
-    return map(set_from_dict, _rows_by_id(folder))
+    return map(set_from_dict, _rows_by_id(folder, OUTPUTS))
 
 
-def _rows_by_id(folder: Location) -> Iterator[dict[str, Any]]:
+def _rows_by_id(folder: Location, schema: pa.Schema) -> Iterator[dict[str, Any]]:
     if not any(folder.glob("*.parquet")):
         return
     with local_copy(folder) as here:
-        yield from rows_by_id(here)
+        yield from rows_by_id(here, schema=schema)
 
 
 def prompt_row(prompt: Prompt) -> dict[str, Any]:

@@ -3,11 +3,12 @@ import pickle
 from itertools import pairwise
 
 import pytest
-from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
+from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore, critique, response, tree
 
 from avr.core.growth import Shape, correct, respond, score, take_answer
 from avr.core.messages import assistant, seed_of, user
 from avr.core.roles import ContextTooLong, TreeFault
+from avr.core.selection import has_refinement
 from avr.core.tree import Prompt, plant
 
 TWO_BY_TWO = Shape()
@@ -154,3 +155,65 @@ def test_faults_travel_between_processes():
         == str(fault)
         == ("too long for the policy: 500 tokens of context + 100 to generate > max_model_len 512")
     )
+
+
+def failing_on(*texts, reward=len):
+    """A reward model that cannot judge these texts."""
+
+    def rewards(text):
+        if text in texts:
+            raise ContextTooLong.of("reward model", 600, 0, 512)
+        return reward(text)
+
+    return ScriptedScore(rewards)
+
+
+def scored(tree, reward_model):
+    return asyncio.run(score(tree, reward_model))
+
+
+def test_refinement_that_cannot_be_judged_is_left_out_and_counted_and_its_siblings_stay():
+    grown = tree(
+        response("first"),
+        critique("one", response("a b c"), response("good")),
+        critique("two", response("other"), response("a b")),
+    )
+    before = grown.num_tokens()
+    judged = scored(grown, failing_on("a b c", "a b"))
+    (level,) = judged.levels
+    assert [[r.text for r in c.refinements] for c in level.critiques] == [["good"], ["other"]]
+    assert judged.first.reward == 5.0 and [r.reward for _, r in judged.refined()] == [4.0, 5.0]
+    assert (level.num_unscored, level.num_rejected) == (2, 0)
+    assert (
+        level.unscored_reason == "too long for the reward model: 600 tokens of context + 0"
+        " to generate > max_model_len 512"
+    )
+    assert judged.num_tokens() == before
+    assert scored(judged, failing_on("good")) == judged
+
+
+def test_critique_whose_refinements_all_cannot_be_judged_stays_without_any_and_gives_no_row():
+    grown = tree(response("first"), critique("one", response("a")), critique("two", response("b")))
+    one = scored(grown, failing_on("a"))
+    assert [len(c.refinements) for c in one.levels[0].critiques] == [0, 1]
+    assert one.best_refined()[0].text == "two"
+    none = scored(grown, failing_on("a", "b"))
+    assert (none.levels[0].num_unscored, len(none.levels[0].critiques)) == (2, 2)
+    assert not has_refinement(none)
+    engine = ScriptedGenerate(helpful)
+    assert asyncio.run(correct(none, engine, TEMPLATES, Shape())) == none
+    assert not engine.requests
+
+
+def test_first_answer_that_cannot_be_judged_is_the_trees_fault():
+    grown = tree(response("first"), critique("one", response("a")))
+    with pytest.raises(TreeFault, match="too long for the reward model"):
+        scored(grown, failing_on("first", "a"))
+
+
+def test_errors_of_the_reward_model_itself_are_nobodys_refinement():
+    def broken(text):
+        raise RuntimeError("engine died")
+
+    with pytest.raises(RuntimeError, match="engine died"):
+        scored(tree(response("first", 1.0), critique("c", response("a"))), ScriptedScore(broken))

@@ -45,3 +45,17 @@ def test_an_id_that_is_there_twice_is_an_error(tmp_path, at_a_time):
 
 def test_an_empty_folder_has_no_rows(tmp_path):
     assert list(rows_by_id(tmp_path)) == []
+
+
+@pytest.mark.parametrize("at_a_time", [1, 1000])
+def test_files_of_before_a_field_was_there_are_read_beside_those_of_after(tmp_path, at_a_time):
+    before = [("id", pa.string()), ("parts", pa.list_(pa.struct([("n", pa.int64())])))]
+    now = [before[0], ("parts", pa.list_(pa.struct([("n", pa.int64()), ("m", pa.string())])))]
+    for number, fields in enumerate((before, now, before)):
+        rows = [{"id": str(number), "parts": [{"n": number, "m": "new"}]}]
+        table = pa.Table.from_pylist(rows, pa.schema(fields))
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+    read = list(rows_by_id(tmp_path, at_a_time, pa.schema(now)))
+    assert [row["parts"] for row in read] == [
+        [{"n": n, "m": "new" if n == 1 else None}] for n in range(3)
+    ]

@@ -167,6 +167,28 @@ def test_answer_too_long_for_the_reward_model_in_a_later_turn_keeps_what_was_fou
 
     tree, _ = run(deeper, limited, 5)
     assert best_answer(tree) == best_answer(run(deeper, depth_of, 1)[0])
+    assert [level.num_unscored for level in tree.levels] == [0, 4]
+    assert closing_critique(tree) in tree.levels[1].critiques
+
+
+def test_search_goes_on_with_the_refinements_that_can_be_judged():
+    def half(text):
+        if text.endswith(".0") and depth_of(text):
+            raise TreeFault("the reward model returned nan")
+        return depth_of(text)
+
+    tree, _ = run(deeper, half, 3)
+    assert [level.num_unscored for level in tree.levels] == [2, 2, 2]
+    assert [len(c.refinements) for level in tree.levels for c in level.critiques] == [1] * 6
+    assert depth_of(best_answer(tree).text) == 3
+
+
+def test_search_whose_first_answer_cannot_be_judged_is_the_trees_fault():
+    def never(text):
+        raise TreeFault("the reward model returned nan")
+
+    with pytest.raises(TreeFault, match="returned nan"):
+        run(deeper, never)
 
 
 def test_query_that_cannot_be_answered_is_the_trees_fault():

@@ -23,6 +23,11 @@ def test_a_tree_is_shown_with_every_text_and_reward_in_order():
     for answer in GOOD.responses():
         assert f"{answer.id}, reward {answer.reward:.2f}\n" in words
     assert "quarantined: too long" in shown(tree_to_dict(replace(GOOD, quarantined="too long")))
+    (level,) = GOOD.levels
+    unjudged = replace(level, num_unscored=2, unscored_reason="too long for the reward model")
+    words = shown(tree_to_dict(replace(GOOD, levels=(unjudged,))))
+    assert "2 without a reward, such as: too long for the reward model" in words
+    assert "without a reward" not in shown(TREE)
 
 
 def test_training_rows_are_shown_with_what_they_come_from():

@@ -208,7 +208,7 @@ def test_values_no_type_excludes_are_refused(override, message):
         ("prompts.sample.path=none.jsonl", "no prompts at none.jsonl (for step sample)"),
         ("policy.model=/none", "no model folder at /none"),
         ("reward_model.model=./none", "no model folder at ./none"),
-        ("evaluation.seed=avr/miniature/none", "no model folder at avr/miniature/none"),
+        ("seed_model=avr/miniature/none", "seed_model: no model folder at avr/miniature/none"),
         ("trajectories.profile=as_was", "trajectories: unknown profile 'as_was'; there are: "),
         ("trajectories.switches.closd=1", "trajectories: unknown rule 'closd'; did you mean 'cl"),
         ("pairs.profile=none", "pairs: unknown profile 'none'; there are: as_released"),

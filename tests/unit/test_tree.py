@@ -1,5 +1,6 @@
 import json
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from scripted import critique, response, tree
 from avr.core.messages import content_id, from_dicts, to_dicts, user
 from avr.core.prompts import Templates, parse_rating
 from avr.core.tree import plant, reward_of, tree_from_dict, tree_to_dict
+from avr.pipeline.tables import TREES, read_trees, write_part
 
 messages = st.lists(
     st.fixed_dictionaries(
@@ -78,3 +80,24 @@ def test_empty_request_templates_are_refused():
 
 def test_user_message():
     assert user("x").role == "user"
+
+
+def test_trees_of_before_refinements_were_left_out_are_read_with_none(tmp_path):
+    now = tree_to_dict(tree(response("a", 1.0), critique("c", response("b", 2.0))))
+    later = ("num_rejected_tokens", "num_unscored", "unscored_reason")
+    (level,) = now["levels"]
+    before = {**now, "levels": [{k: v for k, v in level.items() if k not in later}]}
+    null = {**now, "levels": [{**level, **dict.fromkeys(later)}]}
+    assert tree_from_dict(before) == tree_from_dict(null) == tree_from_dict(now)
+    old = pa.schema([_without(f, later) if f.name == "levels" else f for f in TREES])
+    write_part(tmp_path / "old", "part", [before], old)
+    counted = {**now, "id": "x", "levels": [{**level, "num_unscored": 3, "unscored_reason": "w"}]}
+    write_part(tmp_path / "old", "new", [counted], TREES)
+    read = {each.id: each for each in read_trees(tmp_path / "old")}
+    assert read[now["id"]] == tree_from_dict(now)
+    assert read["x"] == tree_from_dict(counted)
+
+
+def _without(field, names):
+    kept = [part for part in field.type.value_type if part.name not in names]
+    return pa.field(field.name, pa.list_(pa.struct(kept)))

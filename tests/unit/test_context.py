@@ -1,0 +1,234 @@
+"""What a critique and a refinement see of the turns before: nothing, or the chain of states."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+
+import pytest
+from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
+
+from avr.config import ConfigError, Stage1Config
+from avr.config_evaluation import EvaluateConfig, RefineConfig
+from avr.config_stage2 import Stage2Config
+from avr.config_table import TableConfig
+from avr.core.growth import Shape, self_refine
+from avr.core.messages import assistant, user
+from avr.core.roles import ContextTooLong, TreeFault
+from avr.core.search import best_answer, improving_turns, search
+from avr.core.tree import Prompt, plant
+from avr.loading import load
+from avr.pipeline.entrants import Entrants
+from avr.pipeline.evaluating import Evaluating
+from avr.pipeline.evaluation_stage2 import answering
+from avr.pipeline.refining import Refining
+from avr.pipeline.run import tree_settings
+from avr.pipeline.stage1 import Stage1
+from avr.pipeline.stage2 import Stage2
+
+PLANTED = plant(Prompt.of((user("question"),)), "recipe")
+CRITIQUE, REFINE = user("CRITIQUE?"), user("REFINE?")
+# The rewards of all other answers are 0, those of y0 too.
+BEST = {"answer 2.1": 1.0, "answer 6.0": 2.0}
+
+
+def numbered(conversation, number, sample):
+    """Every text says which request and sample it is."""
+    if conversation[-1] == CRITIQUE:
+        return f"critique {number}.{sample} [[7]]"
+    return f"answer {number}.{sample}"
+
+
+def no_longer_than(num_turns):
+    def script(conversation, number, sample):
+        if len(conversation) > num_turns:
+            raise ContextTooLong.of("policy", 500, 100, 512)
+        return numbered(conversation, number, sample)
+
+    return script
+
+
+def searched(shape, max_depth=3, script=numbered):
+    engine = ScriptedGenerate(script)
+    score = ScriptedScore(lambda text: BEST.get(text, 0.0))
+    return asyncio.run(search(PLANTED, engine, score, TEMPLATES, shape, max_depth)), engine
+
+
+def refined(shape, rounds, script=numbered):
+    engine = ScriptedGenerate(script)
+    return asyncio.run(self_refine(PLANTED, engine, TEMPLATES, shape, rounds)), engine
+
+
+def asked(engine):
+    """Conversations in the order of the requests, that for y0 left out."""
+    return [conversation for conversation, _, _ in engine.requests[1:]]
+
+
+def test_search_with_the_answer_alone_sees_query_and_current_answer():
+    _, engine = searched(Shape(2, 2))
+    contexts = asked(engine)
+    query = user("question")
+    assert len(contexts) == 9
+    for level, answer in enumerate(("answer 0.0", "answer 2.1", "answer 6.0")):
+        head = (query, assistant(answer), CRITIQUE)
+        one, two = (assistant(f"critique {3 * level + 1}.{n} [[7]]") for n in range(2))
+        assert contexts[3 * level : 3 * level + 3] == [
+            head,
+            (*head, one, REFINE),
+            (*head, two, REFINE),
+        ]
+
+
+def test_search_with_history_sees_the_chain_of_states_that_led_to_the_current_answer():
+    tree, engine = searched(Shape(2, 2, context="history"))
+    contexts = asked(engine)
+    first = (user("question"), assistant("answer 0.0"), CRITIQUE)
+    assert contexts[:3] == [
+        first,
+        (*first, assistant("critique 1.0 [[7]]"), REFINE),
+        (*first, assistant("critique 1.1 [[7]]"), REFINE),
+    ]
+    # The best of the first level came from its first critique, that of the second from its other.
+    second = (*first, assistant("critique 1.0 [[7]]"), REFINE, assistant("answer 2.1"), CRITIQUE)
+    assert contexts[3:6] == [
+        second,
+        (*second, assistant("critique 4.0 [[7]]"), REFINE),
+        (*second, assistant("critique 4.1 [[7]]"), REFINE),
+    ]
+    third = (*second, assistant("critique 4.1 [[7]]"), REFINE, assistant("answer 6.0"), CRITIQUE)
+    assert contexts[6:] == [
+        third,
+        (*third, assistant("critique 7.0 [[7]]"), REFINE),
+        (*third, assistant("critique 7.1 [[7]]"), REFINE),
+    ]
+    assert [r.text for _, r in improving_turns(tree)] == list(BEST)
+
+
+def test_history_grows_by_a_critique_and_a_refinement_each_round_of_self_refinement():
+    tree, engine = refined(Shape(1, 1, follow="last", context="history"), 3)
+    (query, *_), *_ = contexts = asked(engine)
+    state = (query, assistant("answer 0.0"))
+    for level in range(3):
+        critique, answer = f"critique {2 * level + 1}.0 [[7]]", f"answer {2 * level + 2}.0"
+        assert contexts[2 * level] == (*state, CRITIQUE)
+        assert contexts[2 * level + 1] == (*state, CRITIQUE, assistant(critique), REFINE)
+        state = (*contexts[2 * level + 1], assistant(answer))
+    assert [tree.after(k).text for k in range(4)] == [f"answer {2 * k}.0" for k in range(4)]
+
+
+def test_first_level_is_the_same_with_either_context():
+    one, _ = searched(Shape(2, 2), max_depth=1)
+    two, _ = searched(Shape(2, 2, context="history"), max_depth=1)
+    assert one == two
+
+
+def test_history_that_no_longer_fits_ends_a_search_with_what_it_found():
+    shape = Shape(2, 2, context="history")
+    for turns in (6, 7):  # the critique, and the refinement, of the second level
+        tree, _ = searched(shape, script=no_longer_than(turns))
+        assert tree == searched(shape, max_depth=1)[0]
+        assert best_answer(tree).text == "answer 2.1"
+    with pytest.raises(TreeFault, match="too long for the policy"):
+        searched(shape, script=no_longer_than(2))
+    without, _ = searched(Shape(2, 2), script=no_longer_than(6))
+    assert len(without.levels) == 3
+
+
+def test_history_that_no_longer_fits_ends_self_refinement_with_the_answers_so_far():
+    shape = Shape(1, 1, follow="last", context="history")
+    tree, _ = refined(shape, 3, no_longer_than(6))
+    assert len(tree.levels) == 1 and tree.after(3).text == "answer 2.0"
+
+
+class Ledger:
+    """Notes the inputs of the steps and does none."""
+
+    def __init__(self):
+        self.inputs, self.works = {}, {}
+
+    def step(self, name, inputs, work):
+        self.inputs[name] = json.loads(json.dumps(inputs))
+        self.works[name] = work
+
+    def seconds(self):
+        return {}
+
+
+MODEL = "avr/miniature/models/policy"
+STAGE2 = ["stage1_dir=null", f"policy.model={MODEL}"]
+STEPS = [
+    (Stage1, Stage1Config, "stage1", "evaluate", [], "tree.context"),
+    (Stage2, Stage2Config, "stage2", "search", STAGE2, "tree.context"),
+    (Stage2, Stage2Config, "stage2", "evaluate", STAGE2, "tree.context"),
+    (Evaluating, EvaluateConfig, "evaluate", "answer", [f"policy.model={MODEL}"], "tree.context"),
+    (Refining, RefineConfig, "refine", "refine", [], "tree.context"),
+    (Entrants, TableConfig, "table", "answer", [], "context"),
+]
+
+
+def job(kind, schema, recipe, tmp_path, overrides):
+    config = load(schema, f"conf/miniature/{recipe}.yaml", overrides)
+    if schema is TableConfig:
+        config.entrants = {"seed": config.entrants["seed"]}
+    return kind(config, tmp_path, Ledger(), {}, SimpleNamespace(tick=None))
+
+
+@pytest.mark.parametrize(("kind", "schema", "recipe", "step", "overrides", "key"), STEPS)
+def test_context_decides_the_results_of_every_step_that_has_levels(
+    tmp_path, monkeypatch, kind, schema, recipe, step, overrides, key
+):
+    monkeypatch.setattr("avr.pipeline.evaluating.content_of", lambda prompts: "content")
+    monkeypatch.setattr("avr.pipeline.refining.content_of", lambda prompts: "content")
+
+    def inputs(*more):
+        one = job(kind, schema, recipe, tmp_path, [*overrides, *more])
+        getattr(one, step)()
+        return one.ledger.inputs[step]
+
+    assert inputs() == inputs(f"{key}=answer")
+    assert "history" not in json.dumps(inputs())
+    assert '"context": "history"' in json.dumps(inputs(f"{key}=history"))
+
+
+def test_growths_of_stage_1_have_one_level_and_do_not_depend_on_it(tmp_path):
+    def inputs(*more):
+        one = job(Stage1, Stage1Config, "stage1", tmp_path, more)
+        one.grow_rsft()
+        return one.ledger.inputs["grow_rsft"]
+
+    assert inputs() == inputs("tree.context=history")
+
+
+class Pools:
+    """Hands out the names of what is asked for."""
+
+    def generate(self, role, model=None, sampling=None):
+        return role
+
+    def score(self):
+        return "reward_model"
+
+
+@pytest.mark.parametrize("context", ["answer", "history"])
+def test_works_of_all_jobs_are_told_the_context(tmp_path, monkeypatch, context):
+    chosen = f"tree.context={context}"
+    config = load(Stage2Config, "conf/miniature/stage2.yaml", [*STAGE2, chosen])
+    shapes = [answering(config, Pools(), {"seed": MODEL}).shape]
+    for more in ([], ["reward_model=null"]):
+        one = job(Refining, RefineConfig, "refine", tmp_path, [chosen, *more])
+        shapes.append(one._work(Pools()).shape)
+    table = job(Entrants, TableConfig, "table", tmp_path, [f"context={context}"])
+    shapes.append(table._refine("seed", [], "recipe", Pools())[1].shape)
+    stage1 = job(Stage1, Stage1Config, "stage1", tmp_path, [chosen])
+    monkeypatch.setattr("avr.pipeline.stage1.evaluate", lambda *given: shapes.append(given[2]))
+    stage1.evaluate()
+    stage1.ledger.works["evaluate"]()
+    shapes[-1:] = [operator.shape for operator in shapes[-1]]
+    assert [shape.context for shape in shapes] == [context] * 6
+    assert Shape(**vars(config.tree)).context == context
+
+
+def test_a_context_that_nobody_knows_is_refused():
+    with pytest.raises(ConfigError, match=r"tree.context: .*'histry', expected one of"):
+        load(Stage2Config, "conf/miniature/stage2.yaml", [*STAGE2, "tree.context=histry"])
+    tree = load(Stage2Config, "conf/miniature/stage2.yaml", STAGE2).tree
+    assert "context" not in tree_settings(tree)  # as in runs of before there was a choice

@@ -1,0 +1,185 @@
+"""From which model Stage II trains, and from where its searches have their first answers."""
+
+import asyncio
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
+from test_context import Ledger, Pools
+
+from avr.config import ConfigError
+from avr.config_stage2 import Stage2Config
+from avr.core.growth import Shape, take_answer
+from avr.core.messages import user
+from avr.core.search import search
+from avr.core.tree import Prompt, plant, tree_from_dict
+from avr.engines.weights import weights_id
+from avr.loading import load
+from avr.pipeline.forecast import other_models
+from avr.pipeline.inputs_stage2 import recipe_of, search_inputs
+from avr.pipeline.plan_stage2 import plan_stage2, preflight, start_model
+from avr.pipeline.queries import Worked
+from avr.pipeline.stage2 import Stage2
+from avr.pipeline.tables import read_rows
+
+MINIATURE, PLAIN = Path("conf/miniature/stage2.yaml"), Path("conf/miniature/baseline_dpo.yaml")
+SEED, SEARCHER = "avr/miniature/models/policy", "avr/miniature/models/corrector"
+HERE = ["stage1_dir=null", f"policy.model={SEARCHER}"]
+FROM_INPUT = ["first_answer=input", "prompts.search.answer_field=chosen"]
+
+
+def stage2(*overrides, recipe=MINIATURE):
+    return load(Stage2Config, recipe, [*(HERE if recipe == MINIATURE else []), *overrides])
+
+
+def wrong(check, config):
+    with pytest.raises(ConfigError) as caught:
+        check(config)
+    return str(caught.value)
+
+
+class Done(Ledger):
+    """All steps before are done."""
+
+    def inputs_id(self, name):
+        return name
+
+    def result(self, name):
+        return {}
+
+
+def job(config, folder):
+    return Stage2(config, folder, Done(), {}, SimpleNamespace(tick=None))
+
+
+@pytest.mark.parametrize(("start", "model"), [("policy", SEED), ("stage1", SEARCHER)])
+def test_what_is_trained_on_trajectories_is_what_start_says(tmp_path, start, model):
+    config = stage2(f"start={start}")
+    preflight(config)
+    one = job(config, tmp_path)
+    one.rsft()
+    assert one.ledger.inputs["rsft"]["model"] == weights_id(model)
+    assert start_model(config) == model
+    plans = {plan.step: plan for plan in plan_stage2(config)}
+    for step in ("rsft", "sample", "dpo"):
+        assert plans[step].pools[0].model == model
+    assert [plans[step].pools[0].trained for step in ("rsft", "sample", "dpo")] == [
+        False,
+        True,
+        True,
+    ]
+    for step in ("search", "evaluate"):  # whatever is trained, it searches with Stage I's model
+        assert plans[step].pools[0].model == SEARCHER
+
+
+def test_stage_1s_model_is_the_default_and_needs_no_seed():
+    assert weights_id(SEED) != weights_id(SEARCHER)
+    for more in (["evaluation=null"], ["steps=[search,unroll,rsft,sample,pair,dpo]"]):
+        config = stage2("seed_model=null", *more)
+        preflight(config)
+        assert start_model(config) == SEARCHER
+        assert plan_stage2(config)
+
+
+def test_seed_model_that_is_asked_for_and_not_given_is_named():
+    missing = "start is 'policy', but seed_model is not set: which is the untrained?"
+    assert (
+        wrong(plan_stage2, stage2("start=policy", "seed_model=null", "evaluation=null")) == missing
+    )
+    compared = "evaluation: seed_model is not set, and all models are compared with it"
+    assert wrong(plan_stage2, stage2("seed_model=null")) == compared
+    nowhere = "seed_model: no model folder at ./none"
+    for more in (["start=policy", "evaluation=null"], ["start=stage1"]):
+        assert wrong(preflight, stage2("seed_model=./none", *more)) == nowhere
+    preflight(stage2("seed_model=./none", "evaluation=null"))  # which nobody asks for
+
+
+def test_start_is_refused_where_there_is_no_rsft():
+    assert "'plain', which has no RSFT: DPO starts from policy.model" in wrong(
+        plan_stage2, stage2("start=policy", recipe=PLAIN)
+    )
+    config = stage2(recipe=PLAIN)
+    assert plan_stage2(config)
+    assert start_model(config) == config.policy.model
+
+
+def test_model_that_rsft_makes_is_no_other_model_of_a_small_run(tmp_path):
+    (tmp_path / "config.yaml").write_text(f"policy: {{model: {SEARCHER}}}\n")
+    plan = plan_stage2(stage2("start=policy", "steps=[search,unroll,rsft,sample,pair,dpo]"))
+    assert other_models(plan, tmp_path) == []
+    (tmp_path / "config.yaml").write_text("policy: {model: another}\n")
+    assert other_models(plan, tmp_path) == [f"policy another in the place of {SEARCHER}"]
+
+
+def test_first_answers_from_the_input_need_a_field_before_anything_starts():
+    message = "first_answer is 'input', but prompts.search.answer_field is not set"
+    assert wrong(plan_stage2, stage2("first_answer=input")) == message
+    assert plan_stage2(stage2("first_answer=input", "steps=[unroll,rsft]"))
+
+
+def test_first_answers_decide_what_a_search_finds():
+    sampled, taken = search_inputs(stage2()), search_inputs(stage2(*FROM_INPUT))
+    assert "first_answer" not in sampled and taken["first_answer"] == "input"
+    assert recipe_of(sampled) != recipe_of(taken)
+    again = search_inputs(stage2("first_answer=sampled", "prompts.search.answer_field=chosen"))
+    assert recipe_of(again) == recipe_of(sampled)
+
+
+def test_planned_texts_of_a_search_from_the_input_are_those_of_one_that_always_improves():
+    (plan,) = plan_stage2(stage2(*FROM_INPUT, "steps=[search]", "max_depth=3"))
+    says = {"CRITIQUE?": "fine Rating: [[7]]"}
+    policy = ScriptedGenerate(
+        lambda asked, number, _: says.get(asked[-1].content, "a" * (number + 9))
+    )
+    scorer, planted = ScriptedScore(len), plant(Prompt.of((user("q"),), "given"), "recipe")
+    asyncio.run(search(take_answer(planted), policy, scorer, TEMPLATES, Shape(), 3))
+    texts = sum(n for _, n, _ in policy.requests)
+    assert [pool.samples for pool in plan.pools] == [texts, len(scorer.requests)]
+
+
+@pytest.fixture
+def searched(tmp_path, monkeypatch):
+    """The trees that a search starts with, without any engine."""
+    file = tmp_path / "prompts.jsonl"
+    rows = [{"prompt": "a?", "chosen": "a"}, {"prompt": "b?"}, {"prompt": "c?", "chosen": " "}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def start(*overrides):
+        there = []
+
+        def run_queries(queries, *rest):
+            there.extend(tree_from_dict(query["tree"]) for query in queries)
+            return Worked(0, 0, 0, {})
+
+        @contextmanager
+        def pools(*arguments):
+            yield Pools()
+
+        monkeypatch.setattr("avr.pipeline.stage2.run_queries", run_queries)
+        monkeypatch.setattr("avr.pipeline.stage2.witness_beside_driver", lambda: None)
+        config = stage2(f"prompts.search.path={file}", "prompts.search.limit=null", *overrides)
+        one = job(config, tmp_path / "run")
+        monkeypatch.setattr(Stage2, "_pools", pools)
+        one.search()
+        one.ledger.works["search"]()
+        return there, list(read_rows(tmp_path / "run" / "search" / "rejected.parquet"))
+
+    return start
+
+
+def test_search_from_the_input_starts_with_its_answers_and_sets_rows_without_one_aside(searched):
+    (tree,), rejected = searched(*FROM_INPUT)
+    assert (tree.first.text, tree.first.finish_reason, tree.first.num_tokens) == ("a", "input", 0)
+    assert [row["reason"] for row in rejected] == [
+        "no field 'chosen'; the row has prompt",
+        "field 'chosen' holds no answer text",
+    ]
+
+
+def test_search_that_samples_starts_with_prompts_alone_and_takes_every_row(searched):
+    trees, rejected = searched("prompts.search.answer_field=chosen")
+    assert [tree.response for tree in trees] == [None] * 3
+    assert rejected == []

@@ -1,0 +1,71 @@
+"""Refinements that the reward model failed on: every summary says how many there were."""
+
+import io
+from dataclasses import replace
+
+from evaluations import unnamed
+from rich.console import Console
+from scripted import critique, response, searched
+from test_refined_answers import JUDGE, configured, grown
+
+from avr.core.tree import tree_from_dict, tree_to_dict
+from avr.pipeline.evaluation import num_unscored, refined_row
+from avr.pipeline.prompts import input_rows
+from avr.pipeline.refined import outcome_of, outcomes_of, report_of
+from avr.pipeline.summary import evaluation_table, tree_statistics
+from avr.pipeline.summary_stage2 import search_statistics
+from avr.pipeline.tables import TREES, write_part
+
+REFINED = searched(
+    response("first", 1.0), (critique("one", response("better", 2.0)),), (critique("two"),)
+)
+UNJUDGED = replace(
+    REFINED,
+    levels=(REFINED.levels[0], replace(REFINED.levels[1], num_unscored=3, num_rejected_tokens=40)),
+)
+
+
+def printed(table):
+    console = Console(width=160, file=io.StringIO())
+    console.print(table)
+    return " ".join(console.file.getvalue().split())
+
+
+def test_growth_and_search_count_them(tmp_path):
+    write_part(tmp_path / "trees", "part", [tree_to_dict(UNJUDGED)], TREES)
+    (tmp_path / "quarantine").mkdir()
+    assert tree_statistics(tmp_path)["refinements_unscored"] == 3
+    found = search_statistics(tmp_path, None)
+    assert found["refinements_unscored"] == 3
+    assert (found["depths"], found["improving_turns"]) == ({2: 1}, {1: 1})
+    assert found["tokens"] == REFINED.num_tokens() + 40
+
+
+def test_evaluation_counts_each_as_a_round_that_failed_and_says_so():
+    trees = [UNJUDGED, replace(REFINED, levels=(*REFINED.levels[:1], *REFINED.levels[:1]))]
+    assert num_unscored(trees) == 3
+    row = refined_row("seed", 2, {"seed": trees}, None)
+    assert row["failed"] == 1 / 4
+    said = "3 refinements got no reward and count as failed"
+    assert said in printed(evaluation_table({"evaluate": {"table": [row], "num_unscored": 3}}))
+    assert said[2:] not in printed(evaluation_table({"evaluate": {"table": [row]}}))
+
+
+def test_answer_whose_refinements_all_cannot_be_judged_stays_and_says_why(tmp_path):
+    file = tmp_path / "answers.jsonl"
+    file.write_text('{"instruction": "a?", "output": "a"}\n')
+    config = configured(file, reward_model=JUDGE)
+    (row,) = input_rows(config.answers)
+    data = grown(row, 0.0, 1.0)
+    (level,) = data["levels"]
+    (told,) = level["critiques"]
+    none = {**level, "critiques": [{**told, "refinements": ()}], "num_unscored": 1}
+    unjudged = {**data, "levels": [none]}
+    one = outcome_of(row, tree_from_dict(unjudged), 2, gated=True)
+    assert (one.answer, one.rounds, one.num_unscored) == ("a", 0, 1)
+    assert one.reason == "no refinement could be judged"
+    write_part(tmp_path / "trees", "one", [unjudged], TREES)
+    report = report_of(config, list(outcomes_of(config, tmp_path)))
+    assert report["unscored"] == 1
+    assert report["as_they_were"] == {"no refinement could be judged": 1}
+    assert not unnamed(report, "refine")
