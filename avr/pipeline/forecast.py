@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from avr.config import ConfigError
-from avr.pipeline.plan import StepPlan, devices
+from avr.pipeline.plan import Pool, StepPlan, devices
 from avr.storage import Location, size_of
 
 GIB = 1 << 30
@@ -139,13 +139,21 @@ def other_models(plan: Iterable[StepPlan], probe: Location) -> list[str]:
     """Policy, corrector and reward model that the small run had in the place of this one's."""
     file = probe / "config.yaml"
     before: Any = OmegaConf.create(file.read_text()) if file.is_file() else {}
-    asked = [pool for step in plan for pool in step.pools if not pool.trained]  # by RSFT, of start
-    now = {pool.name: pool.model for pool in asked}
+    pools = sorted(
+        (pool for step in plan for pool in step.pools), key=lambda pool: not pool.trained
+    )
+    now = {pool.name: pool for pool in pools}  # of several the one that RSFT has not trained
     return [
-        f"{role} {before[role]['model']} in the place of {model}"
-        for role, model in sorted(now.items())
-        if before.get(role) and before[role]["model"] != model
+        f"{role} {before[role]['model']} in the place of {pool.model}"
+        for role, pool in sorted(now.items())
+        if before.get(role) and pool.model not in _models(before, pool)
     ]
+
+
+def _models(before: Any, pool: Pool) -> set[str]:
+    """What the small run may have had in its place: RSFT may have started from the seed."""
+    models = {before[pool.name]["model"]}
+    return models | {before.get("seed_model")} if pool.trained else models
 
 
 def _scaled(value: float | None, scale: float) -> float | None:

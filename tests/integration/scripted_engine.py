@@ -55,7 +55,7 @@ class ScriptedEngine:
 
     async def score(self, conversation):
         await asyncio.sleep(0.002)
-        return int(content_id(conversation[-1].content)[:6], 16) / 1e6
+        return _reward(conversation, self._behaviour.get("SCRIPT") == "no reward")
 
     @asynccontextmanager
     async def serving(self, model):
@@ -72,15 +72,25 @@ class ScriptedEngine:
 
 
 class Local:
-    """The same script without a cluster."""
+    """The same script without a cluster; `unjudged`: that of "no reward"."""
 
     identity = "scripted None"
+
+    def __init__(self, unjudged=False):
+        self._unjudged = unjudged
 
     async def generate(self, conversation, n, seed):
         return tuple(Completion(*_scripted(conversation, seed + i)) for i in range(n))
 
     async def score(self, conversation):
-        return int(content_id(conversation[-1].content)[:6], 16) / 1e6
+        return _reward(conversation, self._unjudged)
+
+
+def _reward(conversation, some_have_none):
+    number = int(content_id(conversation[-1].content)[:6], 16)
+    if some_have_none and number % 4 == 0:
+        raise TreeFault("the script gives this one no reward")
+    return number / 1e6
 
 
 def _scripted(conversation, seed):

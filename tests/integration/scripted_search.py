@@ -13,9 +13,11 @@ from scripted_engine import ROLE, SHAPE, TEMPLATES, Local, ScriptedEngine
 
 from avr.config import RoleConfig
 from avr.config_stage2 import QueriesConfig, ServingConfig
+from avr.core.growth import take_answer
 from avr.core.messages import user
+from avr.core.roles import TreeFault
 from avr.core.search import search
-from avr.core.tree import Prompt, plant, tree_to_dict
+from avr.core.tree import Prompt, RefinementTree, plant, tree_to_dict
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.journal import Place
 from avr.pipeline.pools import Pools
@@ -28,21 +30,30 @@ from avr.storage import is_remote, location
 MAX_DEPTH = 3
 
 
-def planted(num_queries):
-    return [plant(Prompt.of((user(f"question {n}"),)), "recipe") for n in range(num_queries)]
+def planted(num_queries, given=False):
+    """Trees with nothing grown yet; `given`: but the answers that came with their prompts."""
+    trees = [
+        plant(Prompt.of((user(f"question {n}"),), f"given {n}"), "recipe")
+        for n in range(num_queries)
+    ]
+    return [take_answer(tree) for tree in trees] if given else trees
 
 
-def undisturbed(num_queries):
-    """The trees that a search without any cluster ends with."""
+def undisturbed(num_queries, shape=SHAPE, given=False, unjudged=False):
+    """The trees that a search without any cluster ends with; those with a fault are not there."""
 
     async def all_of_them():
-        local = Local()
+        local = Local(unjudged)
         searches = (
-            search(tree, local, local, TEMPLATES, SHAPE, MAX_DEPTH) for tree in planted(num_queries)
+            search(tree, local, local, TEMPLATES, shape, MAX_DEPTH)
+            for tree in planted(num_queries, given)
         )
-        return await asyncio.gather(*searches)
+        return await asyncio.gather(*searches, return_exceptions=True)
 
-    return sorted(asyncio.run(all_of_them()), key=lambda tree: tree.id)
+    ended = asyncio.run(all_of_them())
+    assert all(isinstance(one, RefinementTree | TreeFault) for one in ended)
+    trees = [one for one in ended if isinstance(one, RefinementTree)]
+    return sorted(trees, key=lambda tree: tree.id)
 
 
 def search_all(
@@ -54,6 +65,8 @@ def search_all(
     policy=ROLE,
     max_deaths=3,
     while_running=lambda pools, witness: None,
+    shape=SHAPE,
+    given=False,
 ):
     """The queries through real Serve pools and real Ray tasks; returns (worked, report)."""
     env = {key: str(value) for key, value in (behaviour or {}).items()}
@@ -73,10 +86,10 @@ def search_all(
     witness = witness_beside_driver()
     serving = serving or ServingConfig(health_check_period_s=1.0)
     with Pools(hosted, serving, witness) as pools:
-        work = Search(pools.generate("policy"), pools.score(), TEMPLATES, SHAPE, MAX_DEPTH)
+        work = Search(pools.generate("policy"), pools.score(), TEMPLATES, shape, MAX_DEPTH)
         while_running(pools, witness)
         worked = run_queries(
-            map(tree_query, planted(num_queries)),
+            map(tree_query, planted(num_queries, given)),
             work,
             pools,
             queries or QueriesConfig(queries_per_task=8, max_queries_in_flight=16),

@@ -16,6 +16,7 @@ from scripted_search import plain, search_all, trees_of, undisturbed
 
 from avr.config import RoleConfig
 from avr.config_stage2 import QueriesConfig, ServingConfig
+from avr.core.growth import Shape
 from avr.pipeline.journal import QueriesError, journalled
 from avr.pipeline.pools import PoolError
 from avr.pipeline.tables import read_rows
@@ -138,6 +139,29 @@ def test_query_with_a_fault_is_quarantined_and_no_other_pays(tmp_path):
     assert row["prompt"]["query"][0]["content"] == "question 3"
     again, _ = search_all(tmp_path, 8, {"SCRIPT": "a fault"})
     assert (again.num_done, again.num_quarantined, again.num_resumed) == (7, 1, 8)
+
+
+def test_refinement_without_a_reward_is_left_out_and_only_first_answers_cost_their_tree(tmp_path):
+    worked, _ = search_all(tmp_path, NUM_QUERIES, {"SCRIPT": "no reward"})
+    trees, wanted = trees_of(tmp_path), undisturbed(NUM_QUERIES, unjudged=True)
+    assert plain(trees) == plain(wanted)
+    assert 0 < worked.num_quarantined == NUM_QUERIES - len(wanted)
+    for row in read_rows(tmp_path / "quarantine"):
+        assert row["quarantined"] == "search: the script gives this one no reward"
+    levels = [level for tree in trees for level in tree.levels]
+    assert sum(level.num_unscored for level in levels) > 0
+    reasons = {level.unscored_reason for level in levels if level.num_unscored}
+    assert reasons == {"the script gives this one no reward"}
+
+
+def test_search_from_given_answers_with_their_history_asks_for_no_first_answer(tmp_path):
+    history, log = Shape(context="history"), tmp_path / "requests.log"
+    search_all(tmp_path, 12, {"REQUESTS": log}, shape=history, given=True)
+    trees = trees_of(tmp_path)
+    assert plain(trees) == plain(undisturbed(12, history, given=True))
+    assert plain(trees) != plain(undisturbed(12, given=True))  # deeper levels differ
+    assert {tree.first.text for tree in trees} == {f"given {n}" for n in range(12)}
+    assert not log.exists()
 
 
 def test_error_in_a_worker_ends_the_run_with_its_own_words(tmp_path):

@@ -1,11 +1,13 @@
 """Stage II as a user runs it: the job as a process, real engines, real training.
 
-It starts from the shipped policy, which knows the long form, so no Stage I has to run first.
+The shipped corrector searches, so no Stage I has to run first, and what it finds is trained into
+the shipped policy (`start=policy`), which knows the long form.
 """
 
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +31,8 @@ def command(run_dir, *more):
         "conf/miniature/stage2.yaml",
         f"run_dir={run_dir}",
         "stage1_dir=null",
-        "policy.model=avr/miniature/models/policy",
+        "policy.model=avr/miniature/models/corrector",
+        "start=policy",
         f"prompts.search.limit={NUM_SEARCH}",
         f"prompts.sample.limit={NUM_SAMPLE}",
         f"evaluation.prompts.limit={NUM_HELDOUT}",
@@ -115,6 +118,14 @@ def test_pairs_are_better_and_no_longer(finished):
         assert chosen.reward - rejected.reward > MIN_MARGIN
         assert len(chosen.answer) <= len(rejected.answer)
         assert row["chosen"][0]["content"] == chosen.text
+
+
+def test_trajectories_of_the_model_that_searched_are_trained_into_the_untrained_policy(finished):
+    run_dir, output = finished
+    record = json.loads((run_dir / "rsft" / "training.json").read_text())
+    assert record["trained_from"] == str(Path("avr/miniature/models/policy").resolve())
+    assert summary_of(run_dir)["rsft"]["trained_from"] == record["trained_from"]
+    assert "that RSFT trains" in output and "models/policy" in output
 
 
 def test_summary_accounts_for_everything(finished):

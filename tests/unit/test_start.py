@@ -112,6 +112,11 @@ def test_model_that_rsft_makes_is_no_other_model_of_a_small_run(tmp_path):
     assert other_models(plan, tmp_path) == []
     (tmp_path / "config.yaml").write_text("policy: {model: another}\n")
     assert other_models(plan, tmp_path) == [f"policy another in the place of {SEARCHER}"]
+    plan = plan_stage2(stage2("start=policy", "steps=[sample,pair,dpo]"))
+    (tmp_path / "config.yaml").write_text(f"policy: {{model: {SEARCHER}}}\nseed_model: {SEED}\n")
+    assert other_models(plan, tmp_path) == []
+    (tmp_path / "config.yaml").write_text(f"policy: {{model: {SEARCHER}}}\nseed_model: another\n")
+    assert other_models(plan, tmp_path) == [f"policy {SEARCHER} in the place of {SEED}"]
 
 
 def test_first_answers_from_the_input_need_a_field_before_anything_starts():
