@@ -14,7 +14,8 @@ from avr.core.funnel import Funnel, Rule, unique
 from avr.core.messages import Conversation, assistant, content_id, user
 from avr.core.outputs import Judgement, Output, OutputSet
 from avr.core.pairs import PreferencePair
-from avr.core.prompts import Templates, critique_context, parse_rating
+from avr.core.prompts import Templates, critique_context
+from avr.core.ratings import is_critique, parse_rating
 from avr.core.roles import Completion, Generate, TreeFault
 from avr.core.sampling import sample
 
@@ -157,7 +158,7 @@ async def _meta_judged(
 
 
 def _rates(completion: Completion) -> bool:
-    return parse_rating(completion.text) is not None
+    return is_critique(completion.text)
 
 
 def _rating(completion: Completion) -> int:

@@ -5,7 +5,6 @@ words when a tree is grown, when the model is trained on it, and when it refines
 Texts are ours. A recipe may override them (`templates:` in the configuration).
 """
 
-import re
 from dataclasses import dataclass
 
 from avr.core.messages import Conversation, Message, assistant, user
@@ -71,16 +70,3 @@ def refinement_conversation(
 def scored_conversation(query: Conversation, answer: str) -> Conversation:
     """What the reward model judges: the query and one answer, with no system text of ours."""
     return (*query, assistant(answer))
-
-
-_RATING = re.compile(r"\[\[\s*(\d{1,2})\s*\]\][\s.*_`)]*\Z")
-
-
-def parse_rating(critique: str) -> int | None:
-    """The closing rating `[[1..10]]` of a critique, or None when it does not end with one.
-
-    The number is only a format check, never a reward (released code).
-    """
-    match = _RATING.search(critique)
-    rating = int(match.group(1)) if match else 0
-    return rating if 1 <= rating <= 10 else None

@@ -86,5 +86,5 @@ class Local:
 def _scripted(conversation, seed):
     mark = content_id(to_dicts(conversation), seed)
     if conversation[-1].content == "CRITIQUE?":
-        return f"critique {mark} [[{int(mark[:4], 16) % 10 + 1}]]", "stop", 3
+        return f"critique {mark} says this [[{int(mark[:4], 16) % 10 + 1}]]", "stop", 3
     return f"answer {mark}", "stop", 2
