@@ -16,6 +16,7 @@ from avr.config import (
     TreeConfig,
     at_least,
 )
+from avr.config_health import HealthConfig
 from avr.core.own_judge import META_REQUEST
 
 
@@ -151,7 +152,8 @@ class Stage2Config(RunConfig):
 
     `stage1_dir` is the run directory of Stage I: a recipe's `policy.model` is `${stage1_dir}/dpo`,
     and held-out prompts must not be among its prompts. `max_depth` is the number of turns a search
-    may take (released: 5). Of the roles `max_rows_per_replica` plays no part here: see `queries`.
+    may take (released: 5); `health` checks its first trees. Of the roles `max_rows_per_replica`
+    plays no part here: see `queries`.
     """
 
     stage1_dir: str | None = None
@@ -162,6 +164,7 @@ class Stage2Config(RunConfig):
     tree: TreeConfig = field(default_factory=TreeConfig)
     max_depth: int = at_least(1, 5)
     queries: QueriesConfig = field(default_factory=QueriesConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
     serving: ServingConfig = field(default_factory=ServingConfig)
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)

@@ -8,8 +8,6 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
-import pyarrow as pa
-
 from avr.config import PromptsConfig, RoleConfig
 from avr.config_stage2 import OutputPairsConfig, Stage2Config
 from avr.core.funnel import Funnel
@@ -19,7 +17,7 @@ from avr.core.output_pairs import make_output_pairs
 from avr.core.outputs import open_set
 from avr.core.own_judge import make_judgement_pairs
 from avr.core.selection import switched_on
-from avr.core.tree import plant
+from avr.core.tree import RefinementTree, plant
 from avr.core.unrolling import select_trajectories
 from avr.engines.weights import weights_id
 from avr.pipeline import tables
@@ -35,11 +33,12 @@ from avr.pipeline.plan_stage2 import (
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import content_of, ingest, prompts_of
 from avr.pipeline.queries import run_queries
-from avr.pipeline.run import Run, least_margin, model_settings, run_steps, say_rejected
+from avr.pipeline.run import Run, indented, least_margin, model_settings, run_steps, say_rejected
+from avr.pipeline.search_health import SearchWatch
 from avr.pipeline.summary_stage2 import summarise
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import AnswerAndRefine, SampleOutputs, Search, set_query, tree_query
-from avr.storage import location
+from avr.storage import Location, location
 
 
 def run(config: Stage2Config) -> None:
@@ -198,8 +197,10 @@ class Stage2(Run[Stage2Config]):
             yield pools
 
     def _search(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        config, place = self.config, self._place("search", "trees", tables.TREES)
+        config, place = self.config, Place(self.folder / "search", "trees", tables.TREES)
         ingested = self._ingest("search", config.prompts.search)
+        planted = partial(_planted, place.folder / "prompts.parquet", _recipe(inputs))
+        watch = SearchWatch(place, config.health, planted(), self.templates, indented)
         witness = witness_beside_driver()
         with self._pools("search", config.policy, witness) as pools:
             work = Search(
@@ -209,14 +210,13 @@ class Stage2(Run[Stage2Config]):
                 shape=Shape(**asdict(config.tree)),
                 max_depth=config.max_depth,
             )
-            recipe = _recipe(inputs)
-            prompts = map(tables.prompt_of, tables.read_rows(place.folder / "prompts.parquet"))
-            queries = (tree_query(plant(prompt, recipe)) for prompt in prompts)
-            worked = run_queries(queries, work, pools, config.queries, place, "search", witness)
+            queries, watched = map(tree_query, planted()), watch.over(pools)
+            worked = run_queries(queries, work, watched, config.queries, place, "search", witness)
+        watch.look()
         return {"input": ingested, "queries": asdict(worked)}
 
     def _sample(self, policy: RoleConfig, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        config, place = self.config, self._place("sample", "outputs", tables.OUTPUTS)
+        config, place = self.config, Place(self.folder / "sample", "outputs", tables.OUTPUTS)
         taken = prompts_of(self.folder, ("search",))
         ingested = self._ingest("sample", config.prompts.sample, taken)
         witness = witness_beside_driver()
@@ -236,9 +236,6 @@ class Stage2(Run[Stage2Config]):
             queries = (set_query(open_set(prompt, recipe), "rsft") for prompt in prompts)
             worked = run_queries(queries, work, pools, config.queries, place, "sample", witness)
         return {"input": ingested, "queries": asdict(worked)}
-
-    def _place(self, step: str, out: str, schema: pa.Schema) -> Place:
-        return Place(self.folder / step, out, schema)
 
     def _ingest(
         self, step: str, prompts: PromptsConfig, taken: Mapping[str, str] = MappingProxyType({})
@@ -284,6 +281,10 @@ class Stage2(Run[Stage2Config]):
         file = self.folder / "pair" / "rows.parquet"
         count = tables.write_rows(file, map(tables.pair_row, pairs), tables.PAIRS)
         return {"num_pairs": count, "funnels": [funnel.to_dict() for funnel in funnels]}
+
+
+def _planted(prompts: Location, recipe: str) -> Iterator[RefinementTree]:
+    return (plant(tables.prompt_of(row), recipe) for row in tables.read_rows(prompts))
 
 
 def more_pairs(rules: OutputPairsConfig) -> dict[str, Any]:

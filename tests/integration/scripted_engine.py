@@ -41,6 +41,8 @@ class ScriptedEngine:
         if last not in ("CRITIQUE?", "REFINE?") and "REQUESTS" in self._behaviour:
             with Path(self._behaviour["REQUESTS"]).open("a") as log:
                 log.write(last + "\n")
+        if self._behaviour.get("SCRIPT") == "reviews" and last == "REFINE?":
+            return (Completion("another review Rating: [[5]]", "stop", 4),) * n
         return tuple(Completion(*_scripted(conversation, seed + i)) for i in range(n))
 
     def _misbehave(self, last):
