@@ -20,9 +20,11 @@ from avr.core.roles import Completion, Generate, TreeFault
 from avr.core.sampling import sample
 
 META_REQUEST = """\
-Now judge your review above, not the answer. Is each of its points true of the answer? Did it miss \
-anything that matters? Does its rating follow from what it says? End with a rating of the review \
-from 1 (useless) to 10 (nothing left to improve), exactly in this form: Rating: [[5]]"""
+Now judge your review above, not the answer. Write in full sentences: Is each of its points true \
+of the answer? Did it miss anything that matters? Does its rating follow from what it says? When \
+that is done, close with a last line that rates the review, of this form, where N is a whole \
+number from 1 (useless) to 10 (nothing left to improve):
+Rating: [[N]]"""
 
 
 @dataclass(frozen=True, slots=True)
