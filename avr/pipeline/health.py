@@ -57,11 +57,9 @@ class HealthWatch:
         """
         if self._judged or self._judge_again():
             return
-        for file in (file for folder in folders for file in sorted(folder.glob("*.parquet"))):
-            if file not in self._seen:
-                self._seen.add(file)
-                if any(row["id"] in self._first for row in read_rows(file, ["id"])):
-                    self._take(map(tree_from_dict, read_rows(file)))
+        for folder in folders:
+            for file in sorted(folder.glob("*.parquet"), key=str):
+                self._read(file)
         self._judge_if_complete()
 
     def look_at_journal(self, journal: Location) -> None:
@@ -70,6 +68,13 @@ class HealthWatch:
             rows = (row for row in journalled(journal) if row["id"] in self._first)
             self._take(map(tree_from_dict, rows))
             self._judge_if_complete()
+
+    def _read(self, file: Location) -> None:
+        if file in self._seen:
+            return
+        self._seen.add(file)
+        if any(row["id"] in self._first for row in read_rows(file, ["id"])):
+            self._take(map(tree_from_dict, read_rows(file)))
 
     def _take(self, trees: Iterable[RefinementTree]) -> None:
         for tree in trees:
