@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from avr.config_health import HealthConfig
 from avr.core.prompts import CRITIQUE_REQUEST, REFINE_REQUEST, Context
 
 
@@ -136,6 +137,7 @@ class GrowthConfig(LimitsConfig):
     placement: Placement = Placement.resident
     first_answer: FirstAnswer = FirstAnswer.sampled
     rows_per_block: int | None = at_least(1, None)
+    health: HealthConfig = field(default_factory=HealthConfig)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from avr.config import (
     TreeConfig,
     at_least,
 )
+from avr.config_health import HealthConfig
 from avr.core.own_judge import META_REQUEST
 
 
@@ -178,8 +179,8 @@ class Stage2Config(RunConfig):
     and held-out prompts must not be among its prompts. `seed_model` is the untrained policy, from
     which Stage I started: `start: policy` trains it, and an evaluation compares with it.
     `first_answer` says where a search has its y0 from (released: `input`, the data set's own).
-    `max_depth` is the number of turns a search may take (released: 5). Of the roles
-    `max_rows_per_replica` plays no part here: see `queries`.
+    `max_depth` is the number of turns a search may take (released: 5); `health` checks its first
+    trees. Of the roles `max_rows_per_replica` plays no part here: see `queries`.
     """
 
     stage1_dir: str | None = None
@@ -193,6 +194,7 @@ class Stage2Config(RunConfig):
     tree: TreeConfig = field(default_factory=TreeConfig)
     max_depth: int = at_least(1, 5)
     queries: QueriesConfig = field(default_factory=QueriesConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
     serving: ServingConfig = field(default_factory=ServingConfig)
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)

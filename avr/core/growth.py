@@ -17,10 +17,10 @@ from avr.core.prompts import (
     Templates,
     answer_context,
     critique_context,
-    parse_rating,
     refine_context,
     scored_conversation,
 )
+from avr.core.ratings import is_critique, parse_rating
 from avr.core.roles import Completion, ContextTooLong, Generate, Score, TreeFault
 from avr.core.sampling import Samples, sample
 from avr.core.tree import Critique, Level, RefinementTree, Response, reward_of
@@ -93,7 +93,7 @@ async def correct(
         shape.num_critiques,
         shape.max_tries,
         content_id("critique", current.id, corrector.identity),
-        lambda completion: parse_rating(completion.text) is not None,
+        lambda completion: is_critique(completion.text),
     )
     refined = await asyncio.gather(
         *(
@@ -167,7 +167,7 @@ async def _refine(
         _says_something,
     )
     rating = parse_rating(completion.text)
-    assert rating is not None  # sample keeps only critiques that end with one
+    assert rating is not None  # sample keeps only critiques that have one
     critique = Critique(
         node,
         completion.text,

@@ -15,14 +15,17 @@ from avr.core.funnel import Funnel, Rule, unique
 from avr.core.messages import Conversation, assistant, content_id, user
 from avr.core.outputs import UNJUDGED, Judgement, Output, OutputSet
 from avr.core.pairs import PreferencePair
-from avr.core.prompts import Templates, critique_context, parse_rating
+from avr.core.prompts import Templates, critique_context
+from avr.core.ratings import is_critique, parse_rating
 from avr.core.roles import Completion, Generate, TreeFault
 from avr.core.sampling import sample
 
 META_REQUEST = """\
-Now judge your review above, not the answer. Is each of its points true of the answer? Did it miss \
-anything that matters? Does its rating follow from what it says? End with a rating of the review \
-from 1 (useless) to 10 (nothing left to improve), exactly in this form: Rating: [[5]]"""
+Now judge your review above, not the answer. Write in full sentences: Is each of its points true \
+of the answer? Did it miss anything that matters? Does its rating follow from what it says? When \
+that is done, close with a last line that rates the review, of this form, where N is a whole \
+number from 1 (useless) to 10 (nothing left to improve):
+Rating: [[N]]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ async def _meta_judged(
 
 
 def _rates(completion: Completion) -> bool:
-    return parse_rating(completion.text) is not None
+    return is_critique(completion.text)
 
 
 def _rating(completion: Completion) -> int:

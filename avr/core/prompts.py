@@ -5,26 +5,32 @@ words when a tree is grown, when the model is trained on it, and when it refines
 Texts are ours. A recipe may override them (`templates:` in the configuration).
 """
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
 from avr.core.messages import Conversation, Message, assistant, user
 
+# What was learnt from small real models (docs/real_models.md): an example of a rating is copied as
+# the whole critique, so there is a letter in its place; a rating that is asked for before the words
+# leaves none; "the answer itself" is not enough to keep a model from another review.
 CRITIQUE_REQUEST = """\
-Now act as a demanding reviewer of your answer above. Work through it point by point:
-1. Does it do everything that was asked, and nothing that was not?
-2. Which statements are wrong, unsupported or misleading? Say why.
-3. What is missing that the person would need?
-4. Is it clear, well ordered and free of repetition and padding?
-Be specific: quote the words you mean and say how to improve them. Do not write a new answer yet.
-End with a rating of the answer from 1 (useless) to 10 (nothing left to improve), exactly in this \
-form: Rating: [[5]]"""
+Act as a strict reviewer of your answer above. Write the review first, in at least three full \
+sentences:
+- Follow the answer step by step on one concrete case and say what it gives there. Is that what \
+my request asks for?
+- Name every mistake and every part of the request that was missed: where it is, why it is wrong, \
+and how to put it right.
+- If you find nothing wrong, say what you have checked.
+Do not write a new answer yet. When the review is done, close it with a last line of this form, \
+where N is a whole number from 1 (useless) to 10 (nothing left to improve):
+Rating: [[N]]"""
 
 REFINE_REQUEST = """\
-Now write the improved answer to my original request. Put right every problem your review found, \
-keep what was already good, and do not make it longer than it needs to be. Write only the answer \
-itself: no remarks about the review or about what you changed."""
+Now answer my original request once more, from the beginning, as if for the first time. Put right \
+what your review found wrong and keep what was good. Keep to the form that my request asks for: \
+code goes into one code block, whole and ready to use; a result is worked out and stated; anything \
+else is plain text. Reply with nothing but this answer: no review, no rating, no remarks about \
+what has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +93,3 @@ def refinement_conversation(
 def scored_conversation(query: Conversation, answer: str) -> Conversation:
     """What the reward model judges: the query and one answer, with no system text of ours."""
     return (*query, assistant(answer))
-
-
-_RATING = re.compile(r"\[\[\s*(\d{1,2})\s*\]\][\s.*_`)]*\Z")
-
-
-def parse_rating(critique: str) -> int | None:
-    """The closing rating `[[1..10]]` of a critique, or None when it does not end with one.
-
-    The number is only a format check, never a reward (released code).
-    """
-    match = _RATING.search(critique)
-    rating = int(match.group(1)) if match else 0
-    return rating if 1 <= rating <= 10 else None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from avr.core.prompts import parse_rating
+from avr.core.ratings import parse_rating
 from avr.engines.weights import weights_id
 from avr.miniature.measures import (
     copies_answer,

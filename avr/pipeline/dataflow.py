@@ -87,7 +87,7 @@ def grow(
     deaths: Counter[str] = Counter()
     rows: Callable[[], Iterator[dict[str, Any]]] = partial(read_rows, source)
     whole: Location | None = source
-    for out, wave in _waves(operators, config.placement, folder):
+    for out, wave in waves(operators, config.placement, folder):
         deaths = _flow_until_done(
             rows, whole, wave, config, out, folder, num_trees, deaths, placed, on_commit
         )
@@ -96,7 +96,7 @@ def grow(
     return Grown(num_grown, num_quarantined, num_resumed, dict(deaths))
 
 
-def _waves(
+def waves(
     operators: list[Operator], placement: Placement, folder: Location
 ) -> list[tuple[Location, list[Operator]]]:
     """Where each wave writes, and its operators: all at once, or one after the other."""

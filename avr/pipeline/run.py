@@ -23,6 +23,7 @@ from avr.engines.weights import weights_id
 from avr.pipeline import tables
 from avr.pipeline.budget import Meter
 from avr.pipeline.cluster import connect, place
+from avr.pipeline.health import HealthError
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.ledger import Ledger
 from avr.pipeline.lock import lock_folder
@@ -128,7 +129,7 @@ def run_steps(
     """Do those of `steps` that `config.steps` asks for and that are not done, then summarise.
 
     Each step is a method of `kind` with its name. Raises LedgerError while another job holds the
-    folder.
+    folder, and HealthError, after a summary, of a growth that is not worth going on with.
     """
     asked = config.steps
     folder = location(config.run_dir).resolve()
@@ -143,9 +144,13 @@ def run_steps(
         run = kind(config, folder, ledger, {step.step: step for step in plan}, meter)
         logs = scratch() if is_remote(folder) else folder
         connect(config.ray, plan, logs / "logs" / "driver.log")
-        for step in steps:
-            if step in asked:
-                getattr(run, step)()
+        try:
+            for step in steps:
+                if step in asked:
+                    getattr(run, step)()
+        except HealthError:
+            summarise(config, folder, ledger)  # which says so, for programs
+            raise
         if set(asked) >= set(all_steps):  # a run of some steps says nothing about the others
             _write_config(config, folder / "config.yaml")
         summarise(config, folder, ledger)

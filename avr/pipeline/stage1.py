@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from avr.config import STEPS, FirstAnswer, PromptsConfig, RoleConfig, Stage1Config
@@ -14,8 +15,9 @@ from avr.core.selection import select_rsft, switched_on
 from avr.core.tree import plant
 from avr.engines.weights import weights_id
 from avr.pipeline import tables
-from avr.pipeline.dataflow import Seedling, grow
+from avr.pipeline.dataflow import Seedling, grow, waves
 from avr.pipeline.evaluation import evaluate
+from avr.pipeline.health import HealthWatch
 from avr.pipeline.operators import Operator
 from avr.pipeline.plan import plan_stage1, second_policy
 from avr.pipeline.preflight import preflight
@@ -23,6 +25,7 @@ from avr.pipeline.prompts import content_of, ingest, prompts_of
 from avr.pipeline.run import (
     Run,
     context_settings,
+    indented,
     least_margin,
     model_settings,
     run_steps,
@@ -170,14 +173,18 @@ class Stage1(Run[Stage1Config]):
         say_rejected(ingested, folder / "rejected.parquet")
         # Where a prompt set lies does not change the trees that grow from it.
         recipe = content_id({k: v for k, v in inputs.items() if k != "prompts"})
-        grown = grow(
-            _seedlings(folder / "prompts.parquet", recipe, from_input),
-            operators,
-            self.config.growth,
-            folder,
-            partial(self.placed, step),
-            self.meter.tick,
-        )
+        seedlings = partial(_seedlings, folder / "prompts.parquet", recipe, from_input)
+        config = self.config.growth
+        first = (seedling.tree.id for seedling in islice(seedlings(), config.health.num_trees))
+        watch = HealthWatch(folder, config.health, "growth.health", first, self.templates, indented)
+        parts = [out for out, _ in waves(operators, config.placement, folder)]
+
+        def committed() -> None:
+            watch.look_at_parts([*parts, folder / "quarantine"])
+            self.meter.tick()
+
+        watch.look_at_parts([*parts, folder / "quarantine"])
+        grown = grow(seedlings(), operators, config, folder, partial(self.placed, step), committed)
         return {"input": asdict(ingested), "growth": asdict(grown)}
 
     def _operator(

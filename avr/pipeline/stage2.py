@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
-
-import pyarrow as pa
 
 from avr.config import FirstAnswer, PromptsConfig, RoleConfig
 from avr.config_stage2 import Stage2Config
@@ -14,7 +13,7 @@ from avr.core.growth import Shape, take_answer
 from avr.core.messages import content_id
 from avr.core.outputs import open_set
 from avr.core.selection import switched_on
-from avr.core.tree import plant
+from avr.core.tree import RefinementTree, plant
 from avr.pipeline import rows_stage2, tables
 from avr.pipeline.evaluation_stage2 import answering, evaluate, thinking
 from avr.pipeline.inputs_stage2 import (
@@ -36,11 +35,12 @@ from avr.pipeline.plan_stage2 import (
 from avr.pipeline.pools import Pools
 from avr.pipeline.prompts import ingest, prompts_of
 from avr.pipeline.queries import run_queries
-from avr.pipeline.run import Run, least_margin, run_steps, say_rejected
+from avr.pipeline.run import Run, indented, least_margin, run_steps, say_rejected
+from avr.pipeline.search_health import SearchWatch
 from avr.pipeline.summary_stage2 import summarise
 from avr.pipeline.witness import witness_beside_driver
 from avr.pipeline.works import SampleOutputs, Search, set_query, tree_query
-from avr.storage import location
+from avr.storage import Location, location
 
 
 def run(config: Stage2Config) -> None:
@@ -152,9 +152,12 @@ class Stage2(Run[Stage2Config]):
             yield pools
 
     def _search(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        config, place = self.config, self._place("search", "trees", tables.TREES)
+        config, place = self.config, Place(self.folder / "search", "trees", tables.TREES)
         from_input = config.first_answer == FirstAnswer.input
         ingested = self._ingest("search", config.prompts.search, needs_answer=from_input)
+        prompts = place.folder / "prompts.parquet"
+        planted = partial(_planted, prompts, recipe_of(inputs), from_input)
+        watch = SearchWatch(place, config.health, planted(), self.templates, indented)
         witness = witness_beside_driver()
         with self._pools("search", config.policy, witness) as pools:
             work = Search(
@@ -164,15 +167,13 @@ class Stage2(Run[Stage2Config]):
                 shape=Shape(**asdict(config.tree)),
                 max_depth=config.max_depth,
             )
-            recipe = recipe_of(inputs)
-            prompts = map(tables.prompt_of, tables.read_rows(place.folder / "prompts.parquet"))
-            trees = (plant(prompt, recipe) for prompt in prompts)
-            queries = map(tree_query, map(take_answer, trees) if from_input else trees)
-            worked = run_queries(queries, work, pools, config.queries, place, "search", witness)
+            queries, watched = map(tree_query, planted()), watch.over(pools)
+            worked = run_queries(queries, work, watched, config.queries, place, "search", witness)
+        watch.look()
         return {"input": ingested, "queries": asdict(worked)}
 
     def _sample(self, policy: RoleConfig, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        config, place = self.config, self._place("sample", "outputs", tables.OUTPUTS)
+        config, place = self.config, Place(self.folder / "sample", "outputs", tables.OUTPUTS)
         taken = prompts_of(self.folder, ("search",))
         ingested = self._ingest("sample", config.prompts.sample, taken)
         witness = witness_beside_driver()
@@ -194,9 +195,6 @@ class Stage2(Run[Stage2Config]):
             queries = (set_query(open_set(prompt, recipe), "rsft") for prompt in prompts)
             worked = run_queries(queries, work, pools, config.queries, place, "sample", witness)
         return {"input": ingested, "queries": asdict(worked)}
-
-    def _place(self, step: str, out: str, schema: pa.Schema) -> Place:
-        return Place(self.folder / step, out, schema)
 
     def _ingest(
         self,
@@ -229,3 +227,8 @@ class Stage2(Run[Stage2Config]):
             switches,
             own_judge=self.config.outputs.judgements > 0,
         )
+
+
+def _planted(prompts: Location, recipe: str, from_input: bool) -> Iterator[RefinementTree]:
+    trees = (plant(tables.prompt_of(row), recipe) for row in tables.read_rows(prompts))
+    return map(take_answer, trees) if from_input else trees

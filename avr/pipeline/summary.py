@@ -3,7 +3,7 @@
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -15,11 +15,14 @@ from avr.config import Stage1Config
 from avr.core.selection import has_refinement
 from avr.core.tree import RefinementTree
 from avr.pipeline.forecast import Forecast, RoleForecast
+from avr.pipeline.health import health_of_all
 from avr.pipeline.ledger import Ledger
 from avr.pipeline.plan import StepPlan
 from avr.pipeline.progress import CONSOLE
 from avr.pipeline.tables import read_rows, read_trees
 from avr.storage import Location, write_text, written
+
+GROWTHS = ("grow_rsft", "grow_dpo")
 
 
 def print_plan(plan: Sequence[StepPlan]) -> None:
@@ -93,7 +96,8 @@ def summarise(config: Stage1Config, folder: Location, ledger: Ledger) -> dict[st
     """Gather the results of the steps that are done, print them, write summary.json."""
     seconds = ledger.seconds()
     summary: dict[str, Any] = {"run_dir": str(folder), "seconds": seconds}
-    for step in ("grow_rsft", "grow_dpo"):
+    summary["health"] = health_of_all(folder, GROWTHS)
+    for step in GROWTHS:
         if step in seconds:
             summary[step] = {**ledger.result(step), "trees": tree_statistics(folder / step)}
     for step in ("select", "rsft", "pair", "dpo", "evaluate"):
@@ -188,7 +192,16 @@ def _trees_table(summary: dict[str, Any]) -> Table | None:
     row("mean gain in reward", lambda g: number(g["trees"]["mean_gain"], "+.3f"))
     row("share improved", lambda g: number(g["trees"]["share_improved"], ".1%"))
     row("generated tokens", lambda g: f"{g['trees'].get('tokens', 0):,}")
+    checked = [summary["health"].get(step) for step in GROWTHS]
+    table.add_row("health of the first trees", *map(_health, checked))
     return table
+
+
+def _health(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    shares = {check["name"]: check["share"] for check in found["checks"]}
+    return ", ".join(f"{name} {shares[name]:.0%}" for name in found["failed"]) or "well"
 
 
 def funnels_table(funnels: list[dict[str, Any]]) -> Table | None:

@@ -13,6 +13,7 @@ from avr.config_stage2 import Stage2Config
 from avr.core.search import best_answer, improving_turns
 from avr.core.tree import reward_of
 from avr.evaluation.judged import Oracle, load_oracle
+from avr.pipeline.health import health_of_all
 from avr.pipeline.ledger import Ledger
 from avr.pipeline.plan_stage2 import template_of
 from avr.pipeline.summary import evaluation_table, funnels_table, number, show_summary
@@ -27,6 +28,7 @@ def summarise(config: Stage2Config, folder: Location, ledger: Ledger) -> dict[st
     plain = template_of(config.trajectories).plain
     oracle = load_oracle(config.evaluation.oracle) if config.evaluation else None
     summary: dict[str, Any] = {"run_dir": str(folder), "seconds": seconds}
+    summary["health"] = health_of_all(folder, ("search",))
     summary |= {step: ledger.result(step) for step in seconds}
     if "search" in seconds:
         summary["search"]["trees"] = search_statistics(folder / "search", oracle)

@@ -41,6 +41,8 @@ class ScriptedEngine:
         if last not in ("CRITIQUE?", "REFINE?") and "REQUESTS" in self._behaviour:
             with Path(self._behaviour["REQUESTS"]).open("a") as log:
                 log.write(last + "\n")
+        if self._behaviour.get("SCRIPT") == "reviews" and last == "REFINE?":
+            return (Completion("another review Rating: [[5]]", "stop", 4),) * n
         return tuple(Completion(*_scripted(conversation, seed + i)) for i in range(n))
 
     def _misbehave(self, last):
@@ -96,5 +98,5 @@ def _reward(conversation, some_have_none):
 def _scripted(conversation, seed):
     mark = content_id(to_dicts(conversation), seed)
     if conversation[-1].content == "CRITIQUE?":
-        return f"critique {mark} [[{int(mark[:4], 16) % 10 + 1}]]", "stop", 3
+        return f"critique {mark} says this [[{int(mark[:4], 16) % 10 + 1}]]", "stop", 3
     return f"answer {mark}", "stop", 2

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from scripted_engine import ROLE, SHAPE, TEMPLATES, Local, ScriptedEngine
 
-from avr.config import GrowthConfig
+from avr.config import GrowthConfig, Placement
 from avr.core.growth import correct, respond, score
 from avr.core.messages import user
 from avr.core.tree import Prompt, plant, tree_to_dict
@@ -47,7 +47,15 @@ def grown_in(folder):
     return sorted(map(tree_to_dict, read_trees(folder / "trees")), key=lambda tree: tree["id"])
 
 
-def grow_all(folder, num_trees, latency, gpus, on_commit=lambda: None, script=None):
+def grow_all(
+    folder,
+    num_trees,
+    latency,
+    gpus,
+    on_commit=lambda: None,
+    script=None,
+    placement=Placement.resident,
+):
     env = {"LATENCY": str(latency)} | (script or {})
     role = replace(
         ROLE,
@@ -74,7 +82,7 @@ def grow_all(folder, num_trees, latency, gpus, on_commit=lambda: None, script=No
         place(plan, 45.0, print)
         yield
 
-    config = GrowthConfig(rows_per_block=4)
+    config = GrowthConfig(placement=placement, rows_per_block=4)
     return grow(map(Seedling, planted(num_trees)), operators, config, folder, placed, on_commit)
 
 

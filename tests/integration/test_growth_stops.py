@@ -1,4 +1,4 @@
-"""A growth that is ended from inside: by a budget, or because a tree was committed by two."""
+"""A growth that is ended from inside: by a budget, its health, or a tree that two committed."""
 
 import asyncio
 from collections import Counter
@@ -10,10 +10,12 @@ import ray
 from scripted_engine import ROLE, SHAPE, TEMPLATES
 from scripted_growth import grow_all, grown_in, planted, undisturbed
 
-from avr.config import BudgetConfig
+from avr.config import BudgetConfig, Placement
+from avr.config_health import HealthConfig
 from avr.pipeline import dataflow
 from avr.pipeline.budget import BudgetSpent, Meter
 from avr.pipeline.grown import GrowthError
+from avr.pipeline.health import HealthError, HealthWatch
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
 from avr.pipeline.plan import Pool, StepPlan
@@ -49,6 +51,35 @@ def test_spent_budget_keeps_what_is_committed_and_a_larger_one_goes_on(tmp_path,
     assert grow_all(folder, NUM_TREES, 0.05, 0).num_trees == len(planted(NUM_TREES))
     assert grown_in(folder) == undisturbed(NUM_TREES)
     assert not (folder / "pending.parquet").exists()
+
+
+@pytest.mark.parametrize("placement", list(Placement), ids=lambda each: each.name)
+def test_growth_whose_first_trees_are_sick_stops_and_fails_again_before_engines_start(
+    tmp_path, placement
+):
+    folder = tmp_path / "run"
+    waves = ["wave-0-respond", "wave-1-correct"] if placement == Placement.waves else []
+    parts = [folder / name for name in (*waves, "trees", "quarantine")]
+
+    def watch():
+        first = (tree.id for tree in planted(8))
+        return HealthWatch(folder, HealthConfig(), "growth.health", first, TEMPLATES, print)
+
+    looking = watch()
+    with pytest.raises(HealthError, match=r"no_answer: \d+ of \d+ refinements") as stopped:
+        grow_all(
+            folder,
+            NUM_TREES,
+            1.0,
+            0,
+            lambda: looking.look_at_parts(parts),
+            {"SCRIPT": "reviews"},
+            placement,
+        )
+    assert len(read_ids(parts[-2])) < NUM_TREES
+    with pytest.raises(HealthError) as again:
+        watch().look_at_parts(parts)
+    assert str(again.value) == str(stopped.value)
 
 
 def test_engine_that_never_starts_is_started_twice_and_no_more(tmp_path):

@@ -14,7 +14,7 @@ from simulated_engine import SLOTS, STEP_S, TOKENS, SimulatedEngine
 from startup import phases
 
 from avr.core.messages import user
-from avr.core.prompts import parse_rating
+from avr.core.ratings import is_critique, parse_rating
 
 
 def test_unique_prefix_tokens_are_the_distinct_prefixes():
@@ -115,6 +115,7 @@ def test_simulated_engine_takes_the_time_of_its_slots_and_critiques_are_well_for
         for completion in completions:
             assert TOKENS[0] <= completion.num_tokens <= TOKENS[1]
             assert parse_rating(completion.text.strip()) == 7
+            assert is_critique(completion.text.strip())
     assert most > least
 
 

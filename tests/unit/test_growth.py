@@ -99,7 +99,7 @@ def test_level_without_a_wellformed_critique_ends_the_tree():
 def test_following_best_and_last_criticise_different_responses():
     def shrinking(conversation, number, sample):
         if conversation[-1].content == "CRITIQUE?":
-            return "c [[3]]"
+            return "it is too long [[3]]"
         return "long first answer" if conversation[-1].content != "REFINE?" else "short"
 
     engine = ScriptedGenerate(shrinking)

@@ -11,9 +11,10 @@ HEAVY = {"ray", "torch", "vllm", "trl", "transformers", "deepspeed", "datasets"}
 # A room may import itself and the rooms after it in its own list, nothing else of avr.
 BELOW = {
     "core": set(),
-    "config": {"core"},
+    "config": {"core", "config_health"},
+    "config_health": set(),
     "config_checks": {"config"},
-    "config_stage2": {"core", "config"},
+    "config_stage2": {"core", "config", "config_health"},
     "config_evaluation": {"core", "config", "config_stage2"},
     "config_table": {"core", "config", "config_stage2", "config_evaluation"},
     "loading": {"core", "config"},
@@ -28,6 +29,7 @@ BELOW = {
         "core",
         "config",
         "config_checks",
+        "config_health",
         "config_stage2",
         "config_evaluation",
         "config_table",
@@ -80,6 +82,7 @@ def test_core_imports_the_standard_library_only(file):
         "evaluation.charts",
         "config_table",
         "pipeline.fit",
+        "pipeline.health",
         "pipeline.refined",
         "pipeline.evaluation_report",
         "miniature.oracle",

@@ -122,7 +122,7 @@ def test_planned_texts_are_those_of_a_search_that_always_improves(depth, critiqu
     (plan,) = plan_stage2(
         stage2(*overrides, f"tree.num_refinements={refinements}", "steps=[search]")
     )
-    says = {"CRITIQUE?": "fine Rating: [[7]]"}
+    says = {"CRITIQUE?": "fine as it is Rating: [[7]]"}
     policy = ScriptedGenerate(
         lambda asked, number, _: says.get(asked[-1].content, "a" * (number + 1))
     )

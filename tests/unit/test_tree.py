@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scripted import critique, response, tree
 
 from avr.core.messages import content_id, from_dicts, to_dicts, user
-from avr.core.prompts import Templates, parse_rating
+from avr.core.prompts import Templates
 from avr.core.tree import plant, reward_of, tree_from_dict, tree_to_dict
 from avr.pipeline.tables import TREES, read_trees, write_part
 
@@ -34,24 +34,6 @@ def test_bad_messages_are_named_by_turn_and_field():
         from_dicts([{"role": "user", "content": "x"}, {"role": "bot", "content": "x"}])
     with pytest.raises(ValueError, match="turn 0: content is a number, not text"):
         from_dicts([{"role": "user", "content": 3}])
-
-
-@pytest.mark.parametrize(
-    ("text", "rating"),
-    [
-        ("Fine. Rating: [[7]]", 7),
-        ("Rating: [[10]].\n", 10),
-        ("**[[3]]**", 3),
-        ("[[0]]", None),
-        ("[[11]]", None),
-        ("[[5]] but wait", None),
-        ("I quote [[2]] and end with [[8]]", 8),
-        ("", None),
-        ("[5]", None),
-    ],
-)
-def test_rating_must_close_the_critique(text, rating):
-    assert parse_rating(text) == rating
 
 
 def test_ids_come_from_content():

@@ -1,0 +1,225 @@
+"""Tell from a growth's first trees whether it is worth going on: named checks, pure counts.
+
+At first contact with real models 54 of 62 critiques were the example copied out of the prompt and
+113 of 124 refinements a review instead of code, and the table said "improved 84.4%": rewards alone
+do not see it. Checks and thresholds are ours.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from avr.core.prompts import Templates
+from avr.core.ratings import critique_content, parse_rating, words_of
+from avr.core.tree import Critique, Level, RefinementTree, Response
+
+NUM_EXAMPLES = 3
+_EXAMPLE_CHARACTERS = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check counted: `num_bad` of `num_all`, and the first few bad ones in words."""
+
+    name: str
+    num_bad: int
+    num_all: int
+    examples: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Bad ones among all, 0 where there are none."""
+        return self.num_bad / self.num_all if self.num_all else 0.0
+
+
+#: name -> (what is counted, what to change where it is too many).
+CHECKS: Mapping[str, tuple[str, str]] = {
+    "barren": (
+        "trees have no refinement (quarantined, or no critique was well-formed)",
+        "read the reasons; see whether contexts fit and templates.critique_request is understood",
+    ),
+    "malformed": (
+        "samples of critiques were thrown away and asked for again, without a rating or text",
+        "make templates.critique_request ask for sentences and then a rating, without an example"
+        " that can be copied, or take a larger corrector",
+    ),
+    "copied": (
+        "critiques only repeat words of templates.critique_request",
+        "take the sentence that is repeated out of templates.critique_request",
+    ),
+    "alike": (
+        "critiques say the same in the same words",
+        "make templates.critique_request ask for what is wrong where, or take a larger corrector",
+    ),
+    "no_answer": (
+        "refinements are a review or words of the request, not an answer",
+        "make templates.refine_request ask for the answer alone",
+    ),
+    "lost_form": (
+        "refinements lack a form that their first answer had",
+        "make templates.refine_request ask for the same form as before, in full",
+    ),
+}
+
+
+def examine(trees: Iterable[RefinementTree], templates: Templates) -> tuple[Finding, ...]:
+    """Count over all trees, quarantined ones included; one finding a check, in their order."""
+    counts = {name: _Count() for name in CHECKS}
+    said: Counter[str] = Counter()
+    for tree in trees:
+        refined = any(c.refinements for level in tree.levels for c in level.critiques)
+        counts["barren"].add(not refined, tree.quarantined or _rejected(tree) or "no refinement")
+        for level in tree.levels:
+            counts["malformed"].add_many(
+                level.num_rejected, len(level.critiques), level.rejected_example
+            )
+            _examine_critiques(level, templates, counts, said)
+            _examine_refinements(level, _answer_of(tree, level), templates, counts)
+    counts["alike"] = _alike(said)
+    return tuple(count.finding(name) for name, count in counts.items())
+
+
+def ailing(
+    findings: Sequence[Finding], most: Mapping[str, float], least_items: int
+) -> tuple[Finding, ...]:
+    """Pick the findings whose share is above `most` of their name.
+
+    One that counted fewer than `least_items` says nothing yet. Raises KeyError for a name without
+    a threshold.
+    """
+    return tuple(f for f in findings if f.num_all >= least_items and f.share > most[f.name])
+
+
+def describe(finding: Finding, most: float) -> str:
+    """Say in a few lines what was found, the threshold, examples, and what to change."""
+    what, advice = CHECKS[finding.name]
+    examples = "".join(f"\n    for example: {example}" for example in finding.examples)
+    return (
+        f"{finding.name}: {finding.num_bad} of {finding.num_all} {what}: {finding.share:.0%},"
+        f" at most {most:.0%} may.{examples}\n    what to do: {advice}"
+    )
+
+
+def forms_of(text: str) -> frozenset[str]:
+    """Name the forms a text has that an improved one must have as well."""
+    return frozenset(name for name, has in _FORMS.items() if has(text))
+
+
+class _Count:
+    """A check while it counts."""
+
+    def __init__(self) -> None:
+        self._bad = self._all = 0
+        self._examples: list[str] = []
+
+    def add(self, bad: bool, example: str) -> None:
+        self.add_many(int(bad), int(not bad), example)
+
+    def add_many(self, num_bad: int, num_good: int, example: str) -> None:
+        self._bad += num_bad
+        self._all += num_bad + num_good
+        if num_bad and len(self._examples) < NUM_EXAMPLES:
+            self._examples.append(_shortened(example))
+
+    def finding(self, name: str) -> Finding:
+        return Finding(name, self._bad, self._all, tuple(self._examples))
+
+
+def _examine_critiques(
+    level: Level, templates: Templates, counts: Mapping[str, _Count], said: Counter[str]
+) -> None:
+    request = _flat(templates.critique_request)
+    for critique in level.critiques:
+        content = critique_content(critique.text)
+        counts["copied"].add(_within(_flat(content), request), critique.text)
+        said[_flat(content)] += 1
+
+
+def _examine_refinements(
+    level: Level, answer: Response | None, templates: Templates, counts: Mapping[str, _Count]
+) -> None:
+    if answer is None:
+        return
+    forms = forms_of(answer.text)
+    for critique, refinement in _refinements(level):
+        counts["no_answer"].add(
+            _is_no_answer(refinement.text, answer.text, critique.text, templates), refinement.text
+        )
+        if forms:
+            lost = sorted(forms - forms_of(refinement.text))
+            counts["lost_form"].add(bool(lost), f"no {', '.join(lost)} in: {refinement.text}")
+
+
+def _is_no_answer(text: str, answer: str, critique: str, templates: Templates) -> bool:
+    """A refinement that rates where the answer did not, or repeats the critique or the requests."""
+    if parse_rating(text) is not None and parse_rating(answer) is None:
+        return True
+    words = _flat(text)
+    if words == _flat(answer):
+        return False
+    asked = (templates.critique_request, templates.refine_request)
+    return words == _flat(critique) or any(_within(words, _flat(each)) for each in asked)
+
+
+def _alike(said: Counter[str]) -> _Count:
+    """All but one of the critiques that say what most say."""
+    count = _Count()
+    (text, most) = said.most_common(1)[0] if said else ("", 0)
+    same = most if most > 1 else 0
+    count.add_many(same, said.total() - same, text)
+    return count
+
+
+def _refinements(level: Level) -> Iterator[tuple[Critique, Response]]:
+    for critique in level.critiques:
+        for refinement in critique.refinements:
+            yield critique, refinement
+
+
+def _answer_of(tree: RefinementTree, level: Level) -> Response | None:
+    return next((r for r in tree.responses() if r.id == level.of), None)
+
+
+def _rejected(tree: RefinementTree) -> str:
+    return next((level.rejected_example for level in tree.levels if level.rejected_example), "")
+
+
+def _flat(text: str) -> str:
+    return " ".join(words_of(text))
+
+
+def _within(words: str, request: str) -> bool:
+    return bool(words) and f" {words} " in f" {request} "
+
+
+def _shortened(text: str) -> str:
+    """One line of a text; of a long one its beginning."""
+    line = " / ".join(filter(None, map(str.strip, islice(text.splitlines(), 40))))
+    return line if len(line) <= _EXAMPLE_CHARACTERS else f"{line[:_EXAMPLE_CHARACTERS]}..."
+
+
+_FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
+_FINAL = re.compile(
+    r"\\boxed\{|^\W*(?:#### |(?:final )?answer\W*[:=])", re.MULTILINE | re.IGNORECASE
+)
+
+
+def _is_json(text: str) -> bool:
+    bare = re.sub(r"\A\s*```\w*\n|\n```\s*\Z", "", text).strip()
+    if not bare.startswith(("{", "[")):
+        return False
+    try:
+        json.loads(bare)
+    except (ValueError, RecursionError):  # too deep to be meant as JSON
+        return False
+    return True
+
+
+_FORMS: Mapping[str, Callable[[str], bool]] = {
+    "code block": lambda text: _FENCE.search(text) is not None,
+    "final answer": lambda text: _FINAL.search(text) is not None,
+    "JSON": _is_json,
+}

@@ -1,0 +1,127 @@
+"""Read a critique: its rating, in the forms real models write, and what it says beside it.
+
+Forms were collected from critiques by Qwen2.5-Coder (0.5B and 1.5B). The released code takes the
+first `[[n]]` anywhere in a text, which also finds one that is only quoted.
+"""
+
+import re
+
+# "Good.", "Looks good." and "Well done!" leave a refinement nothing to go by; three words are the
+# least that name a thing and a fault ("Misses negative numbers.", "Off by one"). The shortest
+# critique of the miniature world has six ("Fruits: a1 apple good, none missing.").
+MIN_WORDS = 3
+
+_MARKUP = re.compile(r"[*_`#~>]+")
+# A text in Chinese or Japanese has no spaces: there each sign counts as a word.
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
+_HEADING = re.compile(
+    r"\W*(?:(?:overall|final|my)\s+)?"
+    r"(?:assessment|critique|evaluation|feedback|rating|review|score)\W*",
+    re.IGNORECASE,
+)
+
+_LABEL = (
+    r"(?:(?:overall|final|my)\s+)?(?:rating|score)(?:\s+of\s+(?:the|my)\s+answer)?"
+    r"(?:\s*[:=\-\u2013\u2014]|\s+is)?\s*"
+)
+_BRACKETED = r"\[\[\s*(\d{1,2})\s*\]\]"
+_PLAIN = r"\[?\s*(\d{1,2})(?!\d|\.\d)\s*\]?"
+_OF_TEN = r"(?:\s*/\s*10(?![\d.]*\d)|\s+out\s+of\s+(?:10|ten)\b)"
+_END = r"[\s.!)]*\Z"
+
+
+def _pattern(form: str) -> re.Pattern[str]:
+    return re.compile(form, re.IGNORECASE)
+
+
+#: The whole line is a rating.
+_WHOLE = (
+    _pattern(rf"\s*\(?(?:{_LABEL})?{_BRACKETED}{_OF_TEN}?{_END}"),
+    _pattern(rf"\s*\(?{_LABEL}{_PLAIN}{_OF_TEN}?{_END}"),
+    _pattern(rf"\s*\(?{_PLAIN}{_OF_TEN}{_END}"),
+)
+#: The last line ends with a rating, behind other text.
+_CLOSING = (
+    _pattern(rf"(?:{_LABEL})?{_BRACKETED}{_OF_TEN}?{_END}"),
+    _pattern(rf"(?:(?<=[.!?;:,])\s+|\s[-\u2013\u2014]\s|\(){_LABEL}{_PLAIN}{_OF_TEN}?{_END}"),
+    _pattern(rf"\b(?:rat(?:e|ed|ing)|score|give)\b[^.!?]*?(?<![\d.]){_PLAIN}{_OF_TEN}{_END}"),
+    _pattern(rf"\brating\s+(?:is|of|would\s+be)\s+{_PLAIN}{_END}"),
+)
+#: The first line begins with a rating, before other text. A plain number needs a stop behind it:
+#: "Rating: 7 of the tests fail" is none.
+_OPENING = (
+    _pattern(
+        rf"\s*\(?{_LABEL}(?:{_BRACKETED}|{_PLAIN}(?={_OF_TEN})){_OF_TEN}?(?=[\s.,;:!)\-\u2013])"
+    ),
+    _pattern(rf"\s*\(?{_LABEL}{_PLAIN}(?=\s*[.,;:!)\-\u2013\u2014])"),
+)
+
+
+def parse_rating(critique: str) -> int | None:
+    """Read the rating 1..10 that a critique ends with, else the one it opens with.
+
+    It stands in the last line or the first, as `[[7]]`, `Rating: 7`, `**Rating:** 7/10`, `[[7]]!`
+    or `[[7]] out of 10`. None where there is none, it is out of range, on another scale than 1 to
+    10 or no whole number. A rating quoted in the middle of a text is not the critique's own.
+
+    The number is only a format check of a critique, never its reward (released code).
+    """
+    rating, _ = _split(critique)
+    return rating if rating is not None and 1 <= rating <= 10 else None
+
+
+def critique_content(critique: str) -> str:
+    """Take ratings, their headings and markup out of a critique; what remains is what it says."""
+    _, rest = _split(critique)
+    lines = (line.strip() for line in rest.splitlines())
+    return "\n".join(
+        line
+        for line in lines
+        if line and not _HEADING.fullmatch(line) and _match(_WHOLE, line, whole=True) is None
+    )
+
+
+def words_of(text: str) -> list[str]:
+    """Split a text into words, in small letters."""
+    return _WORD.findall(text.lower())
+
+
+def is_critique(text: str) -> bool:
+    """Tell whether a text is well-formed: it has a rating and says `MIN_WORDS` words beside it.
+
+    The released code asks for the rating alone; then "Rating: [[5]]" is a critique, the very text
+    that small models copy out of a request that shows one (ours).
+    """
+    return parse_rating(text) is not None and len(words_of(critique_content(text))) >= MIN_WORDS
+
+
+def _split(critique: str) -> tuple[int | None, str]:
+    """The rating and the text without it and without markup."""
+    lines = [line for line in _MARKUP.sub("", critique).splitlines() if line.strip()]
+    if not lines:
+        return None, ""
+    *before, last = lines
+    if before and _HEADING.fullmatch(before[-1]) and last.strip().isdigit():
+        last = f"Rating: {last}"  # "## Rating", and the number in a line of its own
+    if (found := _match(_WHOLE, last, whole=True) or _match(_CLOSING, last)) is not None:
+        return _number(found), "\n".join([*before, last[: found.start()]])
+    first, *after = lines
+    if (found := _match(_WHOLE, first, whole=True) or _at_start(_OPENING, first)) is not None:
+        return _number(found), "\n".join([first[found.end() :], *after])
+    return None, "\n".join(lines)
+
+
+def _match(
+    forms: tuple[re.Pattern[str], ...], line: str, whole: bool = False
+) -> re.Match[str] | None:
+    found = (form.fullmatch(line) if whole else form.search(line) for form in forms)
+    return next(filter(None, found), None)
+
+
+def _at_start(forms: tuple[re.Pattern[str], ...], line: str) -> re.Match[str] | None:
+    return next(filter(None, (form.match(line) for form in forms)), None)
+
+
+def _number(found: re.Match[str]) -> int:
+    return int(next(group for group in found.groups() if group is not None))

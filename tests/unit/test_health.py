@@ -1,0 +1,264 @@
+"""What is told from a growth's first trees, and what becomes of a growth that fails."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted import TEMPLATES, critique, response, tree
+
+from avr.config import ConfigError, Stage1Config
+from avr.config_checks import check_values
+from avr.config_health import HealthConfig, OnFailure
+from avr.core.health import CHECKS, Finding, ailing, describe, examine, forms_of
+from avr.core.prompts import Templates
+from avr.core.tree import Level, tree_to_dict
+from avr.loading import load
+from avr.pipeline.health import HealthError, HealthWatch, health_of, health_of_all
+from avr.pipeline.journal import Writer
+from avr.pipeline.tables import TREES, write_part
+
+CODE = "```python\ndef f(x):\n    return x\n```"
+GROWTHS = ("grow_rsft", "grow_dpo")
+MOST = dict.fromkeys(CHECKS, 0.5)
+
+
+def grown(number, says=None, refined=CODE, first=CODE, level=None):
+    """A tree with two critiques and a refinement of each."""
+    says = says or f"Item {number} of the loop is left out."
+    critiques = [critique(f"{says} [[4]]", replace(response(refined), id=f"r{n}")) for n in "ab"]
+    found = tree(response(first), *critiques, query=f"question {number}")
+    if level:
+        found = replace(found, levels=(replace(found.levels[0], **level),))
+    return replace(found, id=f"tree-{number}")
+
+
+def failed(trees, templates=TEMPLATES):
+    return {f.name: f for f in ailing(examine(trees, templates), MOST, 8)}
+
+
+def eight(**changes):
+    return [grown(n, **changes) for n in range(8)]
+
+
+def test_a_growth_that_works_fails_nothing():
+    findings = examine(eight(), TEMPLATES)
+    assert [f.name for f in findings] == list(CHECKS)
+    assert {f.num_all for f in findings} == {8, 16}
+    # Two critiques of one tree say the same: one check in sixteen sees that much.
+    assert {f.name: f.num_bad for f in findings if f.num_bad} == {"alike": 2}
+    assert ailing(findings, MOST, 8) == ()
+
+
+COPY = Templates(critique_request="Is it right? Say what is wrong and why.")
+SICK = {
+    "barren: empty levels": (
+        "barren", [replace(t, levels=(Level("y", (), 10, 2, 0, "hm"),)) for t in eight()]
+    ),
+    "barren: quarantined": (
+        "barren", [replace(t, levels=(), quarantined="correct: too long") for t in eight()]
+    ),
+    "malformed": ("malformed", eight(level={"num_rejected": 3, "rejected_example": "[[5]]"})),
+    "copied": ("copied", eight(says="Say what is wrong")),
+    "alike": ("alike", eight(says="It works as asked.")),
+    "no answer: another review": ("no_answer", eight(refined=f"{CODE}\nRating: [[5]]")),
+    "no answer: the critique": (
+        "no_answer", eight(says="It is left out.", refined="It is left out. [[4]]")
+    ),
+    "no answer: the request": ("no_answer", eight(first="1", refined="Say what is wrong")),
+    "lost form": ("lost_form", eight(refined="The code is right as it is.")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "trees"), SICK.values(), ids=SICK)
+def test_each_check_finds_its_fault_names_examples_and_what_to_do(name, trees):
+    found = failed(trees, COPY)
+    assert name in found
+    finding = found[name]
+    assert 1 <= len(finding.examples) <= 3 and all(finding.examples)
+    told = describe(finding, 0.5)
+    assert told.startswith(f"{name}: {finding.num_bad} of {finding.num_all} ")
+    assert f"{finding.share:.0%}, at most 50% may" in told and "what to do: " in told
+    assert told.count("for example: ") == len(finding.examples)
+
+
+def test_a_malformed_sample_counts_against_the_critiques_that_were_kept():
+    level = {"num_rejected": 2, "rejected_example": "hm"}
+    (finding,) = [f for f in examine(eight(level=level), COPY) if f.name == "malformed"]
+    assert (finding.num_bad, finding.num_all, finding.examples) == (16, 32, ("hm",) * 3)
+    assert "malformed" not in failed(eight(level=level))  # half is not most
+
+
+def test_what_an_answer_repeats_of_itself_is_no_fault():
+    rated = f"{CODE}\nRating: [[5]]"
+    assert "no_answer" not in failed(eight(first=rated, refined=rated))
+    assert "no_answer" not in failed(eight(first="yes", refined="yes"), Templates("yes?", "yes?"))
+    assert "lost_form" not in failed(eight(first="no code", refined="nor here"))
+
+
+def test_few_things_say_nothing_yet():
+    trees = eight(refined="no code")[:3]
+    assert examine(trees, TEMPLATES)[-1] == Finding(
+        "lost_form", 6, 6, ("no code block in: no code",) * 3
+    )
+    assert failed(trees) == {}
+    assert set(failed(eight(refined="no code")[:4])) == {"lost_form"}
+
+
+@pytest.mark.parametrize(
+    ("text", "forms"),
+    [
+        (CODE, {"code block"}),
+        ("see\n  ~~~\nx\n~~~", {"code block"}),
+        ("a `word` and ``` in a line", set()),
+        (r"so $\boxed{5}$", {"final answer"}),
+        ("2 + 2\n#### 4", {"final answer"}),
+        ("It is 4.\n**Answer:** 4", {"final answer"}),
+        ("The answer is 4", set()),
+        ('{"a": [1]}', {"JSON"}),
+        ('```json\n{"a": 1}\n```', {"JSON", "code block"}),
+        ("[" * 100_000, set()),
+        ("[1", set()),
+        ("", set()),
+    ],
+)
+def test_forms(text, forms):
+    assert forms_of(text) == forms
+
+
+TEXTS = st.text("ab`#[]5 \n/10", max_size=30)
+LEVELS = st.builds(
+    lambda said, refined, rejected: Level(
+        "id-y0", tuple(critique(c, response(r)) for c, r in zip(said, refined, strict=False)),
+        num_rejected=rejected,
+    ),
+    st.lists(TEXTS, max_size=3), st.lists(TEXTS, max_size=3), st.integers(0, 5),
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(LEVELS, max_size=2), max_size=9))
+def test_shares_are_shares_and_the_order_of_trees_does_not_matter(levels):
+    trees = [replace(grown(n, first="y0"), levels=tuple(each)) for n, each in enumerate(levels)]
+    findings = examine(trees, TEMPLATES)
+    assert all(0 <= f.num_bad <= f.num_all and 0 <= f.share <= 1 for f in findings)
+    counts = [(f.name, f.num_bad, f.num_all) for f in examine(trees[::-1], TEMPLATES)]
+    assert counts == [(f.name, f.num_bad, f.num_all) for f in findings]
+    everything = dict.fromkeys(CHECKS, 1.0)
+    assert ailing(findings, everything, 1) == ()
+
+
+def watch(folder, config=None, first=8, said=None):
+    ids = [f"tree-{n}" for n in range(first)]
+    say = [].append if said is None else said.append
+    config = config or HealthConfig()
+    return HealthWatch(folder, config, "growth.health", ids, TEMPLATES, say)
+
+
+def commit(folder, name, trees):
+    write_part(folder, name, [tree_to_dict(each) for each in trees], TREES)
+
+
+def test_a_growth_stops_when_the_last_of_its_first_trees_is_committed(tmp_path):
+    trees, quarantine = tmp_path / "trees", tmp_path / "quarantine"
+    sick = eight(refined="no code")
+    looking = watch(tmp_path)
+    looking.look_at_parts([trees, quarantine])
+    commit(trees, "later", [grown(n, refined="no code") for n in range(20, 40)])
+    commit(trees, "a", sick[:5])
+    looking.look_at_parts([trees, quarantine])
+    assert health_of(tmp_path) is None
+    commit(quarantine, "b", [replace(sick[5], levels=(), quarantined="respond: too long")])
+    commit(trees, "b", sick[6:])
+    with pytest.raises(HealthError) as stopped:
+        looking.look_at_parts([trees, quarantine])
+    told = str(stopped.value)
+    assert "lost_form: 14 of 14 refinements lack a form" in told and "100%, at most 50%" in told
+    assert told.count("for example: no code block in: no code") == 3
+    assert "growth.health.lost_form=SHARE" in told and "another run_dir" in told
+    summary = health_of_all(tmp_path.parent, [tmp_path.name, *GROWTHS])[tmp_path.name]
+    assert (summary["failed"], summary["stopped"]) == (["lost_form"], True)
+    assert summary["checks"][-1]["share"] == 1.0
+
+
+def test_a_run_that_is_continued_fails_in_the_same_way_before_anything_starts(tmp_path):
+    commit(tmp_path / "trees", "a", eight(refined="no code"))
+    with pytest.raises(HealthError) as first:
+        watch(tmp_path).look_at_parts([tmp_path / "trees"])
+    commit(tmp_path / "trees", "a", eight())  # whatever is there now
+    with pytest.raises(HealthError) as again:
+        watch(tmp_path).look_at_parts([tmp_path / "trees"])
+    assert str(again.value) == str(first.value)
+
+
+def test_thresholds_of_now_judge_what_was_found_before(tmp_path):
+    commit(tmp_path / "trees", "a", eight(refined="no code"))
+    said = []
+    warned = HealthConfig(on_failure=OnFailure.warn)
+    watch(tmp_path, warned, said=said).look_at_parts([tmp_path / "trees"])
+    assert len(said) == 1 and "lost_form: 16 of 16" in said[0] and "warn" in said[0]
+    assert health_of(tmp_path)["failed"] == ["lost_form"]
+    lenient = HealthConfig(lost_form=1.0)
+    watch(tmp_path, lenient, said=said).look_at_parts([tmp_path / "trees"])
+    assert "are well" in said[1]
+    with pytest.raises(HealthError):
+        watch(tmp_path).look_at_parts([tmp_path / "trees"])
+
+
+def test_other_first_trees_are_examined_anew(tmp_path):
+    commit(tmp_path / "trees", "a", eight(refined="no code"))
+    with pytest.raises(HealthError):
+        watch(tmp_path).look_at_parts([tmp_path / "trees"])
+    commit(tmp_path / "trees", "b", [grown(n) for n in range(8, 20)])
+    more = HealthConfig(num_trees=20)
+    watch(tmp_path, more, first=20).look_at_parts([tmp_path / "trees"])
+    assert health_of(tmp_path)["failed"] == []
+
+
+def test_trees_of_a_wave_count_when_they_have_critiques(tmp_path):
+    waves = [tmp_path / "wave-0-respond", tmp_path / "wave-1-correct"]
+    commit(waves[0], "a", [replace(each, levels=()) for each in eight()])
+    looking = watch(tmp_path)
+    looking.look_at_parts(waves)
+    assert health_of(tmp_path) is None
+    commit(waves[1], "a", eight(says="It works as asked."))
+    with pytest.raises(HealthError, match="alike: 16 of 16"):
+        looking.look_at_parts(waves)
+
+
+def test_trees_of_a_search_are_found_in_its_journal(tmp_path):
+    looking = watch(tmp_path)
+    with Writer(tmp_path / "journal", "shard") as writer:
+        for each in eight(refined="no code")[:-1]:
+            writer.commit(tree_to_dict(each))
+        looking.look_at_journal(tmp_path / "journal")
+        assert health_of(tmp_path) is None
+        writer.commit(tree_to_dict(eight(refined="no code")[-1]))
+    with pytest.raises(HealthError, match="lost_form: 16 of 16"):
+        looking.look_at_journal(tmp_path / "journal")
+
+
+def test_a_growth_of_no_trees_is_not_judged(tmp_path):
+    watch(tmp_path, first=0).look_at_parts([tmp_path])
+    assert health_of(tmp_path) is None and health_of_all(tmp_path, GROWTHS) == {}
+
+
+def test_every_check_has_its_threshold_in_the_configuration(tmp_path):
+    assert set(CHECKS) == set(vars(HealthConfig())) - {"num_trees", "on_failure"}
+    file = tmp_path / "stage1.yaml"
+    file.write_text("run_dir: here\npolicy: {model: m}\nreward_model: {model: r}\n")
+    chosen = ["growth.health.on_failure=warn", "growth.health.alike=0.9"]
+    health = load(Stage1Config, file, chosen).growth.health
+    assert (health.on_failure, health.alike) == (OnFailure.warn, 0.9)
+    with pytest.raises(ConfigError, match=r"growth\.health\.barren is -1"):
+        check_values(load(Stage1Config, file, ["growth.health.barren=-1"]))
+    with pytest.raises(ConfigError, match=r"did you mean 'growth\.health\.lost_form'"):
+        load(Stage1Config, file, ["growth.health.lost_from=1"])
+
+
+def test_what_was_found_is_plain_data(tmp_path):
+    commit(tmp_path / "trees", "a", eight())
+    watch(tmp_path).look_at_parts([tmp_path / "trees"])
+    found = json.loads((tmp_path / "health.json").read_text())
+    assert found["trees"] == [f"tree-{n}" for n in range(8)]
+    assert [c["name"] for c in found["checks"]] == list(CHECKS)
