@@ -27,15 +27,23 @@ def check_model(name: str, model: str, *, scores: bool = False) -> None:
     A hub name has one slash, and no folder of its owner here; what lies behind it is seen when it
     is loaded. `scores`: a reward model, which is a sequence classifier with one logit.
     """
-    parts = Path(model).parts
-    if not parts:
+    if not Path(model).parts:
         raise ConfigError(f"{name} is empty: it takes a folder or a hub name")
-    is_path = model.startswith((".", "/", "~")) or len(parts) > 2 or Path(parts[0]).is_dir()
-    if not (is_path or "://" in model):
+    folder = folder_of(model)
+    if folder is None:
         return
-    folder = location(model)
     with reached(name, folder):
         _check_folder(name, model, folder, scores)
+
+
+def folder_of(model: str) -> Location | None:
+    """Return the folder that a model is, here or on an object store; None of a name of the Hub.
+
+    A hub name has one slash at the most, and no folder of its owner here.
+    """
+    parts = Path(model).parts
+    is_path = model.startswith((".", "/", "~")) or len(parts) > 2 or Path(parts[0]).is_dir()
+    return location(model) if is_path or "://" in model else None
 
 
 def _check_folder(name: str, model: str, folder: Location, scores: bool) -> None:
