@@ -62,9 +62,11 @@ def ask_each(
 
     Raises CheckFailed with the machine's name and the worker's own words.
     """
-    task = ray.remote(question).options(num_cpus=0, max_retries=0)
+    task = ray.remote(question)
     asked = {
-        machine: task.options(scheduling_strategy=at(machine)).remote(*arguments)
+        machine: task.options(num_cpus=0, max_retries=0, scheduling_strategy=at(machine)).remote(
+            *arguments
+        )
         for machine in found
     }
     answers = {}

@@ -1,7 +1,6 @@
 """The tiny models as every machine of the cluster can load them, and as tensor parallelism can."""
 
 import json
-import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -47,9 +46,13 @@ def widen_heads(folder: Path, parallel: int) -> None:
         return
     if config.get("num_key_value_heads", heads) != heads or "head_dim" not in config:
         return
+    hidden = config["hidden_size"]  # which Transformers wants to be a multiple of the heads
+    fitting = (n for n in range(heads, hidden + 1) if n % parallel == 0 and hidden % n == 0)
+    wanted = next(fitting, None)
+    if wanted is None:
+        return
     from safetensors.torch import load_file, save_file
 
-    wanted = math.ceil(heads / parallel) * parallel
     added = (wanted - heads) * config["head_dim"]
     weights = {name: _longer(name, weight, added) for name, weight in load_file(file).items()}
     save_file(weights, file, metadata={"format": "pt"})

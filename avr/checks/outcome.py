@@ -82,7 +82,8 @@ def _result(name: str, check: Callable[[], Finding], began: float) -> Result:
     except Skipped as reason:
         outcome, words = Outcome.skipped, str(reason)
     except CheckFailed as error:
-        outcome, words, figures = Outcome.failed, str(error), error.figures
+        outcome, figures = Outcome.failed, error.figures
+        words = " ".join(str(error).split())  # in one line, whatever a worker has said
         trace = traceback.format_exc() if error.__cause__ is not None else None
     except Exception as error:  # whatever it is, the other checks go on
         outcome, words, trace = Outcome.failed, cause(error), traceback.format_exc()
