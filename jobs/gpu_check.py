@@ -16,6 +16,7 @@ from pathlib import Path
 from avr.checks.settings import GpuCheckConfig, check
 from avr.config import ConfigError
 from avr.loading import load
+from avr.pipeline.command import STOPPED
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -38,6 +39,9 @@ def main() -> int:
     except (ConfigError, RuntimeError, ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except (KeyboardInterrupt, SystemExit):
+        print("stopped from outside: there is no report", file=sys.stderr)
+        return STOPPED
 
 
 if __name__ == "__main__":

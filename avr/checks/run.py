@@ -96,7 +96,10 @@ class _Checks:
         """End the processes that the checks have started."""
         if self._helpers is not None:
             reference, engines = self._helpers
-            engines.stop()
+            try:
+                engines.stop()
+            except CheckFailed as error:
+                indented(str(error))
             ray.kill(reference)
 
     def _wanted(self) -> int:
