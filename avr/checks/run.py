@@ -88,7 +88,7 @@ class _Checks:
 
     def named(self, name: str) -> Callable[[], Finding]:
         """The check of that name, to be made."""
-        if name in NEED_DEVICES and name != "cluster":
+        if name in NEED_DEVICES:
             return lambda: self._on_devices(name)
         return {"cluster": self._cluster, "versions": self._versions, "host": self._host}[name]
 

@@ -22,7 +22,7 @@ def gpu_check(*words, gpus=False, **variables):
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), **variables}
     environment.pop("RAY_ADDRESS", None)
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=900
+        command, env=environment, capture_output=True, text=True, check=False, timeout=1500
     )
 
 

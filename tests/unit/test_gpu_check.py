@@ -96,7 +96,7 @@ def test_a_check_that_cannot_be_made_says_why():
 
 
 def test_a_check_that_fails_keeps_its_figures_and_an_error_its_traceback():
-    found = made(raising(CheckFailed("too slow", {"rate": 3})))
+    found = made(raising(CheckFailed("too\n  slow", {"rate": 3})))
     assert (found.outcome, found.words, found.figures) == (Outcome.failed, "too slow", {"rate": 3})
     broken = made(raising(KeyError("loss")))
     assert broken.outcome is Outcome.failed and broken.words == "KeyError: 'loss'"
