@@ -50,7 +50,7 @@ def run_group(job: Job) -> dict[str, Any]:
         # Failures are told through `RecordFailures`; the rank logs hold the rest.
         logging_config=LoggingConfig(log_level="CRITICAL"),
     )
-    trainer = _Trainer(
+    trainer = Trainer(
         run_rank, train_loop_config={"job": job}, scaling_config=scaling, run_config=run
     )
     try:
@@ -69,7 +69,7 @@ def run_group(job: Job) -> dict[str, Any]:
 NOT_NEEDED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 
 
-class _Trainer(TorchTrainer):
+class Trainer(TorchTrainer):
     """TorchTrainer without what this use of it does not need."""
 
     def _create_default_callbacks(self) -> list[Any]:

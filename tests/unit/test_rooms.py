@@ -41,6 +41,17 @@ BELOW = {
         "training",
         "evaluation",
     },
+    "checks": {
+        "core",
+        "config",
+        "config_checks",
+        "versions",
+        "storage",
+        "engines",
+        "training",
+        "miniature",
+        "pipeline",
+    },
 }
 
 
@@ -87,6 +98,8 @@ def test_core_imports_the_standard_library_only(file):
         "pipeline.evaluation_report",
         "miniature.oracle",
         "training.rows",
+        "checks.faults",
+        "checks.outcome",
     ],
 )
 def test_pure_modules_start_without_heavy_packages(module):

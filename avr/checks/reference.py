@@ -1,0 +1,81 @@
+"""Hugging Face's word on what engines say and trainings leave: on a CPU, beside the driver."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from avr.core.messages import Conversation, assistant, user
+from avr.core.roles import Completion
+from avr.engines.chat import token_ids
+from avr.engines.imports import lasting_imports
+from avr.engines.weights import local_model
+from avr.training.rows import completion
+
+QUERY = (user("List (a) two tools and (b) three fruits."),)  # what all models are asked here
+
+
+@dataclass(frozen=True, slots=True)
+class Greedy:
+    """What Hugging Face would say, and how far the engine's text is from it.
+
+    `lead`: at each token of the engine's text, how far the logit of Hugging Face's own choice is
+    ahead of that token's, over max(1, |logit|); the largest of all. 0 where the texts are equal.
+    """
+
+    text: str
+    lead: float
+
+
+@ray.remote(num_cpus=0)
+class Reference:
+    """Transformers in one process, which imports it once."""
+
+    def greedy(
+        self, model: str, dtype: str, conversation: Conversation, said: Completion
+    ) -> Greedy:
+        """Compare a greedy answer of an engine on `model` with Hugging Face's."""
+        import torch
+
+        tokenizer, network = _load(model, dtype)
+        prompt = token_ids(tokenizer, conversation, to_continue=True)
+        with torch.inference_mode():
+            out = network.generate(
+                torch.tensor([prompt]), max_new_tokens=said.num_tokens, do_sample=False
+            )
+            text = tokenizer.decode(out[0, len(prompt) :], skip_special_tokens=True)
+            if text == said.text:
+                return Greedy(text, 0.0)
+            whole = token_ids(tokenizer, (*conversation, assistant(said.text)), to_continue=False)
+            tokens = completion(tokenizer, prompt, whole, "the engine's answer")
+            if said.finish_reason == "length":
+                del tokens[-1]  # the end of the turn, which it did not say
+            logits = network(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
+        best = logits.float().max(dim=-1).values
+        got = logits.float().gather(-1, torch.tensor(tokens)[:, None])[:, 0]
+        return Greedy(text, ((best - got) / best.abs().clamp(min=1)).max().item())
+
+    def says(self, model: str, conversation: Conversation, num_tokens: int) -> str:
+        """The greedy answer of a trained model. Raises ValueError where a weight is no number."""
+        import torch
+
+        tokenizer, network = _load(model, "auto")
+        for name, weight in network.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise ValueError(f"{name} of {model} holds what is no number")
+        prompt = token_ids(tokenizer, conversation, to_continue=True)
+        with torch.inference_mode():
+            out = network.generate(
+                torch.tensor([prompt]), max_new_tokens=num_tokens, do_sample=False
+            )
+        return str(tokenizer.decode(out[0, len(prompt) :], skip_special_tokens=True))
+
+
+def _load(model: str, dtype: str) -> tuple[Any, Any]:
+    with lasting_imports():
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    here = local_model(model)
+    tokenizer = AutoTokenizer.from_pretrained(here)
+    network = AutoModelForCausalLM.from_pretrained(here, dtype=dtype, use_safetensors=True)
+    return tokenizer, network.eval()

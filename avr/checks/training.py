@@ -1,0 +1,136 @@
+"""Two steps of RSFT and one of DPO by `avr.training.launch`, on rows of the miniature world."""
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from avr.checks.models import prepared
+from avr.checks.outcome import CheckFailed, Finding
+from avr.checks.reference import QUERY
+from avr.checks.settings import GpuCheckConfig
+from avr.config import TrainingConfig
+from avr.engines.weights import weights_id
+from avr.miniature.demonstrations import CORRECTOR, POLICY, draw_answer
+from avr.miniature.prompts import draw_requests
+from avr.miniature.world import Request, render_answer, render_prompt
+from avr.pipeline.cluster import place
+from avr.pipeline.plan import StepPlan, workers
+from avr.pipeline.run import indented
+from avr.pipeline.tables import PAIRS, RSFT_ROWS, write_rows
+from avr.storage import Location
+from avr.training.job import TrainingResult
+from avr.training.launch import train
+
+NUM_ROWS = 256
+# The first DPO step is of a policy that is its own reference: no margin, so the loss is ln 2.
+FIRST_DPO_LOSS, ROUNDING = math.log(2), 0.05
+
+
+def check_rsft(config: GpuCheckConfig, devices: int, folder: Location, reference: Any) -> Finding:
+    """RSFT steps on all devices leave a model that loads and is another than before."""
+    rows = folder / "rsft_rows.parquet"
+    write_rows(rows, rsft_rows(), RSFT_ROWS)
+    return _trained("rsft", config, config.rsft, devices, folder, rows, reference)
+
+
+def check_dpo(config: GpuCheckConfig, devices: int, folder: Location, reference: Any) -> Finding:
+    """A DPO step after its reference pass, whose loss is ln 2 where it is the first and only."""
+    rows = folder / "dpo_rows.parquet"
+    write_rows(rows, dpo_rows(), PAIRS)
+    return _trained("dpo", config, config.dpo, devices, folder, rows, reference)
+
+
+def _trained(
+    kind: str,
+    config: GpuCheckConfig,
+    training: TrainingConfig,
+    devices: int,
+    folder: Location,
+    rows: Location,
+    reference: Any,
+) -> Finding:
+    training = replace(training, num_workers=devices)
+    place(
+        StepPlan(kind, (workers(config.policy.model, training),), True, 0.0),
+        config.placement_timeout_s,
+        indented,
+    )
+    model = prepared(config.policy.model, folder / "models" / f"before_{kind}")
+    result = train(kind, training, model, rows, folder / kind, say=indented)
+    loss = result.metrics.get("loss", result.metrics.get("train_loss", math.nan))
+    figures = {
+        "ranks": devices,
+        "steps": result.num_steps,
+        "loss": loss,
+        "rows": result.num_trained,
+        "seconds": result.seconds,
+        "metrics": result.metrics,
+    }
+    problem = _problem(kind, training, result, loss)
+    if problem is None and weights_id(result.model) == weights_id(model):
+        problem = "the weights are those from before"
+    if problem:
+        raise CheckFailed(problem, figures)
+    figures["says"] = ray.get(reference.says.remote(result.model, QUERY, 24))
+    ranks = f"{devices} rank{'s' * (devices != 1)}"
+    steps = f"{result.num_steps} step{'s' * (result.num_steps != 1)}"
+    return Finding(f"{steps} on {ranks} in {result.seconds:.0f} s, loss {loss:.4f}", figures)
+
+
+def _problem(
+    kind: str, training: TrainingConfig, result: TrainingResult, loss: float
+) -> str | None:
+    """Why the training's own figures are wrong; None where they are not."""
+    if not math.isfinite(loss):
+        return f"the loss is {loss}"
+    asked = training.trl.get("max_steps")
+    if asked and result.num_steps != asked:
+        return f"{result.num_steps} steps were made, {asked} were asked for"
+    plain = training.trl.get("loss_type", "sigmoid") == "sigmoid" and training.simpo_margin is None
+    if kind == "dpo" and asked == 1 and plain and abs(loss - FIRST_DPO_LOSS) > ROUNDING:
+        return (
+            f"the loss of the first step is {loss:.4f}, not ln 2: the policy and its reference, the"
+            " same weights, give other log-probabilities"
+        )
+    return None
+
+
+def _requests(kind: str) -> Iterator[tuple[int, Request, random.Random]]:
+    rng = random.Random(f"gpu check {kind}")
+    requests = draw_requests("train", rng)
+    for index in range(NUM_ROWS):
+        yield index, next(requests), rng
+
+
+def rsft_rows() -> Iterator[dict[str, Any]]:
+    """Prompts of the miniature world with faultless answers."""
+    for index, request, rng in _requests("rsft"):
+        answer = render_answer(request, draw_answer(request, CORRECTOR, rng))
+        messages = [_turn("user", render_prompt(request)), _turn("assistant", answer)]
+        yield {"id": f"rsft-{index}", "messages": messages, "node_ids": [], "gain": 0.0}
+
+
+def dpo_rows() -> Iterator[dict[str, Any]]:
+    """Prompts with a faultless answer, preferred to one with the policy's faults."""
+    for index, request, rng in _requests("dpo"):
+        chosen, rejected = (
+            [_turn("assistant", render_answer(request, draw_answer(request, profile, rng)))]
+            for profile in (CORRECTOR, POLICY)
+        )
+        yield {
+            "id": f"dpo-{index}",
+            "kind": "generation",
+            "prompt": [_turn("user", render_prompt(request))],
+            "chosen": chosen,
+            "rejected": rejected,
+            "margin": 1.0,
+            "node_ids": [],
+        }
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}

@@ -1,0 +1,48 @@
+"""Check a rented machine or a cluster before real money is spent: about ten minutes on GPUs.
+
+    python jobs/gpu_check.py [--cpu] [key=value ...]
+    ray job submit --working-dir . -- python jobs/gpu_check.py run_dir=/shared/runs/gpu_check
+
+Versions, GPUs, disks, an all-reduce, engines, rewards and trainings, all through the paths that
+jobs take, with the tiny models of this package. Settings: conf/gpu_check.yaml, or with --cpu
+conf/gpu_check_cpu.yaml. `checks=[host,rsft]` makes some only. Writes RUN_DIR/gpu_check.json; ends
+with 0 where nothing failed. docs/gpu_check.md says what each line means.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from avr.checks.settings import GpuCheckConfig, check
+from avr.config import ConfigError
+from avr.loading import load
+from avr.pipeline.command import STOPPED
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def main() -> int:
+    """Returns the exit status; what a user did wrong is one line on stderr."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--cpu", action="store_true", help="two small processes instead of GPUs")
+    arguments = parser.parse_intermixed_args()
+    file = CONF / ("gpu_check_cpu.yaml" if arguments.cpu else "gpu_check.yaml")
+    try:
+        config = load(GpuCheckConfig, file, arguments.overrides)
+        check(config)
+        from avr.checks.run import run  # imports Ray: seconds that a misspelt key need not wait
+
+        return run(config)
+    except (ConfigError, RuntimeError, ValueError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, SystemExit):
+        print("stopped from outside: there is no report", file=sys.stderr)
+        return STOPPED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
