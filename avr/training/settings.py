@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from avr.config import ConfigError, TrainingConfig
 from avr.config_checks import check_values
 
+from avr.training.saving import saves_by_time
 KINDS = ("rsft", "dpo")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 
@@ -199,3 +200,5 @@ def training_arguments(kind: str, config: TrainingConfig, output_dir: Path) -> A
         ddp_backend="nccl" if config.use_gpu else "gloo",
         **trl,
     )
+    if saves_by_time(config):
+        trl["save_strategy"] = "no"  # a callback says when

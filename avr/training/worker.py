@@ -174,15 +174,15 @@ def _trainer(
     job: Job, arguments: Any, tokenizer: Any, model: str, counts: RowCounts, world_size: int
 ) -> Any:
     """TRL's trainer; it loads the model itself, already partitioned under ZeRO-3."""
-    from avr.training.checkpoint import RecordCheckpoint, RecordProgress
+    from avr.training.checkpoint import callbacks, without_copies
 
     facts = asdict(counts) | {"max_length": arguments.max_length}
-    return _trainer_class(job.kind, job.config)(
+    return without_copies(_trainer_class(job.kind, job.config))(
         model=model,
         args=arguments,
         train_dataset=load_shares(Path(job.here.tokenised), world_size),
         processing_class=tokenizer,
-        callbacks=[RecordCheckpoint(job), RecordProgress(job.events, facts)],
+        callbacks=callbacks(job, facts),
     )
 
 
