@@ -174,7 +174,9 @@ def _arguments_class(kind: str) -> Any:
     return DPOConfig
 
 
-def training_arguments(kind: str, config: TrainingConfig, output_dir: Path) -> Any:
+def training_arguments(
+    kind: str, config: TrainingConfig, output_dir: Path, loading: Mapping[str, Any]
+) -> Any:
     """SFTConfig or DPOConfig; DeepSpeed's part is active from here on.
 
     Build it before the model is loaded: that is what makes `from_pretrained` partition the weights
@@ -191,7 +193,11 @@ def training_arguments(kind: str, config: TrainingConfig, output_dir: Path) -> A
         trl["precompute_ref_log_probs"] = True  # or TRL loads the reference model that SimPO lacks
     trl.setdefault("disable_tqdm", True)
     # A pickle runs code when it is loaded.
-    trl["model_init_kwargs"] = {"use_safetensors": True} | dict(trl.get("model_init_kwargs") or {})
+    trl["model_init_kwargs"] = {
+        "use_safetensors": True,
+        **(trl.get("model_init_kwargs") or {}),
+        **loading,
+    }
     return _arguments_class(kind)(
         output_dir=str(output_dir),
         deepspeed=dict(config.deepspeed) or None,
@@ -202,3 +208,4 @@ def training_arguments(kind: str, config: TrainingConfig, output_dir: Path) -> A
     )
     if saves_by_time(config):
         trl["save_strategy"] = "no"  # a callback says when
+    `loading` is what the model is loaded with beside what the user says of it.
