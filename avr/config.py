@@ -75,10 +75,12 @@ class TemplatesConfig:
 class RoleConfig:
     """One model and the pool of engines that serves it.
 
-    `engine` holds vLLM's AsyncEngineArgs, `sampling` its SamplingParams, under their own names. A
-    replica takes `num_cpus` CPUs and, where `use_gpu`, `engine.tensor_parallel_size` GPUs of one
-    node, or a `gpu_share` of one (conf/miniature/one_gpu.yaml says what vLLM must know then), and
-    has `max_rows_per_replica` trees in flight at a time.
+    `model` is a folder or a hub name, which may end in `@REVISION` (a commit, tag or branch):
+    engine, tokenizer, reward check and training all read that one. `engine` holds vLLM's
+    AsyncEngineArgs, `sampling` its SamplingParams, under their own names. A replica takes
+    `num_cpus` CPUs and, where `use_gpu`, `engine.tensor_parallel_size` GPUs of one node, or a
+    `gpu_share` of one (conf/miniature/one_gpu.yaml says what vLLM must know then), and has
+    `max_rows_per_replica` trees in flight at a time.
     """
 
     model: str = MISSING
@@ -194,9 +196,9 @@ class TrainingConfig:
     max_preemption_failures: int = at_least(-1, -1)
     trl: dict[str, Any] = field(default_factory=dict)
     deepspeed: dict[str, Any] = field(default_factory=_zero3)
+    checkpoint_every_s: float = at_least(0, 600.0)
     save_dtype: str | None = None
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
-    checkpoint_every_s: float = at_least(0, 600.0)
     simpo_margin: float | None = at_least(0, None)
 
 
