@@ -76,10 +76,12 @@ class TemplatesConfig:
 class RoleConfig:
     """One model and the pool of engines that serves it.
 
-    `engine` holds vLLM's AsyncEngineArgs, `sampling` its SamplingParams, under their own names. A
-    replica takes `num_cpus` CPUs and, where `use_gpu`, `engine.tensor_parallel_size` GPUs of one
-    node, or a `gpu_share` of one (conf/miniature/one_gpu.yaml says what vLLM must know then), and
-    has `max_rows_per_replica` trees in flight at a time.
+    `model` is a folder or a hub name, which may end in `@REVISION` (a commit, tag or branch):
+    engine, tokenizer, reward check and training all read that one. `engine` holds vLLM's
+    AsyncEngineArgs, `sampling` its SamplingParams, under their own names. A replica takes
+    `num_cpus` CPUs and, where `use_gpu`, `engine.tensor_parallel_size` GPUs of one node, or a
+    `gpu_share` of one (conf/miniature/one_gpu.yaml says what vLLM must know then), and has
+    `max_rows_per_replica` trees in flight at a time.
     """
 
     model: str = MISSING
@@ -186,12 +188,15 @@ def _zero3() -> dict[str, Any]:
 class TrainingConfig:
     """One training job on Ray Train: `num_workers` ranks under DeepSpeed.
 
-    `trl` holds SFTConfig or DPOConfig fields and `deepspeed` a DeepSpeed configuration, under
-    their own names. `save_dtype` (such as bfloat16) casts the saved weights; unset, they stay as
-    trained. `max_failures` worker-group restarts from the last checkpoint, preemptions
-    (-1: any number) not counted. `trackers`: tensorboard, wandb, mlflow. `simpo_margin` (of DPO)
-    makes it SimPO: no reference model, rewards are beta times the mean log-probability of a token,
-    and the chosen one's is to be ahead by this gamma; `trl.loss_type` is `sigmoid_norm` then.
+    `trl` holds SFTConfig or DPOConfig fields and `deepspeed` a DeepSpeed configuration, under their
+    own names. A checkpoint is written every `checkpoint_every_s`, counted from the end of the last
+    one, and at the earliest after ten times what that took to write; `trl.save_steps` or
+    `trl.save_strategy` have it written by steps instead. `save_dtype` (bfloat16, float16, float32)
+    casts the saved weights; unset, they stay as trained. `max_failures` worker-group restarts from
+    the last checkpoint, preemptions (-1: any number) not counted. `trackers`: tensorboard, wandb,
+    mlflow. `simpo_margin` (of DPO) makes it SimPO: no reference model, rewards are beta times the
+    mean log-probability of a token, and the chosen one's is to be ahead by this gamma;
+    `trl.loss_type` is `sigmoid_norm` then.
     """
 
     num_workers: int = at_least(1, 8)
@@ -201,6 +206,7 @@ class TrainingConfig:
     max_preemption_failures: int = at_least(-1, -1)
     trl: dict[str, Any] = field(default_factory=dict)
     deepspeed: dict[str, Any] = field(default_factory=_zero3)
+    checkpoint_every_s: float = at_least(0, 600.0)
     save_dtype: str | None = None
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
     simpo_margin: float | None = at_least(0, None)

@@ -5,6 +5,7 @@ from pathlib import Path
 from avr.config import ConfigError
 from avr.engines.model_config import ModelConfigError, folder_of, has_chat_template, read_config
 from avr.engines.shape import check_classifier
+from avr.engines.weights import hub_name
 from avr.storage import Location, reached
 
 TOKENIZERS = (
@@ -31,6 +32,8 @@ def check_model(name: str, model: str, *, scores: bool = False) -> None:
         raise ConfigError(f"{name} is empty: it takes a folder or a hub name")
     folder = folder_of(model)
     if folder is None:
+        if "@" in hub_name(model)[0]:
+            raise ConfigError(f"{name} is {model!r}: a hub model at a revision is NAME@REVISION")
         return
     with reached(name, folder):
         _check_folder(name, model, folder, scores)

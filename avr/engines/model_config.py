@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avr.config import ConfigError
+from avr.engines.weights import hub_name
 from avr.storage import Location, location, reached, read_bytes
 
 PROBE_S = 10.0  # for the one request that says whether the Hub can be reached
@@ -27,29 +28,31 @@ class HubUnreachableError(ModelConfigError):
 def folder_of(model: str) -> Location | None:
     """Return the folder that a model is, here or on an object store; None of a name of the Hub.
 
-    A hub name has one slash at the most, and no folder of its owner here.
+    A hub name has one slash at the most, and no folder of its owner here, and may end in @REVISION.
     """
+    model, revision = hub_name(model)
+    if revision is not None:
+        return None
     parts = Path(model).parts
     is_path = model.startswith((".", "/", "~")) or len(parts) > 2 or Path(parts[0]).is_dir()
     return location(model) if is_path or "://" in model else None
 
 
-def read_config(model: str, revision: str | None = None) -> Mapping[str, Any]:
+def read_config(model: str) -> Mapping[str, Any]:
     """Read the config.json of a model: of its folder, of an object store, or from the Hub.
 
-    `revision` (a branch, tag or commit; None is the newest) is the Hub's alone. Files of the Hub
-    are asked for once a process, and offline taken from its cache on this machine. Raises
-    ModelConfigError where there is none, HubUnreachableError where nobody could look.
+    Files of the Hub are asked for once a process, and offline taken from its cache on this machine.
+    Raises ModelConfigError where there is none, HubUnreachableError where nobody could look.
     """
-    config = read_json(model, "config.json", revision)
+    config = read_json(model, "config.json")
     if config is None:
         raise ModelConfigError(f"{model} has no config.json: it is no model of Transformers")
     return config
 
 
-def has_chat_template(model: str, revision: str | None = None) -> bool:
+def has_chat_template(model: str) -> bool:
     """Say whether the tokenizer of a model brings a chat template. Raises like `read_config`."""
-    settings = read_json(model, "tokenizer_config.json", revision) or {}
+    settings = read_json(model, "tokenizer_config.json") or {}
     if settings.get("chat_template"):
         return True
     folder = folder_of(model)
@@ -57,10 +60,10 @@ def has_chat_template(model: str, revision: str | None = None) -> bool:
         names = ("chat_template.jinja", "additional_chat_templates")
         with reached(model, folder):
             return any((folder / name).exists() for name in names)
-    return _from_hub(model, "chat_template.jinja", revision) is not None
+    return _from_hub(*hub_name(model), "chat_template.jinja") is not None
 
 
-def read_json(model: str, file: str, revision: str | None = None) -> Mapping[str, Any] | None:
+def read_json(model: str, file: str) -> Mapping[str, Any] | None:
     """Read a JSON object among a model's files; None where the model has no such file.
 
     Raises like `read_config`, and ModelConfigError for a file that holds no JSON object.
@@ -69,7 +72,7 @@ def read_json(model: str, file: str, revision: str | None = None) -> Mapping[str
     if folder is not None:
         with reached(model, folder):
             return _object(folder / file) if (folder / file).exists() else None
-    there = _from_hub(model, file, revision)
+    there = _from_hub(*hub_name(model), file)
     return None if there is None else _object(there)
 
 
@@ -84,7 +87,7 @@ def _object(file: Location) -> Mapping[str, Any]:
 
 
 @cache
-def _from_hub(model: str, file: str, revision: str | None) -> Path | None:
+def _from_hub(model: str, revision: str | None, file: str) -> Path | None:
     """Fetch a file of a Hub model into this machine's cache; None where the model has none."""
     from huggingface_hub import errors, hf_hub_download
     from huggingface_hub.constants import ENDPOINT
@@ -97,7 +100,7 @@ def _from_hub(model: str, file: str, revision: str | None) -> Path | None:
     except errors.RemoteEntryNotFoundError:
         return None
     except errors.RevisionNotFoundError as error:
-        raise ModelConfigError(f"{model} has no revision {revision}: engine.revision") from error
+        raise ModelConfigError(f"{model} has no revision {revision}") from error
     except errors.GatedRepoError as error:
         raise ModelConfigError(
             f"{model} is gated: accept its terms at {ENDPOINT}/{model} and set HF_TOKEN to a token"

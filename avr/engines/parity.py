@@ -34,7 +34,7 @@ def reference_rewards(
     model: str, cache: Location, dtype: str = "auto", trust_remote_code: bool = False
 ) -> list[float]:
     """Hugging Face's logits of `PROBES`, from the cache folder where they were computed before."""
-    file = cache / f"{weights_id(model)}-{dtype}.json"
+    file = cache / f"{weights_id(model)}-{dtype}-eager.json"
     if not file.exists():
         command = [sys.executable, "-m", "avr.engines.reference", local_model(model), dtype]
         command += ["--trust-remote-code"] if trust_remote_code else []

@@ -27,6 +27,9 @@ def main() -> None:
     model = AutoModelForSequenceClassification.from_pretrained(
         arguments.model,
         dtype=arguments.dtype,
+        # The one that computes all that a model may say of attention: sdpa, the default, drops the
+        # caps of Gemma-2's scores without a word.
+        attn_implementation="eager",
         device_map="auto" if torch.cuda.is_available() else None,
         num_labels=1,
         use_safetensors=True,

@@ -23,7 +23,13 @@ ONE_DEVICE_GROUP = (
     "prefill_context_parallel_size",
     "nnodes",
 )
-SET_BY_ROLE = {"model": "model", "trust_remote_code": "trust_remote_code"}
+SET_BY_ROLE = {
+    "model": "model",
+    "trust_remote_code": "trust_remote_code",
+    # vLLM's own would reach neither our tokenizer nor the reward check nor training.
+    "revision": "model, as NAME@REVISION",
+    "tokenizer_revision": "model, as NAME@REVISION",
+}
 # Settings of vLLM that say how fast texts come and where they are made. A run may go on under other
 # ones; under any that is not named here (quantization, hf_overrides, kv_cache_dtype) texts differ.
 _ONLY_SPEED = frozenset(

@@ -32,7 +32,7 @@ def positions(config: Mapping[str, Any]) -> int | None:
 
     Rotary scaling is counted as vLLM counts it.
     """
-    part = _text_part(config)
+    part = text_part(config)
     said = [part[key] for key in _POSITIONS if part.get(key) is not None]
     if part.get("model_max_length"):
         said = [part["model_max_length"]]
@@ -41,7 +41,7 @@ def positions(config: Mapping[str, Any]) -> int | None:
 
 def heads(config: Mapping[str, Any]) -> tuple[int, int]:
     """Return the numbers of attention heads and of KV heads; 0 where the config does not say."""
-    part = _text_part(config)
+    part = text_part(config)
     query = int(part.get("num_attention_heads") or part.get("n_head") or 0)
     said = [int(part[key]) for key in _KV_HEADS if part.get(key) is not None]
     return query, said[0] if said else query
@@ -52,7 +52,7 @@ def soft_capped(config: Mapping[str, Any]) -> bool:
 
     Transformers' `sdpa` attention leaves out such a cap without a word.
     """
-    part = _text_part(config)
+    part = text_part(config)
     return any(part.get(key) is not None for key in _SOFT_CAPS)
 
 
@@ -134,8 +134,8 @@ def _shared_evenly(query: int, kv: int, size: int) -> bool:
     return kv % size == 0 if kv >= size else size % kv == 0
 
 
-def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What describes the language model: all of the config, but in multimodal ones."""
+def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what describes the language model: all of the config, but in multimodal ones."""
     part = config.get("text_config")
     return part if isinstance(part, Mapping) else config
 

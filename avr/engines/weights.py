@@ -1,15 +1,31 @@
 """What identifies a model: ids of trees and ledger entries change when its weights do."""
 
 import hashlib
+import re
+from pathlib import Path
 
 from avr.core.messages import content_id
 from avr.storage import fetched, is_remote, location
 
 _EDGE = 1 << 20
+_PINNED = re.compile(r"(?P<name>\w[\w.-]*(/[\w.-]+)?)@(?P<revision>\w[\w./-]*)")
+# Of a pinned hub model; pickles, which can run code, and a second copy in `original/` stay there.
+_LOADED = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
+
+
+def hub_name(model: str) -> tuple[str, str | None]:
+    """Split `NAME@REVISION` of a hub model: its name, and the commit, tag or branch or None.
+
+    Anything else comes back whole: a folder, whose path may hold an @, a URL, a plain name.
+    """
+    found = _PINNED.fullmatch(model)
+    if found is None or Path(Path(model).parts[0]).is_dir():
+        return model, None
+    return found["name"], found["revision"]
 
 
 def weights_id(model: str) -> str:
-    """An id of a model folder from its content, of a hub model from its name.
+    """An id of a model folder from its content, of a hub model from its name and revision.
 
     Content is config, tokenizer and chat template plus name, size, first and last MiB of every
     weight file: enough to tell two trainings apart, and seconds rather than minutes for a 70B
@@ -38,7 +54,25 @@ def weights_id(model: str) -> str:
 
 
 def local_model(model: str) -> str:
-    """What vLLM and Transformers load: a hub name or folder as it is, of a store a copy here."""
+    """Give what vLLM and Transformers load: a hub name or a folder, of a store a copy here.
+
+    A hub model with a revision is downloaded as a folder, which all that loads it then has in
+    common: weights, tokenizer and configuration are of that revision for whoever asks. (vLLM's
+    reload and TRL's look for the architecture would forget a revision that they were told.)
+    Raises errors of huggingface_hub.
+    """
+    name, revision = hub_name(model)
+    if revision is not None:
+        from huggingface_hub import snapshot_download
+
+        return str(
+            snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=list(_LOADED),
+                ignore_patterns=["original/*"],
+            )
+        )
     folder = location(model)
     if is_remote(folder):
         return str(fetched(folder, weights_id(model)))

@@ -5,7 +5,6 @@ Only config.json and the tokenizer's settings are read, on the driver: of the Hu
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from avr.config import ConfigError, RoleConfig, Stage1Config, TrainingConfig
@@ -20,6 +19,7 @@ from avr.engines.model_config import (
     read_config,
 )
 from avr.engines.shape import check_classifier, check_engine, check_lengths
+from avr.training.attention import attention_for
 
 Check = Callable[[str, Mapping[str, Any]], None]
 Sampling = Mapping[str, Mapping[str, Any]]
@@ -34,7 +34,6 @@ class Use:
 
     name: str
     model: str
-    revision: str | None
     check: Check
     job: str = ""
 
@@ -58,9 +57,9 @@ def check_models(
             continue
         named = origin if origin == use.model else f"{use.model}, trained from {origin},"
         try:
-            config = read_config(origin, use.revision)
+            config = read_config(origin)
             use.check(named, config)
-            if not has_chat_template(origin, use.revision):
+            if not has_chat_template(origin):
                 raise ModelConfigError(f"the tokenizer of {origin} has no chat template")
         except HubUnreachableError as error:
             unseen.setdefault(error.why, []).append(origin)
@@ -118,7 +117,7 @@ def _of_stage2(config: Stage2Config) -> list[Use]:
     uses += _trainings(config.policy, config.rsft, config.dpo)
     if config.evaluation is not None:
         seed = config.evaluation.seed
-        uses.append(replace(policy, name="evaluation.seed", model=seed, revision=None))
+        uses.append(replace(policy, name="evaluation.seed", model=seed))
     return uses
 
 
@@ -129,7 +128,7 @@ def _of_table(config: TableConfig) -> list[Use]:
     for name, entrant in config.entrants.items():
         at, models = f"entrants.{name}", entrant.trained[-1:]
         models = models or ([entrant.model] if entrant.model else [])
-        uses += [replace(policy, name=f"{at}.model", model=m, revision=None) for m in models]
+        uses += [replace(policy, name=f"{at}.model", model=m) for m in models]
     return uses
 
 
@@ -140,7 +139,7 @@ def _role(role: str, settings: RoleConfig, more: Sampling | None = None) -> Use:
     def check(model: str, config: Mapping[str, Any]) -> None:
         check_engine(role, settings, model, config, outputs)
 
-    return Use(f"{role}.model", settings.model, settings.engine.get("revision"), check)
+    return Use(f"{role}.model", settings.model, check)
 
 
 def _reward_model(role: str, settings: RoleConfig) -> Use:
@@ -148,13 +147,17 @@ def _reward_model(role: str, settings: RoleConfig) -> Use:
         check_classifier(f"{role}.model", model, config)
         check_engine(role, settings, model, config, {})
 
-    return Use(f"{role}.model", settings.model, settings.engine.get("revision"), check)
+    return Use(f"{role}.model", settings.model, check)
 
 
 def _trainings(policy: RoleConfig, rsft: TrainingConfig, dpo: TrainingConfig) -> list[Use]:
     """Both trainings start from the policy, or from what the first has made of it."""
-    revision = policy.engine.get("revision")
-    return [
-        Use("policy.model", policy.model, revision, partial(check_lengths, kind, training))
-        for kind, training in (("rsft", rsft), ("dpo", dpo))
-    ]
+
+    def use(kind: str, training: TrainingConfig) -> Use:
+        def check(model: str, config: Mapping[str, Any]) -> None:
+            check_lengths(kind, training, model, config)
+            attention_for(kind, training, config)
+
+        return Use("policy.model", policy.model, check)
+
+    return [use("rsft", rsft), use("dpo", dpo)]

@@ -27,6 +27,7 @@ from transformers import TrainerCallback
 from avr.storage import Location, arrow_filesystem, download, is_remote, path_of, upload
 from avr.training.job import Job
 from avr.training.progress import append_event
+from avr.training.saving import Timetable, saves_by_time
 
 COMPLETE = "complete"
 
@@ -87,6 +88,58 @@ class RecordCheckpoint(TrainerCallback):
             checkpoint_dir_name=folder.name,
             checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
         )
+
+
+class SaveByTime(TrainerCallback):
+    """Has all ranks save at the same step, when rank 0's timetable says so.
+
+    It comes after `RecordCheckpoint`, so that marking and sending a checkpoint count as writing it.
+    """
+
+    def __init__(self, timetable: Timetable):
+        self._timetable = timetable
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The clock starts, after a restart as well."""
+        self._timetable.begin_training()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called on every rank; after the last step the model itself is saved."""
+        if state.global_step >= state.max_steps:
+            return
+        due = torch.tensor([self._timetable.due()], dtype=torch.uint8, device=args.device)
+        torch.distributed.broadcast(due, src=0)
+        if due.item():
+            self._timetable.begin_save()
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The checkpoint is whole."""
+        self._timetable.end_save()
+
+
+def callbacks(job: Job, facts: dict[str, Any]) -> list[TrainerCallback]:
+    """All of a training's; `facts` are told with its start."""
+    last = [RecordProgress(job.events, facts)]
+    if saves_by_time(job.config):
+        timetable = Timetable(job.config.checkpoint_every_s)
+        return [RecordCheckpoint(job), SaveByTime(timetable), *last]
+    return [RecordCheckpoint(job), *last]
+
+
+def without_copies(trainer: Any) -> Any:
+    """The trainer class whose checkpoints hold what DeepSpeed resumes from and nothing else.
+
+    The trainer would gather the whole model for each of them as well: 16 GB of an 8B model, which
+    nothing reads. Without DeepSpeed it is what a training resumes from.
+    """
+
+    class Trainer(trainer):  # type: ignore[misc]
+        def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+            if not (_internal_call and self.is_deepspeed_enabled):
+                super().save_model(output_dir, _internal_call)
+
+    return Trainer
 
 
 class RecordProgress(TrainerCallback):

@@ -21,6 +21,9 @@ from avr.training.job import Job, TrainingError
 from avr.training.progress import append_event
 from avr.training.worker import run_rank
 
+# A restart reads the newest whole one, and the training's end removes them all.
+NUM_KEPT = 2
+
 
 def run_group(job: Job) -> dict[str, Any]:
     """Runs all ranks to the end, restarts included; rank 0's return value."""
@@ -44,7 +47,9 @@ def run_group(job: Job) -> dict[str, Any]:
             max_failures=config.max_failures,
             max_preemption_failures=config.max_preemption_failures,
         ),
-        checkpoint_config=CheckpointConfig(num_to_keep=config.trl.get("save_total_limit")),
+        checkpoint_config=CheckpointConfig(
+            num_to_keep=config.trl.get("save_total_limit", NUM_KEPT)
+        ),
         callbacks=[RecordFailures(job.failures)],
         worker_runtime_env={"env_vars": environment(job)},
         # Failures are told through `RecordFailures`; the rank logs hold the rest.

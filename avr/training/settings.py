@@ -5,6 +5,7 @@ the reason, and naming one of them is an error rather than silently overridden.
 """
 
 import difflib
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from enum import Enum
@@ -14,9 +15,19 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from avr.config import ConfigError, TrainingConfig
 from avr.config_checks import check_values
+from avr.training.saving import saves_by_time
 
 KINDS = ("rsft", "dpo")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
+SAVE_DTYPES = ("bfloat16", "float16", "float32")
+# TRL takes 0 and infinity for these too; the training then fails, or learns nothing, hours later.
+ABOVE_ZERO = (
+    "learning_rate",
+    "num_train_epochs",
+    "max_length",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+)
 
 OWNED = {
     "output_dir": "the training folder beside the model's",
@@ -47,6 +58,11 @@ def check_training(kind: str, config: TrainingConfig) -> None:
     check_names(kind, config.trl, [f.name for f in fields(_arguments_class(kind))])
     for name, value in config.trl.items():
         check_type(f"{kind}.trl.{name}", value, hints[name])
+        check_number(f"{kind}.trl.{name}", value, above_zero=name in ABOVE_ZERO)
+    if config.save_dtype is not None and config.save_dtype not in SAVE_DTYPES:
+        raise ConfigError(
+            f"{kind}.save_dtype is {config.save_dtype!r}; there are: {', '.join(SAVE_DTYPES)}"
+        )
     loading = config.trl.get("model_init_kwargs") or {}
     if not isinstance(loading, Mapping):
         raise ConfigError(f"{kind}.trl.model_init_kwargs is a {type(loading).__name__}, no mapping")
@@ -55,11 +71,26 @@ def check_training(kind: str, config: TrainingConfig) -> None:
             f"{kind}.trl.model_init_kwargs.use_safetensors is False: pickles can run code when "
             "they are loaded; convert the weights to safetensors"
         )
+    if "revision" in loading:
+        raise ConfigError(
+            f"{kind}.trl.model_init_kwargs.revision cannot be set: it is policy.model, as "
+            "NAME@REVISION"
+        )
     check_deepspeed(kind, config.deepspeed)
     check_simpo(kind, config)
     for tracker in config.trackers:
         if tracker not in TRACKERS:
             raise ConfigError(f"{kind}.trackers: {tracker!r} is not one of {', '.join(TRACKERS)}")
+
+
+def check_number(name: str, value: Any, *, above_zero: bool) -> None:
+    """Raises ConfigError for NaN, and with `above_zero` for 0, less than 0 and infinity."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if math.isnan(value):
+        raise ConfigError(f"{name} is {value}, which is no number")
+    if above_zero and not 0 < value < math.inf:
+        raise ConfigError(f"{name} is {value}, must be above 0 and finite")
 
 
 def check_simpo(kind: str, config: TrainingConfig) -> None:
@@ -173,9 +204,12 @@ def _arguments_class(kind: str) -> Any:
     return DPOConfig
 
 
-def training_arguments(kind: str, config: TrainingConfig, output_dir: Path) -> Any:
+def training_arguments(
+    kind: str, config: TrainingConfig, output_dir: Path, loading: Mapping[str, Any]
+) -> Any:
     """SFTConfig or DPOConfig; DeepSpeed's part is active from here on.
 
+    `loading` is what the model is loaded with beside what the user says of it.
     Build it before the model is loaded: that is what makes `from_pretrained` partition the weights
     while it reads them, instead of every rank holding all of them.
     """
@@ -184,13 +218,19 @@ def training_arguments(kind: str, config: TrainingConfig, output_dir: Path) -> A
     # before it deletes the files. The trainer would delete files that the record still names,
     # which makes the next start fail.
     trl.pop("save_total_limit", None)
+    if saves_by_time(config):
+        trl["save_strategy"] = "no"  # a callback says when
     if kind == "rsft" and not trl.get("packing"):
         trl["dataset_kwargs"] = {"skip_prepare_dataset": True}
     if config.simpo_margin is not None:
         trl["precompute_ref_log_probs"] = True  # or TRL loads the reference model that SimPO lacks
     trl.setdefault("disable_tqdm", True)
     # A pickle runs code when it is loaded.
-    trl["model_init_kwargs"] = {"use_safetensors": True} | dict(trl.get("model_init_kwargs") or {})
+    trl["model_init_kwargs"] = {
+        "use_safetensors": True,
+        **(trl.get("model_init_kwargs") or {}),
+        **loading,
+    }
     return _arguments_class(kind)(
         output_dir=str(output_dir),
         deepspeed=dict(config.deepspeed) or None,

@@ -111,8 +111,9 @@ def _outcome(trainer: Any, output: Any, counts: RowCounts) -> dict[str, Any]:
 def _prepare(job: Job, world_size: int) -> tuple[Any, Any, str]:
     """Training arguments (DeepSpeed active), tokenizer, model; this rank's part of rows written."""
     import ray.train
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
+    from avr.training.attention import attention_for
     from avr.training.settings import check_training, training_arguments
 
     for what, path in (("rows", job.rows), ("training folder", job.checkpoints)):
@@ -132,9 +133,12 @@ def _prepare(job: Job, world_size: int) -> tuple[Any, Any, str]:
             _without_compiler()
         backend = "nccl" if job.config.use_gpu else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
-    arguments = training_arguments(job.kind, job.config, Path(job.here.checkpoints))
     model = local_model(job.model)
-    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=arguments.trust_remote_code)
+    trust = {"trust_remote_code": bool(job.config.trl.get("trust_remote_code"))}
+    architecture = AutoConfig.from_pretrained(model, **trust).to_dict()
+    loading = attention_for(job.kind, job.config, architecture)
+    arguments = training_arguments(job.kind, job.config, Path(job.here.checkpoints), loading)
+    tokenizer = AutoTokenizer.from_pretrained(model, **trust)
     folder = Path(job.here.tokenised)
     for share in _shares_of(job, ray.train.get_context(), arguments):
         write_share(job.kind, tokenizer, job.rows, folder, arguments.max_length, share, world_size)
@@ -174,15 +178,15 @@ def _trainer(
     job: Job, arguments: Any, tokenizer: Any, model: str, counts: RowCounts, world_size: int
 ) -> Any:
     """TRL's trainer; it loads the model itself, already partitioned under ZeRO-3."""
-    from avr.training.checkpoint import RecordCheckpoint, RecordProgress
+    from avr.training.checkpoint import callbacks, without_copies
 
     facts = asdict(counts) | {"max_length": arguments.max_length}
-    return _trainer_class(job.kind, job.config)(
+    return without_copies(_trainer_class(job.kind, job.config))(
         model=model,
         args=arguments,
         train_dataset=load_shares(Path(job.here.tokenised), world_size),
         processing_class=tokenizer,
-        callbacks=[RecordCheckpoint(job), RecordProgress(job.events, facts)],
+        callbacks=callbacks(job, facts),
     )
 
 

@@ -127,12 +127,12 @@ def test_same_call_again_returns_the_result_without_training(rsft, folder):
 
 
 class Killer(threading.Thread):
-    """Kills the newest process of one rank as soon as a checkpoint of `step` is recorded.
+    """Kills the newest process of one rank as soon as a checkpoint of `step` (None: any) is there.
 
     `written` is where ranks write their logs, if that is not where the run keeps them.
     """
 
-    def __init__(self, logs, rank: int, step: int, written: Path | None = None):
+    def __init__(self, logs, rank: int, step: int | None, written: Path | None = None):
         super().__init__(daemon=True)
         self.logs, self.rank, self.step, self.killed, self.at = logs, rank, step, None, 0.0
         self.written = written or logs
@@ -150,7 +150,7 @@ class Killer(threading.Thread):
 
     def _recorded(self):
         recorded = [e["step"] for e in events(self.logs) if e["event"] == "checkpoint"]
-        return self.step in recorded
+        return bool(recorded) if self.step is None else self.step in recorded
 
 
 def events(logs):
@@ -186,6 +186,32 @@ def test_killed_ranks_and_a_repeated_call_continue_to_the_same_weights(rsft, fol
 
     straight, continued = weights(rsft[1]), weights(output)
     assert straight.keys() == continued.keys()
+    for name, tensor in straight.items():
+        torch.testing.assert_close(continued[name], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_a_killed_training_goes_on_from_a_checkpoint_that_was_due_by_time(rsft, folder):
+    import torch
+
+    output, training = folder / "timed", folder / "timed.training"
+    by_time = tm.on_cpus({"max_steps": STEPS}, max_failures=0, checkpoint_every_s=0.2)
+    del by_time.trl["save_strategy"]
+    arguments = ("rsft", by_time, folder / "model", folder / "rsft.parquet", output)
+    killer = Killer(training / "logs", rank=1, step=None)
+    with pytest.raises(TrainingError, match=r"rank \d failed"):
+        train(*arguments)
+    assert killer.killed
+    saved = [e["step"] for e in events(training / "logs") if e["event"] == "checkpoint"]
+    (kept,) = {marker.parent for marker in training.rglob(f"checkpoint-{saved[-1]}/complete")}
+    files = [file.name for file in kept.rglob("*")]
+    assert any(name.endswith("optim_states.pt") for name in files)
+    assert not any(name.endswith(".safetensors") for name in files)  # no whole model beside it
+
+    result = train(*arguments)
+    begins = [e["step"] for e in events(training / "logs") if e["event"] == "begin"]
+    assert begins == [0, saved[-1]] and 0 < saved[-1] < STEPS
+    assert result.num_steps == STEPS
+    straight, continued = weights(rsft[1]), weights(output)
     for name, tensor in straight.items():
         torch.testing.assert_close(continued[name], tensor, atol=1e-5, rtol=1e-4)
 

@@ -209,6 +209,27 @@ TRAINING = [
         "rsft.trl.save_strategy=no",
         "rsft.trl.save_strategy is False, which is how YAML reads no: put it in quotes, 'no'",
     ),
+    (
+        "dpo.save_dtype=floaty",
+        "dpo.save_dtype is 'floaty'; there are: bfloat16, float16, float32",
+    ),
+    ("rsft.trl.max_length=0", "rsft.trl.max_length is 0, must be above 0 and finite"),
+    ("rsft.trl.learning_rate=.inf", "rsft.trl.learning_rate is inf, must be above 0 and finite"),
+    ("dpo.trl.num_train_epochs=.nan", "dpo.trl.num_train_epochs is nan, which is no number"),
+    ("dpo.trl.num_train_epochs=0", "dpo.trl.num_train_epochs is 0, must be above 0 and finite"),
+    ("dpo.trl.beta=.nan", "dpo.trl.beta is nan, which is no number"),
+    (
+        "rsft.trl.gradient_accumulation_steps=0",
+        "rsft.trl.gradient_accumulation_steps is 0, must be above 0 and finite",
+    ),
+    (
+        "rsft.trl.model_init_kwargs.revision=v1",
+        "rsft.trl.model_init_kwargs.revision cannot be set: it is policy.model, as NAME@REVISION",
+    ),
+    (
+        "rsft.checkpoint_every_s=-1",
+        "rsft.checkpoint_every_s is -1.0, must be at least 0",
+    ),
     ("dpo.trl.loss_weights=1.0", "dpo.trl.loss_weights is 1.0, must be list or null"),
     ("run_dir=s3://", "s3:// names nothing"),
     (
@@ -251,6 +272,7 @@ def test_a_value_of_a_wrong_kind_is_refused_before_anything_starts(override, wor
         "lr_scheduler_type=cosine_with_min_lr",
         "lr_scheduler_kwargs={min_lr: 1e-6}",
         "save_steps=10",
+        "max_grad_norm=.inf",
         "loss_type=nll",
         "eos_token=x",
         "pad_token=y",

@@ -263,13 +263,13 @@ def test_a_plan_and_a_run_end_in_one_line_where_the_hub_gates_a_model(tmp_path, 
 
 def test_a_plan_reads_shapes_from_the_hub_at_the_revision_asked_for(tmp_path, hub, capsys):
     commit = hub.commit(LLAMA)
-    stage1_job.plan(large(tmp_path, f"policy.engine.revision={commit}"))
+    stage1_job.plan(large(tmp_path, f"policy.model={LLAMA}@{commit}"))
     assert f"/{LLAMA}/resolve/{commit}/config.json" in hub.asked
     stage1_job.plan(large(tmp_path))
     assert capsys.readouterr().out == ""
     assert f"/{SKYWORK}/resolve/main/config.json" in hub.asked
     for override, words in (
-        ("policy.engine.revision=v2", f"policy.model: {LLAMA} has no revision v2: engine.revision"),
+        (f"policy.model={LLAMA}@v2", f"policy.model: {LLAMA} has no revision v2"),
         ("policy.engine.max_model_len=9000", f"is 9000, and {LLAMA} has 8192 positions"),
         ("corrector.model=Qwen/Qwen2.5-23B", "corrector.model: there is no model Qwen/Qwen2.5-23B"),
         ("reward_model.model=Qwen/Qwen2.5-32B-Instruct", "is a Qwen2ForCausalLM, not a sequence"),

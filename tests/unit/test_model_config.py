@@ -47,10 +47,10 @@ def test_a_model_of_the_hub_reads_as_its_folder_does_and_is_asked_for_once(hub):
 
 def test_a_revision_is_what_the_hub_is_asked_for(hub):
     commit = hub.commit("us/policy")
-    read_config("us/policy", commit)
+    read_config(f"us/policy@{commit}")
     assert f"/us/policy/resolve/{commit}/config.json" in hub.asked
-    words = str(wrong(read_config, "us/policy", "v9"))
-    assert words == "us/policy has no revision v9: engine.revision"
+    words = str(wrong(read_config, "us/policy@v9"))
+    assert words == "us/policy has no revision v9"
 
 
 @pytest.mark.parametrize("status", [401, 403])
