@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 export PYTHONUNBUFFERED := 1
-.PHONY: help setup demo stage1 stage2 test check unit integration chaos bench replicate requirements miniature-models clean
+MODULES ?=
+.PHONY: help setup demo stage1 stage2 test check unit mutation integration chaos bench replicate requirements miniature-models clean
 EXTRA ?= cpu
 PYTHON_ := .venv/bin/python
 RUN_DIR ?= runs/miniature
@@ -15,7 +16,7 @@ help:
 	@echo "make demo               Stage I in the miniature world, from nothing ($(RUN_DIR))"
 	@echo "make demo STAGES=1,2    Stage I and then Stage II ($(RUN_DIR)-stage2)"
 	@echo "make test               lint, types, unit and integration tests, from nothing"
-	@echo "make check | unit | integration"
+	@echo "make check | unit | mutation | integration"
 	@echo "make chaos N=100        kill so many nodes, engines, tasks and drivers; compare what is left"
 	@echo "make bench              quick versions of the benchmarks (runs/benchmarks)"
 	@echo "make replicate          the paper's table in the miniature world, seeds $(SEEDS) (runs/replicate)"
@@ -36,7 +37,7 @@ stage1: setup
 stage2: setup
 	@$(PYTHON_) jobs/stage2.py conf/miniature/stage2.yaml stage1_dir=$(RUN_DIR) run_dir=$(RUN_DIR)-stage2
 
-test: check unit integration
+test: check unit mutation integration
 
 check: setup
 	$(PYTHON_) -m ruff check .
@@ -45,6 +46,11 @@ check: setup
 
 unit: setup
 	$(PYTHON_) -m pytest tests/unit
+
+# Small changes to the rules that make rows, each of which a unit test must notice. MODULES=all is
+# all of avr/core (an hour).
+mutation: setup
+	$(PYTHON_) tests/mutation.py $(MODULES)
 
 integration: setup
 	$(PYTHON_) -m pytest tests/integration

@@ -27,10 +27,10 @@ from avr.core.messages import to_dicts
 from avr.core.prompts import (
     answer_context,
     critique_context,
-    parse_rating,
     refine_context,
     scored_conversation,
 )
+from avr.core.ratings import is_critique
 
 START_TIMEOUT_S = 600
 _OURS = threading.local()
@@ -86,7 +86,7 @@ def _tree(prompt, clients, templates, shape):
     for _ in range(shape.num_critiques):
         for _ in range(shape.max_tries):
             critique = corrector.ask(critique_context(query, first, templates))
-            if parse_rating(critique) is not None:
+            if is_critique(critique):
                 critiques.append(critique)
                 break
     for critique in critiques:

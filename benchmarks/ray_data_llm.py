@@ -27,10 +27,10 @@ from avr.core.messages import from_dicts, to_dicts
 from avr.core.prompts import (
     answer_context,
     critique_context,
-    parse_rating,
     refine_context,
     scored_conversation,
 )
+from avr.core.ratings import is_critique
 
 STEPS = {
     "respond": "policy",
@@ -171,7 +171,7 @@ def _to_refine(shape, row):
     if row[MARK] == BYPASS:
         kept = ("id", "query", "answer", "critique", "text", MARK)
         return [{key: row[key] for key in kept}]
-    if parse_rating(row["text"]) is None:
+    if not is_critique(row["text"]):
         return []
     return [row | {"critique": row["text"], "text": ""}] * shape.num_refinements
 

@@ -1,0 +1,92 @@
+"""Change avr/core in small ways and see that its unit tests notice: every survivor is explained.
+
+    python tests/mutation.py [MODULE ...]     default: the modules that decide rows; `all` for core
+
+mutmut makes the changes, each in a copy of the tree, and runs the tests that reach it. Survivors
+that tests/mutation_survivors.toml explains are fine; any other, and an explanation that explains
+nothing any more, ends the run with status 1.
+"""
+
+import ast
+import difflib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COPY = ROOT / "mutants/avr/core"
+EXPLAINED = ROOT / "tests/mutation_survivors.toml"
+DECIDING = ("filters", "funnel", "output_pairs", "pairs", "search", "selection", "unrolling")
+SURVIVED = 0  # the exit status of tests that noticed nothing
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A change that no test noticed: the module, what stood there, and what stands there now."""
+
+    module: str
+    was: str
+    now: str
+
+
+def survivors(module: str) -> Iterator[Survivor]:
+    """Yield what no test of the last run noticed in a module."""
+    source = COPY / f"{module}.py"
+    status = json.loads(source.with_suffix(".py.meta").read_text())["exit_code_by_key"]
+    left = [name.rpartition(".")[2] for name, code in status.items() if code == SURVIVED]
+    functions = {
+        node.name: ast.unparse(node).splitlines()[1:]
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    for name in left:
+        before = functions[re.sub(r"__mutmut_\d+$", "__mutmut_orig", name)]
+        changed = list(difflib.ndiff(before, functions[name]))
+        was = " ".join(line[2:].strip() for line in changed if line.startswith("- "))
+        now = " ".join(line[2:].strip() for line in changed if line.startswith("+ "))
+        yield Survivor(module, was, now)
+
+
+def explains(entry: dict[str, str], survivor: Survivor) -> bool:
+    """Check whether an entry of the file is about this survivor: its patterns match in full."""
+    return (
+        entry.get("module", survivor.module) == survivor.module
+        and re.fullmatch(entry.get("was", ".*"), survivor.was) is not None
+        and re.fullmatch(entry.get("now", ".*"), survivor.now) is not None
+    )
+
+
+def main(modules: list[str]) -> int:
+    """Run the changes of these modules; return 1 where one survived without an explanation."""
+    every = sorted(path.stem for path in (ROOT / "avr/core").glob("[a-z]*.py"))
+    modules = every if modules == ["all"] else modules or list(DECIDING)
+    command = [sys.executable, "-m", "mutmut", "run", *(f"avr.core.{name}.*" for name in modules)]
+    log = ROOT / "mutants.log"
+    with log.open("w") as written:
+        ended = subprocess.run(command, cwd=ROOT, stdout=written, stderr=subprocess.STDOUT)
+    if ended.returncode:
+        print(log.read_text()[-2000:])
+        return ended.returncode
+    entries = tomllib.loads(EXPLAINED.read_text())["survivor"]
+    found = [survivor for module in modules for survivor in survivors(module)]
+    new = [each for each in found if not any(explains(entry, each) for entry in entries)]
+    for each in new:
+        print(f"survived: avr/core/{each.module}.py\n  - {each.was}\n  + {each.now}")
+    stale = [
+        entry
+        for entry in entries
+        if entry.get("module") in modules and not any(explains(entry, each) for each in found)
+    ]
+    for entry in stale:
+        print(f"explains nothing: {entry}")
+    print(f"{len(found)} of the changes to {', '.join(modules)} survived, {len(new)} unexplained")
+    return 1 if new or stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,98 @@
+"""Ids and seeds are the same in every version: a changed one makes every run grow anew."""
+
+import asyncio
+from dataclasses import replace
+
+from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
+
+from avr.core.funnel import Funnel
+from avr.core.growth import Shape, correct, respond, score
+from avr.core.messages import assistant, content_id, seed_of, user
+from avr.core.output_pairs import make_malformed_pairs, make_output_pairs
+from avr.core.outputs import Output, open_set
+from avr.core.pairs import KINDS, make_pairs
+from avr.core.selection import select_rsft
+from avr.core.trajectory import TRAJECTORY_TEMPLATES
+from avr.core.tree import Prompt, plant
+from avr.core.unrolling import select_trajectories
+
+QUESTION = "What is a tree?"
+
+
+def said(conversation, number, sample):
+    """Critiques end with a rating; every text is another, the longer the later."""
+    return f"text {number} {sample} " + "word " * (number + sample) + "says enough. Rating: [[7]]"
+
+
+def grown():
+    model, judge = ScriptedGenerate(said), ScriptedScore()
+    prompt = Prompt.of((user(QUESTION), assistant("It depends."), user("Go on.")), "An answer.")
+
+    async def grow():
+        tree = await respond(plant(prompt, "recipe"), model, TEMPLATES, 5)
+        return await score(await correct(tree, model, TEMPLATES, Shape()), judge)
+
+    return asyncio.run(grow())
+
+
+def outputs():
+    item = open_set(Prompt.of((user(QUESTION),)), "recipe")
+    good = tuple(Output(f"o{n}", f"t{n}", f"a{n}", 0, "stop", 1, "", float(n)) for n in range(2))
+    bad = Output("bad", "t", "", 0, "length", 1, "has no end marker")
+    return replace(item, outputs=good, failures=(bad,))
+
+
+def test_ids_and_seeds_are_those_of_every_version():
+    tree, item, none = grown(), outputs(), frozenset()
+    funnels = {kind: Funnel(kind) for kind in KINDS}
+    pairs = make_pairs([tree], TEMPLATES, none, funnels, 0.0)
+    template = TRAJECTORY_TEMPLATES["think"]
+    rows = select_trajectories([tree], TEMPLATES, template, none, Funnel(""), unchanged_share=1)
+    (plain,) = select_rsft(
+        [plant(tree.prompt, "recipe")], TEMPLATES, frozenset({"plain_rows"}), Funnel("")
+    )
+    (malformed,) = make_malformed_pairs(
+        [item], TEMPLATES, none, Funnel(""), share=1.0, num_others=1
+    )
+    found = {
+        "prompt": tree.prompt.id,
+        "tree": tree.id,
+        "y0": tree.first.id,
+        "critiques": [critique.id for critique in tree.levels[0].critiques],
+        "refinements": [response.id for _, response in tree.refined()],
+        "rsft": [row.id for row in select_rsft([tree], TEMPLATES, none, Funnel(""))],
+        "plain": plain.id,
+        "pairs": [pair.id for pair in pairs],
+        "trajectory": [row.id for row in rows],
+        "outputs": item.id,
+        "output pair": [
+            p.id for p in make_output_pairs(lambda: [item], TEMPLATES, none, Funnel(""), 0.0)
+        ],
+        "malformed pair": malformed.id,
+        "content": content_id("\u00e9", {"b": 1, "a": [None, 1.5]}),
+        "seeds": [seed_of("node", 0), seed_of("node", 1)],
+    }
+    assert found == GOLDEN
+
+
+GOLDEN = {
+    "prompt": "b3e7cac2589e5a94710ccd40",
+    "tree": "1b90a8b878c4002b372fabdd",
+    "y0": "cfc58fa4a8e149423338f761",
+    "critiques": ["cf71e74174fd4fa754774549", "4f0129eed346496f6cb36b75"],
+    "refinements": [
+        "847a054159a62cf4449dd05d",
+        "25ec8d389169fe15e4593b2f",
+        "0e940d5a0e3739b50383cb2c",
+        "c3b0c71a5643bb86572092f8",
+    ],
+    "rsft": ["bcfd2a20d6b7c3b86a5fd92c"],
+    "plain": "17973cf565e9656521bf2111",
+    "pairs": ["3a39e8aab1788d055bc39895", "71e46d2c373ba49f408343fb", "3e50743b2e032d0f3ad0a3f6"],
+    "trajectory": ["5f7aec43e4ed414a179162bf"],
+    "outputs": "dae722d4f47ae3eed1f624ff",
+    "output pair": ["d79fe8783808e311bff7a3f4"],
+    "malformed pair": "e1505e84d2d99a4b2f9ec46a",
+    "content": "54cdd760ba24db458cc6b50a",
+    "seeds": [1047080535040, 2899166383104],
+}
