@@ -9,7 +9,7 @@ from typing import Any
 
 from avr.config import ConfigError, RoleConfig, Stage1Config, TrainingConfig
 from avr.config_evaluation import EvaluateConfig, JudgeKind, RefineConfig
-from avr.config_stage2 import AnswerConfig, Stage2Config
+from avr.config_stage2 import AnswerConfig, Stage2Config, Start
 from avr.config_table import TableConfig
 from avr.engines.model_config import (
     HubUnreachableError,
@@ -98,7 +98,10 @@ def trained_by(config: Any) -> dict[str, str]:
     """The model folders that a job of either stage leaves, and the model that both start from."""
     if not isinstance(config, Stage1Config | Stage2Config):
         return {}
-    return {f"{config.run_dir.rstrip('/')}/{step}": config.policy.model for step in ("rsft", "dpo")}
+    start = config.policy.model
+    if isinstance(config, Stage2Config) and config.start == Start.policy and config.seed_model:
+        start = config.seed_model
+    return {f"{config.run_dir.rstrip('/')}/{step}": start for step in ("rsft", "dpo")}
 
 
 def _of_stage1(config: Stage1Config) -> list[Use]:
@@ -114,11 +117,11 @@ def _of_stage2(config: Stage2Config) -> list[Use]:
     whole = {**config.policy.sampling, **config.outputs.sampling}
     policy = _role("policy", config.policy, {"outputs.sampling": whole})
     uses = [policy, _reward_model("reward_model", config.reward_model)]
-    uses += _trainings(config.policy, config.rsft, config.dpo)
-    if config.evaluation is not None:
-        seed = config.evaluation.seed
-        uses.append(replace(policy, name="evaluation.seed", model=seed))
-    return uses
+    if config.seed_model is not None:
+        uses.append(replace(policy, name="seed_model", model=config.seed_model))
+    untrained = config.start == Start.policy and config.seed_model is not None
+    start = replace(config.policy, model=config.seed_model) if untrained else config.policy
+    return uses + _trainings(start, config.rsft, config.dpo)
 
 
 def _of_table(config: TableConfig) -> list[Use]:

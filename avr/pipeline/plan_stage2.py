@@ -153,9 +153,9 @@ def preflight(config: Stage2Config, planned: bool = False) -> None:
 def _stand_in(config: Stage2Config) -> dict[str, str]:
     """Map the model that Stage I has yet to leave to the seed policy, whose shape it will have."""
     folder = folder_of(config.policy.model)
-    if config.evaluation is None or folder is None or (folder / "config.json").exists():
+    if config.seed_model is None or folder is None or (folder / "config.json").exists():
         return {}
-    return {config.policy.model: config.evaluation.seed}
+    return {config.policy.model: config.seed_model}
 
 
 def plan_answer(config: AnswerConfig) -> list[StepPlan]:

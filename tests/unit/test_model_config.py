@@ -14,6 +14,7 @@ from avr.engines.model_config import (
     has_chat_template,
     read_config,
 )
+from avr.storage import location
 
 POLICY = Path("avr/miniature/models/policy")
 
@@ -129,3 +130,15 @@ def test_a_chat_template_is_a_file_or_lies_in_the_tokenizer_s_settings(hub, on_h
     forget()
     (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
     assert has_chat_template(model)
+
+
+def test_a_model_of_an_object_store_is_read_there():
+    store = location("memory://models/policy")
+    for file in ("config.json", "tokenizer_config.json"):
+        (store / file).write_bytes((POLICY / file).read_bytes())
+    assert read_config("memory://models/policy") == read_config(str(POLICY))
+    assert not has_chat_template("memory://models/policy")
+    (store / "chat_template.jinja").write_bytes(b"{{ messages }}")
+    assert has_chat_template("memory://models/policy")
+    words = "memory://models/none has no config.json: it is no model of Transformers"
+    assert str(wrong(read_config, "memory://models/none")) == words
