@@ -252,7 +252,8 @@ class RunConfig:
     mistyped run_dir starts nothing) or must not (`never`); under other settings than before none
     is continued. Each step waits until the cluster has room for all that it needs at once, saying
     what is missing; after `placement_timeout_s` the job ends. `ray` goes to `ray.init` of a
-    cluster that the job starts for itself.
+    cluster that the job starts for itself. `gpu_memory_gib` is the memory of one GPU; unset, it is
+    that of the GPUs of the machine that the job is started on, if it has any.
     """
 
     run_dir: str = MISSING
@@ -262,6 +263,7 @@ class RunConfig:
     resume: Resume = Resume.if_possible
     placement_timeout_s: float = at_least(1, 3600.0)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    gpu_memory_gib: float | None = at_least(1, None)
     ray: dict[str, Any] = field(default_factory=dict)
 
 

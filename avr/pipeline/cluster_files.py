@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from avr.config import ConfigError
+from avr.memory.devices import gpu_gib
 from avr.pipeline.fit import NodeType
 
 
@@ -15,15 +16,24 @@ def node_types(file: Path) -> dict[str, NodeType]:
     Raises ConfigError where the file is none of these, or not one that Ray takes.
     """
     config = autoscaling(file)
+    sections = _sections(yaml.safe_load(file.read_text()))
     return {
         name: NodeType(
             name,
             1 if name == config["head_node_type"] else kind["max_workers"],
             kind["resources"].get("CPU", 0),
             kind["resources"].get("GPU", 0),
+            gpu_gib(sections.get(name)),
         )
         for name, kind in config["available_node_types"].items()
     }
+
+
+def _sections(content: dict[str, Any]) -> dict[str, Any]:
+    """What the file says of each type of node; in KubeRay's a group of workers is one."""
+    if "available_node_types" in content:
+        return dict(content["available_node_types"])
+    return {group["groupName"]: group for group in spec_of(content).get("workerGroupSpecs", [])}
 
 
 def autoscaling(file: Path) -> dict[str, Any]:

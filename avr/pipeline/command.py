@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from avr.config import ConfigError, PromptsConfig
+from avr.config import ConfigError, PromptsConfig, RunConfig
 from avr.loading import load
-from avr.pipeline.fit import misfits
+from avr.pipeline.fit import NodeType, misfits
 from avr.pipeline.forecast import Means, by_role, forecast, mean_tokens, other_models
 from avr.pipeline.plan import StepPlan
+from avr.pipeline.plan_memory import PoolMemory, memory_of
 from avr.versions import check_versions
 
-C = TypeVar("C")
+C = TypeVar("C", bound=RunConfig)
 STOPPED = 130  # the shell's for an interrupted command
 # Arrow's own pool keeps what it once needed: 28 MiB of a driver's memory more than malloc, with
 # 300,000 prompts. It is chosen when pyarrow is imported.
@@ -72,8 +73,10 @@ def job(
                 raise ConfigError("--cluster and --probe go with the jobs that this one starts")
             return 0
         means = Means(arguments.mean_tokens, arguments.tokens_per_second)
-        _show(steps, prompts(config), arguments.probe, means)
-        return 0 if _fits(steps, arguments.cluster) else 1
+        nodes = _nodes(arguments.cluster)
+        memory = memory_of(steps, config.gpu_memory_gib, nodes or ())
+        _show(steps, memory, prompts(config), arguments.probe, means)
+        return 0 if _fits(steps, memory, nodes, arguments.cluster) else 1
     except (ConfigError, RuntimeError, ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -95,15 +98,17 @@ def positive_number(text: str) -> float:
 
 def _show(
     steps: Sequence[StepPlan],
+    memory: Sequence[PoolMemory],
     prompts: Mapping[str, tuple[str, PromptsConfig]],
     probe: str | None,
     means: Means,
 ) -> None:
     from avr.pipeline.prompts import count_rows  # both bring Ray along
-    from avr.pipeline.summary import print_forecast, print_plan, print_roles
+    from avr.pipeline.summary import print_forecast, print_memory, print_plan, print_roles
     from avr.storage import location
 
     print_plan(steps)
+    print_memory(memory)
     counts = {step: (source, count_rows(which)) for step, (source, which) in prompts.items()}
     known = {step: (source, count) for step, (source, count) in counts.items() if count is not None}
     small = location(probe) if probe else None
@@ -119,12 +124,26 @@ def _show(
         print_forecast(forecast(known, small), other_models(steps, small))
 
 
-def _fits(steps: Sequence[StepPlan], cluster: str | None) -> bool:
-    """Say whether the steps fit the cluster file, where one is given."""
+def _nodes(cluster: str | None) -> list[NodeType] | None:
+    """Those that the cluster file may start, where one is given."""
     from avr.pipeline.cluster_files import node_types
 
-    if cluster is None:
-        return True
-    problems = misfits(steps, list(node_types(Path(cluster)).values()))
-    print("\n".join(problems) or f"every step can be placed on {cluster}")
+    return None if cluster is None else list(node_types(Path(cluster)).values())
+
+
+def _fits(
+    steps: Sequence[StepPlan],
+    memory: Sequence[PoolMemory],
+    nodes: Sequence[NodeType] | None,
+    cluster: str | None,
+) -> bool:
+    """Say what cannot fit a GPU, and whether the steps fit the cluster file, where one is given."""
+    problems = [one.problem for one in memory if one.problem is not None]
+    if nodes is not None:
+        unplaced = misfits(steps, nodes)
+        problems += unplaced or []
+        if not unplaced:
+            print(f"every step can be placed on {cluster}")
+    if problems:
+        print("\n".join(problems))
     return not problems

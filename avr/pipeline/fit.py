@@ -16,13 +16,15 @@ _RESOLUTION = 1e-4  # Ray's own: it counts devices in ten-thousandths
 class NodeType:
     """Nodes that are alike: at most `count` of them, each with so many CPUs and GPUs to give away.
 
-    Of a cluster that runs, every node is a type with a count of 1.
+    Of a cluster that runs, every node is a type with a count of 1. `gpu_gib` is the memory of one
+    of its GPUs, None where nobody knows.
     """
 
     name: str
     count: int
     cpus: float
     gpus: float = 0.0
+    gpu_gib: float | None = None
 
 
 class _Room:

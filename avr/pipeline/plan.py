@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from avr.config import (
     ConfigError,
@@ -23,6 +23,7 @@ class Pool:
 
     `samples` are texts generated, or conversations scored, per prompt (retries not counted; in an
     evaluation by all models). `trained`: the weights are those that RSFT makes of the model.
+    `settings` are those of the role or the training that it is of.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Pool:
     gpus: float
     samples: int = 0
     trained: bool = False
+    settings: RoleConfig | TrainingConfig | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,7 @@ def engines(name: str, role: RoleConfig, samples: int) -> Pool:
         role.num_cpus,
         gpus_of(role),
         samples,
+        settings=role,
     )
 
 
@@ -220,7 +223,8 @@ def workers(model: str, training: TrainingConfig, trained: bool = False) -> Pool
     gpus = resources.get("GPU", 1.0 if training.use_gpu else 0.0)
     count = training.num_workers
     cpus = resources.get("CPU", 1.0)
-    return Pool("training worker", model, count, count, cpus, gpus, trained=trained)
+    name = "training worker"
+    return Pool(name, model, count, count, cpus, gpus, trained=trained, settings=training)
 
 
 def gpus_of(role: RoleConfig) -> float:

@@ -28,6 +28,7 @@ from avr.pipeline.hosting import Hosted
 from avr.pipeline.ledger import Ledger
 from avr.pipeline.lock import lock_folder
 from avr.pipeline.plan import StepPlan
+from avr.pipeline.plan_memory import check_memory
 from avr.pipeline.progress import CONSOLE
 from avr.pipeline.prompts import Ingested
 from avr.storage import (
@@ -128,10 +129,12 @@ def run_steps(
 ) -> None:
     """Do those of `steps` that `config.steps` asks for and that are not done, then summarise.
 
-    Each step is a method of `kind` with its name. Raises LedgerError while another job holds the
-    folder, and HealthError, after a summary, of a growth that is not worth going on with.
+    Each step is a method of `kind` with its name. Raises ConfigError where an engine or a rank
+    cannot fit into its GPU, LedgerError while another job holds the folder, and HealthError, after
+    a summary, of a growth that is not worth going on with.
     """
     asked = config.steps
+    check_memory(plan, config.gpu_memory_gib)
     folder = location(config.run_dir).resolve()
     ledger = Ledger(folder / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
     with reached("run_dir", folder):

@@ -18,6 +18,7 @@ from avr.pipeline.forecast import Forecast, RoleForecast
 from avr.pipeline.health import health_of_all
 from avr.pipeline.ledger import Ledger
 from avr.pipeline.plan import StepPlan
+from avr.pipeline.plan_memory import PoolMemory
 from avr.pipeline.progress import CONSOLE
 from avr.pipeline.tables import read_rows, read_trees
 from avr.storage import Location, write_text, written
@@ -45,6 +46,31 @@ def print_plan(plan: Sequence[StepPlan]) -> None:
         "least needed: what a step waits for before it begins: all its pools at their smallest\n"
         "(the largest of them where they take turns), and CPUs for the tasks around them."
     )
+
+
+def print_memory(memory: Sequence[PoolMemory]) -> None:
+    """What one GPU has to hold for an engine or a training rank; nothing where there is none."""
+    if not memory:
+        return
+    table = Table(title="Memory of one GPU", title_justify="left", box=box.SIMPLE)
+    for column in ("step", "pool", "GiB", "made of"):
+        table.add_column(column)
+    for one in (one for one in memory if not one.unknown):
+        table.add_row(one.step, one.pool, one.amount, one.parts)
+    if table.rows:
+        CONSOLE.print(table)
+    for one in memory:
+        if one.unknown:
+            words = f"{one.step}: memory of {one.pool} could not be worked out: {one.unknown}"
+            CONSOLE.print(words, markup=False)
+        elif one.tight:
+            words = f"; what would help: {one.helps}" if one.helps else ""
+            CONSOLE.print(f"{one.step}: {one.pool} is tight: {one.amount}{words}", markup=False)
+    if any(one.allowed is None and not one.unknown for one in memory):
+        CONSOLE.print(
+            "How much memory a GPU has is not known here: gpu_memory_gib=80, say, or --cluster FILE"
+            "\nof a cluster file whose machines are known."
+        )
 
 
 def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> None:

@@ -191,6 +191,14 @@ def check_deepspeed(kind: str, deepspeed: Mapping[str, Any]) -> None:
         )
 
 
+def setting_of(kind: str, config: TrainingConfig, name: str) -> Any:
+    """Look up a field of TRL's: as it is set, else TRL's default. Imports TRL (seconds)."""
+    if name in config.trl:
+        return config.trl[name]
+    (field,) = [f for f in fields(_arguments_class(kind)) if f.name == name]
+    return field.default
+
+
 CLASSES = {"rsft": "SFTConfig", "dpo": "DPOConfig"}
 
 

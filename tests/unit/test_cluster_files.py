@@ -173,6 +173,13 @@ def test_laptop_recipes_fit_the_logical_cpus_they_ask_for(recipe):
     assert misfits(plan_of(recipe), [NodeType("laptop", 1, cpus)]) == []
 
 
+@pytest.mark.parametrize("cluster", LAUNCHER + KUBERAY, **by_name)
+def test_cluster_files_name_gpus_whose_memory_is_known(cluster):
+    nodes = node_types(cluster).values()
+    assert [node.gpu_gib for node in nodes if node.gpus] == [80, 80]
+    assert [node.gpu_gib for node in nodes if not node.gpus] == [None, None]
+
+
 def test_three_engines_share_the_gpu_of_a_machine_that_has_one():
     recipe = Path("conf/miniature/one_gpu.yaml")
     assert misfits(plan_of(recipe), [NodeType("workstation", 1, 8, 1)]) == []

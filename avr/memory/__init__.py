@@ -1,0 +1,1 @@
+"""What engines and training ranks need of a GPU's memory, worked out before anything is started."""

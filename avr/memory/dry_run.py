@@ -1,0 +1,155 @@
+"""Ask a model's own code for its numbers, without weights: on no device, and with fake tensors.
+
+torch and transformers are imported inside the functions: they take seconds.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from avr.memory.model import Model, Saved, UnknownMemoryError
+
+EAGER = "attn_logit_softcapping"  # models that have it are only right with eager attention
+
+
+def model_of(config: Mapping[str, Any], scores: bool = False) -> Model:
+    """Count a model's parameters, whose config.json this is; `scores`: with one logit for a head.
+
+    Raises UnknownMemoryError for models that Transformers does not know, and for quantised weights.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    settings = _settings(config)
+    kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
+    with torch.device("meta"), _refused(config):
+        model = kind.from_config(settings, dtype=torch.bfloat16)
+    decoder = settings.get_text_config()
+    layers = [sum(p.numel() for p in layer.parameters()) for layer in _layers(model)]
+    heads = decoder.num_attention_heads
+    head_dim = getattr(decoder, "head_dim", None) or decoder.hidden_size // heads
+    return Model(
+        parameters=sum(p.numel() for p in model.parameters()),
+        largest=max(*layers, model.get_input_embeddings().weight.numel()),
+        num_layers=len(layers),
+        hidden=decoder.hidden_size,
+        intermediate=decoder.intermediate_size,
+        num_heads=heads,
+        num_kv_heads=getattr(decoder, "num_key_value_heads", None) or heads,
+        head_dim=head_dim,
+        vocabulary=decoder.vocab_size,
+        positions=decoder.max_position_embeddings,
+    )
+
+
+def saved_by(
+    config: Mapping[str, Any],
+    sequences: int,
+    length: int,
+    *,
+    bits: int = 16,
+    autocast: bool = False,
+    attention: str | None = None,
+) -> Saved:
+    """Run a model's layers over fake tokens and add up what they save for the backward pass.
+
+    `sequences` rows of `length` tokens lie side by side. `bits` are those of the weights: 16
+    (bfloat16) or 32; with `autocast` they compute in bfloat16 whatever they are. `attention` is
+    Transformers' attn_implementation, by default the one that is right for the model. Its kernels
+    are those of a CPU, under an attention mask; other kernels without one save less. Raises
+    UnknownMemoryError, see `model_of`.
+    """
+    import torch
+
+    settings = _settings(config)
+    kinds = list(getattr(settings.get_text_config(), "layer_types", None) or ["all alike"])
+    period = next(n for n in range(1, len(kinds) + 1) if kinds == _tiled(kinds, n))
+    dtype = torch.bfloat16 if bits == 16 else torch.float32
+    soft_capped = getattr(settings.get_text_config(), EAGER, None) is not None
+    chosen = attention if attention in ("eager", "sdpa") else "eager" if soft_capped else "sdpa"
+    cast = torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext()
+    one, two = (
+        _saved(config, times * period, (sequences, length), dtype, chosen, cast) for times in (1, 2)
+    )
+    layer = (two - one) // period
+    passed_on = sequences * length * settings.get_text_config().hidden_size * bits // 8
+    return Saved(fixed=one - layer * period, layer=layer, passed_on=passed_on)
+
+
+def _tiled(kinds: list[str], period: int) -> list[str]:
+    return (kinds[:period] * len(kinds))[: len(kinds)]
+
+
+def _saved(
+    config: Mapping[str, Any],
+    num_layers: int,
+    shape: tuple[int, int],
+    dtype: Any,
+    attention: str,
+    cast: AbstractContextManager[Any],
+) -> int:
+    """Bytes of all that the hidden layers save; what is saved twice counts once, weights never."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from transformers import AutoModelForCausalLM
+
+    settings = _settings(config)
+    decoder = settings.get_text_config()
+    decoder.num_hidden_layers = num_layers
+    if getattr(decoder, "layer_types", None):
+        decoder.layer_types = list(decoder.layer_types)[:num_layers]
+    kept: dict[int, Any] = {}
+    with FakeTensorMode(), _refused(config):
+        model = AutoModelForCausalLM.from_config(
+            settings, dtype=dtype, attn_implementation=attention
+        ).train()
+        ours = {_storage(t) for t in (*model.parameters(), *model.buffers())}
+
+        def pack(tensor: Any) -> Any:
+            kept[_storage(tensor)] = tensor
+            return tensor
+
+        tokens = torch.zeros(shape, dtype=torch.long)
+        mask = torch.ones(shape, dtype=torch.long)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved), cast:
+            model.base_model(input_ids=tokens, attention_mask=mask, use_cache=False)
+        return sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in ours)
+
+
+def _storage(tensor: Any) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _settings(config: Mapping[str, Any]) -> Any:
+    """The configuration object, made new each time: callers change it."""
+    from transformers import AutoConfig
+
+    if config.get("quantization_config"):
+        raise UnknownMemoryError("its weights are quantised")
+    kind = config.get("model_type")
+    if not isinstance(kind, str):
+        raise UnknownMemoryError("its config.json has no model_type")
+    try:
+        return AutoConfig.for_model(kind, **{k: v for k, v in config.items() if k != "model_type"})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UnknownMemoryError(f"Transformers cannot read its config.json: {error}") from error
+
+
+@contextmanager
+def _refused(config: Mapping[str, Any]) -> Iterator[None]:
+    """Turn what Transformers and torch say against a model into an UnknownMemoryError."""
+    try:
+        yield
+    except Exception as error:  # each model's code has errors of its own
+        words = str(error).partition("\n")[0]
+        raise UnknownMemoryError(f"{config['model_type']} cannot be tried out: {words}") from error
+
+
+def _layers(model: Any) -> Any:
+    """The outermost list of modules: the decoder layers."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList):
+            return module
+    raise UnknownMemoryError("it has no list of layers")

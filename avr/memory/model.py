@@ -1,0 +1,48 @@
+"""The numbers of a model that decide its memory. Pure."""
+
+from dataclasses import dataclass
+
+GIB = 2**30
+
+
+class UnknownMemoryError(ValueError):
+    """Memory that nobody here can work out; the message says of what, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A decoder: its parameters, counted once where they are tied, and its shape.
+
+    `largest` is the number of parameters of its largest part that is used in one go: a decoder
+    layer, or the embeddings. `positions` is the longest sequence it was made for, in tokens.
+    """
+
+    parameters: int
+    largest: int
+    num_layers: int
+    hidden: int
+    intermediate: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    vocabulary: int
+    positions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Bytes that a forward pass keeps for the backward pass, weights not counted.
+
+    `layer` are those of one decoder layer, `passed_on` those of what a layer hands to the next
+    (all that gradient checkpointing keeps of it), `fixed` those of all around the layers.
+    """
+
+    fixed: int
+    layer: int
+    passed_on: int
+
+    def total(self, num_layers: int, checkpointing: bool) -> int:
+        """Add up all layers; with gradient checkpointing one is computed again at a time."""
+        if checkpointing:
+            return self.fixed + num_layers * self.passed_on + self.layer
+        return self.fixed + num_layers * self.layer

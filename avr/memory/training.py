@@ -1,0 +1,163 @@
+"""What one training rank needs of its GPU under DeepSpeed's ZeRO. Pure; sizes are in bytes.
+
+States as in ZeRO (arXiv 1910.02054, figure 1): of every trained parameter in 16 bits the weight,
+its gradient, and in float32 the weight again and Adam's two moments; stage 1 shares out the float32
+part among the ranks, stage 2 the gradients as well, stage 3 the weights as well. What DeepSpeed and
+TRL add is read in their sources (0.19.8, 1.16.0).
+"""
+
+from dataclasses import dataclass, replace
+
+from avr.memory.model import GIB, Model, Saved
+
+ADAM = 8  # bytes a parameter: two moments in float32
+# An estimate: CUDA's context, NCCL's buffers, and what the allocator cannot give out.
+OVERHEAD = 2 * GIB
+# TRL's fused head computes logits in tiles of so many tokens times words of the vocabulary.
+TILE = (4096, 32768)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What decides a rank's memory; `width` is the bytes of a weight while it trains.
+
+    `sequences` go through the model side by side, of `length` tokens at the most; where `packed`
+    they lie end to end. Without `deepspeed` it is plain data parallelism. `bucket`, `live` and
+    `group` are DeepSpeed's reduce_bucket_size, stage3_max_live_parameters and sub_group_size, in
+    parameters; of the buckets there are `num_buckets`. `reference`: a second model is asked in
+    every step.
+    """
+
+    num_ranks: int
+    stage: int
+    width: int
+    sequences: int
+    length: int
+    packed: bool = False
+    checkpointing: bool = True
+    reference: bool = False
+    deepspeed: bool = True
+    gradient_width: int = 2
+    optimizer: int = ADAM
+    bucket: int = 500_000_000
+    num_buckets: int = 1
+    live: int = 1_000_000_000
+    group: int = 1_000_000_000
+    offload_optimizer: bool = False
+    offload_weights: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RankNeed:
+    """Bytes of a rank's GPU.
+
+    `states` stay: weights, gradients, the optimizer's and the reference's. `activations` and
+    `passing` (buckets, gathered weights, the head's logits and gradients) are there while rows go
+    through, `update` in their place while the optimizer works. `overhead` is an estimate.
+    """
+
+    states: int
+    passing: int
+    activations: int
+    update: int
+    overhead: int = OVERHEAD
+
+    @property
+    def least(self) -> int:
+        """Take the most it holds at a time: in the backward pass, or while weights are updated."""
+        return self.states + max(self.passing + self.activations, self.update) + self.overhead
+
+    @property
+    def surely(self) -> int:
+        """Leave out estimates, and what DeepSpeed could do with less of."""
+        return self.states + self.activations
+
+
+def rank_need(model: Model, training: Training, saved: Saved) -> RankNeed:
+    """Work out a rank's need. `saved` is of one batch of `training`."""
+    return RankNeed(
+        states=states(model.parameters, training) + _reference(model.parameters, training),
+        passing=_passing(model, training),
+        activations=saved.total(model.num_layers, training.checkpointing),
+        update=_update(model.parameters, training),
+    )
+
+
+def states(parameters: int, training: Training) -> int:
+    """Weights, gradients, float32 weights and optimizer state that one rank keeps."""
+    each, stage = training, training.stage
+    if not each.deepspeed:  # DistributedDataParallel's buckets are a second copy of the gradients
+        copies = 2 if each.num_ranks > 1 else 1
+        return parameters * (each.width * (1 + copies) + each.optimizer * each.width // 4)
+    weights = 0 if each.offload_weights else parameters * each.width // _shares(each, stage == 3)
+    gradients = parameters * each.gradient_width // _shares(each, stage >= 2)
+    # In float32 stages 1 and 2 copy their share of the weights, 0 and 3 update them in place.
+    master = 4 if each.width == 2 or stage in (1, 2) else 0
+    kept = parameters * (master + each.optimizer) // _shares(each, stage >= 1)
+    return weights + gradients + (0 if each.offload_optimizer else kept)
+
+
+def _shares(training: Training, partitioned: bool) -> int:
+    return training.num_ranks if partitioned else 1
+
+
+def _reference(parameters: int, training: Training) -> int:
+    if not training.reference:
+        return 0
+    return parameters * training.width // _shares(training, training.stage == 3)
+
+
+def _passing(model: Model, training: Training) -> int:
+    """Buckets, gathered weights, and the head: a tile of logits and gradients in float32.
+
+    The head's gradient is summed up in float32 and then cast. Under stage 3 weights of up to `live`
+    parameters are there at a time, and the head is gathered by itself.
+    """
+    head = model.vocabulary * model.hidden
+    tokens = training.sequences * training.length
+    tile = min(tokens, TILE[0]) * TILE[1] * training.width
+    of_head = (head + tokens * model.hidden) * (4 + training.width) + tile
+    if not training.deepspeed:
+        return of_head
+    buckets = training.num_buckets * training.bucket * training.width
+    if training.stage < 3:
+        return buckets + of_head
+    live = min(model.parameters, max(training.live, model.largest))
+    return buckets + (live + head) * training.width + of_head
+
+
+def _update(parameters: int, training: Training) -> int:
+    """Gradients of one group of parameters in float32, while it is updated; buckets stay."""
+    if not training.deepspeed or training.offload_optimizer:
+        return 0
+    buckets = training.num_buckets * training.bucket * training.width
+    if training.width == 4:
+        return buckets
+    share = parameters // _shares(training, training.stage >= 1)
+    group = min(share, training.group) if training.stage == 3 else share
+    return buckets + 4 * group
+
+
+def alternatives(training: Training, pairs: bool) -> list[tuple[str, Training]]:
+    """List single settings that take less memory, the cheapest in time first.
+
+    `pairs`: of DPO, whose batches hold two sequences a row.
+    """
+    least = 2 if pairs else 1
+    found = []
+    if training.reference:
+        found += [("trl.precompute_ref_log_probs=true", replace(training, reference=False))]
+    if training.sequences > least:
+        one = replace(training, sequences=least)
+        found += [("trl.per_device_train_batch_size=1", one)]
+    if training.deepspeed and training.stage < 3:
+        found += [("deepspeed.zero_optimization.stage=3", replace(training, stage=3))]
+    if not training.checkpointing:
+        checkpointing = replace(training, checkpointing=True)
+        found += [("trl.gradient_checkpointing=true", checkpointing)]
+    if training.deepspeed and training.stage >= 1:
+        for num_ranks in (2 * training.num_ranks, 4 * training.num_ranks):
+            found += [(f"num_workers={num_ranks}", replace(training, num_ranks=num_ranks))]
+    shorter = training.length // 2
+    found += [(f"trl.max_length={shorter}", replace(training, length=shorter))]
+    return found
