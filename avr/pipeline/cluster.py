@@ -18,7 +18,6 @@ from avr.pipeline.fit import NodeType, misfit, misfits
 from avr.pipeline.plan import StepPlan
 from avr.pipeline.progress import CONSOLE
 
-RELEASE_TIMEOUT_S = 120.0
 FIRST_WORD_S = 20.0
 SAY_EVERY_S = 60.0
 
