@@ -119,12 +119,15 @@ class LimitsConfig:
     """When a step that uses engines gives up.
 
     `max_engine_deaths` per role end the job, with the cause. `no_progress_timeout_s` ends a job in
-    which not one tree or query advanced for so long. `parity_tolerance` is how far rewards may lie
+    which not one tree or query advanced for so long while every role had an engine;
+    `start_timeout_s` one in which a role had none for so long (downloads, loading, compiling), and
+    is how long a request waits for a replacement. `parity_tolerance` is how far rewards may lie
     from those of Hugging Face, in logits.
     """
 
     max_engine_deaths: int = at_least(1, 5)
     no_progress_timeout_s: float = at_least(1, 1800.0)
+    start_timeout_s: float = at_least(1, 3600.0)
     parity_tolerance: float = at_least(0, 0.05)
 
 

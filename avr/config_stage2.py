@@ -52,8 +52,6 @@ class ServingConfig:
     engine's `max_num_seqs` lets a second one start before the first is short of slots. (Serve
     LLM's defaults for both are 1e9: its autoscaling never fires.) A replica that is taken away has
     `graceful_shutdown_timeout_s` for the requests it holds; what it does not finish is retried.
-    `start_timeout_s` ends a job whose pools do not come up, saying what was waited for, and is how
-    long a request waits for a replacement.
     """
 
     max_ongoing_requests: int = at_least(1, 1024)
@@ -63,7 +61,6 @@ class ServingConfig:
     health_check_period_s: float = at_least(0.1, 10.0)
     health_check_timeout_s: float = at_least(0.1, 60.0)
     graceful_shutdown_timeout_s: float = at_least(0, 60.0)
-    start_timeout_s: float = at_least(1, 1800.0)
 
 
 @dataclass

@@ -46,6 +46,7 @@ install -r "$rest"
 # DeepSpeed comes as source and reads the installed torch while it builds.
 install --no-build-isolation "$(grep '^deepspeed==' "requirements/$kind.txt")"
 install --editable .
+.venv/bin/python requirements/one_owner.py || stop "the packages of requirements/$kind.txt overwrite each other's files"
 # Ray workers and engine processes import by the dozen, and where PYTHONDONTWRITEBYTECODE is set each
 # would compile every module again: twice the start-up time. Some packages ship templates that are no
 # Python, hence the true.

@@ -24,6 +24,7 @@ from avr.core.messages import Conversation, content_id, user
 from avr.core.roles import Completion, ContextTooLong, EngineDied, TreeFault
 from avr.engines.chat import token_ids
 from avr.engines.imports import spawning_here
+from avr.engines.memory import visible_gpus, wait_for_memory
 from avr.engines.settings import check_role
 from avr.engines.waiting import answer_or_death
 from avr.engines.weights import local_model, weights_id
@@ -50,8 +51,11 @@ class Engine:
         self._tokenizer = _tokenizer(config, here)
         token_ids(self._tokenizer, (user("probe"),), to_continue=True)  # raises ChatError
         self._sampling = {} if self.scores else config.sampling
+        arguments = _engine_args(config, here, self.scores)
+        if current_platform.is_cuda():
+            wait_for_memory(arguments.gpu_memory_utilization, visible_gpus, print)
         with spawning_here():
-            self._llm = AsyncLLM.from_engine_args(_engine_args(config, here, self.scores))
+            self._llm = AsyncLLM.from_engine_args(arguments)
         self.max_model_len: int = self._llm.model_config.max_model_len
         self.identity = self.identity_of(config.model)
         self._requests = itertools.count()

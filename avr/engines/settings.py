@@ -58,6 +58,15 @@ _ONLY_SPEED = frozenset(
     }
 )
 
+# FlashInfer compiles its sampler when the first engine of a node starts (minutes), and a request
+# with a seed, as each of ours is, never uses it.
+_OUR_ENVIRONMENT = {"VLLM_USE_FLASHINFER_SAMPLER": "0"}
+
+
+def environment(config: RoleConfig) -> dict[str, str]:
+    """Environment variables of an engine's process: the role's own over ours."""
+    return _OUR_ENVIRONMENT | config.env
+
 
 def check_role(
     role: str, config: RoleConfig, *, scores: bool = False, sampling_at: str | None = None

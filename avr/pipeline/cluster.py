@@ -18,7 +18,6 @@ from avr.pipeline.fit import NodeType, misfit, misfits
 from avr.pipeline.plan import StepPlan
 from avr.pipeline.progress import CONSOLE
 
-RELEASE_TIMEOUT_S = 120.0
 FIRST_WORD_S = 20.0
 SAY_EVERY_S = 60.0
 
@@ -45,6 +44,8 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> No
         # processes run what they are sent; Ray therefore demands a token. This one lives as long as
         # the job; Ray's own would be kept in ~/.ray.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # As the image has it for clusters: an engine must not outlive the actor that started it.
+        os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
         if "_node_ip_address" not in settings:
             _listen_to_this_machine_only()
         # Ray would start an idle worker per logical CPU ahead of need, at seconds of CPU each, and

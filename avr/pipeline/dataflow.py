@@ -27,6 +27,7 @@ from avr.pipeline.operators import Operator, Worker
 from avr.pipeline.plan import StepPlan, engines, gpus_of, rows_per_block
 from avr.pipeline.progress import CONSOLE, Progress
 from avr.pipeline.ray_data import tell_ray_data
+from avr.pipeline.release import wait_until_released
 from avr.pipeline.tables import (
     TREES,
     ids_of,
@@ -59,7 +60,7 @@ class _Lost(GrowthError):
 
     def __init__(self, cause: str, report: Report):
         super().__init__(cause)
-        self.deaths, self.ready = report.deaths, frozenset(report.ready)
+        self.report = report
 
 
 def grow(
@@ -149,10 +150,12 @@ def _flow_until_done(
                 report = _flow(
                     pending, operators, config, out, quarantine, bars, witness, on_commit
                 )
+                wait_until_released(report)
             rest.unlink(missing_ok=True)
             return deaths | report.deaths
         except _Lost as loss:
-            deaths, ready = deaths | loss.deaths, ready | loss.ready
+            wait_until_released(loss.report)
+            deaths, ready = deaths | loss.report.deaths, ready | loss.report.ready
             losses = 0 if len(ended(folder) | ids_of(out)) > len(there) else losses + 1
             if losses == _MAX_LOSSES:
                 raise
@@ -175,7 +178,7 @@ def _flow(
     """Stream the pending trees through the operators' pools and commit them block by block."""
     # A small Parquet input is read as one block, and a block is what one actor call takes.
     rows = rows_per_block(config, [operator.hosted.config for operator in operators])
-    tell_ray_data(config, rows, witness)
+    tell_ray_data(config, rows, witness, [operator.hosted.role for operator in operators])
     dataset = ray.data.read_parquet(path_of(pending), **for_arrow(pending)).repartition(
         target_num_rows_per_block=rows
     )

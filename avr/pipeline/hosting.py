@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import psutil
 import ray
 
-from avr.config import RoleConfig
+from avr.config import LimitsConfig, RoleConfig
 from avr.core.roles import EngineDied
 from avr.engines.imports import lasting_imports
+from avr.engines.settings import environment
+from avr.pipeline.release import wait_for_orphans
 from avr.pipeline.witness import redirect_output, root_cause
 from avr.storage import Location, is_remote, scratch
 
@@ -35,7 +37,8 @@ class Hosted:
 
     `name` is the pool's in logs; `role` names the model in errors. `parity` is None or the
     tolerance of the reward check, `folder` takes logs; what the check compares with is kept beside
-    it, for all steps of a run. After `max_deaths` engines of the role have died the run ends.
+    it, for all steps of a run. After `max_deaths` engines of the role have died the run ends, and
+    so it does where the role has no engine for `start_timeout_s` seconds.
     `make_engine` gives the engine; tests of what surrounds engines host scripted ones.
     """
 
@@ -47,6 +50,7 @@ class Hosted:
     max_deaths: int
     parity: float | None = None
     make_engine: MakeEngine = vllm_engine
+    start_timeout_s: float = LimitsConfig.start_timeout_s
 
 
 class Host:
@@ -60,12 +64,13 @@ class Host:
         folder = self._kept_log.parent
         self._log = scratch() / "logs" / name if is_remote(folder) else folder / name
         redirect_output(self._log)
-        os.environ.update(hosted.config.env)
+        os.environ.update(environment(hosted.config))
         self._checked = asyncio.Lock()
         self._given_up = ""
         self._tell_processes()  # before the start as well: it may be cut short
         if hopeless := self._hopeless():
             raise RuntimeError(hopeless)
+        wait_for_orphans(witness, _here()[0])
         try:
             self._reference = _reference(hosted) if hosted.parity is not None else None
             self._engine = hosted.make_engine(hosted.role, hosted.config, hosted.seed)
@@ -75,7 +80,7 @@ class Host:
             cause = f"the {hosted.role}'s engine did not start: {words}"
             witness.failed.remote(hosted.role, cause, _here())
             raise RuntimeError(cause) from error
-        witness.ready.remote(hosted.role)
+        witness.ready.remote(hosted.role, _here())
         self._tell_processes()
         self._keep_log()
 
@@ -123,7 +128,7 @@ class Host:
 
     def _tell_processes(self) -> None:
         children = [child.pid for child in psutil.Process().children(recursive=True)]
-        self._witness.hosted.remote(*_here(), self._hosted.role, children)
+        self._witness.hosted.remote(*_here(), self._hosted.role, children, str(self._log))
 
     def _die(self, error: Exception) -> None:
         """End the process, so that Ray replaces it and its work is repeated on the new one.

@@ -42,8 +42,9 @@ class NoPools:
 
     num_cpus = 0.0
 
-    def check(self) -> None:
+    def check(self) -> list[str]:
         """Nothing that could be gone."""
+        return []
 
 
 def duel_queries(duels: Iterable[Duel]) -> Iterable[Query]:

@@ -7,18 +7,16 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-import psutil
-import ray
 from ray import serve
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from avr.config import RoleConfig
 from avr.config_stage2 import ServingConfig
 from avr.core.messages import content_id
-from avr.pipeline.cluster import FIRST_WORD_S, RELEASE_TIMEOUT_S, SAY_EVERY_S
+from avr.pipeline.cluster import FIRST_WORD_S, SAY_EVERY_S
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.plan import gpus_of
 from avr.pipeline.progress import CONSOLE
+from avr.pipeline.release import last_words, wait_until_released
 from avr.pipeline.replica import RemoteGenerate, RemoteScore, Replica, call_replica
 from avr.pipeline.witness import told
 
@@ -80,7 +78,7 @@ class Pools:
             self._delete_quietly(error)
             return
         self._delete()
-        self._wait_until_gone()
+        wait_until_released(told(self._witness))
 
     def generate(
         self, role: str, model: str | None = None, sampling: Mapping[str, Any] | None = None
@@ -90,28 +88,40 @@ class Pools:
         model = model or one.config.model
         sampling = None if sampling is None else dict(sampling)
         identity = self._identity(app, model, sampling)
-        return RemoteGenerate(app, model, sampling, identity, self._serving.start_timeout_s)
+        return RemoteGenerate(app, model, sampling, identity, one.start_timeout_s)
 
     def score(self, role: str = "reward_model") -> RemoteScore:
         """The pool's Score, once its rewards agree with Hugging Face's."""
         app, one = self._of(role)
         identity = self._identity(app, one.config.model, None)
-        return RemoteScore(app, identity, self._serving.start_timeout_s)
+        return RemoteScore(app, identity, one.start_timeout_s)
 
     @property
     def num_cpus(self) -> float:
         """The CPUs that all pools take when they have grown to their most."""
         return sum(one.config.max_replicas * one.config.num_cpus for one in self._hosted.values())
 
-    def check(self) -> None:
-        """Raise PoolError where a pool cannot come back by itself, or what `on_check` raises."""
+    def check(self) -> list[str]:
+        """The roles that have no engine now.
+
+        Raises PoolError where a pool cannot come back by itself, and what `on_check` raises.
+        """
         self._on_check()
         self._check({one.role: one.max_deaths for one in self._hosted.values()})
-        self._say_what_waits()
+        statuses = self._statuses()
+        self._say_what_waits(statuses)
+        return self._without_engine(statuses)
 
-    def _say_what_waits(self) -> None:
+    def _without_engine(self, statuses: Mapping[str, Any]) -> list[str]:
+        return [
+            self._hosted[app].role
+            for app, status in statuses.items()
+            if not any(d.replica_states.get("RUNNING") for d in status.deployments.values())
+        ]
+
+    def _say_what_waits(self, statuses: Mapping[str, Any]) -> None:
         """A pool that has lost all its engines, and gets no room for others, should say so."""
-        waiting = self._waiting(self._statuses())
+        waiting = self._waiting(statuses)
         now = time.monotonic()
         if not waiting:
             self._without = None
@@ -141,7 +151,7 @@ class Pools:
                 raise PoolError(f"the pool of the {one.role} failed: {'; '.join(words)}")
 
     def _identity(self, app: str, model: str, sampling: dict[str, Any] | None) -> str:
-        patience = self._serving.start_timeout_s
+        patience = self._hosted[app].start_timeout_s
         return str(asyncio.run(call_replica(app, "identity", patience, model, sampling)))
 
     def _of(self, role: str) -> tuple[str, Hosted]:
@@ -162,7 +172,8 @@ class Pools:
         return deployment.bind(app, one, self._witness)
 
     def _wait_until_running(self) -> None:
-        started = told = time.monotonic()
+        started = said = time.monotonic()
+        patience = max(one.start_timeout_s for one in self._hosted.values())
         while True:
             statuses = self._statuses()
             running = [app for app, status in statuses.items() if status.status == "RUNNING"]
@@ -170,10 +181,18 @@ class Pools:
                 return
             self._check(dict.fromkeys((one.role for one in self._hosted.values()), 0))
             waited = time.monotonic() - started
-            if waited > self._serving.start_timeout_s:
-                raise PoolError(f"pools did not start in {waited:.0f} s: {self._waiting(statuses)}")
-            if time.monotonic() - told > SAY_EVERY_S:
-                told = time.monotonic()
+            if waited > patience:
+                report = told(self._witness)
+                words = [
+                    f"{role}: {last_words(report, role)}" for role in self._without_engine(statuses)
+                ]
+                waiting = self._waiting(statuses)
+                raise PoolError(
+                    f"pools did not start in {waited:.0f} s (start_timeout_s): {waiting}; "
+                    f"last words: {'; '.join(words)}"
+                )
+            if time.monotonic() - said > SAY_EVERY_S:
+                said = time.monotonic()
                 waiting = self._waiting(statuses)
                 CONSOLE.print(f"  engines are starting, {waited:.0f} s: {waiting}")
             time.sleep(0.5)
@@ -181,14 +200,15 @@ class Pools:
     def _waiting(self, statuses: Mapping[str, Any]) -> str:
         """Which roles wait, and for what."""
         words = []
+        without = self._without_engine(statuses)
         for app, status in statuses.items():
-            if any(d.replica_states.get("RUNNING") for d in status.deployments.values()):
+            one = self._hosted[app]
+            if one.role not in without:
                 continue
             states = [
                 state for d in status.deployments.values() for state, n in d.replica_states.items()
             ]
             messages = " ".join(d.message for d in status.deployments.values())
-            one = self._hosted[app]
             if "to be scheduled" in messages:  # Serve's words for devices that are not there
                 each = f"{one.config.num_cpus:g} CPUs, {gpus_of(one.config):g} GPUs"
                 words.append(f"{one.role} (waits for {each} for each replica)")
@@ -224,15 +244,6 @@ class Pools:
         except Exception as error:
             CONSOLE.print(f"  pools could not be removed: {error}")
 
-    def _wait_until_gone(self) -> None:
-        """Every process of every engine has ended: only then is its device free."""
-        deadline = time.monotonic() + RELEASE_TIMEOUT_S
-        for (node, pid), (role, children) in told(self._witness).processes.items():
-            while left := _alive(node, [pid, *children]):
-                if time.monotonic() > deadline:
-                    raise PoolError(f"processes {left} of the {role}'s engine still hold a device")
-                time.sleep(0.5)
-
 
 def _replicas(role: RoleConfig, serving: ServingConfig) -> dict[str, Any]:
     if role.min_replicas == role.max_replicas:
@@ -251,25 +262,3 @@ def _replicas(role: RoleConfig, serving: ServingConfig) -> dict[str, Any]:
 def _prefix_of(one: Hosted) -> str:
     """The same in every job of a folder, so that what an earlier one left is found."""
     return f"avr-{one.role}-{content_id(str(one.folder))[:8]}"
-
-
-def _alive(node: str, pids: list[int]) -> list[int]:
-    """Those of the processes that still run; a node that is gone has none."""
-    there = {n["NodeID"] for n in ray.nodes() if n["Alive"]}
-    if node not in there:
-        return []
-    here = NodeAffinitySchedulingStrategy(node, soft=False)
-    asked = _running.options(scheduling_strategy=here).remote(pids)
-    running: list[int] = ray.get(asked, timeout=RELEASE_TIMEOUT_S)
-    return running
-
-
-@ray.remote(num_cpus=0)
-def _running(pids: list[int]) -> list[int]:
-    def runs(pid: int) -> bool:
-        try:
-            return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-        except psutil.NoSuchProcess:
-            return False
-
-    return [pid for pid in pids if runs(pid)]

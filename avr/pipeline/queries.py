@@ -29,7 +29,9 @@ from avr.pipeline.journal import (
     compact,
     journalled,
 )
+from avr.pipeline.patience import Patience
 from avr.pipeline.progress import Progress
+from avr.pipeline.release import last_words
 from avr.pipeline.tables import read_ids, read_rows, write_rows
 from avr.pipeline.witness import Report, Tally, told
 from avr.storage import Location
@@ -59,8 +61,8 @@ class EnginePools(Protocol):
         """The CPUs the pools take at their most."""
         ...
 
-    def check(self) -> None:
-        """Raise where a pool cannot come back by itself."""
+    def check(self) -> list[str]:
+        """The roles without an engine; raises where a pool cannot come back by itself."""
         ...
 
 
@@ -118,7 +120,8 @@ class _Flow:
         self._submitted = 0
         self._finished = 0
         self._shown = 0
-        self._moved = self._checked = time.monotonic()
+        self._checked = time.monotonic()
+        self._patience = Patience(config, self._checked)
         self._most_tasks = self._room()
 
     def run(self) -> None:
@@ -173,20 +176,28 @@ class _Flow:
         advanced = min(told(self._witness).advanced[self._name], self._submitted)
         self._show(max(self._finished, advanced))
         now = time.monotonic()
-        if now - self._moved > self._config.no_progress_timeout_s:
-            raise QueriesError(
-                f"{self._name}: not one query advanced in {now - self._moved:.0f} s; "
-                f"{self._submitted - self._shown} are in flight"
-            )
         if now - self._checked > _CHECK_POOLS_EVERY_S:
             self._checked = now
-            self._pools.check()
+            self._patience.look(self._pools.check(), now)
             self._most_tasks = self._room()
+        if (waited := self._patience.still_for(now)) is not None:
+            raise QueriesError(
+                f"{self._name}: not one query advanced in {waited:.0f} s (no_progress_timeout_s); "
+                f"{self._submitted - self._shown} are in flight"
+            )
+        if (overdue := self._patience.without_for(now)) is not None:
+            roles, waited = overdue
+            words = last_words(told(self._witness), roles[0])
+            raise QueriesError(
+                f"{self._name}: no engine of the {' and the '.join(roles)} for {waited:.0f} s "
+                f"(start_timeout_s); last words: {words}"
+            )
 
     def _show(self, num_done: int) -> None:
         if num_done > self._shown:
             self._progress.committed(num_done - self._shown)
-            self._shown, self._moved = num_done, time.monotonic()
+            self._shown = num_done
+            self._patience.advance(time.monotonic())
 
 
 @ray.remote

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,14 @@ from ray.data._internal.execution.operators.actor_pool_map_operator import Actor
 from ray.data._internal.planner import plan_udf_map_op
 from ray.data.exceptions import ExecutionTimeoutError
 
-from avr.config import GrowthConfig
+from avr.config import GrowthConfig, LimitsConfig
+from avr.pipeline.patience import Patience
+from avr.pipeline.release import last_words, without_engine
 from avr.pipeline.witness import told
 
 # Blocks that wait while engines start: the first ones get theirs at once, the reader fills up.
 _READ_AHEAD_BYTES = 1 << 20
+_LOOK_EVERY_S = 2.0
 
 
 class ForgetBlocks(ExecutionCallback):
@@ -59,34 +62,58 @@ class HoldReader(DownstreamCapacityBackpressurePolicy):
 
 
 class EndStalled(ExecutionCallback):
-    """End a stream in which for so long no tree has advanced and no block has left a pool.
+    """End a stream that stands still, or in which a role gets no engine; see `Patience`.
 
-    Ray Data's own clock starts again with each block that is read, and a reader that is held back
-    gets one through every ten seconds: with many prompts it would hardly end.
+    It stands still where no tree has advanced and no block has left a pool. Ray Data's own clock
+    starts again with each block that is read, and a reader that is held back gets one through every
+    ten seconds: with many prompts it would hardly end.
     """
 
-    def __init__(self, timeout_s: float, witness: Any, clock: Callable[[], float] = time.monotonic):
-        self._timeout_s, self._witness, self._clock = timeout_s, witness, clock
+    def __init__(
+        self,
+        limits: LimitsConfig,
+        witness: Any,
+        roles: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._witness, self._roles, self._clock = witness, roles, clock
         self._moved = self._advanced = 0
-        self._since = clock()
+        self._patience = Patience(limits, clock())
+        if not roles:
+            self._patience.look((), clock())
+        self._looked = -math.inf
 
     def on_execution_step(self, executor: Any) -> None:
         """Called by the executor in every turn of its loop; what it raises ends the stream."""
         operators = [op for op in executor._topology if not _before_pools(op)]
-        moved = sum(op.metrics.num_outputs_taken for op in operators)
+        moved, now = sum(op.metrics.num_outputs_taken for op in operators), self._clock()
         if moved > self._moved:
-            self._moved, self._since = moved, self._clock()
-        waited = self._clock() - self._since
-        if waited <= self._timeout_s:
-            return
-        advanced = told(self._witness).advanced.total()  # of blocks that are on their way
+            self._moved = moved
+            self._patience.advance(now)
+        if self._patience.starting and now - self._looked > _LOOK_EVERY_S:
+            self._look(now)
+        if self._patience.still_for(now) is not None:
+            self._look(now)  # blocks may be on their way, and engines lost
+        if (waited := self._patience.still_for(now)) is not None:
+            running = ", ".join(_state_of(op) for op in operators if not op.has_completed())
+            raise ExecutionTimeoutError(
+                f"no tree has advanced for {waited:.0f} s (growth.no_progress_timeout_s): {running}"
+            )
+        if (overdue := self._patience.without_for(now)) is not None:
+            roles, waited = overdue
+            words = last_words(told(self._witness), roles[0])
+            raise ExecutionTimeoutError(
+                f"no engine of the {' and the '.join(roles)} for {waited:.0f} s "
+                f"(growth.start_timeout_s); last words: {words}"
+            )
+
+    def _look(self, now: float) -> None:
+        report, self._looked = told(self._witness), now
+        advanced = report.advanced.total()
         if advanced > self._advanced:
-            self._advanced, self._since = advanced, self._clock()
-            return
-        running = ", ".join(map(_state_of, (op for op in operators if not op.has_completed())))
-        raise ExecutionTimeoutError(
-            f"no tree has advanced for {waited:.0f} s (growth.no_progress_timeout_s): {running}"
-        )
+            self._advanced = advanced
+            self._patience.advance(now)
+        self._patience.look(without_engine(report, self._roles), now)
 
 
 def _state_of(op: Any) -> str:
@@ -99,17 +126,17 @@ def _before_pools(op: Any) -> bool:
     return bool(op.output_dependencies) and not isinstance(op, ActorPoolMapOperator)
 
 
-def tell_ray_data(config: GrowthConfig, rows: int, witness: Any) -> None:
+def tell_ray_data(config: GrowthConfig, rows: int, witness: Any, roles: Sequence[str] = ()) -> None:
     """Set up this process for streams of blocks of at most `rows` rows that `witness` follows.
 
-    For the whole process, and read when a stream is planned. Raises AttributeError where this
-    version of Ray Data does not have a setting.
+    Engines of `roles` work on them. For the whole process, and read when a stream is planned.
+    Raises AttributeError where this version of Ray Data does not have a setting.
     """
     context = ray.data.DataContext.get_current()
     _tell(context, "enable_progress_bars", False)
     _tell(context, "execution_no_progress_timeout_s", -1)  # `EndStalled` has the clock
     _tell(context, "max_consecutive_actor_init_deaths", config.max_engine_deaths)
-    stalled = partial(EndStalled, config.no_progress_timeout_s, witness)
+    stalled = partial(EndStalled, config, witness, roles)
     _tell(context, "custom_execution_callback_classes", [ForgetBlocks, stalled])
     _tell(context, "memory_usage_poll_interval_s", None)  # a thread per block, for that report
     # Shares of the blocks that replicas hold. They hold twice those that they work on (`_pool` in

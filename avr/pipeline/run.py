@@ -88,6 +88,7 @@ class Run(Generic[C]):
             folder=self.folder / step,
             max_deaths=limits.max_engine_deaths,
             parity=limits.parity_tolerance if role == "reward_model" else None,
+            start_timeout_s=limits.start_timeout_s,
         )
 
     def check_templates(self, grown: str) -> None:

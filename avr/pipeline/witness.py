@@ -21,7 +21,8 @@ class Report:
 
     `failures` are (role, cause) of engines that did not start, `ready` the roles of which one ever
     did. `processes` maps (node id, process id) of each host to its role and the processes of its
-    engine; `gone` are those whose engine died or did not start.
+    engine; `gone` are those whose engine died or did not start, `serving` maps those whose engine
+    has started to its role, and `logs` each one to its log on its node.
     """
 
     advanced: Counter[str] = field(default_factory=Counter)
@@ -31,6 +32,8 @@ class Report:
     ready: set[str] = field(default_factory=set)
     processes: dict[tuple[str, int], tuple[str, list[int]]] = field(default_factory=dict)
     gone: set[tuple[str, int]] = field(default_factory=set)
+    serving: dict[tuple[str, int], str] = field(default_factory=dict)
+    logs: dict[tuple[str, int], str] = field(default_factory=dict)
 
 
 @ray.remote(num_cpus=0)
@@ -49,7 +52,7 @@ class Witness:
         """Note the death of an engine; returns how many engines of the role have died so far."""
         self._report.deaths[role] += 1
         self._report.causes.append(f"{role}: {cause}")
-        self._report.gone.add(host)
+        self._lost(host)
         return self._report.deaths[role]
 
     def starts(self, role: str) -> str:
@@ -63,21 +66,32 @@ class Witness:
         self._starting[role] += 1
         return ""
 
-    def ready(self, role: str) -> None:
+    def ready(self, role: str, host: tuple[str, int]) -> None:
         """Note an engine that has started."""
         self._starting[role] -= 1
         self._report.ready.add(role)
+        self._report.serving[host] = role
 
     def failed(self, role: str, cause: str, host: tuple[str, int]) -> None:
         """Note an engine that did not start."""
         self._starting[role] -= 1
         self._report.failures.append((role, cause))
-        self._report.gone.add(host)
+        self._lost(host)
 
-    def hosted(self, node: str, pid: int, role: str, children: list[int]) -> None:
+    def _lost(self, host: tuple[str, int]) -> None:
+        self._report.gone.add(host)
+        self._report.serving.pop(host, None)
+
+    def hosted(self, node: str, pid: int, role: str, children: list[int], log: str) -> None:
         """Note a process that hosts an engine, and the processes its engine has started by now."""
         self._report.processes[node, pid] = (role, children)
+        self._report.logs[node, pid] = log
         self._report.gone.discard((node, pid))  # numbers of processes come again
+
+    def hosts_on(self, node: str) -> dict[int, list[int]]:
+        """The processes of each engine on a node, by the process that hosts or hosted it."""
+        processes = self._report.processes.items()
+        return {pid: children for (there, pid), (_, children) in processes if there == node}
 
     def report(self) -> Report:
         """All that was told."""

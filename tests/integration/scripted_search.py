@@ -64,6 +64,8 @@ def search_all(
     serving=None,
     policy=ROLE,
     max_deaths=3,
+    start_timeout_s=300.0,
+    make_engine=ScriptedEngine,
     while_running=lambda pools, witness: None,
     shape=SHAPE,
     given=False,
@@ -79,7 +81,8 @@ def search_all(
             seed=0,
             folder=folder,
             max_deaths=max_deaths,
-            make_engine=ScriptedEngine,
+            make_engine=make_engine,
+            start_timeout_s=start_timeout_s,
         )
         for name, config in roles.items()
     ]

@@ -141,5 +141,5 @@ def test_starts_are_given_up_only_where_none_succeeded_and_none_is_under_way():
     assert told(*twice) == "no memory"
     assert told(*twice[:2]) == told(("starts",), *twice) == ""
     assert told(*twice, ready=frozenset({"policy"})) == ""
-    assert told(("starts",), ("ready",), *twice) == ""
+    assert told(("starts",), ("ready", host), *twice) == ""
     assert told(*twice, ready=frozenset({"corrector"})) == "no memory"

@@ -167,7 +167,8 @@ def test_a_stream_ends_where_engines_hand_nothing_on_though_more_is_read(
 def stalled_after(*turns):
     """The second at which a stream is ended whose pool has handed so much on by so many seconds."""
     witness, now = witness_beside_driver(), [0.0]
-    ended = EndStalled(10.0, witness, clock=lambda: now[0])
+    limits = GrowthConfig(no_progress_timeout_s=10.0)
+    ended = EndStalled(limits, witness, (), clock=lambda: now[0])
     pool = SimpleNamespace(
         name="pool",
         output_dependencies=[],

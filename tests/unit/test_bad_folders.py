@@ -306,9 +306,9 @@ STAGE2 = [
     ),
     ("queries.queries_per_task=0", "queries.queries_per_task is 0, must be at least 1"),
     (
-        "serving.start_timeout=3",
-        "override 'serving.start_timeout=3': unknown key 'serving.start_timeout'; did you mean "
-        "'serving.start_timeout_s'?",
+        "queries.start_timeout=3",
+        "override 'queries.start_timeout=3': unknown key 'queries.start_timeout'; did you mean "
+        "'queries.start_timeout_s'?",
     ),
 ]
 

@@ -228,6 +228,18 @@ def test_gpu_workers_are_spot_and_heads_are_not():
     assert spot in affinity and "DoesNotExist" in affinity
 
 
+def test_disks_of_gpu_nodes_hold_what_a_run_on_an_object_store_puts_there():
+    hub = 8 + 32.8 + 27.2  # billions of parameters, two bytes each: policy, corrector, reward model
+    runs = 5 * 8  # models of both stages, fetched or on their way up
+    checkpoints = 2 * 8 * 14  # the one resumed from and the one written: bf16 and three float32
+    image = 25
+    types = read(LAUNCHER[0])["available_node_types"]
+    for name in ("gpu", "gpu_multi"):
+        (disk,) = types[name]["node_config"]["BlockDeviceMappings"]
+        assert disk["Ebs"]["VolumeSize"] > 1.2 * (2 * hub + 2 * runs + checkpoints + image)
+        assert disk["Ebs"]["Throughput"] <= disk["Ebs"]["Iops"] / 4  # EC2's rule for gp3
+
+
 def test_every_cluster_asks_for_the_token_and_holds_none():
     for path in LAUNCHER:
         config = read(path)

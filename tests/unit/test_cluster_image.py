@@ -7,11 +7,41 @@ import re
 import zipfile
 from pathlib import Path
 
+import yaml
+
+from avr.pipeline.cluster_files import spec_of
+
 
 def pins(path):
     lines = Path(path).read_text().split()
     assert all("==" in line for line in lines)
     return dict(line.split("==") for line in lines)
+
+
+def environment(file):
+    """What the last stage of a Dockerfile sets."""
+    text = file.read_text().replace("\\\n", " ")
+    stage = re.split(r"^FROM ", text, flags=re.MULTILINE)[-1]
+    lines = re.findall(r"^ENV (.*)$", stage, re.MULTILINE)
+    return dict(word.split("=", 1) for line in lines for word in line.split())
+
+
+def test_containers_see_the_gpus_of_their_machine_and_the_driver():
+    seen = environment(Path("cluster/Dockerfile"))
+    assert seen["NVIDIA_VISIBLE_DEVICES"] == "all"
+    # compute is CUDA, utility is what tells how much memory is free
+    assert set(seen["NVIDIA_DRIVER_CAPABILITIES"].split(",")) == {"compute", "utility"}
+    assert "/usr/local/nvidia/lib64" in seen["LD_LIBRARY_PATH"].split(":")  # GKE
+
+
+def test_pods_that_ask_for_no_gpu_offer_none():
+    """Where NVIDIA's runtime is the default, the image shows them every GPU of their node."""
+    for path in Path("cluster/kuberay").glob("ray*.yaml"):
+        spec = spec_of(yaml.safe_load(path.read_text()))
+        for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+            (container,) = group["template"]["spec"]["containers"]
+            if "nvidia.com/gpu" not in container["resources"]["limits"]:
+                assert group["rayStartParams"]["num-gpus"] == "0", path
 
 
 def test_the_image_holds_the_pinned_gpu_environment_and_clusters_run_its_ray():
@@ -22,10 +52,13 @@ def test_the_image_holds_the_pinned_gpu_environment_and_clusters_run_its_ray():
     text = Path("cluster/Dockerfile").read_text()
     assert "requirements/install.sh gpu" in text
     assert "--no-deps -r requirements/cluster.txt" in text
+    assert "python requirements/one_owner.py" in text
+    assert gpu["cuda-python"] == gpu["cuda-bindings"]  # the former is but a name for the latter
     cuda = gpu["cuda-toolkit"].rsplit(".", 2)[0]
     assert f"nvidia/cuda:{cuda}." in text and f"/usr/local/cuda-{cuda} " in text
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE)[-1] == "avr"
     assert "RAY_ENABLE_UV_RUN_RUNTIME_ENV=0" in text and "RAY_AUTH_MODE=token" in text
+    assert "RAY_process_group_cleanup_enabled=1" in text
     for path in Path("cluster/kuberay").glob("ray*.yaml"):
         assert re.findall(r'rayVersion: "(.*)"', path.read_text()) == [gpu["ray"]]
 
