@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from avr.config import ConfigError, Stage1Config
+from avr.config import MAX_SEED, ConfigError, Stage1Config
 from avr.config_evaluation import EvaluateConfig, RefineConfig
 from avr.config_stage2 import AnswerConfig, Stage2Config
 from avr.config_table import ReplicaJobConfig, ReplicateConfig, TableConfig
@@ -31,6 +31,8 @@ def check(config: ReplicateConfig) -> None:
     """
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise ConfigError(f"seeds is {config.seeds}: it takes different seeds, at least one")
+    if not all(0 <= seed <= MAX_SEED for seed in config.seeds):
+        raise ConfigError(f"seeds: each must lie between 0 and {MAX_SEED}")
     before: list[str] = []
     for name, job in config.jobs.items():
         if job.job not in SCHEMAS:
