@@ -23,6 +23,14 @@ def at_least(least: float, default: Any) -> Any:
     return field(default=default, metadata={"least": least})
 
 
+MAX_SEED = 2**64 - 1
+
+
+def seed_field() -> Any:
+    """A field for the seed of a run: 0 to `MAX_SEED`."""
+    return field(default=0, metadata={"least": 0, "most": MAX_SEED})
+
+
 class Placement(Enum):
     """`resident`: all pools live, trees stream. `waves`: one model at a time on all devices."""
 
@@ -260,7 +268,7 @@ class RunConfig:
     """
 
     run_dir: str = MISSING
-    seed: int = at_least(0, 0)
+    seed: int = seed_field()
     steps: list[str] = field(default_factory=list)
     templates: TemplatesConfig = field(default_factory=TemplatesConfig)
     resume: Resume = Resume.if_possible

@@ -38,3 +38,6 @@ def check_values(config: Any, path: str = "") -> None:
             least = each.metadata["least"]
             if not value >= least:  # so that NaN is refused as well
                 raise ConfigError(f"{name} is {value}, must be at least {least}")
+            most = each.metadata.get("most")
+            if most is not None and value > most:
+                raise ConfigError(f"{name} has {len(str(value))} digits, must be at most {most}")

@@ -13,6 +13,7 @@ from measuring import Flights
 from vllm import SamplingParams
 from vllm.v1.metrics.reader import get_metrics_snapshot
 
+from avr.core.messages import run_seed_in
 from avr.engines.engine import Engine
 
 
@@ -30,7 +31,7 @@ class MeasuredEngine(Engine):
     async def generate(self, conversation, n, seed, sampling=None):
         # What `Engine.generate` hands to vLLM, seed included.
         params = {**(self._sampling if sampling is None else sampling)}
-        params |= {"n": n, "seed": seed ^ (self._seed << 42)}
+        params |= {"n": n, "seed": run_seed_in(seed, self._seed)}
         self._record(conversation, params)
         self._flights.change(n)
         tokens = 0

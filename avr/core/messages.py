@@ -76,3 +76,19 @@ def seed_of(node_id: str, attempt: int) -> int:
     Below 2**42: every sampler takes it.
     """
     return int(content_id(node_id, attempt)[:8], 16) << 10
+
+
+# Above this the plain shift would leave 64 bits.
+_SHIFTED = 1 << 22
+
+
+def run_seed_in(seed: int, run_seed: int) -> int:
+    """Mix the seed of a run into that of a request (`seed_of`), leaving room for its children.
+
+    Below 2**22 the run's seed takes the 22 highest of 64 bits. From there on, where a shift would
+    leave the 64 bits that samplers take, a 53-bit hash of it goes over bits 10 to 62: the result
+    lies below 2**63, and requests stay 1024 apart. Ours.
+    """
+    if run_seed < _SHIFTED:
+        return seed ^ (run_seed << 42)
+    return seed ^ (int(content_id("run seed", run_seed)[:14], 16) >> 3 << 10)

@@ -20,7 +20,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from avr.config import RoleConfig
-from avr.core.messages import Conversation, content_id, user
+from avr.core.messages import Conversation, content_id, run_seed_in, user
 from avr.core.roles import Completion, ContextTooLong, EngineDied, TreeFault
 from avr.engines.chat import token_ids
 from avr.engines.imports import spawning_here
@@ -73,7 +73,7 @@ class Engine:
         params = SamplingParams(
             **(self._sampling if sampling is None else sampling),
             n=n,
-            seed=seed ^ (self._seed << 42),
+            seed=run_seed_in(seed, self._seed),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         ids = self._fitting(conversation, to_continue=True, reserved=params.max_tokens or 0)

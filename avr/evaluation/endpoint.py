@@ -3,11 +3,11 @@
 import os
 from typing import Any
 
-from openai import APIStatusError, AsyncOpenAI, OpenAIError
+from openai import APIStatusError, AsyncOpenAI, Omit, OpenAIError
 from openai.types.chat import ChatCompletion
 
 from avr.config import ConfigError
-from avr.config_evaluation import EndpointConfig
+from avr.config_evaluation import OPENAI, EndpointConfig
 from avr.evaluation.judges import JudgeError, Reply
 
 # Of one request: too long for the model, refused for what it says, malformed to the server.
@@ -24,10 +24,16 @@ class ChatEndpoint:
     """Asks one model. An instance belongs to one event loop."""
 
     def __init__(self, endpoint: EndpointConfig):
+        endpoint.check_address()
         self._endpoint = endpoint
+        key = os.environ.get(endpoint.key_variable or "", "")
+        # What the client would take from the environment for OpenAI is nobody else's business.
+        own = endpoint.base_url.rstrip("/") == OPENAI
+        unsent = () if own else ("OpenAI-Organization", "OpenAI-Project")
+        self._unsent = dict.fromkeys(unsent if key else (*unsent, "Authorization"), Omit())
         self._client = AsyncOpenAI(
             base_url=endpoint.base_url,
-            api_key=os.environ.get(endpoint.api_key_variable) or "none",
+            api_key=key or "none",  # the client insists on one; without ours the header is left out
             max_retries=endpoint.max_retries,
             timeout=endpoint.timeout_s,
         )
@@ -38,6 +44,8 @@ class ChatEndpoint:
         Raises ConfigError where it would refuse any, and EndpointError where it fails or cannot be
         reached.
         """
+        request = dict(self._endpoint.request)
+        headers = {**self._unsent, **request.pop("extra_headers", {})}
         messages: Any = [
             {"role": "system", "content": system},
             {"role": "user", "content": user},
@@ -46,15 +54,18 @@ class ChatEndpoint:
         where = f"the judge {endpoint.model} at {endpoint.base_url}"
         try:
             answer = await self._client.chat.completions.create(
-                model=endpoint.model or "", messages=messages, **endpoint.request
+                model=endpoint.model or "", messages=messages, extra_headers=headers, **request
             )
         except APIStatusError as error:
             words = f"{where} answers {error.status_code}: {error.message}"
             if error.status_code in _OF_THE_REQUEST:
                 raise JudgeError(words) from error
             if error.status_code in _OF_THE_SETTINGS:
-                if not os.environ.get(endpoint.api_key_variable):
-                    words += f" ({endpoint.api_key_variable} is not set on {os.uname().nodename})"
+                variable = endpoint.key_variable
+                if variable is None:
+                    words += " (no key is sent: judge.endpoint.api_key_variable is not set)"
+                elif not os.environ.get(variable):
+                    words += f" ({variable} is not set on {os.uname().nodename})"
                 raise ConfigError(words) from error
             raise EndpointError(words) from error
         except OpenAIError as error:

@@ -9,7 +9,6 @@ from avr.config_checks import check_values
 from avr.config_evaluation import (
     EVALUATE_STEPS,
     REFINE_STEPS,
-    EndpointConfig,
     EvaluateConfig,
     Format,
     JudgeConfig,
@@ -94,11 +93,12 @@ def _check_baseline(baseline: PromptsConfig, form: Format) -> None:
 def _check_judge(judge: JudgeConfig) -> None:
     if judge.kind == JudgeKind.endpoint and not judge.endpoint.model:
         raise ConfigError("judge.endpoint.model is not set: which model is to judge?")
-    paid = EndpointConfig()
-    variable = judge.endpoint.api_key_variable
-    asked = judge.kind == JudgeKind.endpoint and judge.endpoint.base_url == paid.base_url
-    if asked and not os.environ.get(variable):
-        raise ConfigError(f"{variable} is not set, and {paid.base_url} wants a key")
+    if judge.kind == JudgeKind.endpoint:
+        judge.endpoint.check_address()
+        variable = judge.endpoint.key_variable
+        if variable and not os.environ.get(variable):
+            where = judge.endpoint.base_url
+            raise ConfigError(f"{variable} is not set, and the key for {where} is to be in it")
     if judge.kind == JudgeKind.reward_model and judge.reward_model is None:
         raise ConfigError("judge.reward_model is not set, and judge.kind is reward_model")
     if judge.kind == JudgeKind.oracle and load_oracle(judge.oracle) is None:

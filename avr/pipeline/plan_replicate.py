@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from avr.config import ConfigError, Stage1Config
+from avr.config import MAX_SEED, ConfigError, Stage1Config
 from avr.config_evaluation import EvaluateConfig, RefineConfig
 from avr.config_stage2 import AnswerConfig, Stage2Config
 from avr.config_table import ReplicaJobConfig, ReplicateConfig, TableConfig
@@ -33,6 +33,8 @@ def check(config: ReplicateConfig) -> None:
     """
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise ConfigError(f"seeds is {config.seeds}: it takes different seeds, at least one")
+    if not all(0 <= seed <= MAX_SEED for seed in config.seeds):
+        raise ConfigError(f"seeds: each must lie between 0 and {MAX_SEED}")
     before: list[str] = []
     uses: list[Use] = []
     made: dict[str, str] = {}  # by jobs before, from which model

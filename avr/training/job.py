@@ -71,10 +71,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """A finished training. `num_rows == num_trained + num_too_long`.
+    """A finished training. `num_rows == num_trained + num_too_long + num_unusable`.
 
     `num_tokens` and `num_loss_tokens` are those of one pass over the trained rows, `metrics` the
     last logged ones with the trainer's summary, `seconds` the wall time of the call that finished.
+    `unusable` says why the first of the rows that do not go with the tokenizer was left out.
     """
 
     kind: str
@@ -87,6 +88,8 @@ class TrainingResult:
     num_steps: int
     metrics: dict[str, float]
     seconds: float
+    num_unusable: int = 0
+    unusable: str = ""
 
 
 def fingerprint_of(kind: str, config: TrainingConfig, model: str, rows: Location) -> str:

@@ -39,6 +39,8 @@ def line_of(kind: str, event: Mapping[str, Any], pace: Pace) -> str | None:
         text = f"{kind}: {event['num_trained']} rows, {event['max_steps']} steps"
         if event["num_too_long"]:
             text += f", {event['num_too_long']} rows over {event['max_length']} tokens left out"
+        if event.get("num_unusable"):
+            text += f", {event['num_unusable']} unusable rows left out ({event['unusable']})"
         return text + (f", continuing after step {event['step']}" if event["step"] else "")
     if event["event"] == "failure":
         return f"{kind}: rank {event['rank']} failed: {event['cause']}"

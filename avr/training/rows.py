@@ -15,7 +15,9 @@ from typing import Any, Protocol
 import pyarrow.parquet as pq
 
 from avr.core.messages import from_dicts
-from avr.engines.chat import ChatError, token_ids
+from avr.core.roles import TreeFault
+from avr.engines.as_text import as_text_of
+from avr.engines.chat import ChatError, rendered, token_ids
 from avr.storage import Location, for_arrow, path_of
 
 IGNORED = -100  # the label torch's cross entropy leaves out of the loss
@@ -29,6 +31,10 @@ class RowError(ValueError):
     """A row that cannot be trained on; the message names the row and the field."""
 
 
+class UnusableRow(RowError):
+    """A row whose texts do not go with this tokenizer or template; others may be trained on."""
+
+
 class Tokenizer(Protocol):
     """The part of a Hugging Face tokenizer used here."""
 
@@ -37,6 +43,7 @@ class Tokenizer(Protocol):
     bos_token_id: int | None
     eos_token_id: int | None
     all_special_ids: list[int]
+    all_special_tokens: list[str]
 
     def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
         """Token ids (or text, with `tokenize=False`) of a list of messages."""
@@ -106,7 +113,8 @@ def encode_rsft(tokenizer: Tokenizer, row: Row) -> Example:
         last = turn == len(messages) - 1
         whole = ids if last else _ids(tokenizer, messages[: turn + 1], where, False)
         if whole != ids[: len(whole)]:
-            raise RowError(f"{where}: the chat template renders this turn differently later on")
+            raise UnusableRow(f"{where}: the chat template renders this turn differently later on")
+        _check_written(tokenizer, messages[: turn + 1], where)
         end = len(prompt) + len(completion(tokenizer, prompt, whole, where))
         labels[len(prompt) : end] = ids[len(prompt) : end]
     ids, labels = ids[:end], labels[:end]  # nothing after the last end-of-turn is ever generated
@@ -131,8 +139,9 @@ def encode_dpo(tokenizer: Tokenizer, row: Row) -> Example:
             raise RowError(f"{where} must be exactly one assistant message")
         whole = _ids(tokenizer, [*messages, *answer], where, False)
         columns[f"{side}_ids"] = completion(tokenizer, prompt, whole, where)
+        _check_written(tokenizer, [*messages, *answer], where)
     if columns["chosen_ids"] == columns["rejected_ids"]:
-        raise RowError(f"row {row_id}: chosen and rejected are the same tokens")
+        raise UnusableRow(f"row {row_id}: chosen and rejected are the same tokens")
     sizes = [len(columns[f"{side}_ids"]) for side in ("chosen", "rejected")]
     return Example(row_id, columns, len(prompt) + max(sizes), sum(sizes))
 
@@ -146,7 +155,7 @@ def completion(
     before it, so it gets no loss.
     """
     if list(whole[: len(prompt)]) != list(prompt):
-        raise RowError(
+        raise UnusableRow(
             f"{where}: the tokens of the prompt are not a prefix of prompt + answer: the model "
             "would be trained on another context than it generates from (a chat template that "
             "rewrites earlier turns, or text that merges across the boundary)"
@@ -156,9 +165,10 @@ def completion(
     stops = [i for i, token in enumerate(tail) if token in special]
     if not stops:
         raise RowError(f"{where}: the chat template does not end the turn with a special token")
-    if len(stops) > 1 or stops[0] == 0:
-        what = "is empty" if stops[0] == 0 else "contains a special token of the tokenizer"
-        raise RowError(f"{where}: the text {what}")
+    if stops[0] == 0:
+        raise RowError(f"{where}: the text is empty")
+    if len(stops) > 1:
+        raise UnusableRow(f"{where}: the text contains a special token of the tokenizer")
     return tail[: stops[0] + 1]
 
 
@@ -167,26 +177,35 @@ def check_prompt_parity(tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
 
     Compares `token_ids`, which generation and training use, with the template rendered to text and
     tokenised without special tokens, as OpenAI-style chat servers do it; and looks for a doubled
-    BOS. Takes rows of both schemas. A template that leaves out part of an answer (those of
-    reasoning models may cut the thinking away) is found as well: it would train on the rest.
+    BOS. A prompt that names control tokens has no such text (a server would make turns of them);
+    `as_text` compares it with these names replaced. Takes rows of both schemas; what is unusable
+    for its texts alone is `encode`'s to find.
     """
     for row in rows:
-        for name, conversation in _conversations(row):
-            text = tokenizer.apply_chat_template(
-                list(conversation), tokenize=False, add_generation_prompt=False
-            )
-            if conversation[-1]["content"].strip() not in text:
-                raise RowError(
-                    f"row {row['id']}: {name}: the chat template does not write this turn as it is"
-                    " (it may cut thinking away); train with a template that does"
-                )
         for name, prompt in _prompts(row):
             where = f"row {row['id']}: {name}"
-            ids = _ids(tokenizer, prompt, where, True)
-            text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-            if list(tokenizer(text, add_special_tokens=False)["input_ids"]) != ids:
-                raise RowError(f"{where}: template text and template tokens disagree")
+            try:
+                ids = _ids(tokenizer, prompt, where, True)
+            except UnusableRow:
+                break
+            conversation = from_dicts(prompt)
+            if not as_text_of(tokenizer).is_needed(conversation):
+                text = rendered(tokenizer, conversation, to_continue=True)
+                if list(tokenizer(text, add_special_tokens=False)["input_ids"]) != ids:
+                    raise RowError(f"{where}: template text and template tokens disagree")
             _check_bos(tokenizer, ids, where)
+
+
+def _check_written(tokenizer: Tokenizer, messages: Messages, where: str) -> None:
+    """Raises UnusableRow where the template leaves out part of the last turn (of reasoning models,
+    the thinking): the model would be trained on the rest.
+    """
+    text = rendered(tokenizer, from_dicts(messages), to_continue=False)
+    if messages[-1]["content"].strip() not in text:
+        raise UnusableRow(
+            f"{where}: the chat template does not write this turn as it is"
+            " (it may cut thinking away); train with a template that does"
+        )
 
 
 def _prompts(row: Row) -> Iterator[tuple[str, Messages]]:
@@ -198,21 +217,12 @@ def _prompts(row: Row) -> Iterator[tuple[str, Messages]]:
             yield f"messages[:{turn}]", row["messages"][:turn]
 
 
-def _conversations(row: Row) -> Iterator[tuple[str, Messages]]:
-    """Every stretch that ends with a turn to be learned."""
-    if "prompt" in row:
-        for side in ("chosen", "rejected"):
-            yield side, [*row["prompt"], *row[side]]
-        return
-    for turn, message in enumerate(row["messages"]):
-        if message["role"] == "assistant":
-            yield f"messages[{turn}]", row["messages"][: turn + 1]
-
-
 def _ids(tokenizer: Tokenizer, messages: Messages, where: str, to_continue: bool) -> list[int]:
     """Token ids of the rendered messages, from the function that generation uses."""
     try:
         return token_ids(tokenizer, from_dicts(messages), to_continue=to_continue)
+    except TreeFault as error:  # a conversation that template or tokenizer refuses
+        raise UnusableRow(f"{where}: {error}") from error
     except (ValueError, ChatError) as error:  # a turn that is none, a template that gives two BOS
         raise RowError(f"{where}: {error}") from error
 

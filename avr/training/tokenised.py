@@ -10,7 +10,7 @@ where all ranks see them.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,15 @@ from typing import Any
 import pyarrow as pa
 
 from avr.storage import Location
-from avr.training.rows import Example, Tokenizer, check_prompt_parity, encode, read_rows
+from avr.training.rows import (
+    Example,
+    Row,
+    Tokenizer,
+    UnusableRow,
+    check_prompt_parity,
+    encode,
+    read_rows,
+)
 
 NUM_PARITY_ROWS = 64  # per rank; the prefix and BOS checks of `encode` see every row anyway
 EXAMPLES_PER_BATCH = 512
@@ -27,25 +35,45 @@ EXAMPLES_PER_BATCH = 512
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """What became of the rows: `num_rows == num_trained + num_too_long`, always.
+    """What became of the rows: `num_rows == num_trained + num_too_long + num_unusable`, always.
 
-    `num_tokens` and `num_loss_tokens` are those of one pass over the trained rows.
+    `num_tokens` and `num_loss_tokens` are those of one pass over the trained rows. Unusable rows
+    are those of `UnusableRow`; `unusable` says what is wrong with the first of them.
     """
 
     num_rows: int = 0
     num_trained: int = 0
     num_too_long: int = 0
+    num_unusable: int = 0
+    unusable: str = ""
     num_tokens: int = 0
     num_loss_tokens: int = 0
 
     def __add__(self, other: "RowCounts") -> "RowCounts":
         mine, theirs = asdict(self), asdict(other)
-        return RowCounts(**{name: mine[name] + theirs[name] for name in mine})
+        added = {n: mine[n] + theirs[n] for n in mine if n != "unusable"}
+        return RowCounts(**added, unusable=self.unusable or other.unusable)
 
     def check(self) -> "RowCounts":
         """Itself. Raises AssertionError if a row got lost."""
-        assert self.num_rows == self.num_trained + self.num_too_long, self
+        left_out = self.num_too_long + self.num_unusable
+        assert self.num_rows == self.num_trained + left_out, self
         return self
+
+    def fault(self, max_length: int | None) -> str:
+        """Why these rows are none to train on, in one line; nothing where they are.
+
+        When most rows are unusable, the template or the tokenizer is wrong rather than the rows.
+        """
+        if 2 * self.num_unusable > self.num_rows:
+            which = f"{self.num_unusable} of {self.num_rows} rows are unusable"
+            return f"{which}; the first: {self.unusable}"
+        if not self.num_trained and self.num_unusable:
+            others = f"the other {self.num_too_long} are over {max_length} tokens"
+            return f"{self.num_unusable} rows are unusable ({self.unusable}), {others}"
+        if not self.num_trained:
+            return f"all {self.num_rows} rows are over {max_length} tokens"
+        return ""
 
 
 def write_share(
@@ -57,7 +85,10 @@ def write_share(
     rank: int,
     world_size: int,
 ) -> RowCounts:
-    """Encodes this rank's rows; those of more than `max_length` tokens are left out and counted."""
+    """Encodes this rank's rows; those of more than `max_length` tokens are left out and counted.
+
+    So are those that this tokenizer or template cannot take as they are; the log says which.
+    """
     share, counts_file = _files(folder, rank)
     if counts_file.is_file():
         return RowCounts(**json.loads(counts_file.read_text()))
@@ -67,12 +98,13 @@ def write_share(
     folder.mkdir(parents=True, exist_ok=True)
     counts = RowCounts()
     partial = share.with_suffix(".partial")
-    examples = (encode(kind)(tokenizer, r) for r in read_rows(kind, rows, rank, world_size))
+    examples = _encoded(kind, tokenizer, read_rows(kind, rows, rank, world_size))
     schema = pa.schema([(name, pa.list_(pa.int32())) for name in TRL_COLUMNS[kind]])
     with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         while batch := list(islice(examples, EXAMPLES_PER_BATCH)):
-            kept = [e for e in batch if max_length is None or e.length <= max_length]
-            counts += _count(batch, kept)
+            whole = [example for example in batch if isinstance(example, Example)]
+            kept = [e for e in whole if max_length is None or e.length <= max_length]
+            counts += _count(batch, whole, kept)
             writer.write_batch(pa.RecordBatch.from_pylist([e.columns for e in kept], schema))
     partial.replace(share)
     temporary = counts_file.with_suffix(".partial")
@@ -105,11 +137,26 @@ def _files(folder: Path, rank: int) -> tuple[Path, Path]:
     return folder / f"rank-{rank}.arrow", folder / f"rank-{rank}.json"
 
 
-def _count(batch: list[Example], kept: list[Example]) -> RowCounts:
+def _encoded(
+    kind: str, tokenizer: Tokenizer, rows: Iterable[Row]
+) -> Iterator[Example | UnusableRow]:
+    for row in rows:
+        try:
+            yield encode(kind)(tokenizer, row)
+        except UnusableRow as error:
+            print(f"left out: {error}", flush=True)
+            yield error
+
+
+def _count(
+    batch: Sequence[Example | UnusableRow], whole: list[Example], kept: list[Example]
+) -> RowCounts:
     return RowCounts(
         num_rows=len(batch),
         num_trained=len(kept),
-        num_too_long=len(batch) - len(kept),
+        num_too_long=len(whole) - len(kept),
+        num_unusable=len(batch) - len(whole),
+        unusable=next((str(e) for e in batch if isinstance(e, UnusableRow)), ""),
         num_tokens=sum(
             len(ids) for e in kept for name, ids in e.columns.items() if name != "labels"
         ),

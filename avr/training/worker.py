@@ -62,9 +62,8 @@ def _train(job: Job, rank: int, world_size: int) -> dict[str, Any]:
         return {"error": next(e for e in errors if e)}
     arguments, tokenizer, model = prepared
     counts = _all_counts(job, tokenizer, arguments.max_length, world_size)
-    if not counts.num_trained:
-        limit = arguments.max_length
-        return {"error": f"RowError: all {counts.num_rows} rows are over {limit} tokens"}
+    if fault := counts.fault(arguments.max_length):
+        return {"error": f"RowError: {fault}"}
     clock.say("rows ready")
     trainer = _trainer(job, arguments, tokenizer, model, counts, world_size)
     clock.say("model loaded")

@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from avr.config import Stage1Config
-from avr.core.messages import Message, assistant, user
+from avr.config import MAX_SEED, Stage1Config
+from avr.core.messages import Message, assistant, seed_of, user
 from avr.core.roles import ContextTooLong, EngineDied, TreeFault
 from avr.engines.chat import token_ids
 from avr.engines.imports import spawning_here
@@ -96,6 +96,16 @@ def test_same_seed_same_samples_other_seed_others(engines):
     other = engines.run(engines.policy.generate(QUERY, 4, seed=4096))
     assert one == two
     assert [c.text for c in one] != [c.text for c in other]
+
+
+@pytest.mark.parametrize("run_seed", [20250101, 2**63, MAX_SEED])
+def test_a_run_may_have_a_seed_of_any_size(engines, monkeypatch, run_seed):
+    seed = seed_of("node", 0)
+    plain = engines.run(engines.policy.generate(QUERY, 4, seed))
+    monkeypatch.setattr(engines.policy, "_seed", run_seed)
+    seeded = engines.run(engines.policy.generate(QUERY, 4, seed))
+    assert seeded == engines.run(engines.policy.generate(QUERY, 4, seed))
+    assert [c.text for c in seeded] != [c.text for c in plain]
 
 
 def test_context_that_does_not_fit_is_named_with_its_length(engines):

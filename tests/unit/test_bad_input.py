@@ -234,6 +234,11 @@ SETTINGS = [
         "seed=1.5",
         "override 'seed=1.5': seed: Value '1.5' of type 'float' could not be converted to Integer",
     ),
+    ("seed=-1", "seed is -1, must be at least 0"),
+    (
+        f"seed={10**400}",
+        "seed has 401 digits, must be at most 18446744073709551615",
+    ),
     ("policy=null", "override 'policy=null': policy: field 'policy' is not Optional"),
     (
         "reward_model=null",

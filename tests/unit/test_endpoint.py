@@ -25,7 +25,7 @@ class Server:
     """Answers (status, body) in the order of a script, the last for ever."""
 
     def __init__(self, *script):
-        self.asked, self.keys = [], []
+        self.asked, self.keys, self.headers = [], [], []
         script, server = list(script), self
 
         class Handler(BaseHTTPRequestHandler):
@@ -33,6 +33,7 @@ class Server:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 server.asked.append(json.loads(body))
                 server.keys.append(self.headers["Authorization"])
+                server.headers.append(dict(self.headers))
                 status, text = script.pop(0) if len(script) > 1 else script[0]
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -92,6 +93,34 @@ def test_the_reply_with_its_model_and_tokens(scripted, monkeypatch):
         }
     ]
     assert server.keys == ["Bearer secret"]
+
+
+def test_openai_s_key_goes_to_no_other_address(scripted, monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "planted")
+    server = scripted(completion("[[A>B]]"))
+    assert ask(server.url, api_key_variable=None).text == "[[A>B]]"
+    assert server.keys == [None]
+    assert "planted" not in str(server.headers)
+    ask(server.url, api_key_variable="OPENAI_API_KEY")
+    assert server.keys[1] == "Bearer planted"
+    assert EndpointConfig().key_variable == "OPENAI_API_KEY"
+
+
+def test_a_key_is_not_sent_in_the_clear(monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", "secret")
+    for host in ("judge.example.org", "10.0.0.1", "[2001:db8::1]"):
+        with pytest.raises(ConfigError, match=r"the key in JUDGE_KEY would go to .* unencrypted"):
+            ask(f"http://{host}/v1")
+    for host in ("localhost", "127.0.0.1", "[::1]"):
+        EndpointConfig(f"http://{host}:1/v1", api_key_variable="JUDGE_KEY").check_address()
+    EndpointConfig("https://judge.example.org", api_key_variable="JUDGE_KEY").check_address()
+
+
+def test_a_server_that_wants_a_key_where_none_is_sent_says_so(scripted):
+    server = scripted((401, "{}"))
+    with pytest.raises(ConfigError, match=r"no key is sent: judge\.endpoint\.api_key_variable is "):
+        ask(server.url, api_key_variable=None)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

@@ -77,6 +77,16 @@ def test_plans_name_the_pools_and_the_texts_of_a_prompt():
     assert [pool.name for pool in step.pools] == ["policy"]
 
 
+ENDPOINT = ("judge.kind=endpoint", "judge.endpoint.model=gpt")
+OPENAI_KEY = "judge.endpoint.api_key_variable=OPENAI_API_KEY"
+
+
+@pytest.mark.parametrize("address", ["http://judge.example.org:8000/v1", "https://example.org/v1"])
+def test_a_server_of_one_s_own_needs_no_key(address):
+    (answer,) = evaluate(*ENDPOINT, f"judge.endpoint.base_url={address}")
+    assert answer.step == "answer"
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -88,8 +98,17 @@ def test_plans_name_the_pools_and_the_texts_of_a_prompt():
                 "judge.endpoint.model=gpt",
                 "judge.endpoint.api_key_variable=NO_KEY",
             ],
-            "NO_KEY is not set, and https://api.openai.com/v1 wants a key",
+            "NO_KEY is not set, and the key for https://api.openai.com/v1 is to be in it",
         ),
+        (
+            [*ENDPOINT, "judge.endpoint.base_url=http://judge.example.org/v1", OPENAI_KEY],
+            "the key in OPENAI_API_KEY would go to judge.example.org unencrypted; use https://",
+        ),
+        (
+            [*ENDPOINT, "judge.endpoint.base_url=https://judge.example.org/v1", OPENAI_KEY],
+            "OPENAI_API_KEY is not set, and the key for https://judge.example.org/v1",
+        ),
+        ([*ENDPOINT, "judge.endpoint.base_url=localhost"], "is 'localhost', and not of the form"),
         (
             ["judge.kind=reward_model", "judge.reward_model={model: /none, use_gpu: false}"],
             "judge.reward_model.model",
@@ -112,7 +131,8 @@ def test_plans_name_the_pools_and_the_texts_of_a_prompt():
         (["judge.endpoint.request={api_key: x}"], "cannot be set: a secret belongs into"),
     ],
 )
-def test_an_evaluation_that_cannot_work_is_refused(overrides, words):
+def test_an_evaluation_that_cannot_work_is_refused(overrides, words, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(ConfigError) as caught:
         evaluate(*overrides)
     assert words in str(caught.value)

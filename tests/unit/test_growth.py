@@ -5,8 +5,9 @@ from itertools import pairwise
 import pytest
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore, critique, response, tree
 
+from avr.config import MAX_SEED
 from avr.core.growth import Shape, correct, respond, score, take_answer
-from avr.core.messages import assistant, seed_of, user
+from avr.core.messages import assistant, run_seed_in, seed_of, user
 from avr.core.roles import ContextTooLong, TreeFault
 from avr.core.selection import has_refinement
 from avr.core.tree import Prompt, plant
@@ -139,6 +140,27 @@ def test_seeds_leave_room_for_n_children():
     seeds = sorted(seed_of(f"node-{i}", 0) for i in range(2000))
     assert min(b - a for a, b in pairwise(seeds) if b != a) >= 1024
     assert max(seeds) < 2**42
+
+
+@pytest.mark.parametrize("run_seed", [0, 1, 7, 1 << 20, (1 << 22) - 1])
+def test_small_run_seeds_are_mixed_in_as_they_always_were(run_seed):
+    for seed in map(seed_of, "abc", range(3)):
+        assert run_seed_in(seed, run_seed) == seed ^ (run_seed << 42)
+
+
+LARGE = [1 << 22, 20250101, 123456789, (1 << 63) - 1, 1 << 63, MAX_SEED]
+
+
+@pytest.mark.parametrize("run_seed", LARGE)
+def test_large_run_seeds_leave_seeds_in_63_bits_and_room_for_n_children(run_seed):
+    seeds = sorted(run_seed_in(seed_of(f"node-{i}", 0), run_seed) for i in range(2000))
+    assert min(b - a for a, b in pairwise(seeds) if b != a) >= 1024
+    assert min(seeds) >= 0 and max(seeds) + 1023 < 2**63
+
+
+def test_run_seeds_give_different_seeds():
+    run_seeds = [*range(50), *LARGE, *(n + 1 for n in LARGE[:3])]
+    assert len({run_seed_in(seed_of("node", 0), seed) for seed in run_seeds}) == len(run_seeds)
 
 
 def test_shape_of_nothing_is_refused():

@@ -90,3 +90,5 @@ def test_begin_line_says_what_is_left_out_and_where_it_continues():
     begin = {"event": "begin", "step": 6, "max_steps": 9, "num_trained": 10, "num_too_long": 2}
     line = line_of("rsft", begin | {"max_length": 64}, Pace(6))
     assert "2 rows over 64 tokens left out" in line and "continuing after step 6" in line
+    begin |= {"max_length": 64, "num_unusable": 1, "unusable": "row r7: why"}
+    assert "1 unusable rows left out (row r7: why), cont" in str(line_of("rsft", begin, Pace(6)))

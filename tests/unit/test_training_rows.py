@@ -10,6 +10,7 @@ import pytest
 from avr.training.rows import (
     IGNORED,
     RowError,
+    UnusableRow,
     check_prompt_parity,
     encode_dpo,
     encode_rsft,
@@ -28,6 +29,7 @@ class ToyTokenizer:
     bos_token_id = 0
     eos_token_id = 1
     all_special_ids = (0, 1, 2, 3)
+    all_special_tokens = SPECIALS
 
     def __init__(self, after_turn="", adds_bos=False, num_bos=1, forgets_thinking=False):
         self.after_turn, self.adds_bos = after_turn, adds_bos
@@ -114,10 +116,15 @@ def test_answer_that_is_no_continuation_of_its_prompt_is_an_error():
         encode_dpo(Merging(), dpo_row())
 
 
-@pytest.mark.parametrize("content, what", [("", "is empty"), ("a<end>b", "special token")])
-def test_assistant_text_that_breaks_the_turn_is_an_error(content, what):
-    with pytest.raises(RowError, match=rf"row r1: messages\[1\]: the text .*{what}"):
-        encode_rsft(ToyTokenizer(), rsft_row("q", content))
+def test_an_empty_assistant_text_is_an_error():
+    with pytest.raises(RowError, match=r"row r1: messages\[1\]: the text is empty") as caught:
+        encode_rsft(ToyTokenizer(), rsft_row("q", ""))
+    assert not isinstance(caught.value, UnusableRow)
+
+
+def test_a_template_that_ends_a_turn_twice_makes_its_row_unusable():
+    with pytest.raises(UnusableRow, match=r"row r1: messages\[1\]: the text contains a special"):
+        encode_rsft(ToyTokenizer(after_turn="<end>"), rsft_row("q", "a"))
 
 
 def test_conversation_that_ends_with_a_user_turn_is_an_error():
@@ -173,18 +180,19 @@ def test_prompt_parity_accepts_one_tokenisation_and_refuses_two():
         check_prompt_parity(ToyTokenizer(num_bos=2), [dpo_row()])
 
 
-def test_template_that_cuts_thinking_away_is_an_error():
+def test_rows_whose_thinking_the_template_cuts_away_are_unusable():
     class Cutting(ToyTokenizer):
         def apply_chat_template(self, conversation, **options):
             cut = [m | {"content": m["content"].split("</think>")[-1]} for m in conversation]
             return super().apply_chat_template(cut, **options)
 
     thinking, plain = "<think>a</think>b", "b"
-    check_prompt_parity(Cutting(), [rsft_row("q", plain), dpo_row(plain, "c")])
-    with pytest.raises(RowError, match=r"row r1: messages\[1\]: .* cut thinking away"):
-        check_prompt_parity(Cutting(), [rsft_row("q", thinking)])
-    with pytest.raises(RowError, match=r"row d1: rejected: .* cut thinking away"):
-        check_prompt_parity(Cutting(), [dpo_row(plain, thinking)])
+    assert encode_rsft(Cutting(), rsft_row("q", plain)).length == 7
+    assert encode_dpo(Cutting(), dpo_row(plain, "c")).length == 11
+    with pytest.raises(UnusableRow, match=r"row r1: messages\[1\]: .* cut thinking away"):
+        encode_rsft(Cutting(), rsft_row("q", thinking))
+    with pytest.raises(UnusableRow, match=r"row d1: rejected: .* cut thinking away"):
+        encode_dpo(Cutting(), dpo_row("c", thinking))
 
 
 @pytest.fixture
@@ -240,6 +248,31 @@ def test_a_bad_row_leaves_no_share_behind(tmp_path):
         write_share("rsft", ToyTokenizer(), path, tmp_path / "t", None, 0, 1)
     assert not list((tmp_path / "t").glob("rank-0.arrow"))
     assert not list((tmp_path / "t").glob("*.json"))
+
+
+@pytest.mark.parametrize("where", ["query", "answer"])
+def test_one_row_that_cannot_be_tokenised_is_left_out_and_counted(tmp_path, where, capsys):
+    odd = rsft_row("a <bos> of html", "b") if where == "query" else rsft_row("q", "a<end>b")
+    rows = [rsft_row("q", "a"), odd | {"id": "r7"}, rsft_row("q", "c")]
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    counts = write_share("rsft", ToyTokenizer(), path, tmp_path / "t", None, 0, 1)
+    assert (counts.num_rows, counts.num_trained, counts.num_unusable) == (3, 2, 1)
+    assert counts.unusable.startswith("row r7: messages: a text names a control token")
+    assert f"left out: {counts.unusable}" in capsys.readouterr().out
+    assert counts.fault(None) == ""
+    again = write_share("rsft", ToyTokenizer(), path, tmp_path / "t", None, 0, 1)
+    assert again == counts  # as it was written down
+
+
+def test_rows_that_are_mostly_unusable_or_too_long_are_no_rows_to_train_on():
+    some = RowCounts(num_rows=4, num_trained=2, num_unusable=2, unusable="row r1: why")
+    assert some.fault(9) == ""
+    most = some + RowCounts(num_rows=1, num_unusable=1, unusable="row r2: why")
+    assert most.fault(9) == "3 of 5 rows are unusable; the first: row r1: why"
+    assert RowCounts(num_rows=2, num_too_long=2).fault(9) == "all 2 rows are over 9 tokens"
+    both = RowCounts(num_rows=2, num_too_long=1, num_unusable=1, unusable="row r1: why")
+    assert both.fault(9) == ("1 rows are unusable (row r1: why), the other 1 are over 9 tokens")
 
 
 def test_counts_that_lose_a_row_are_refused():
