@@ -113,11 +113,17 @@ ALWAYS = {
 }
 
 
+def rules_of(rows: str) -> frozenset[str]:
+    """Name all rules that can be switched for `rows`, a key of PROFILES."""
+    every = frozenset[str]().union(*PROFILES[rows].values())
+    return every | {"no_repeated_word"}  # which no profile has for RSFT rows and outputs
+
+
 def switched_on(rows: str, profile: str, overrides: Mapping[str, bool]) -> frozenset[str]:
     """The rules in force for `rows` (a key of PROFILES): a profile, with single rules switched.
 
     Raises ValueError on an unknown profile, on a rule that nobody knows, and on one that these
-    rows do not have: no profile switches it on for them.
+    rows do not have.
     """
     profiles = PROFILES[rows]
     if profile not in profiles:
@@ -125,7 +131,7 @@ def switched_on(rows: str, profile: str, overrides: Mapping[str, bool]) -> froze
     fixed = sorted(set(overrides) & set(ALWAYS))
     if fixed:
         raise ValueError(f"rule {fixed[0]!r} has no switch: {ALWAYS[fixed[0]]}")
-    known = sorted(frozenset[str]().union(*profiles.values()))
+    known = sorted(rules_of(rows))
     for rule in sorted(set(overrides) - set(known)):
         there = f"there are: {', '.join(known)}"
         if rule in SWITCHES:

@@ -57,6 +57,7 @@ RECIPES = {
     "miniature/refine": RefineConfig,
     "miniature/self_refine": EvaluateConfig,
     "miniature/table": TableConfig,
+    "miniature/ablation_table": TableConfig,
 }
 
 
@@ -91,7 +92,7 @@ def wrong(config):
 
 def test_no_recipe_is_left_out():
     files = {f"{f.parent.name}/{f.stem}" for f in Path("conf").glob("*/*.yaml")}
-    assert files == {*RECIPES, "miniature/replicate"}
+    assert files == {*RECIPES, "miniature/replicate", "miniature/ablation"}
 
 
 @pytest.mark.parametrize("name", RECIPES)

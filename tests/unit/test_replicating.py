@@ -17,8 +17,12 @@ def recipe(*overrides):
     return load(ReplicateConfig, RECIPE, overrides)
 
 
-def test_every_job_of_the_recipe_gets_its_seed_and_its_folder(tmp_path):
-    config = recipe(f"run_dir={tmp_path}")
+BOTH = pytest.mark.parametrize("file", [RECIPE, "conf/miniature/ablation.yaml"])
+
+
+@BOTH
+def test_every_job_of_the_recipe_gets_its_seed_and_its_folder(tmp_path, file):
+    config = load(ReplicateConfig, file, [f"run_dir={tmp_path}"])
     check(config)
     for seed in (0, 2):
         for name in config.jobs:
@@ -30,8 +34,9 @@ def test_every_job_of_the_recipe_gets_its_seed_and_its_folder(tmp_path):
     assert f"stage1_dir={tmp_path}/seed-2/stage1" in command_of(config, "stage2", 2)
 
 
-def test_models_of_the_table_are_those_that_the_jobs_leave(tmp_path):
-    config = recipe(f"run_dir={tmp_path}")
+@BOTH
+def test_models_of_the_table_are_those_that_the_jobs_leave(tmp_path, file):
+    config = load(ReplicateConfig, file, [f"run_dir={tmp_path}"])
     trained = [
         model for entrant in table_config(config, 1).entrants.values() for model in entrant.trained
     ]

@@ -8,14 +8,12 @@ from scripted import TEMPLATES, critique, response, tree
 
 from avr.core.funnel import Funnel
 from avr.core.pairs import KINDS, make_pairs
-from avr.core.selection import PROFILES, select_rsft
+from avr.core.selection import rules_of, select_rsft
 
 LOOPING = "a good start then " + "over and " * 20
 WORDY = " ".join(f"a {b}{c}" for b in "bcdefghi" for c in "jklmnopq")  # honest, but "a" 64 times
 LONG = " ".join(f"w{number}" for number in range(100, 220))  # 599 characters
-ALL = {
-    rows: frozenset().union(*PROFILES[rows].values()) - {"plain_rows"} for rows in ("rsft", "pairs")
-}
+ALL = {rows: rules_of(rows) - {"plain_rows"} for rows in ("rsft", "pairs")}
 
 
 def grown(cut="", y0_reward=1.0, query="question", **texts):
@@ -179,5 +177,5 @@ def test_each_rule_of_rsft_rows_removes_what_breaks_it_and_nothing_else(rule, br
     rows = list(select_rsft(trees, TEMPLATES, frozenset({rule}), funnel))
     assert [row.messages[0].content for row in rows] == ["other"]
     assert (funnel.removed[rule], funnel.examples) == (1, {rule: [broken.id]})
-    others = (ALL["rsft"] | {"no_repeated_word"}) - {rule}
+    others = ALL["rsft"] - {rule}
     assert len(list(select_rsft([broken], TEMPLATES, others, rest))) == 1

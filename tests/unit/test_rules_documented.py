@@ -12,7 +12,7 @@ from test_rows import pairs_of as pairs_of_trees
 
 from avr.core.funnel import Funnel
 from avr.core.own_judge import make_judgement_pairs
-from avr.core.selection import ALWAYS, PROFILES, SWITCHES, switched_on
+from avr.core.selection import ALWAYS, PROFILES, SWITCHES, rules_of, switched_on
 from avr.core.trajectory import TRAJECTORY_TEMPLATES
 from avr.core.unrolling import select_trajectories
 from avr.pipeline.prompts import QUARANTINED
@@ -74,7 +74,7 @@ def test_what_a_row_is_cannot_be_switched(name):
 
 @pytest.mark.parametrize("rows", PROFILES)
 def test_a_rule_that_these_rows_do_not_have_cannot_be_switched(rows):
-    own = frozenset().union(*PROFILES[rows].values())
+    own = rules_of(rows)
     for name in own:
         switched_on(rows, "recommended", {name: False})
     for name in ALL - own:

@@ -135,7 +135,7 @@ def test_first_answers_decide_what_a_search_finds():
 
 def test_planned_texts_of_a_search_from_the_input_are_those_of_one_that_always_improves():
     (plan,) = plan_stage2(stage2(*FROM_INPUT, "steps=[search]", "max_depth=3"))
-    says = {"CRITIQUE?": "fine Rating: [[7]]"}
+    says = {"CRITIQUE?": "It says enough. Rating: [[7]]"}
     policy = ScriptedGenerate(
         lambda asked, number, _: says.get(asked[-1].content, "a" * (number + 9))
     )
