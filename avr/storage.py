@@ -9,10 +9,11 @@ are the environment's, never the configuration's.
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -90,6 +91,10 @@ def files_at(path: str) -> list[Location]:
     return sorted(f for f in fixed.glob(pattern) if f.is_file()) if pattern else []
 
 
+# The name that `written` gives to what is not whole yet.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
+
+
 @contextmanager
 def written(file: Location) -> Iterator[Path]:
     """A local path to write to; when the block ends well it becomes `file`, whole and at once."""
@@ -145,10 +150,14 @@ def remove(folder: Location) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what writers that were killed have left of `written`."""
-    for file in folder.rglob(".*.tmp"):
-        file.unlink(missing_ok=True)
+def sweep(folder: Path, own: Iterable[str]) -> None:
+    """Remove what writers that were killed have left of `written` in a folder and those below it
+    that `own` names; what else lies there is not ours.
+    """
+    inside = (file for name in own for file in (folder / name).rglob(".*.tmp"))
+    for file in (*folder.glob(".*.tmp"), *inside):
+        if _TEMPORARY.fullmatch(file.name) and file.is_file() and not file.is_symlink():
+            file.unlink(missing_ok=True)
 
 
 def size_of(folder: Location) -> int:
