@@ -78,13 +78,16 @@ def path_of(place: Location) -> str:
 def files_at(path: str) -> list[Location]:
     """The file, all files of the folder, or those a pattern fits (`data/*.jsonl`), in order.
 
-    Where there is no such file, none.
+    Of a folder, not what begins with a dot or an underscore (`.DS_Store`, `_SUCCESS`) nor what lies
+    in such a folder. Where there is no such file, none.
     """
     there = location(path)
     if there.is_file():
         return [there]
     if there.is_dir():
-        return sorted(f for f in there.rglob("*") if f.is_file())
+        depth = len(there.parts)
+        found = (f for f in there.rglob("*") if f.is_file())
+        return sorted(f for f in found if not any(p[0] in "._" for p in f.parts[depth:]))
     fixed, pattern = there, ""
     while not fixed.exists() and fixed != fixed.parent:  # so that a folder's own name is no pattern
         fixed, pattern = fixed.parent, f"{fixed.name}/{pattern}" if pattern else fixed.name
