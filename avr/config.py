@@ -58,6 +58,7 @@ class PromptsConfig:
     """A prompt set: Parquet, JSONL or JSON files, or `hf://DATASET` (`split`, `subset`).
 
     `path` is a file, a folder or a pattern (`data/*.jsonl`); files are read in the order of names.
+    Of a folder, files and folders whose names begin with a dot or an underscore are no part.
     `prompt_field` holds a text or a list of chat messages; `answer_field` (optional) a text or
     messages whose last assistant turn is taken. `limit` takes the first so many rows.
     """

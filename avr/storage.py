@@ -9,10 +9,11 @@ are the environment's, never the configuration's.
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -77,17 +78,24 @@ def path_of(place: Location) -> str:
 def files_at(path: str) -> list[Location]:
     """The file, all files of the folder, or those a pattern fits (`data/*.jsonl`), in order.
 
-    Where there is no such file, none.
+    Of a folder, not what begins with a dot or an underscore (`.DS_Store`, `_SUCCESS`) nor what lies
+    in such a folder. Where there is no such file, none.
     """
     there = location(path)
     if there.is_file():
         return [there]
     if there.is_dir():
-        return sorted(f for f in there.rglob("*") if f.is_file())
+        depth = len(there.parts)
+        found = (f for f in there.rglob("*") if f.is_file())
+        return sorted(f for f in found if not any(p[0] in "._" for p in f.parts[depth:]))
     fixed, pattern = there, ""
     while not fixed.exists() and fixed != fixed.parent:  # so that a folder's own name is no pattern
         fixed, pattern = fixed.parent, f"{fixed.name}/{pattern}" if pattern else fixed.name
     return sorted(f for f in fixed.glob(pattern) if f.is_file()) if pattern else []
+
+
+# The name that `written` gives to what is not whole yet.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 @contextmanager
@@ -145,10 +153,14 @@ def remove(folder: Location) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what writers that were killed have left of `written`."""
-    for file in folder.rglob(".*.tmp"):
-        file.unlink(missing_ok=True)
+def sweep(folder: Path, own: Iterable[str]) -> None:
+    """Remove what writers that were killed have left of `written` in a folder and those below it
+    that `own` names; what else lies there is not ours.
+    """
+    inside = (file for name in own for file in (folder / name).rglob(".*.tmp"))
+    for file in (*folder.glob(".*.tmp"), *inside):
+        if _TEMPORARY.fullmatch(file.name) and file.is_file() and not file.is_symlink():
+            file.unlink(missing_ok=True)
 
 
 def size_of(folder: Location) -> int:

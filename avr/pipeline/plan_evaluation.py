@@ -23,7 +23,7 @@ from avr.evaluation.judged import load_oracle
 from avr.pipeline.model_checks import check_models, uses_of
 from avr.pipeline.plan import StepPlan, check_replicas, engines
 from avr.pipeline.plan_stage2 import template_of
-from avr.pipeline.preflight import check_prompts, check_run_dir
+from avr.pipeline.preflight import check_prompts, check_run_dir, check_set
 from avr.storage import files_at, location, reached
 
 
@@ -88,6 +88,7 @@ def _check_baseline(baseline: PromptsConfig, form: Format) -> None:
             f"baseline.path: no answers at {path}; an evaluation of the baseline leaves them there,"
             f" as RUN_DIR/{left}"
         )
+    check_set("baseline", baseline)
 
 
 def _check_judge(judge: JudgeConfig) -> None:

@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 
+import pyarrow as pa
+
 from avr.config import STEPS, ConfigError, FirstAnswer, PromptsConfig, RulesConfig, Stage1Config
 from avr.core.pairs import KINDS
 from avr.core.prompts import Templates
@@ -13,6 +15,7 @@ from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
 from avr.pipeline.model_checks import check_models, uses_of
+from avr.pipeline.prompts import check_rows
 from avr.storage import files_at, is_remote, location, reached
 from avr.training.settings import check_training
 
@@ -73,7 +76,7 @@ def check_rules(key: str, rows: str, rules: RulesConfig) -> None:
 
 
 def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
-    """A mistyped path should be found now, not by the step that has begun."""
+    """A mistyped path or field should be found now, not by the step that has begun."""
     for step, prompts in sets.items():
         path = prompts.path or ""
         if not path:
@@ -84,6 +87,16 @@ def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
             files = files_at(path)
         if not files:
             raise ConfigError(f"no prompts at {path} (for step {step})")
+        check_set(f"the prompts of step {step}", prompts)
+
+
+def check_set(name: str, prompts: PromptsConfig) -> None:
+    """Raise ConfigError, beginning with `name`, for files whose first rows hold no prompts."""
+    try:
+        with reached(name, location(prompts.path or "")):
+            check_rows(prompts)
+    except (ConfigError, OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _check_other_rows(first: PromptsConfig, second: PromptsConfig) -> None:

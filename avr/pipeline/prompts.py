@@ -4,12 +4,9 @@ A row that cannot be used goes to the quarantine with file, line, field and reas
 the input is then either a prompt or a quarantined row.
 """
 
-import codecs
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +16,7 @@ from avr.config import ConfigError, PromptsConfig
 from avr.core.messages import Conversation, content_id, from_dicts, kind_of, user
 from avr.core.tree import Prompt
 from avr.pipeline.ids import Ids
+from avr.pipeline.prompt_files import check_suffixes, on_hub, rows_in
 from avr.pipeline.tables import PROMPTS, ids_of, prompt_row, read_rows, write_rows
 from avr.storage import Location, files_at
 
@@ -48,11 +46,13 @@ class InputRow:
 
 def input_rows(config: PromptsConfig, needs_answer: bool = False) -> Iterator[InputRow]:
     """Every row of the window, usable or not, in the order of the files."""
-    for source, row in _rows(config):
+    for source, row in rows_in(config):
         try:
             yield InputRow(source, row, _prompt(row, source, config, needs_answer))
         except ValueError as error:
-            yield InputRow(source, row, None, str(error))
+            # Half a surrogate pair, in a key say, could not be written down.
+            reason = str(error).encode(errors="backslashreplace").decode()
+            yield InputRow(source, row, None, reason)
 
 
 def ingest(
@@ -118,9 +118,39 @@ def _drop_repeated(prompts: Location, bad: list[dict[str, str]]) -> int:
 
 def count_rows(config: PromptsConfig) -> int | None:
     """How many rows `ingest` would read, usable or not; of a hub data set, its `limit` or None."""
-    if _on_hub(config):
+    if on_hub(config):
         return config.limit
-    return sum(1 for _ in _rows(config))
+    return sum(1 for _ in rows_in(config))
+
+
+LOOK_AT = 200  # rows: a field that is misspelt is so in all of them
+_SKIP_AT_MOST = 100_000  # rows that are read in vain: a second of JSON
+
+
+def check_rows(config: PromptsConfig) -> None:
+    """Raise ConfigError where the files, as far as a look at the first rows says, hold no prompts.
+
+    It names what is wrong with the first row. A hub data set is not looked at.
+    """
+    if on_hub(config):
+        return
+    check_suffixes(files_at(config.path or ""))
+    if config.skip <= _SKIP_AT_MOST:
+        looked_at = replace(config, limit=min(LOOK_AT, config.limit or LOOK_AT))
+    else:
+        looked_at = replace(config, skip=0, limit=LOOK_AT)
+    rows = list(input_rows(looked_at))
+    if not rows:
+        after = f" after the {config.skip} that `skip` leaves out" if config.skip else ""
+        raise ConfigError(f"{config.path} has no rows{after}")
+    if all(row.prompt is None for row in rows):
+        first = f"{rows[0].source}: {rows[0].reason}"
+        which = "none of the first" if len(rows) == LOOK_AT else "none of the"
+        raise ConfigError(f"{which} {len(rows)} rows is a usable prompt; the first: {first}")
+    field = config.answer_field
+    if field and not any(row.prompt and field in row.fields for row in rows):
+        known = ", ".join(sorted(next(row.fields for row in rows if row.prompt)))
+        raise ConfigError(f"{rows[0].source}: no field {field!r}; the row has {known}")
 
 
 def prompts_of(run_dir: Location, steps: Iterable[str]) -> dict[str, Ids]:
@@ -130,7 +160,7 @@ def prompts_of(run_dir: Location, steps: Iterable[str]) -> dict[str, Ids]:
 
 def content_of(config: PromptsConfig) -> str:
     """An id of what the prompt set holds: of its files' bytes, of a hub data set's name."""
-    if _on_hub(config):
+    if on_hub(config):
         return content_id(config.path)
     files = files_at(config.path or "")
     if not files:
@@ -221,74 +251,3 @@ def _field(row: Mapping[str, Any], field: str) -> Any:
     if field not in row:
         raise ValueError(f"no field {field!r}; the row has {', '.join(sorted(row)) or 'no fields'}")
     return row[field]
-
-
-def _rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
-    """(source, row) of every row in the window; a broken line comes as its ValueError."""
-    stop = None if config.limit is None else config.skip + config.limit
-    return islice(_all_rows(config), config.skip, stop)
-
-
-def _all_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
-    if not config.path:
-        raise ConfigError("a prompt set has no path")
-    if _on_hub(config):
-        yield from _hub_rows(config)
-        return
-    files = files_at(config.path)
-    if not files:
-        raise ConfigError(f"no prompts at {config.path}")
-    readers = {".jsonl": _jsonl_rows, ".json": _json_rows, ".parquet": _parquet_rows}
-    for file in files:
-        reader = readers.get(file.suffix)
-        if reader is None:
-            raise ConfigError(f"{file}: prompts are read from {', '.join(readers)} and hf://")
-        yield from reader(file)
-
-
-def _on_hub(config: PromptsConfig) -> bool:
-    return (config.path or "").startswith("hf://")
-
-
-def _hub_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
-    from datasets import load_dataset  # slow to import, and needed for this source alone
-
-    name = str(config.path).removeprefix("hf://")
-    rows = load_dataset(name, config.subset, split=config.split, streaming=True)
-    for number, row in enumerate(rows):
-        yield f"{config.path}:{config.split}:{number}", row
-
-
-def _jsonl_rows(file: Location) -> Iterator[tuple[str, Any]]:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            if text.strip():
-                yield f"{file}:{number}", _parsed(text.strip())
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return ValueError(f"not UTF-8: {error.reason} at byte {error.start} of the line")
-    except json.JSONDecodeError as error:
-        return ValueError(f"not a JSON line: {error.msg} at character {error.pos} of the line")
-    except RecursionError:
-        return ValueError("not a JSON line: nested too deeply")
-
-
-def _json_rows(file: Location) -> Iterator[tuple[str, Any]]:
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{file}: not JSON: {error}") from error
-    if not isinstance(rows, list):
-        raise ConfigError(f"{file}: a JSON file of prompts is a list of records")
-    for number, row in enumerate(rows):
-        yield f"{file}[{number}]", row
-
-
-def _parquet_rows(file: Location) -> Iterator[tuple[str, Any]]:
-    for number, row in enumerate(read_rows(file)):
-        yield f"{file}:row {number}", row

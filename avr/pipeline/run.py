@@ -31,6 +31,7 @@ from avr.pipeline.plan import StepPlan
 from avr.pipeline.plan_memory import check_memory
 from avr.pipeline.progress import CONSOLE
 from avr.pipeline.prompts import Ingested
+from avr.pipeline.run_folder import check_ours, own_folders
 from avr.storage import (
     Location,
     check_writable,
@@ -140,10 +141,11 @@ def run_steps(
     ledger = Ledger(folder / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
     with reached("run_dir", folder):
         ledger.check_resume(config.resume)
+        check_ours(folder, all_steps)
     check_writable(folder, "run_dir")
     with lock_folder(folder, indented):
         if not is_remote(folder):
-            sweep(folder)
+            sweep(folder, own_folders(all_steps))
         meter = Meter(folder / "device_hours.json", config.budget)
         run = kind(config, folder, ledger, {step.step: step for step in plan}, meter)
         logs = scratch() if is_remote(folder) else folder

@@ -29,7 +29,7 @@ from avr.pipeline.plan_table import plan_table
 LAUNCHER = [Path("cluster/aws.yaml"), Path("cluster/gcp.yaml")]
 KUBERAY = [Path("cluster/kuberay/raycluster.yaml"), Path("cluster/kuberay/rayjob.yaml")]
 CRDS = Path("../shared/data/kuberay")
-ANY = "avr/miniature/data/rsft.jsonl"  # recipes that are given their prompts or model later
+ANY = "tests/unit/answers.json"  # recipes that are given their prompts or model later
 POLICY = "policy.model=avr/miniature/models/policy"
 COMPARED = [f"prompts.path={ANY}", f"baseline.path={ANY}"]
 

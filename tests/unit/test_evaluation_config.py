@@ -20,7 +20,7 @@ SCHEMAS = {
     "conf/llama3_8b/refine.yaml": RefineConfig,
 }
 CORRECTOR = "policy.model=avr/miniature/models/corrector"
-ANSWERS = "avr/miniature/data/heldout.jsonl"
+ANSWERS = "tests/unit/answers.json"
 
 
 @pytest.mark.parametrize("recipe", SCHEMAS)

@@ -1,0 +1,141 @@
+"""A prompt set that is none is found before anything starts, of whichever step it is."""
+
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from avr.config import ConfigError, PromptsConfig, Stage1Config
+from avr.config_stage2 import AnswerConfig, Stage2Config
+from avr.loading import load
+from avr.pipeline.plan_stage2 import plan_answer
+from avr.pipeline.plan_stage2 import preflight as preflight_stage2
+from avr.pipeline.preflight import preflight
+from avr.pipeline.prompts import check_rows, ingest, input_rows
+
+HELDOUT = "avr/miniature/data/heldout.jsonl"
+SETS = [
+    ("stage1", "prompts.rsft", "grow_rsft"),
+    ("stage1", "prompts.dpo", "grow_dpo"),
+    ("stage1", "evaluation.prompts", "evaluate"),
+    ("stage2", "prompts.search", "search"),
+    ("stage2", "prompts.sample", "sample"),
+    ("stage2", "evaluation.prompts", "evaluate"),
+    ("answer", "prompts", "answer"),
+]
+
+
+def refused(job, key, *overrides):
+    overrides = [f"{key}.{override}" for override in overrides]
+    recipe = f"conf/miniature/{job}.yaml"
+    with pytest.raises(ConfigError) as caught:
+        if job == "stage1":
+            preflight(load(Stage1Config, recipe, overrides))
+        elif job == "stage2":
+            preflight_stage2(load(Stage2Config, recipe, overrides), planned=True)
+        else:
+            model = "policy.model=avr/miniature/models/policy"
+            plan_answer(load(AnswerConfig, recipe, [model, *overrides]))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("job", "key", "step"), SETS)
+def test_a_wrong_file_or_field_is_found_whichever_step_reads_it(job, key, step):
+    said = refused(job, key, "path=README.md", "skip=0", "limit=null")
+    of_step = f"the prompts of step {step}: "
+    assert said == f"{of_step}README.md: prompts are read from .jsonl, .json, .parquet and hf://"
+    said = refused(job, key, f"path={HELDOUT}", "skip=0", "limit=null", "prompt_field=typo")
+    assert said.startswith(
+        f"{of_step}none of the first 200 rows is a usable prompt; "
+        f"the first: {HELDOUT}:1: no field 'typo'; the row has "
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.jsonl").write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
+    return tmp_path
+
+
+def wrong(**settings):
+    with pytest.raises(ConfigError) as caught:
+        check_rows(PromptsConfig(**settings))
+    return str(caught.value)
+
+
+def test_what_is_hidden_in_a_folder_is_no_prompt_file(folder):
+    for name in (".DS_Store", "_SUCCESS", ".p.parquet.0123abcd.tmp"):
+        (folder / name).write_text("no prompt")
+    for name in ("_spark_metadata", ".cache"):
+        (folder / name).mkdir()
+        (folder / name / "a.jsonl").write_text("no prompt")
+    check_rows(PromptsConfig(path=str(folder)))
+    counts = ingest(PromptsConfig(path=str(folder)), folder / "p.parquet", folder / "q.parquet")
+    assert (counts.num_rows, counts.num_quarantined) == (2, 0)
+
+
+def test_a_folder_of_a_hidden_name_may_be_named(folder):
+    (folder / "sub").rename(folder / ".prompts")
+    check_rows(PromptsConfig(path=str(folder / ".prompts")))
+
+
+def test_any_file_of_the_set_that_cannot_be_read_is_named(folder):
+    (folder / "sub" / "README").write_text("about them")
+    assert wrong(path=str(folder)).startswith(f"{folder}/sub/README: prompts are read from .jsonl")
+    packed = folder / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(b'{"prompt": "one"}\n'))
+    assert wrong(path=str(packed)).startswith(f"{packed}: prompts are read from .jsonl")
+
+
+def test_a_window_past_the_end_or_without_usable_rows_is_refused(folder):
+    path = str(folder / "sub" / "a.jsonl")
+    check_rows(PromptsConfig(path=path, skip=1))
+    assert wrong(path=path, skip=2) == f"{path} has no rows after the 2 that `skip` leaves out"
+    (folder / "empty.jsonl").write_text("\n")
+    assert wrong(path=str(folder / "empty.jsonl")) == f"{folder}/empty.jsonl has no rows"
+    said = wrong(path=path, answer_field="answr")
+    assert said == f"{path}:1: no field 'answr'; the row has prompt"
+    assert wrong(path=path, prompt_field="p").startswith("none of the 2 rows is a usable prompt; ")
+
+
+def test_one_usable_row_among_the_first_is_enough(folder):
+    path = folder / "odd.jsonl"
+    path.write_text("no JSON\n" * 199 + '{"prompt": "one"}\n')
+    check_rows(PromptsConfig(path=str(path)))
+
+
+def test_a_torn_parquet_file_is_named_before_anything_starts(folder):
+    (folder / "torn.parquet").write_bytes(b"PAR1 half")
+    said = refused("stage1", "prompts.dpo", f"path={folder}/torn.parquet")
+    assert said.startswith("the prompts of step grow_dpo: ")
+
+
+def reasons(path):
+    return [row.reason for row in input_rows(PromptsConfig(path=str(path)))]
+
+
+def test_a_number_of_5000_digits_is_its_row_s_fault(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "one"}\n{"prompt": "x", "n": ' + "9" * 5000 + "}\n")
+    assert reasons(path) == ["", reasons(path)[1]]
+    assert "not a JSON line: Exceeds the limit (4300 digits)" in reasons(path)[1]
+
+
+def test_bytes_of_a_parquet_column_that_are_no_text_are_their_row_s_fault(tmp_path):
+    path = tmp_path / "a.parquet"
+    texts = pa.array([b"one", b"t\xffo", b"three"], pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), 3, texts.buffers())
+    pq.write_table(pa.table({"prompt": texts}), path)
+    bad = "not UTF-8: invalid start byte at byte 1 of a field"
+    assert reasons(path) == ["", bad, ""]
+
+
+def test_half_a_surrogate_pair_in_a_key_can_be_written_down(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "one"}\n' + json.dumps({"\ud800": "x"}) + "\n")
+    counts = ingest(PromptsConfig(path=str(path)), tmp_path / "p.parquet", tmp_path / "q.parquet")
+    assert (counts.num_prompts, counts.num_quarantined) == (1, 1)
+    assert reasons(path)[1] == "no field 'prompt'; the row has \\ud800"
