@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avr.config import ConfigError
-from avr.engines.folders import folder_of
-from avr.storage import Location, reached, read_bytes
+from avr.storage import Location, location, reached, read_bytes
 
 PROBE_S = 10.0  # for the one request that says whether the Hub can be reached
 
@@ -19,6 +18,20 @@ class ModelConfigError(ConfigError):
 
 class HubUnreachableError(ModelConfigError):
     """Nobody could look at a model of the Hub: offline, no connection, or the Hub is down."""
+
+    def __init__(self, model: str, why: str):
+        super().__init__(f"{model} could not be looked at: {why}")
+        self.why = why
+
+
+def folder_of(model: str) -> Location | None:
+    """Return the folder that a model is, here or on an object store; None of a name of the Hub.
+
+    A hub name has one slash at the most, and no folder of its owner here.
+    """
+    parts = Path(model).parts
+    is_path = model.startswith((".", "/", "~")) or len(parts) > 2 or Path(parts[0]).is_dir()
+    return location(model) if is_path or "://" in model else None
 
 
 def read_config(model: str, revision: str | None = None) -> Mapping[str, Any]:
@@ -50,7 +63,7 @@ def has_chat_template(model: str, revision: str | None = None) -> bool:
 def read_json(model: str, file: str, revision: str | None = None) -> Mapping[str, Any] | None:
     """Read a JSON object among a model's files; None where the model has no such file.
 
-    Raises like `read_config`, and for a file that holds no JSON object.
+    Raises like `read_config`, and ModelConfigError for a file that holds no JSON object.
     """
     folder = folder_of(model)
     if folder is not None:
@@ -77,7 +90,6 @@ def _from_hub(model: str, file: str, revision: str | None) -> Path | None:
     from huggingface_hub.constants import ENDPOINT
 
     offline = _out_of_reach()
-    at = f" at revision {revision}" if revision else ""
     try:
         path = hf_hub_download(model, file, revision=revision, local_files_only=bool(offline))
     except errors.HFValidationError as error:
@@ -99,10 +111,10 @@ def _from_hub(model: str, file: str, revision: str | None) -> Path | None:
         status = _status(error) or _status(error.__cause__)
         if status is not None and 400 <= status < 500 and status not in (408, 429):
             raise ModelConfigError(
-                f"the Hub refuses {model}{at} (HTTP {status}): is HF_TOKEN right?"
+                f"the Hub refuses {model} (HTTP {status}): is HF_TOKEN right?"
             ) from error
-        why = offline or f"the Hub does not answer ({_words(error.__cause__ or error)})"
-        raise HubUnreachableError(f"{model}{at} could not be looked at: {why}") from error
+        why = offline or f"the Hub does not answer: {_words(error.__cause__ or error)}"
+        raise HubUnreachableError(model, why) from error
     return Path(path)
 
 
@@ -116,7 +128,7 @@ def _out_of_reach() -> str:
     try:
         get_session().head(constants.ENDPOINT, timeout=PROBE_S)
     except Exception as error:  # of httpx, of proxies, of certificates
-        return f"no connection to {constants.ENDPOINT} ({_words(error)})"
+        return f"no connection to {constants.ENDPOINT}: {_words(error)}"
     return ""
 
 

@@ -16,6 +16,13 @@ from avr.config import ConfigError, RoleConfig
 SET_BY_GROWTH = ("n", "seed", "output_kind")
 RANGES = {"max_tokens": (1, 1 << 24), "temperature": (0, 100), "top_p": (1e-6, 1)}
 PICKLES = ("pt", "npcache")
+# Settings that take more devices than a replica is given: its tensor-parallel size.
+ONE_DEVICE_GROUP = (
+    "pipeline_parallel_size",
+    "data_parallel_size",
+    "prefill_context_parallel_size",
+    "nnodes",
+)
 SET_BY_ROLE = {"model": "model", "trust_remote_code": "trust_remote_code"}
 # Settings of vLLM that say how fast texts come and where they are made. A run may go on under other
 # ones; under any that is not named here (quantization, hf_overrides, kv_cache_dtype) texts differ.
@@ -59,6 +66,16 @@ def check_role(
     for name, ours in SET_BY_ROLE.items():
         if name in config.engine:
             raise ConfigError(f"{role}.engine.{name} cannot be set there: it is {role}.{ours}")
+    for name in ONE_DEVICE_GROUP:
+        if config.engine.get(name, 1) != 1:
+            raise ConfigError(
+                f"{role}.engine.{name} is {config.engine[name]!r}, must be 1: a replica is given"
+                f" the GPUs of {role}.engine.tensor_parallel_size alone; more engines are"
+                f" {role}.max_replicas"
+            )
+    limit = config.engine.get("max_model_len")
+    if limit is not None and not isinstance(limit, int):
+        raise ConfigError(f"{role}.engine.max_model_len is {limit!r}, must be a whole number")
     if "worker_extension_cls" in config.engine:
         raise ConfigError(
             f"{role}.engine.worker_extension_cls cannot be set: ours is what takes over new weights"
@@ -89,8 +106,6 @@ def _check_sampling(role: str, config: RoleConfig, at: str) -> None:
         if not isinstance(value, int | float) or not least <= value <= most:
             raise ConfigError(f"{at}.{name} is {value!r}, must be {least:g} to {most:g}")
     limit, wanted = config.engine.get("max_model_len"), config.sampling["max_tokens"]
-    if limit is not None and not isinstance(limit, int):
-        raise ConfigError(f"{role}.engine.max_model_len is {limit!r}, must be a whole number")
     if limit is not None and wanted >= limit:
         raise ConfigError(
             f"{at}.max_tokens is {wanted}, and {role}.engine.max_model_len only {limit}"

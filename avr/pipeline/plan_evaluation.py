@@ -21,6 +21,7 @@ from avr.core.prompts import Templates
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
+from avr.pipeline.model_checks import check_models, uses_of
 from avr.pipeline.plan import StepPlan, check_replicas, engines
 from avr.pipeline.plan_stage2 import template_of
 from avr.pipeline.preflight import check_prompts, check_run_dir
@@ -126,3 +127,4 @@ def _check(
         scores = role.endswith("reward_model")
         check_model(f"{role}.model", settings.model, scores=scores)
         check_role(role, settings, scores=scores)
+    check_models(uses_of(config))

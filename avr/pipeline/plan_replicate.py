@@ -1,6 +1,7 @@
 """The commands of a replication, and what can be known to be wrong with them. Starts nothing."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from avr.config_table import ReplicaJobConfig, ReplicateConfig, TableConfig
 from avr.evaluation.standing import Claim
 from avr.loading import load
 from avr.pipeline.final_answers import row_names
+from avr.pipeline.model_checks import Use, check_models, trained_by, uses_of
 from avr.storage import Location, location
 
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -32,6 +34,8 @@ def check(config: ReplicateConfig) -> None:
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise ConfigError(f"seeds is {config.seeds}: it takes different seeds, at least one")
     before: list[str] = []
+    uses: list[Use] = []
+    made: dict[str, str] = {}  # by jobs before, from which model
     for name, job in config.jobs.items():
         if job.job not in SCHEMAS:
             raise ConfigError(f"jobs.{name}.job is {job.job!r}; there are {', '.join(SCHEMAS)}")
@@ -39,11 +43,14 @@ def check(config: ReplicateConfig) -> None:
         if own:
             raise ConfigError(f"jobs.{name}.overrides: {own[0]!r} is set by the replication")
         try:
-            job_config(config, name, config.seeds[0])
+            asked = job_config(config, name, config.seeds[0])
         except ConfigError as error:
             raise ConfigError(f"jobs.{name}: {error}") from error
+        uses += [replace(use, job=f"jobs.{name}: ") for use in uses_of(asked)]
+        made |= {model: made.get(origin, origin) for model, origin in trained_by(asked).items()}
         _check_takes(config, name, before)
         before.append(name)
+    check_models(uses, made)
     for what, name, kind in (("table", config.table, "table"), ("search", config.search, "stage2")):
         there = [known for known, job in config.jobs.items() if job.job == kind]
         if name is not None and name not in there:

@@ -12,6 +12,7 @@ from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
 from avr.pipeline.final_answers import in_order, row_names
+from avr.pipeline.model_checks import check_models, uses_of
 from avr.pipeline.plan import StepPlan, check_replicas, engines
 from avr.pipeline.plan_stage2 import template_of
 from avr.pipeline.preflight import check_prompts, check_run_dir
@@ -52,6 +53,7 @@ def plan_table(config: TableConfig) -> list[StepPlan]:
     thinking = {**config.policy.sampling, **config.thinking}
     check_role("policy", replace(config.policy, sampling=thinking), sampling_at="thinking")
     check_role("reward_model", config.reward_model, scores=True)
+    check_models(uses_of(config))
     texts = sum(e.best_of + 2 * e.rounds for e in config.entrants.values())
     rewards = sum(e.best_of + e.rounds for e in config.entrants.values())
     pools = (

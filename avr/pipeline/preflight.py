@@ -12,6 +12,7 @@ from avr.core.selection import switched_on
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
+from avr.pipeline.model_checks import check_models, uses_of
 from avr.storage import files_at, is_remote, location, reached
 from avr.training.settings import check_training
 
@@ -46,6 +47,7 @@ def preflight(config: Stage1Config) -> None:
         check_role("corrector", config.corrector)
     check_training("rsft", config.rsft)
     check_training("dpo", config.dpo)
+    check_models(uses_of(config))
 
 
 def check_run_dir(run_dir: str) -> None:

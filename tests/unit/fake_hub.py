@@ -6,6 +6,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+from huggingface_hub import constants
+
+from avr.engines import model_config
+
 
 class FakeHub:
     """Answers what `hf_hub_download` asks, in the words of the real one.
@@ -81,3 +86,28 @@ def serving(hub: FakeHub):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def hub_of(models: dict[str, Path], cache: Path):
+    """A hub that this process asks while the block runs, with an empty cache."""
+    with serving(FakeHub(models)) as hub, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        point_at(hub.url, patch)
+        yield hub
+    forget()
+
+
+def point_at(url: str, patch: pytest.MonkeyPatch):
+    """Do what HF_ENDPOINT does in a process that starts."""
+    patch.setattr(constants, "ENDPOINT", url)
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    forget()
+
+
+def forget():
+    """What this process knows of hubs."""
+    model_config._from_hub.cache_clear()
+    model_config._out_of_reach.cache_clear()

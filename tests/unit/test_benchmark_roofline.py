@@ -82,7 +82,7 @@ def test_stage_one_has_a_corrector_and_stage_two_whole_outputs_under_their_own_s
     for found in (first, second):
         assert set(found["reward_model"]) == {"devices", "weights_gib", "prefill_tokens_per_s"}
     short, whole = (second[role]["sequences_of_max_tokens"] for role in ("policy", "outputs"))
-    assert whole == short // 4  # 8192 tokens in the place of 2048
+    assert whole == short // 3  # 6144 tokens in the place of 2048
     shorter = bounds(STAGE2, ["outputs.sampling.max_tokens=4096"], H100, 1500)["outputs"]
     assert shorter["sequences_of_max_tokens"] == short // 2
 

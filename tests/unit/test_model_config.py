@@ -5,45 +5,28 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fake_hub import FakeHub, serving
+from fake_hub import forget, hub_of, point_at
 from huggingface_hub import constants
 
-from avr.engines import model_config
 from avr.engines.model_config import (
     HubUnreachableError,
     ModelConfigError,
     has_chat_template,
     read_config,
 )
+from avr.storage import location
 
 POLICY = Path("avr/miniature/models/policy")
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
+def hub(tmp_path):
     model = tmp_path / "model"
     model.mkdir()
     for file in ("config.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(POLICY / file, model)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    with serving(FakeHub({"us/policy": model})) as hub:
-        point_at(hub.url, monkeypatch)
+    with hub_of({"us/policy": model}, tmp_path / "cache") as hub:
         yield hub
-    forget()
-
-
-def point_at(url, monkeypatch):
-    """As HF_ENDPOINT would in a process of its own."""
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    template = url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    forget()
-
-
-def forget():
-    model_config._from_hub.cache_clear()
-    model_config._out_of_reach.cache_clear()
 
 
 def wrong(call, *arguments):
@@ -97,7 +80,7 @@ def test_a_refusal_is_told_from_a_hub_that_is_down(hub, monkeypatch):
     hub.broken["us/policy"] = 503
     error = wrong(read_config, "us/policy")
     assert isinstance(error, HubUnreachableError)
-    assert str(error).startswith("us/policy could not be looked at: the Hub does not answer (")
+    assert str(error).startswith("us/policy could not be looked at: the Hub does not answer: ")
 
 
 def test_a_model_without_a_config_is_none(hub):
@@ -132,7 +115,7 @@ def test_without_a_connection_nobody_could_look(hub, monkeypatch):
     error = wrong(read_config, "us/policy")
     assert isinstance(error, HubUnreachableError)
     assert str(error).startswith(
-        "us/policy could not be looked at: no connection to http://127.0.0.1:9 (ConnectError"
+        "us/policy could not be looked at: no connection to http://127.0.0.1:9: ConnectError"
     )
 
 
@@ -147,3 +130,15 @@ def test_a_chat_template_is_a_file_or_lies_in_the_tokenizer_s_settings(hub, on_h
     forget()
     (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
     assert has_chat_template(model)
+
+
+def test_a_model_of_an_object_store_is_read_there():
+    store = location("memory://models/policy")
+    for file in ("config.json", "tokenizer_config.json"):
+        (store / file).write_bytes((POLICY / file).read_bytes())
+    assert read_config("memory://models/policy") == read_config(str(POLICY))
+    assert not has_chat_template("memory://models/policy")
+    (store / "chat_template.jinja").write_bytes(b"{{ messages }}")
+    assert has_chat_template("memory://models/policy")
+    words = "memory://models/none has no config.json: it is no model of Transformers"
+    assert str(wrong(read_config, "memory://models/none")) == words
