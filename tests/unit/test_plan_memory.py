@@ -158,7 +158,7 @@ def test_a_cluster_file_says_how_large_its_gpus_are_and_the_smallest_counts():
 def test_what_cannot_be_worked_out_is_named_with_its_reason():
     def offline(model, revision):
         if "Qwen" in model:
-            raise HubUnreachableError(f"{model} could not be looked at: HF_HUB_OFFLINE is set")
+            raise HubUnreachableError(model, "HF_HUB_OFFLINE is set")
         return BY_NAME[model]
 
     plan = stage1("reward_model.engine.quantization=fp8", "rsft.trl.optim=adafactor")
