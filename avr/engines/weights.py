@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from avr.core.messages import content_id
-from avr.storage import fetched, is_remote, location
+from avr.storage import Location, fetched, is_remote, location
 
 _EDGE = 1 << 20
 _PINNED = re.compile(r"(?P<name>\w[\w.-]*(/[\w.-]+)?)@(?P<revision>\w[\w./-]*)")
@@ -37,7 +37,7 @@ def weights_id(model: str) -> str:
         if is_remote(folder) or folder.is_absolute() or model.startswith("."):
             raise FileNotFoundError(f"no model folder at {model}")
         return content_id("hub", model)
-    files = sorted(folder.glob("*.safetensors"), key=str)
+    files: list[Location] = sorted(folder.glob("*.safetensors"), key=str)
     if not files:
         raise FileNotFoundError(f"{model} holds no .safetensors weights")
     digest = hashlib.blake2b(digest_size=12)

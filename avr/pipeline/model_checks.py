@@ -117,10 +117,11 @@ def _of_stage2(config: Stage2Config) -> list[Use]:
     whole = {**config.policy.sampling, **config.outputs.sampling}
     policy = _role("policy", config.policy, {"outputs.sampling": whole})
     uses = [policy, _reward_model("reward_model", config.reward_model)]
+    start = config.policy
     if config.seed_model is not None:
         uses.append(replace(policy, name="seed_model", model=config.seed_model))
-    untrained = config.start == Start.policy and config.seed_model is not None
-    start = replace(config.policy, model=config.seed_model) if untrained else config.policy
+        if config.start == Start.policy:
+            start = replace(config.policy, model=config.seed_model)
     return uses + _trainings(start, config.rsft, config.dpo)
 
 

@@ -159,7 +159,7 @@ def write_rows(file: Location, rows: Iterable[dict[str, Any]], schema: pa.Schema
 
 def read_rows(path: Location, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file or folder, batch by batch; a folder without files has none."""
-    files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
+    files: list[Location] = [path] if path.is_file() else sorted(path.glob("*.parquet"), key=str)
     for batch in batches(files, columns):
         yield from batch.to_pylist()
 
@@ -173,7 +173,8 @@ def drop_doubles(folder: Location) -> int:
         return 0
     seen: set[str] = set()
     num_dropped = 0
-    for file in sorted(folder.glob("*.parquet")):
+    files: list[Location] = sorted(folder.glob("*.parquet"), key=str)
+    for file in files:
         ids = pq.read_table(path_of(file), columns=["id"], **for_arrow(file))["id"].to_pylist()
         fresh = [each not in seen for each in ids]
         seen.update(ids)
