@@ -2,9 +2,11 @@
 
 import pytest
 
-from avr.config import ConfigError, RunConfig
+from avr.config import ConfigError, RunConfig, Stage1Config
+from avr.loading import load
 from avr.pipeline import run
-from avr.pipeline.run import run_steps
+from avr.pipeline.plan import plan_stage1
+from avr.pipeline.run import Run, model_settings, run_steps
 
 pytestmark = pytest.mark.integration
 STEPS = ("grow_rsft", "rsft")
@@ -35,3 +37,28 @@ def test_a_run_goes_on_in_its_folder_and_removes_what_a_kill_has_left(tmp_path, 
         (tmp_path / name).write_text("half")
     begun_in(tmp_path, monkeypatch)
     assert [p.parent.name for p in tmp_path.rglob(".*.tmp")] == ["notes"]
+
+
+def test_nothing_that_a_run_writes_holds_a_secret_of_its_environments(tmp_path, monkeypatch):
+    """All that `run_steps` and the ledger write, of a configuration that passes the checks."""
+    secret, folder = "planted-in-settings-666", tmp_path / "run"
+    monkeypatch.setenv("PLANTED_API_KEY", secret)
+    monkeypatch.setattr(run, "connect", lambda *_: None)
+    words = [
+        f"run_dir={folder}",
+        f"policy.env.API_KEY={secret}",
+        f"ray.runtime_env.env_vars={{PIP_EXTRA_INDEX_URL: 'https://u:{secret}@host/simple'}}",
+    ]
+    config = load(Stage1Config, "conf/miniature/stage1.yaml", words)
+    plan_stage1(config)
+
+    class Recorded(Run):
+        def grow_rsft(self):
+            role = self.config.policy
+            self.ledger.step("grow_rsft", {"policy": model_settings(role)}, lambda: {"n": 1})
+
+    config.steps = ["grow_rsft"]
+    run_steps(Recorded, config, [], config.steps, config.steps, lambda *_: None)
+    texts = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert {"config.yaml", "grow_rsft.json"} <= {path.name for path in texts}
+    assert [path for path, text in texts.items() if secret.encode() in text] == []

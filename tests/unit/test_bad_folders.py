@@ -242,7 +242,8 @@ TRAINING = [
     ),
     (
         "run_dir='s3://key:secret@bucket/run'",
-        "a s3:// path holds a password: it belongs into the environment",
+        "run_dir holds an address with a user or a password: a secret belongs into the "
+        "environment, settings are written down",
     ),
     ("run_dir=nowhere://bucket/run", "nowhere://bucket/run: Unsupported filesystem: 'nowhere'"),
     (

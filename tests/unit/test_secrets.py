@@ -1,0 +1,88 @@
+"""Settings are written down: what is a secret, or may be one, is refused wherever it stands."""
+
+import pytest
+
+from avr.config import ConfigError, Stage1Config
+from avr.config_checks import check_secrets, check_values
+from avr.config_evaluation import EvaluateConfig
+from avr.loading import load
+
+SECRET = "planted-in-settings-555"
+HEADERS = "judge.endpoint.request.extra_headers"
+PLACES = [
+    f"{HEADERS}={{api-key: {SECRET}}}",
+    f"{HEADERS}={{x-api-key: {SECRET}}}",
+    f"{HEADERS}={{Authorization: Bearer {SECRET}}}",
+    f"{HEADERS}={{X-Team: Bearer {SECRET}}}",
+    f"{HEADERS}={{X-Team: '${{oc.env:JUDGE_KEY}}'}}",
+    f"judge.endpoint.request={{extra_body: {{private_key: {SECRET}}}}}",
+    f"judge.endpoint.request={{bearer: {SECRET}}}",
+    f"judge.endpoint.request={{accesstoken: {SECRET}}}",
+    f"judge.endpoint.request={{access-token: {SECRET}}}",
+    f"judge.endpoint.request={{token: [{SECRET}]}}",
+    "judge.endpoint.request={password: 4711555}",
+    f"judge.endpoint.base_url=https://user:{SECRET}@judge.example.org/v1",
+    f"judge.endpoint.base_url=https://judge.example.org/v1?api_key={SECRET}",
+    "judge.endpoint.base_url=https://judge.example.org/${oc.env:JUDGE_KEY}/v1",
+    f"prompts.path=https://bucket.example.org/a.jsonl?X-Amz-Signature={SECRET}&x=1",
+    f"prompts.path=https://blob.example.org/a.jsonl?sv=2&sig={SECRET}",
+    f"run_dir=s3://key:{SECRET}@bucket/run",
+    f"ray.runtime_env.pip=['--extra-index-url https://u:{SECRET}@pypi.example.org/simple']",
+    f"ray.runtime_env.pip=['--extra-index-url https://{SECRET}@pypi.example.org/simple']",
+    f"policy.engine.hf_overrides={{note: 'hf_{'a' * 24}'}}",
+    f"policy.model=sk-proj-{SECRET}",
+    "steps=['${oc.env:JUDGE_KEY}']",
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_secret_is_refused_wherever_it_stands_and_not_repeated(place, monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", SECRET)
+    config = load(EvaluateConfig, "conf/miniature/evaluate.yaml", [place])
+    with pytest.raises(ConfigError, match="a secret belongs into the environment") as caught:
+        check_values(config)
+    said = str(caught.value)
+    assert said.startswith(place.partition("=")[0])
+    assert SECRET not in said and "4711555" not in said
+
+
+def test_words_say_where_else_a_secret_may_go():
+    def said(name, value):
+        with pytest.raises(ConfigError) as caught:
+            check_secrets(value, name)
+        return str(caught.value)
+
+    assert said("judge.endpoint.request", {"api-key": "x"}) == (
+        "judge.endpoint.request.api-key cannot be set: a secret belongs into the environment, "
+        "settings are written down; judge.endpoint.api_key_variable names the variable that holds "
+        "a key"
+    )
+    assert said("prompts.dpo.path", "https://b/a.jsonl?sig=x").startswith(
+        "prompts.dpo.path holds an address with sig=...: a secret belongs into the environment"
+    )
+    index = "--extra-index-url https://u:p@h/simple"
+    assert "PIP_EXTRA_INDEX_URL" in said("ray.runtime_env", {"pip": [index]})
+
+
+FINE = [
+    {"pad_token": "<pad>", "eos_token": "x", "max_tokens": 7, "token": True, "num_keys": 3},
+    {"extra_headers": {"X-Team": "judges", "X-Note": "Bearer of news"}},
+    {"stop": ["secret", "Authorization: none"], "url": "https://example.org/v1?version=2&k=v"},
+    {"path": "s3://bucket/a@b/c.jsonl", "other": "hf://owner/set", "git": "git+ssh://git@host/x"},
+    {"env_vars": {"TOKEN": "not written down"}, "env": {"API_KEY": "neither"}},
+    {"note": "what the key is worth", "short": "none", "where": "/secrets/gcs/key.json"},
+]
+
+
+@pytest.mark.parametrize("settings", FINE)
+def test_what_is_no_secret_may_be_set(settings, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/secrets/gcs/key.json")
+    check_secrets(settings, "settings")
+
+
+def test_variables_that_hold_no_secret_may_be_used(monkeypatch):
+    monkeypatch.setenv("SCRATCH", "/shared/scratch")
+    config = load(Stage1Config, "conf/miniature/stage1.yaml", ["run_dir=${oc.env:SCRATCH}/run"])
+    check_values(config)
+    assert config.run_dir == "/shared/scratch/run"
