@@ -154,8 +154,8 @@ def _flow_until_done(
             rest.unlink(missing_ok=True)
             return deaths | report.deaths
         except _Lost as loss:
-            wait_until_released(loss.report)
-            deaths, ready = deaths | loss.report.deaths, ready | loss.report.ready
+            lost = loss.report
+            deaths, ready = deaths | lost.deaths, ready | lost.ready
             losses = 0 if len(ended(folder) | ids_of(out)) > len(there) else losses + 1
             if losses == _MAX_LOSSES:
                 raise
@@ -163,6 +163,7 @@ def _flow_until_done(
             CONSOLE.print(
                 f"  a node or process was lost, the rest is streamed again: {first}", markup=False
             )
+        wait_until_released(lost)  # out here: the error holds what holds the actors
 
 
 def _flow(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -128,7 +129,8 @@ class Host:
 
     def _tell_processes(self) -> None:
         children = [child.pid for child in psutil.Process().children(recursive=True)]
-        self._witness.hosted.remote(*_here(), self._hosted.role, children, str(self._log))
+        told = (self._hosted.role, children, str(self._log), time.time())
+        self._witness.hosted.remote(*_here(), *told)
 
     def _die(self, error: Exception) -> None:
         """End the process, so that Ray replaces it and its work is repeated on the new one.

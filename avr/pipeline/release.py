@@ -1,8 +1,9 @@
 """Processes of engines that have to end before others can have their devices."""
 
+import gc
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from avr.pipeline.witness import Report
 
 RELEASE_TIMEOUT_S = 120.0
 _ASK_TIMEOUT_S = 30.0
+_CLOCK_STEP_S = 2.0  # a clock that is set may put a process's beginning so much later
 
 
 class ReleaseError(RuntimeError):
@@ -26,15 +28,19 @@ def wait_until_released(report: Report, timeout_s: float = RELEASE_TIMEOUT_S) ->
     Only then are their devices free, whatever Ray counts. Raises ReleaseError after `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
-    on_node: defaultdict[str, dict[int, str]] = defaultdict(dict)
-    for (node, pid), (role, children) in report.processes.items():
-        on_node[node] |= dict.fromkeys([pid, *children], role)
-    for node, roles in on_node.items():
-        while left := _running_on(node, list(roles)):
+    on_node: defaultdict[str, dict[int, float]] = defaultdict(dict)
+    role_of: dict[tuple[str, int], str] = {}
+    for host, (role, children) in report.processes.items():
+        for pid in (host[1], *children):
+            on_node[host[0]][pid] = report.told[host]
+            role_of[host[0], pid] = role
+    for node, told in on_node.items():
+        gc.collect()  # Ray Data ends its actors by dropping what refers to them, in circles
+        while left := _running_on(node, told):
             if time.monotonic() > deadline:
                 raise ReleaseError(
-                    f"processes {left} of the {roles[left[0]]}'s engine still run, and may hold a "
-                    f"device, {timeout_s:.0f} s after their step on node {node[:8]}: end them there"
+                    f"processes {left} of the {role_of[node, left[0]]}'s engine still run, and may "
+                    f"hold a device, {timeout_s:.0f} s after their step: end them on {node[:8]}"
                 )
             time.sleep(0.5)
 
@@ -45,27 +51,34 @@ def wait_for_orphans(witness: Any, node: str, timeout_s: float = RELEASE_TIMEOUT
     Ray ends them, but starts the replacement, on the same device, side by side with that.
     """
     try:
-        hosts: dict[int, list[int]] = ray.get(witness.hosts_on.remote(node), timeout=_ASK_TIMEOUT_S)
+        hosts = ray.get(witness.hosts_on.remote(node), timeout=_ASK_TIMEOUT_S)
     except ray.exceptions.RayError:  # no witness left: its job is over
         return
-    gone = hosts.keys() - set(running(list(hosts)))
-    orphans = [child for host in gone for child in hosts[host]]
+    alive = running({pid: told for pid, _, told in hosts})
+    orphans = {
+        child: told for pid, children, told in hosts if pid not in alive for child in children
+    }
     deadline = time.monotonic() + timeout_s
     while (left := running(orphans)) and time.monotonic() < deadline:
         print(f"processes {left} of an engine that was killed still run; waiting", flush=True)
         time.sleep(0.5)
 
 
-def running(pids: list[int]) -> list[int]:
-    """Those of this node's processes that run."""
+def running(told: Mapping[int, float]) -> list[int]:
+    """Those of this node's processes that run; `told` maps each to a time at which it was there.
 
-    def runs(pid: int) -> bool:
+    Numbers of processes come again: one that began later is another one.
+    """
+
+    def runs(pid: int, there: float) -> bool:
         try:
-            return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+            process = psutil.Process(pid)
+            began, status = process.create_time(), process.status()
         except psutil.NoSuchProcess:
             return False
+        return bool(status != psutil.STATUS_ZOMBIE and began < there + _CLOCK_STEP_S)
 
-    return [pid for pid in pids if runs(pid)]
+    return [pid for pid, there in told.items() if runs(pid, there)]
 
 
 def without_engine(report: Report, roles: Sequence[str]) -> list[str]:
@@ -89,12 +102,12 @@ def last_words(report: Report, role: str) -> str:
     return f"{words} (log: {log})"
 
 
-def _running_on(node: str, pids: list[int]) -> list[int]:
+def _running_on(node: str, told: Mapping[int, float]) -> list[int]:
     """Those of a node's processes that run; a node that is gone has none."""
     if node not in {n["NodeID"] for n in ray.nodes() if n["Alive"]}:
         return []
-    answer: list[int] | None = _there(running, node, pids)
-    return pids if answer is None else answer  # a node that is about to go does not answer
+    answer: list[int] | None = _there(running, node, told)
+    return list(told) if answer is None else answer  # a node that is about to go does not answer
 
 
 def _there(function: Any, node: str, *arguments: Any) -> Any:

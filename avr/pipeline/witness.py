@@ -22,7 +22,8 @@ class Report:
     `failures` are (role, cause) of engines that did not start, `ready` the roles of which one ever
     did. `processes` maps (node id, process id) of each host to its role and the processes of its
     engine; `gone` are those whose engine died or did not start, `serving` maps those whose engine
-    has started to its role, and `logs` each one to its log on its node.
+    has started to its role, `logs` each one to its log on its node, and `told` to the second of its
+    clock at which its processes were last told.
     """
 
     advanced: Counter[str] = field(default_factory=Counter)
@@ -34,6 +35,7 @@ class Report:
     gone: set[tuple[str, int]] = field(default_factory=set)
     serving: dict[tuple[str, int], str] = field(default_factory=dict)
     logs: dict[tuple[str, int], str] = field(default_factory=dict)
+    told: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 @ray.remote(num_cpus=0)
@@ -82,16 +84,22 @@ class Witness:
         self._report.gone.add(host)
         self._report.serving.pop(host, None)
 
-    def hosted(self, node: str, pid: int, role: str, children: list[int], log: str) -> None:
+    def hosted(
+        self, node: str, pid: int, role: str, children: list[int], log: str, now: float
+    ) -> None:
         """Note a process that hosts an engine, and the processes its engine has started by now."""
         self._report.processes[node, pid] = (role, children)
-        self._report.logs[node, pid] = log
+        self._report.logs[node, pid], self._report.told[node, pid] = log, now
         self._report.gone.discard((node, pid))  # numbers of processes come again
 
-    def hosts_on(self, node: str) -> dict[int, list[int]]:
-        """The processes of each engine on a node, by the process that hosts or hosted it."""
-        processes = self._report.processes.items()
-        return {pid: children for (there, pid), (_, children) in processes if there == node}
+    def hosts_on(self, node: str) -> list[tuple[int, list[int], float]]:
+        """Each process of a node that hosts or hosted an engine, the engine's, and when told."""
+        report = self._report
+        return [
+            (pid, children, report.told[there, pid])
+            for (there, pid), (_, children) in report.processes.items()
+            if there == node
+        ]
 
     def report(self) -> Report:
         """All that was told."""

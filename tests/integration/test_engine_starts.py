@@ -23,6 +23,7 @@ from avr.pipeline.dataflow import Seedling, grow
 from avr.pipeline.grown import GrowthError
 from avr.pipeline.hosting import Hosted
 from avr.pipeline.operators import Operator
+from avr.pipeline.release import running
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 NUM_TREES = 12
@@ -148,3 +149,11 @@ def test_a_growth_is_over_when_every_process_of_its_engines_is(tmp_path):
     ((_, host, child, _),) = starts(tmp_path)
     assert not psutil.pid_exists(host) and not psutil.pid_exists(child)
     assert ray.is_initialized()
+
+
+def test_a_process_s_number_that_has_come_again_is_not_waited_for():
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    now = time.time()
+    assert running({os.getpid(): now, ended.pid: now}) == [os.getpid()]
+    assert running({os.getpid(): psutil.Process().create_time() - 60}) == []
