@@ -69,10 +69,17 @@ def search_all(
     while_running=lambda pools, witness: None,
     shape=SHAPE,
     given=False,
+    judging=None,
 ):
-    """The queries through real Serve pools and real Ray tasks; returns (worked, report)."""
+    """The queries through real Serve pools and real Ray tasks; returns (worked, report).
+
+    `behaviour` is the policy's, `judging` the reward model's.
+    """
     env = {key: str(value) for key, value in (behaviour or {}).items()}
-    roles = {"policy": RoleConfig(**{**vars(policy), "env": env}), "reward_model": ROLE}
+    roles = {
+        "policy": RoleConfig(**{**vars(policy), "env": env}),
+        "reward_model": RoleConfig(**{**vars(ROLE), "env": judging or {}}),
+    }
     hosted = [
         Hosted(
             name,

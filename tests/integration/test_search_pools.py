@@ -142,7 +142,7 @@ def test_query_with_a_fault_is_quarantined_and_no_other_pays(tmp_path):
 
 
 def test_refinement_without_a_reward_is_left_out_and_only_first_answers_cost_their_tree(tmp_path):
-    worked, _ = search_all(tmp_path, NUM_QUERIES, {"SCRIPT": "no reward"})
+    worked, _ = search_all(tmp_path, NUM_QUERIES, judging={"SCRIPT": "no reward"})
     trees, wanted = trees_of(tmp_path), undisturbed(NUM_QUERIES, unjudged=True)
     assert plain(trees) == plain(wanted)
     assert 0 < worked.num_quarantined == NUM_QUERIES - len(wanted)
