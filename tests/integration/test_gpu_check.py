@@ -18,11 +18,12 @@ POLICY = Path("avr/miniature/models/policy")
 
 def gpu_check(*words, gpus=False, **variables):
     """The job on its own cluster: exit status, what it said, what it said on stderr."""
-    command = [sys.executable, "jobs/gpu_check.py", *([] if gpus else ["--cpu"]), *words]
+    command = [sys.executable, "jobs/gpu_check.py", "timeout_s=1500", *words]
+    command += [] if gpus else ["--cpu"]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), **variables}
     environment.pop("RAY_ADDRESS", None)
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=1500
+        command, env=environment, capture_output=True, text=True, check=False, timeout=3600
     )
 
 
