@@ -242,9 +242,11 @@ def test_a_models_own_config_is_what_is_read_unless_another_reader_is_given():
     assert not rank.unknown and rank.amount
 
 
-def test_other_jobs_say_their_memory_as_well():
+def test_other_jobs_say_their_memory_as_well(tmp_path):
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text('{"instruction": "a", "output": "b"}\n')
     policy = f"policy.model={Path('avr/miniature/models/policy')}"
-    overrides = [policy, f"answers.path={ANY}", "answers.answer_field=answer"]
+    overrides = [policy, f"answers.path={answers}"]
     config = load(RefineConfig, "conf/llama3_8b/refine.yaml", overrides)
     memory = memory_of(plan_refine(config), 80, read=lambda m: BY_NAME.get(m, LLAMA_8B))
     assert [one.amount.split(" ")[0].isdigit() for one in memory] == [True, True]
