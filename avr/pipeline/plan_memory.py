@@ -23,7 +23,7 @@ from avr.pipeline.plan import Pool, StepPlan
 from avr.storage import location, read_bytes
 from avr.training.memory import Layout, rank_settings
 
-Read = Callable[[str, str | None], Mapping[str, Any]]
+Read = Callable[[str], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +75,22 @@ class _Models:
     _configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _models: dict[tuple[str, bool], Model] = field(default_factory=dict)
 
-    def config(self, model: str, revision: str | None) -> Mapping[str, Any]:
+    def config(self, model: str) -> Mapping[str, Any]:
         """Its config.json. Raises ModelConfigError."""
         if model not in self._configs:
             try:
-                self._configs[model] = self.read(model, revision)
+                self._configs[model] = self.read(model)
             except ModelConfigError:
                 source = _trained_from(model)
                 if source is None:
                     raise
-                self._configs[model] = self.read(source, None)
+                self._configs[model] = self.read(source)
         return self._configs[model]
 
-    def model(self, name: str, revision: str | None, scores: bool) -> Model:
+    def model(self, name: str, scores: bool) -> Model:
         """Its numbers. Raises ModelConfigError and UnknownMemoryError."""
         if (name, scores) not in self._models:
-            self._models[name, scores] = model_of(self.config(name, revision), scores)
+            self._models[name, scores] = model_of(self.config(name), scores)
         return self._models[name, scores]
 
 
@@ -114,7 +114,7 @@ def memory_of(
 
     A GPU has the memory of the smallest of those `nodes` that could hold the pool, where all of
     them are known, else `gpu_gib`, else that of this machine's smallest. `read` takes a model and
-    a revision and returns its config.json.
+    returns its config.json.
     """
     models = _Models(read)
     here = _Here()
@@ -173,7 +173,7 @@ def _of_pool(step: str, pool: Pool, models: _Models, gpu: int | None) -> PoolMem
 
 def _of_engine(nothing: PoolMemory, pool: Pool, role: RoleConfig, models: _Models) -> PoolMemory:
     scores = pool.name.endswith("reward_model")
-    model = models.model(pool.model, role.engine.get("revision"), scores)
+    model = models.model(pool.model, scores)
     need = engine_need(model, role.engine, nothing.gpu, scores)
     short = need.budget is not None and need.least > need.budget and nothing.gpu is not None
     helps = engine_helps(model, role.engine, nothing.gpu or 0, scores) if short else None
@@ -202,8 +202,8 @@ def _of_rank(
     nothing: PoolMemory, step: str, pool: Pool, config: TrainingConfig, models: _Models
 ) -> PoolMemory:
     training, layout = rank_settings(step, config)
-    content = models.config(pool.model, None)
-    model = models.model(pool.model, None, False)
+    content = models.config(pool.model)
+    model = models.model(pool.model, False)
     need = rank_need(model, training, _saved(content, training, layout))
     helps = ""
     if nothing.gpu is not None and need.least > nothing.gpu:

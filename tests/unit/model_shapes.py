@@ -19,6 +19,6 @@ LLAMA_70B = LLAMA_8B | {
 }
 
 
-def read(model, revision=None):
+def read(model):
     """Stands in for `avr.engines.model_config.read_config`."""
     return BY_NAME[model]

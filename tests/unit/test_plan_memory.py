@@ -106,7 +106,7 @@ def test_a_model_that_stage_1_has_yet_to_train_is_as_large_as_its_policy(tmp_pat
     overrides = [f"stage1_dir={tmp_path}", "steps=[search]"]
     config = load(Stage2Config, "conf/llama3_8b/stage2.yaml", overrides)
 
-    def not_there(model, revision):
+    def not_there(model):
         if model not in BY_NAME:
             raise ModelConfigError(f"{model} has no config.json")
         return BY_NAME[model]
@@ -117,7 +117,7 @@ def test_a_model_that_stage_1_has_yet_to_train_is_as_large_as_its_policy(tmp_pat
 
 def test_a_70b_engine_does_not_fit_one_gpu_and_its_line_says_what_would_help():
     plan = stage1("policy.model=large")
-    memory = memory_of(plan, 80, read=lambda model, _: BY_NAME.get(model, LLAMA_70B))
+    memory = memory_of(plan, 80, read=lambda model: BY_NAME.get(model, LLAMA_70B))
     problems = {one.problem for one in memory if one.pool == "policy"}
     (problem,) = problems
     assert problem.startswith("grow_rsft, grow_dpo: policy needs 141 of 72 GiB of a GPU (weights")
@@ -156,7 +156,7 @@ def test_a_cluster_file_says_how_large_its_gpus_are_and_the_smallest_counts():
 
 
 def test_what_cannot_be_worked_out_is_named_with_its_reason():
-    def offline(model, revision):
+    def offline(model):
         if "Qwen" in model:
             raise HubUnreachableError(model, "HF_HUB_OFFLINE is set")
         return BY_NAME[model]
@@ -235,9 +235,18 @@ def test_a_run_of_what_cannot_fit_ends_before_it_has_a_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_other_jobs_say_their_memory_as_well():
+def test_a_models_own_config_is_what_is_read_unless_another_reader_is_given():
+    folder = Path("tests/models/meta-llama/Meta-Llama-3-8B-Instruct").resolve()
+    memory = by_pool(memory_of(stage1(f"policy.model={folder}", "steps=[rsft]"), 80))
+    rank = memory["rsft", "training worker"]
+    assert not rank.unknown and rank.amount
+
+
+def test_other_jobs_say_their_memory_as_well(tmp_path):
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text('{"instruction": "a", "output": "b"}\n')
     policy = f"policy.model={Path('avr/miniature/models/policy')}"
-    overrides = [policy, f"answers.path={ANY}", "answers.answer_field=answer"]
+    overrides = [policy, f"answers.path={answers}"]
     config = load(RefineConfig, "conf/llama3_8b/refine.yaml", overrides)
-    memory = memory_of(plan_refine(config), 80, read=lambda m, _: BY_NAME.get(m, LLAMA_8B))
+    memory = memory_of(plan_refine(config), 80, read=lambda m: BY_NAME.get(m, LLAMA_8B))
     assert [one.amount.split(" ")[0].isdigit() for one in memory] == [True, True]
