@@ -67,7 +67,9 @@ def saved_by(
     dtype = torch.bfloat16 if bits == 16 else torch.float32
     soft_capped = getattr(settings.get_text_config(), EAGER, None) is not None
     chosen = attention if attention in ("eager", "sdpa") else "eager" if soft_capped else "sdpa"
-    cast = torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext()
+    cast: AbstractContextManager[Any] = nullcontext()
+    if autocast:
+        cast = torch.autocast("cpu", torch.bfloat16)
     one, two = (
         _saved(config, times * period, (sequences, length), dtype, chosen, cast) for times in (1, 2)
     )
@@ -97,7 +99,7 @@ def _saved(
     decoder = settings.get_text_config()
     decoder.num_hidden_layers = num_layers
     if getattr(decoder, "layer_types", None):
-        decoder.layer_types = list(decoder.layer_types)[:num_layers]
+        decoder.layer_types = (2 * list(decoder.layer_types))[:num_layers]
     kept: dict[int, Any] = {}
     with FakeTensorMode(), _refused(config):
         model = AutoModelForCausalLM.from_config(

@@ -16,7 +16,7 @@ from avr.pipeline.plan import StepPlan
 from avr.pipeline.plan_memory import PoolMemory, memory_of
 from avr.versions import check_versions
 
-C = TypeVar("C", bound=RunConfig)
+C = TypeVar("C")
 STOPPED = 130  # the shell's for an interrupted command
 # Arrow's own pool keeps what it once needed: 28 MiB of a driver's memory more than malloc, with
 # 300,000 prompts. It is chosen when pyarrow is imported.
@@ -74,7 +74,8 @@ def job(
             return 0
         means = Means(arguments.mean_tokens, arguments.tokens_per_second)
         nodes = _nodes(arguments.cluster)
-        memory = memory_of(steps, config.gpu_memory_gib, nodes or ())
+        gpu_gib = config.gpu_memory_gib if isinstance(config, RunConfig) else None
+        memory = memory_of(steps, gpu_gib, nodes or ())
         _show(steps, memory, prompts(config), arguments.probe, means)
         return 0 if _fits(steps, memory, nodes, arguments.cluster) else 1
     except (ConfigError, RuntimeError, ValueError, OSError) as error:
