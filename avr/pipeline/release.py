@@ -35,8 +35,8 @@ def wait_until_released(report: Report, timeout_s: float = RELEASE_TIMEOUT_S) ->
             on_node[host[0]][pid] = report.told[host]
             role_of[host[0], pid] = role
     for node, told in on_node.items():
-        gc.collect()  # Ray Data ends its actors by dropping what refers to them, in circles
         while left := _running_on(node, told):
+            gc.collect()  # Ray Data ends its actors by dropping what refers to them, in circles
             if time.monotonic() > deadline:
                 raise ReleaseError(
                     f"processes {left} of the {role_of[node, left[0]]}'s engine still run, and may "

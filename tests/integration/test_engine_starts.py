@@ -89,11 +89,11 @@ def starts(folder):
     return [json.loads(line) for line in (folder / "each").read_text().splitlines()]
 
 
-def kill_the_host_once_it_works(each, committed):
+def kill_the_host_once_it_works(each, requests):
     """SIGKILL the process of the first engine; what it started goes on for itself."""
 
     def kill():
-        while not committed():
+        while not requests.exists():
             time.sleep(0.05)
         os.kill(json.loads(each.read_text().splitlines()[0])[1], signal.SIGKILL)
 
@@ -101,14 +101,14 @@ def kill_the_host_once_it_works(each, committed):
 
 
 def test_a_start_is_not_standing_still(tmp_path):
-    config = GrowthConfig(rows_per_block=4, no_progress_timeout_s=6.0)
-    assert grow_with(tmp_path / "run", config, STARTS_IN="15").num_trees == NUM_TREES
+    config = GrowthConfig(rows_per_block=4, no_progress_timeout_s=20.0)
+    assert grow_with(tmp_path / "run", config, STARTS_IN="40").num_trees == NUM_TREES
     ((_, _, _, switch),) = starts(tmp_path)
     assert switch == "0"
 
 
 def test_a_start_that_hangs_ends_the_growth_with_the_role_and_its_last_words(tmp_path):
-    config = GrowthConfig(rows_per_block=4, start_timeout_s=40.0)
+    config = GrowthConfig(rows_per_block=4, start_timeout_s=90.0)
     words = (
         r"no engine of the policy for \d+ s .growth.start_timeout_s.; last words: "
         r"loading shard 7 of 9 .log: .*respond-policy-"
@@ -118,12 +118,12 @@ def test_a_start_that_hangs_ends_the_growth_with_the_role_and_its_last_words(tmp
 
 
 def test_a_replacement_s_start_is_not_standing_still_for_a_search(tmp_path):
-    env = {"EACH": tmp_path / "each", "DIED": tmp_path / "died", "STARTS_AGAIN_IN": 20}
+    env = {"EACH": tmp_path / "each", "DIED": tmp_path / "died", "STARTS_AGAIN_IN": 40}
     worked, _ = search_all(
         tmp_path / "run",
         8,
         env,
-        QueriesConfig(queries_per_task=8, no_progress_timeout_s=10.0),
+        QueriesConfig(queries_per_task=8, no_progress_timeout_s=20.0),
         make_engine=StartingScriptedEngine,
     )
     assert worked.engine_deaths == {"policy": 1}
@@ -134,9 +134,10 @@ def test_a_replacement_s_start_is_not_standing_still_for_a_search(tmp_path):
 @pytest.mark.parametrize("outlives", ["0", "8"])
 def test_a_replacement_starts_when_nothing_of_the_killed_engine_is_left(tmp_path, outlives):
     folder = tmp_path / "run"
-    kill_the_host_once_it_works(tmp_path / "each", lambda: list(folder.glob("trees/*.parquet")))
+    requests = tmp_path / "requests"
+    kill_the_host_once_it_works(tmp_path / "each", requests)
     config = GrowthConfig(rows_per_block=4)
-    grown = grow_with(folder, config, OUTLIVES=outlives, LATENCY="2")
+    grown = grow_with(folder, config, OUTLIVES=outlives, LATENCY="2", REQUESTS=str(requests))
     assert grown.num_trees == len(grown_in(folder)) == NUM_TREES
     (_, host, child, _), (started, *_) = starts(tmp_path)
     last_there = float((tmp_path / f"each-{host}").read_text())
