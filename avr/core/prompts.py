@@ -10,7 +10,7 @@ from typing import Literal
 
 from avr.core.messages import Conversation, Message, assistant, user
 
-# What was learnt from small real models (docs/real_models.md): an example of a rating is copied as
+# What was learnt from two small real models: an example of a rating is copied as
 # the whole critique, so there is a letter in its place; a rating that is asked for before the words
 # leaves none; "the answer itself" is not enough to keep a model from another review.
 CRITIQUE_REQUEST = """\
