@@ -112,9 +112,7 @@ class TreeConfig:
 
     `context` is what a critique and a refinement see from the second level on, in a search and
     where a model refines answers in several rounds: `answer` (released) the query and the current
-    answer, `history` (paper) also all answers, critiques and requests that led to it, which takes
-    that much more room. Growths of Stage I have one level, so it makes no difference to them, and
-    the models that they train have not seen a history.
+    answer, `history` (paper) also all that led to it. Stage I's growths have one level only.
     """
 
     num_critiques: int = at_least(1, 2)
@@ -127,11 +125,10 @@ class TreeConfig:
 class LimitsConfig:
     """When a step that uses engines gives up.
 
-    `max_engine_deaths` per role end the job, with the cause. `no_progress_timeout_s` ends a job in
-    which not one tree or query advanced for so long while every role had an engine;
-    `start_timeout_s` one in which a role had none for so long (downloads, loading, compiling), and
-    is how long a request waits for a replacement. `parity_tolerance` is how far rewards may lie
-    from those of Hugging Face, in logits.
+    `max_engine_deaths` per role end the job, with the cause. `no_progress_timeout_s` ends one in
+    which no tree or query advanced while every role had an engine; `start_timeout_s` one in which a
+    role had none (downloads, loading, compiling), and is how long a request waits for another.
+    `parity_tolerance` is how far rewards may lie from those of Hugging Face, in logits.
     """
 
     max_engine_deaths: int = at_least(1, 5)

@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from avr.checks.machines import ask_each, machines, running, working
+from avr.checks.machines import machines, working
 from avr.checks.models import prepared
 from avr.checks.outcome import CheckFailed, Finding, Skipped, cause
 from avr.checks.reference import QUERY, Greedy
@@ -20,6 +20,7 @@ from avr.engines.parity import PROBES, reference_rewards
 from avr.pipeline.cluster import place
 from avr.pipeline.hosting import Host, Hosted
 from avr.pipeline.plan import StepPlan, engines, gpus_of
+from avr.pipeline.release import ReleaseError, wait_until_released
 from avr.pipeline.run import indented
 from avr.pipeline.witness import told, witness_beside_driver
 from avr.storage import Location
@@ -152,18 +153,10 @@ class EngineChecks:
         with suppress(ray.exceptions.RayError):  # it has ended by itself, or hangs
             ray.get(actor.stop.remote(), timeout=STOP_S)
         ray.kill(actor)
-        hosts = {machine.id: machine for machine in machines()}
-        deadline = time.monotonic() + STOP_S
-        for (node, pid), (role, children) in told(self._witness).processes.items():
-            if node not in hosts:
-                continue
-            while left := ask_each([hosts[node]], running, [pid, *children])[hosts[node]]:
-                if time.monotonic() > deadline:
-                    raise CheckFailed(
-                        f"{hosts[node].name}: processes {left} of the {role}'s engine have not "
-                        f"ended after {STOP_S:.0f} s and may hold its devices"
-                    )
-                time.sleep(0.5)
+        try:
+            wait_until_released(told(self._witness), STOP_S)
+        except ReleaseError as error:
+            raise CheckFailed(str(error)) from error
 
     def _start_policy(self) -> float:
         """Seconds of the start; 0 where it runs already."""
@@ -212,6 +205,7 @@ class EngineChecks:
             ray.get(actor.ready.remote())
         except ray.exceptions.RayActorError as error:
             words = [words for failed, words in told(self._witness).failures if failed == name]
+            self._end(actor)
             raise CheckFailed(words[-1] if words else cause(error)) from error
         return actor, round(time.perf_counter() - began, 1)
 

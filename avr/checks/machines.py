@@ -114,18 +114,6 @@ def check_software(found: Sequence[Machine], seen: dict[str, Any]) -> Finding:
     return Finding(f"Python {first['python']}, {packages}", {"machines": dict(seen)})
 
 
-def running(pids: Sequence[int]) -> list[int]:
-    """Those of the processes of this machine that have not ended."""
-
-    def runs(pid: int) -> bool:
-        try:
-            return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-        except psutil.NoSuchProcess:
-            return False
-
-    return [pid for pid in pids if runs(pid)]
-
-
 def _version(name: str) -> str | None:
     try:
         return version(name)

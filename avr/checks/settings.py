@@ -60,7 +60,7 @@ class GpuCheckConfig:
     use_gpu: bool = True
     devices: int | None = at_least(1, None)
     timeout_s: float = at_least(1, 600.0)
-    placement_timeout_s: float = at_least(1, 600.0)
+    placement_timeout_s: float = at_least(1, 300.0)
     all_reduce_mib: int = at_least(1, 256)
     tolerance: float = at_least(0, 0.05)
     limits: HostLimits = field(default_factory=HostLimits)

@@ -23,7 +23,6 @@ _POSITIONS = (
 _SCALED_ALREADY = frozenset({"su", "longrope", "llama3", "yarn", "deepseek_yarn"})
 _SCALED_ALREADY |= {"deepseek_llama_scaling"}
 _KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num")
-_SOFT_CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 _OUTPUT_SHARE = 0.75  # of the positions, for an output beside its prompt: a suggestion
 
 
@@ -45,15 +44,6 @@ def heads(config: Mapping[str, Any]) -> tuple[int, int]:
     query = int(part.get("num_attention_heads") or part.get("n_head") or 0)
     said = [int(part[key]) for key in _KV_HEADS if part.get(key) is not None]
     return query, said[0] if said else query
-
-
-def soft_capped(config: Mapping[str, Any]) -> bool:
-    """Say whether a model caps attention or final logits by a tanh (Gemma-2 does both).
-
-    Transformers' `sdpa` attention leaves out such a cap without a word.
-    """
-    part = text_part(config)
-    return any(part.get(key) is not None for key in _SOFT_CAPS)
 
 
 def num_labels(config: Mapping[str, Any]) -> int:

@@ -21,25 +21,24 @@ def model_of(config: Mapping[str, Any], scores: bool = False) -> Model:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     settings = _settings(config)
-    kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
+    kind: Any = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
     with torch.device("meta"), _refused(config):
         model = kind.from_config(settings, dtype=torch.bfloat16)
-    decoder = settings.get_text_config()
-    layers = [sum(p.numel() for p in layer.parameters()) for layer in _layers(model)]
-    heads = decoder.num_attention_heads
-    head_dim = getattr(decoder, "head_dim", None) or decoder.hidden_size // heads
-    return Model(
-        parameters=sum(p.numel() for p in model.parameters()),
-        largest=max(*layers, model.get_input_embeddings().weight.numel()),
-        num_layers=len(layers),
-        hidden=decoder.hidden_size,
-        intermediate=decoder.intermediate_size,
-        num_heads=heads,
-        num_kv_heads=getattr(decoder, "num_key_value_heads", None) or heads,
-        head_dim=head_dim,
-        vocabulary=decoder.vocab_size,
-        positions=decoder.max_position_embeddings,
-    )
+        decoder = settings.get_text_config()
+        layers = [sum(p.numel() for p in layer.parameters()) for layer in _layers(model)]
+        heads = decoder.num_attention_heads
+        return Model(
+            parameters=sum(p.numel() for p in model.parameters()),
+            largest=max(*layers, model.get_input_embeddings().weight.numel()),
+            num_layers=len(layers),
+            hidden=decoder.hidden_size,
+            intermediate=decoder.intermediate_size,
+            num_heads=heads,
+            num_kv_heads=getattr(decoder, "num_key_value_heads", None) or heads,
+            head_dim=getattr(decoder, "head_dim", None) or decoder.hidden_size // heads,
+            vocabulary=decoder.vocab_size,
+            positions=decoder.max_position_embeddings,
+        )
 
 
 def saved_by(
@@ -101,10 +100,9 @@ def _saved(
     if getattr(decoder, "layer_types", None):
         decoder.layer_types = (2 * list(decoder.layer_types))[:num_layers]
     kept: dict[int, Any] = {}
+    kind: Any = AutoModelForCausalLM
     with FakeTensorMode(), _refused(config):
-        model = AutoModelForCausalLM.from_config(
-            settings, dtype=dtype, attn_implementation=attention
-        ).train()
+        model = kind.from_config(settings, dtype=dtype, attn_implementation=attention).train()
         ours = {_storage(t) for t in (*model.parameters(), *model.buffers())}
 
         def pack(tensor: Any) -> Any:

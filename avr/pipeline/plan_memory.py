@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -72,6 +73,7 @@ class _Models:
     """What is asked of each model once, however many pools it has."""
 
     read: Read
+    made: Mapping[str, str]
     _configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _models: dict[tuple[str, bool], Model] = field(default_factory=dict)
 
@@ -81,7 +83,7 @@ class _Models:
             try:
                 self._configs[model] = self.read(model)
             except ModelConfigError:
-                source = _trained_from(model)
+                source = self.made.get(model) or _trained_from(model)
                 if source is None:
                     raise
                 self._configs[model] = self.read(source)
@@ -109,14 +111,15 @@ def memory_of(
     gpu_gib: float | None,
     nodes: Sequence[NodeType] = (),
     read: Read = read_config,
+    made: Mapping[str, str] = MappingProxyType({}),
 ) -> list[PoolMemory]:
     """Work out the memory of every pool with GPUs; pools that are alike are named once.
 
     A GPU has the memory of the smallest of those `nodes` that could hold the pool, where all of
     them are known, else `gpu_gib`, else that of this machine's smallest. `read` takes a model and
-    returns its config.json.
+    returns its config.json. `made` maps a model that is not there yet to one of its shape.
     """
-    models = _Models(read)
+    models = _Models(read, made)
     here = _Here()
     found: dict[PoolMemory, list[str]] = {}
     for step in plan:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from avr.config import ConfigError
 from avr.storage import Location
 
-_TOP = (".lock", "device_hours.json", "ledger", "logs", "parity")
+_TOP = (".lock", "device_hours.json", "ledger", "logs", "parity", "summary.json", "summary.svg")
 _OF_THE_DISK = ("lost+found", ".snapshot")  # what a volume brings along
 
 

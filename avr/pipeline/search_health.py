@@ -51,6 +51,6 @@ class _WatchedPools:
     def num_cpus(self) -> float:
         return self.pools.num_cpus
 
-    def check(self) -> None:
+    def check(self) -> list[str]:
         self.look()
-        self.pools.check()
+        return self.pools.check()

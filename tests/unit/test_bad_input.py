@@ -349,7 +349,7 @@ SETTINGS = [
     ),
     (
         "queries=1",
-        "override 'queries=1': unknown key 'queries'; there are: run_dir, seed, steps, templates, resume, placement_timeout_s, budget, ray, prompts, policy, corrector, reward_model, tree, growth, selection, pairs, rsft, dpo, evaluation",
+        "override 'queries=1': unknown key 'queries'; there are: run_dir, seed, steps, templates, resume, placement_timeout_s, budget, gpu_memory_gib, ray, prompts, policy, corrector, reward_model, tree, growth, selection, pairs, rsft, dpo, evaluation",
     ),
     ("corrector.model=nowhere/at/all", "corrector.model: no model folder at nowhere/at/all"),
     (

@@ -15,7 +15,7 @@ from avr.config_evaluation import EvaluateConfig, RefineConfig
 from avr.config_stage2 import AnswerConfig, Stage2Config
 from avr.config_table import ReplicateConfig, TableConfig
 from avr.engines import model_config
-from avr.engines.shape import heads, soft_capped
+from avr.engines.shape import heads
 from avr.loading import load
 from avr.pipeline import plan_replicate
 from avr.pipeline.model_checks import check_models, uses_of
@@ -110,7 +110,7 @@ def test_the_fixtures_are_the_models_that_the_large_recipes_name(at_hand):
     named = {MADE.get(use.model, use.model) for c in configs for use in uses_of(c)}
     assert named == set(NAMES)
     shapes = {name: json.loads((MODELS / name / "config.json").read_text()) for name in NAMES}
-    assert {name for name in NAMES if soft_capped(shapes[name])} == {SKYWORK}
+    assert {n for n in NAMES if shapes[n].get("attn_logit_softcapping")} == {SKYWORK}
     assert {name: heads(shape) for name, shape in shapes.items()} == {
         LLAMA: (32, 8),
         "Qwen/Qwen2.5-32B-Instruct": (40, 8),
@@ -238,9 +238,11 @@ def hub(tmp_path):
 
 def large(tmp_path, *overrides):
     """The recipe of Stage I with a prompt file that is there."""
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text('{"prompt": "a", "chosen": "b"}\n')
-    files = [f"prompts.{step}.path={prompts}" for step in ("rsft", "dpo")]
+    files = ["prompts.dpo.skip=0"]
+    for step in ("rsft", "dpo"):
+        file = tmp_path / f"{step}.jsonl"
+        file.write_text(f'{{"prompt": "{step}", "chosen": "b"}}\n')
+        files.append(f"prompts.{step}.path={file}")
     return recipe("llama3_8b/stage1", *files, f"run_dir={tmp_path / 'run'}", *overrides)
 
 

@@ -113,6 +113,15 @@ def test_a_model_that_stage_1_has_yet_to_train_is_as_large_as_its_policy(tmp_pat
 
     policy, _ = memory_of(plan_stage2(config), 80, read=not_there)
     assert not policy.unknown and "weights 15" in policy.parts
+    later = load(Stage2Config, "conf/llama3_8b/stage2.yaml", ["steps=[search]"])
+    made = {later.policy.model: str(later.seed_model)}
+    policy, _ = memory_of(plan_stage2(later), 80, read=not_there, made=made)
+    assert not policy.unknown and "weights 15" in policy.parts
+
+
+def test_a_model_whose_shape_has_other_names_is_said_to_be_unknown():
+    with pytest.raises(UnknownMemoryError):
+        model_of({"model_type": "gpt2"})
 
 
 def test_a_70b_engine_does_not_fit_one_gpu_and_its_line_says_what_would_help():

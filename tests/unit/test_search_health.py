@@ -25,6 +25,7 @@ class FakePools:
 
     def check(self):
         self.checks.append("checked")
+        return ["policy"]
 
 
 def watch(place):
@@ -37,7 +38,7 @@ def test_a_search_ends_at_the_check_after_its_first_trees_and_again_when_continu
     assert watched.num_cpus == 3.0
     with Writer(place.journal, "shard") as writer:
         writer.commit(tree_to_dict(SICK[8]))  # none of the first eight
-        watched.check()
+        assert watched.check() == ["policy"]
         assert pools.checks == ["checked"]
         for each in SICK[:8]:
             writer.commit(tree_to_dict(each))

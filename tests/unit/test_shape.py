@@ -11,7 +11,6 @@ from avr.engines.shape import (
     heads,
     num_labels,
     positions,
-    soft_capped,
 )
 
 LLAMA = {
@@ -132,13 +131,6 @@ def test_a_reward_model_has_exactly_one_label():
         "reward_model.model: us/rm is a LlamaForCausalLM, not a sequence classifier"
     )
     assert [num_labels(c) for c in ({}, {"num_labels": 1}, {"id2label": {"0": "a"}})] == [2, 1, 1]
-
-
-def test_soft_caps_are_noticed():
-    assert not soft_capped(LLAMA)
-    assert not soft_capped(LLAMA | {"attn_logit_softcapping": None})
-    assert soft_capped({"attn_logit_softcapping": 50.0})
-    assert soft_capped({"text_config": {"final_logit_softcapping": 30.0}})
 
 
 @pytest.mark.parametrize("setting", ONE_DEVICE_GROUP)
