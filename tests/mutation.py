@@ -41,7 +41,7 @@ def survivors(module: str) -> Iterator[Survivor]:
     status = json.loads(source.with_suffix(".py.meta").read_text())["exit_code_by_key"]
     left = [name.rpartition(".")[2] for name, code in status.items() if code in LEFT]
     functions = {
-        node.name: ast.unparse(node).splitlines()[1:]
+        node.name: ast.unparse(node).replace(node.name, "f", 1).splitlines()
         for node in ast.walk(ast.parse(source.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }

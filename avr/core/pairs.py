@@ -123,9 +123,9 @@ def _context_nodes(kind: str, tree: RefinementTree) -> tuple[Response | Critique
 
 
 def _groups(tree: RefinementTree) -> list[_Group]:
-    """The critiques of y0 that were refined, in the order of growth."""
+    """The critiques of y0 that were refined, in the order of growth; the tree has some."""
     found: dict[str, _Group] = {}
-    for critique in tree.levels[0].critiques if tree.levels else ():
+    for critique in tree.levels[0].critiques:
         if critique.refinements:
             there = found.get(critique.text, _Group(critique, ()))
             refinements = (*there.refinements, *critique.refinements)

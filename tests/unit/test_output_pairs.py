@@ -194,7 +194,7 @@ def test_the_best_output_is_preferred_to_the_first_malformed_one():
 )
 def test_each_rule_of_malformed_pairs_removes_what_breaks_it(rule, item):
     pairs, funnel = malformed_pairs_of(item, switches={rule})
-    assert (pairs, funnel.removed[rule]) == ([], 1)
+    assert (pairs, funnel.removed[rule], funnel.examples) == ([], 1, {rule: [item.id]})
     others = (PROFILES["outputs"]["recommended"] | {"no_repeated_word"}) - {rule}
     assert len(malformed_pairs_of(item, switches=others)[0]) == (rule != "malformed_output")
 

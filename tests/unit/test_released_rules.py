@@ -149,6 +149,7 @@ def test_l_words_and_runs_without_spaces_are_counted_60_times():
     assert not filters.no_repeated_word(listed)  # "," between words, spaces taken out
     assert filters.no_repeated_word("".join(f"w{n}\n" for n in range(90)))  # "7\n" and "8\n" differ
     assert not filters.no_repeated_word("".join(f"{'ab'[n % 2] * (n + 1)}\n" for n in range(60)))
+    assert not filters.no_repeated_word("1 23x" * 30 + "12 3x" * 30)  # "123" without the spaces
     assert not filters.no_repeated_word("\u65e5" * 60)  # no Latin letter: characters count
     assert filters.no_repeated_word("\u65e5" * 59)
     assert filters.no_repeated_word("a" + "\u65e5" * 60)  # one Latin letter: words count

@@ -67,6 +67,7 @@ def test_plain_rows_come_from_unused_prompts_with_an_answer():
     unused = tree(response("y", 1.0), answer="reference", query="other")
     rows, funnel = rows_of(GOOD, unused, switches=frozenset({"plain_rows"}))
     assert [m.content for m in rows[1].messages] == ["other", "reference"]
+    assert (rows[1].node_ids, rows[1].gain) == ((unused.id,), 0.0)
     assert (funnel.num_in, funnel.num_out, len(rows)) == (2, 1, 2)
 
 

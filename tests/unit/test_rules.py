@@ -159,6 +159,35 @@ def test_each_condition_of_a_pair_removes_by_its_name(kind, rule, broken):
     assert (pairs[kind], funnels[kind].removed[rule]) == ([], 1)
 
 
+def test_any_gain_of_the_tree_is_one():
+    pairs, _ = funnels_of(grown(y0_reward=4.5), switches=frozenset({"tree_gains"}))
+    assert len(pairs["critique"]) == 1
+
+
+def test_a_pair_is_known_by_its_own_context_and_no_more():
+    twins = (grown(), grown(lucky="another", steady="one more"))
+    pairs, funnels = funnels_of(*twins, switches=frozenset({"unique"}))
+    assert (len(pairs["generation"]), funnels["generation"].removed["unique"]) == (1, 1)
+    assert (len(pairs["critique"]), len(pairs["refinement"])) == (2, 2)
+
+
+def test_a_funnel_shows_the_first_three_that_a_rule_removed():
+    trees = [grown(y0_reward=5.0, query=str(n)) for n in range(5)]
+    funnel = funnels_of(*trees, switches=frozenset())[1]["generation"]
+    assert funnel.to_dict() == {
+        "name": "generation",
+        "in": 5,
+        "out": 0,
+        "removed": {
+            "has_refinement": 0,
+            "strictly_better": 5,
+            "min_margin": 0,
+            "different_text": 0,
+        },
+        "examples": {"strictly_better": [tree.id for tree in trees[:3]]},
+    }
+
+
 PARTS = ("y0", "lucky", "top")
 
 

@@ -274,3 +274,22 @@ def test_trajectory_ends_at_the_first_turn_that_gains_too_little(min_gain, answe
     assert found.answer == answers[-1]
     assert found.closing == f"c{len(answers)}"
     assert item.gain == {"y0": 0.0, "y1": 2.0, "y3": 5.0}[found.answer]
+
+
+def test_the_critique_that_closes_a_trajectory_is_the_one_asked_for():
+    rated = replace(critique("rated high", response("worse", 0.2)), rating=9)
+    nearest = replace(critique("nearest", response("nearly", 0.9)), rating=3)
+    grown = searched(response("y0", 1.0), (rated, nearest))
+    assert unroll(grown, closing="best_refinement").trajectory.closing == "nearest"
+    assert unroll(grown).trajectory.closing == "rated high"
+    for closing, said in (("best_refinement", "nearest"), ("highest_rating", "rated high")):
+        (row,) = select_trajectories(
+            [grown],
+            TEMPLATES,
+            NAMED[0],
+            frozenset(),
+            Funnel(""),
+            unchanged_share=1,
+            closing=closing,
+        )
+        assert said in row.messages[-1].content
