@@ -92,10 +92,12 @@ def _result(name: str, check: Callable[[], Finding], began: float) -> Result:
 
 def cause(error: BaseException) -> str:
     """The innermost error in one line: of an error in a worker, the worker's own words."""
+    seen = {id(error)}  # an error that Ray has brought along may name itself as its cause
     while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
-        if not isinstance(inner, BaseException):
+        if not isinstance(inner, BaseException) or id(inner) in seen:
             break
         error = inner
+        seen.add(id(error))
     text = str(error).strip() or repr(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     # An error that did not survive the way to the driver is a traceback: its last line says it.

@@ -235,3 +235,9 @@ def test_a_report_passes_where_nothing_failed_and_something_was_checked(tmp_path
     read = json.loads((tmp_path / "report.json").read_text())
     assert [one["outcome"] for one in read["checks"]] == ["passed", "failed"]
     assert read["checks"][0]["words"] == "[8 GPUs]" and read["machines"] == {"a": {}}
+
+
+def test_an_error_that_is_its_own_cause_is_said_once():
+    outer, inner = ValueError("outer"), KeyError("inner")
+    outer.cause, inner.cause = inner, outer
+    assert cause(outer) == "KeyError: 'inner'"
