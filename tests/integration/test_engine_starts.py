@@ -49,6 +49,11 @@ class StartingScriptedEngine(ScriptedEngine):
     """
 
     def __init__(self, role, config, seed):
+        if "EACH" in config.env:  # not of the reward model beside it
+            self._start(config)
+        super().__init__(role, config, seed)
+
+    def _start(self, config):
         each = Path(config.env["EACH"])
         again = each.exists()
         print("loading shard 7 of 9", flush=True)
@@ -57,7 +62,6 @@ class StartingScriptedEngine(ScriptedEngine):
         with each.open("a") as log:
             log.write(json.dumps([time.time(), os.getpid(), child, switch]) + "\n")
         time.sleep(float(config.env.get("STARTS_AGAIN_IN" if again else "STARTS_IN", 0.0)))
-        super().__init__(role, config, seed)
 
     def _child(self, env, each):
         if "OUTLIVES" not in env:
