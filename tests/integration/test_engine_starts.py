@@ -152,9 +152,8 @@ def test_a_replacement_starts_when_nothing_of_the_killed_engine_is_left(tmp_path
 def test_a_growth_is_over_when_every_process_of_its_engines_is(tmp_path):
     grow_with(tmp_path / "run", GrowthConfig(rows_per_block=4), OUTLIVES="5")
     ((_, host, child, _),) = starts(tmp_path)
-    assert (
-        running({host: time.time(), child: time.time()}) == []
-    )  # one not reaped yet holds nothing
+    # One that has ended and is not reaped yet holds nothing.
+    assert running({host: time.time(), child: time.time()}) == []
     assert ray.is_initialized()
 
 
