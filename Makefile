@@ -1,9 +1,9 @@
-# make demo   the main job on the embedded default     make test   all checks and tests
+# make demo   the main job on the embedded default     make test   checks and tests
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 export PYTHONUNBUFFERED := 1
 MODULES ?=
-.PHONY: help setup demo stage1 stage2 test check unit mutation integration chaos bench replicate requirements miniature-models clean
+.PHONY: help setup demo stage1 stage2 test test-all check unit mutation integration long chaos bench replicate requirements miniature-models clean
 EXTRA ?= cpu
 PYTHON_ := .venv/bin/python
 RUN_DIR ?= runs/miniature
@@ -15,8 +15,9 @@ comma := ,
 help:
 	@echo "make demo               Stage I in the miniature world, from nothing ($(RUN_DIR))"
 	@echo "make demo STAGES=1,2    Stage I and then Stage II ($(RUN_DIR)-stage2)"
-	@echo "make test               lint, types, unit and integration tests, from nothing"
-	@echo "make check | unit | mutation | integration"
+	@echo "make test               lint, types, unit tests, the core of the integration tests, from nothing"
+	@echo "make test-all           the same and the other integration tests, mutation too (over an hour more)"
+	@echo "make check | unit | mutation | integration | long"
 	@echo "make chaos N=100        kill so many nodes, engines, tasks and drivers; compare what is left"
 	@echo "make bench              quick versions of the benchmarks (runs/benchmarks)"
 	@echo "make replicate          the paper's table in the miniature world, seeds $(SEEDS) (runs/replicate)"
@@ -39,6 +40,8 @@ stage2: setup
 
 test: check unit integration
 
+test-all: test mutation long
+
 check: setup
 	$(PYTHON_) -m ruff check .
 	$(PYTHON_) -m ruff format --check .
@@ -53,7 +56,10 @@ mutation: setup
 	$(PYTHON_) tests/mutation.py $(MODULES)
 
 integration: setup
-	$(PYTHON_) -m pytest tests/integration
+	$(PYTHON_) -m pytest tests/integration -m "not long"
+
+long: setup
+	$(PYTHON_) -m pytest tests/integration -m long
 
 chaos: setup
 	$(PYTHON_) tests/integration/chaos.py --kills $(N) --report runs/chaos.json

@@ -35,10 +35,10 @@ def load(schema: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
     config = OmegaConf.structured(schema)
     for file, content in files:
         with _errors_of(str(file), schema):
-            config = OmegaConf.merge(config, content)
+            config.merge_with(content)
     for override in overrides:
         with _errors_of(f"override {override!r}", schema):
-            config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
+            config.merge_with(OmegaConf.from_dotlist([override]))
     return _built(schema, config, f"{path} with its overrides" if overrides else str(path))
 
 

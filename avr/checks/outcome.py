@@ -1,5 +1,6 @@
 """One check and its outcome: passed, failed with a cause in one line, or skipped with a reason."""
 
+import re
 import threading
 import time
 import traceback
@@ -9,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 _LONGEST = 400  # characters of a cause on a screen
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # which Ray gives its tracebacks
 
 
 class Outcome(StrEnum):
@@ -92,18 +94,28 @@ def _result(name: str, check: Callable[[], Finding], began: float) -> Result:
 
 def cause(error: BaseException) -> str:
     """The innermost error in one line: of an error in a worker, the worker's own words."""
-    seen = {id(error)}  # an error that Ray has brought along may name itself as its cause
+    chain = [error]  # Ray's errors carry the worker's, which may name Ray's as its cause again
     while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
-        if not isinstance(inner, BaseException) or id(inner) in seen:
+        if not isinstance(inner, BaseException) or any(inner is known for known in chain):
             break
         error = inner
-        seen.add(id(error))
-    text = str(error).strip() or repr(error)
+        chain.append(error)
+    error = next((e for e in reversed(chain) if not _is_traceback(_plain(e))), error)
+    text = _plain(error) or repr(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     # An error that did not survive the way to the driver is a traceback: its last line says it.
-    line = lines[-1] if "Traceback" in text or text.startswith("ray::") else lines[0]
+    line = lines[-1] if _is_traceback(text) else lines[0]
     named = type(error).__name__ not in ("RuntimeError", "CheckFailed") and not line.startswith(
         type(error).__name__
     )
     words = f"{type(error).__name__}: {line}" if named else line
     return words if len(words) <= _LONGEST else words[:_LONGEST] + " ..."
+
+
+def _plain(error: BaseException) -> str:
+    """What an error says, without colours."""
+    return _COLOURS.sub("", str(error)).strip()
+
+
+def _is_traceback(text: str) -> bool:
+    return "Traceback" in text or text.startswith("ray::")

@@ -15,11 +15,21 @@ class LedgerError(RuntimeError):
 
 
 class Ledger:
-    """One JSON file per step in `folder`; `say` gets one line about each step."""
+    """One JSON file per step in `folder`; `say` gets one line about each step.
 
-    def __init__(self, folder: Location, say: Callable[[str], None]):
+    `before_work` is called before any work and not where all was done before: a run that finds
+    nothing to do starts no cluster.
+    """
+
+    def __init__(
+        self,
+        folder: Location,
+        say: Callable[[str], None],
+        before_work: Callable[[], None] = lambda: None,
+    ):
         self._folder = folder
         self._say = say
+        self._before_work = before_work
 
     def step(
         self, name: str, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any]]
@@ -37,6 +47,7 @@ class Ledger:
             if "result" in entry:
                 self._say(f"{name}: done before, in {entry['seconds']:.0f} s")
                 return dict(entry["result"])
+        self._before_work()
         self._say(f"{name}: {'continues' if entry else 'starts'}")
         spent = entry["seconds"] if entry else 0.0
         self._write(name, {"inputs": stated, "seconds": spent})

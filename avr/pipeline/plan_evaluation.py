@@ -88,7 +88,8 @@ def _check_baseline(baseline: PromptsConfig, form: Format) -> None:
             f"baseline.path: no answers at {path}; an evaluation of the baseline leaves them there,"
             f" as RUN_DIR/{left}"
         )
-    check_set("baseline", baseline)
+    if form == Format.alpaca_eval:  # Arena-Hard's own records hold no prompt: baseline_of looks
+        check_set("baseline", baseline)
 
 
 def _check_judge(judge: JudgeConfig) -> None:

@@ -1,6 +1,7 @@
 """The commands of a replication, and what can be known to be wrong with them. Starts nothing."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def check(config: ReplicateConfig) -> None:
         raise ConfigError(f"seeds is {config.seeds}: it takes different seeds, at least one")
     if not all(0 <= seed <= MAX_SEED for seed in config.seeds):
         raise ConfigError(f"seeds: each must lie between 0 and {MAX_SEED}")
-    before: list[str] = []
+    asked: dict[str, Any] = {}  # of the jobs before, by name
     uses: list[Use] = []
     made: dict[str, str] = {}  # by jobs before, from which model
     for name, job in config.jobs.items():
@@ -45,13 +46,14 @@ def check(config: ReplicateConfig) -> None:
         if own:
             raise ConfigError(f"jobs.{name}.overrides: {own[0]!r} is set by the replication")
         try:
-            asked = job_config(config, name, config.seeds[0])
+            own_config = job_config(config, name, config.seeds[0])
         except ConfigError as error:
             raise ConfigError(f"jobs.{name}: {error}") from error
-        uses += [replace(use, job=f"jobs.{name}: ") for use in uses_of(asked)]
-        made |= {model: made.get(origin, origin) for model, origin in trained_by(asked).items()}
-        _check_takes(config, name, before)
-        before.append(name)
+        uses += [replace(use, job=f"jobs.{name}: ") for use in uses_of(own_config)]
+        trained = trained_by(own_config)
+        made |= {model: made.get(origin, origin) for model, origin in trained.items()}
+        _check_takes(name, job.takes, own_config, asked)
+        asked[name] = own_config
     check_models(uses, made)
     for what, name, kind in (("table", config.table, "table"), ("search", config.search, "stage2")):
         there = [known for known, job in config.jobs.items() if job.job == kind]
@@ -69,12 +71,13 @@ def check(config: ReplicateConfig) -> None:
         raise ConfigError(f"no row {unknown[0]!r} in the table; there are {', '.join(rows)}")
 
 
-def _check_takes(config: ReplicateConfig, name: str, before: list[str]) -> None:
+def _check_takes(
+    name: str, takes: Mapping[str, str], own_config: Any, before: Mapping[str, Any]
+) -> None:
     """A step says under which settings the one before it was made, not which texts came of it.
 
     So a job takes its first steps, one after the other, and all from one job.
     """
-    takes = config.jobs[name].takes
     if not takes:
         return
     others = sorted(set(takes.values()))
@@ -84,8 +87,8 @@ def _check_takes(config: ReplicateConfig, name: str, before: list[str]) -> None:
             f"jobs.{name}.takes is from {' and '.join(others)}: it must be from one job before it "
             f"({there})"
         )
-    for job in (name, others[0]):
-        steps = job_config(config, job, config.seeds[0]).steps[: len(takes)]
+    for job, its_config in ((name, own_config), (others[0], before[others[0]])):
+        steps = its_config.steps[: len(takes)]
         if list(takes) != list(steps):
             raise ConfigError(
                 f"jobs.{name}.takes is {', '.join(takes)}; the first steps of {job} are "

@@ -138,7 +138,12 @@ def run_steps(
     asked = config.steps
     check_memory(plan, config.gpu_memory_gib)
     folder = location(config.run_dir).resolve()
-    ledger = Ledger(folder / "ledger", lambda line: CONSOLE.print(f"[bold]{line}[/bold]"))
+    logs = scratch() if is_remote(folder) else folder
+    ledger = Ledger(
+        folder / "ledger",
+        lambda line: CONSOLE.print(f"[bold]{line}[/bold]"),
+        lambda: connect(config.ray, plan, logs / "logs" / "driver.log"),
+    )
     with reached("run_dir", folder):
         ledger.check_resume(config.resume)
         check_ours(folder, all_steps)
@@ -148,8 +153,6 @@ def run_steps(
             sweep(folder, own_folders(all_steps))
         meter = Meter(folder / "device_hours.json", config.budget)
         run = kind(config, folder, ledger, {step.step: step for step in plan}, meter)
-        logs = scratch() if is_remote(folder) else folder
-        connect(config.ray, plan, logs / "logs" / "driver.log")
         try:
             for step in steps:
                 if step in asked:

@@ -73,6 +73,7 @@ def test_rewards_of_a_model_with_capped_attention_agree_and_without_the_cap_do_n
         check_parity("m", ours, reference_rewards(str(uncapped), tmp_path, "float32"), 0.05)
 
 
+@pytest.mark.long
 def test_a_qwen2_says_what_hugging_face_says_of_each_revision_it_is_given(hub):
     first, second = f"{NAME}@{FIRST}", f"{NAME}@{SECOND}"
     engine = started("policy", first)
@@ -142,6 +143,7 @@ def test_a_training_of_a_model_with_capped_attention_keeps_the_caps(ray_cluster,
     assert loss == pytest.approx(capped, abs=1e-3)
 
 
+@pytest.mark.long
 def test_a_training_of_a_hub_model_starts_from_the_revision_that_is_named(
     ray_cluster, hub, tmp_path
 ):

@@ -20,6 +20,7 @@ from avr.pipeline import tables
 from avr.pipeline.entrants import prompts_seen
 from avr.storage import location
 
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 ROOT = Path(__file__).parents[2]
 MODEL = "avr/miniature/models/policy"
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from chaos import NUM_QUERIES, NUM_TREES, Nodes, chaos
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 WITNESSES = """
 import ray
 from avr.pipeline.witness import witness_beside_driver

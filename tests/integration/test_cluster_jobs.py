@@ -23,7 +23,7 @@ from scripted_growth import grown_in, undisturbed
 
 from avr.pipeline.tables import read_ids
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 RAY = str(Path(sys.executable).with_name("ray"))
 HERE = Path(__file__).parent
 GCS_PORT = 6379  # Ray's fake machines look for the head nowhere else

@@ -111,6 +111,7 @@ def test_a_start_is_not_standing_still(tmp_path):
     assert switch == "0"
 
 
+@pytest.mark.long
 def test_a_start_that_hangs_ends_the_growth_with_the_role_and_its_last_words(tmp_path):
     config = GrowthConfig(rows_per_block=4, start_timeout_s=90.0)
     words = (
@@ -121,6 +122,7 @@ def test_a_start_that_hangs_ends_the_growth_with_the_role_and_its_last_words(tmp
         grow_with(tmp_path / "run", config, STARTS_IN="600")
 
 
+@pytest.mark.long
 def test_a_replacement_s_start_is_not_standing_still_for_a_search(tmp_path):
     env = {"EACH": tmp_path / "each", "DIED": tmp_path / "died", "STARTS_AGAIN_IN": 40}
     worked, _ = search_all(
@@ -134,6 +136,7 @@ def test_a_replacement_s_start_is_not_standing_still_for_a_search(tmp_path):
     assert plain(trees_of(tmp_path / "run")) == plain(undisturbed(8))
 
 
+@pytest.mark.long
 # What is left of a killed engine: a process that Ray finds by its group, and one that it does not.
 @pytest.mark.parametrize("outlives", ["0", "8"])
 def test_a_replacement_starts_when_nothing_of_the_killed_engine_is_left(tmp_path, outlives):

@@ -86,6 +86,7 @@ def refined(seed, short_folder):
     return baseline, folder
 
 
+@pytest.mark.long
 def test_a_stronger_model_helps_and_every_row_is_accounted_for(refined):
     baseline, folder = refined
     before = json.loads((baseline / "outputs.json").read_text())
@@ -142,6 +143,7 @@ def test_the_oracle_judges_and_a_second_run_does_nothing(seed, compared, short_f
     assert status == 1 and "not the settings that the prompts were answered under" in text
 
 
+@pytest.mark.long
 def test_a_reward_model_judges_whole_outputs_of_arena_hard_s_format(seed, short_folder):
     """The corrector was never taught to think by itself: what has no final answer loses."""
     prompts, _ = seed
@@ -215,6 +217,7 @@ def server():
     log.wait()
 
 
+@pytest.mark.long
 def test_a_real_server_judges_both_orders(compared, short_folder, server):
     """Judging alone: the answers are there, so no engine of ours has to start."""
     words, answered = compared
@@ -249,6 +252,7 @@ def test_a_real_server_judges_both_orders(compared, short_folder, server):
     assert "tiny at http://127.0.0.1" in judge["name"]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not GPT4O.exists(), reason="needs published answers in ../shared/data")
 def test_published_answers_are_refined_killed_and_resumed(short_folder):
     """The tiny model's words are nonsense there; the job, its resume and accounting are real."""

@@ -32,6 +32,7 @@ def checks_in(folder):
     return content, {check["name"]: check for check in content["checks"]}
 
 
+@pytest.mark.long
 def test_all_of_it_passes_without_gpus_and_tells_what_it_measured(tmp_path):
     done = gpu_check(f"run_dir={tmp_path}")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -61,6 +62,7 @@ def test_all_of_it_passes_without_gpus_and_tells_what_it_measured(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["gpu_check.json"]  # nothing is left
 
 
+@pytest.mark.long
 def test_a_check_that_fails_says_its_cause_and_the_others_are_made(tmp_path, short_folder):
     """A run_dir that cannot be written to, and a reward model that vLLM serves otherwise."""
     (tmp_path / "file").write_text("in the way")

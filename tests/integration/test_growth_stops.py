@@ -82,6 +82,7 @@ def test_growth_whose_first_trees_are_sick_stops_and_fails_again_before_engines_
     assert str(again.value) == str(stopped.value)
 
 
+@pytest.mark.long
 def test_engine_that_never_starts_is_started_twice_and_no_more(tmp_path):
     starts = tmp_path / "starts"
     script = {"SCRIPT": "does not start", "STARTS": str(starts)}

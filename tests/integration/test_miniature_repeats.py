@@ -14,7 +14,7 @@ from avr.miniature.repeats import protect, see_repeats
 from avr.miniature.tokenizer import build_tokenizer
 from avr.miniature.world import render_answer, render_prompt
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 HEAD = 4  # the first of the new ones
 TOKENIZER = build_tokenizer()
 

@@ -61,6 +61,7 @@ def test_a_folder_is_copied_beside_itself(bucket, tmp_path):
         assert (folder / "here/a.txt").read_text() == (folder / "there/a.txt").read_text() == "one"
 
 
+@pytest.mark.long
 def test_growth_that_was_killed_continues_to_the_same_trees(bucket, tmp_path):
     log, arguments = tmp_path / "log", ("60", "0.4", "0")
     job = start("scripted_growth.py", bucket, log, *arguments)
@@ -76,6 +77,7 @@ def test_growth_that_was_killed_continues_to_the_same_trees(bucket, tmp_path):
     assert logs == {"respond", "correct", "score"}
 
 
+@pytest.mark.long
 def test_search_that_was_killed_continues_to_the_same_trees(bucket, tmp_path):
     log = tmp_path / "log"
     job = start("scripted_search.py", bucket, log, "60")

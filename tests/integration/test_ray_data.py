@@ -32,6 +32,8 @@ from avr.pipeline.ray_data import EndStalled, tell_ray_data
 from avr.pipeline.witness import witness_beside_driver
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("as_it_comes")]
+
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 NUM_BLOCKS = 60
 IN_FLIGHT = plan_udf_map_op.DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY  # before any growth
 FOUND = []

@@ -84,6 +84,7 @@ def test_engine_that_dies_is_replaced_and_named(tmp_path):
     assert plain(trees_of(tmp_path / "run")) == plain(undisturbed(8))
 
 
+@pytest.mark.long
 def test_killed_driver_leaves_no_pools_and_the_next_searches_no_query_twice(tmp_path):
     folder, log = tmp_path / "run", tmp_path / "log"
     asked = folder / "requests.log"
@@ -179,6 +180,7 @@ def test_engine_that_does_not_start_ends_the_run_with_its_own_words(tmp_path):
     assert serve.status().applications == {}
 
 
+@pytest.mark.long
 def test_engine_that_starts_no_second_time_ends_the_run_with_its_own_words(tmp_path):
     behaviour = {"DIED": tmp_path / "died", "ONCE": tmp_path / "once"}
     with pytest.raises((PoolError, QueriesError), match="the script lets it start once"):
@@ -186,6 +188,7 @@ def test_engine_that_starts_no_second_time_ends_the_run_with_its_own_words(tmp_p
     assert serve.status().applications == {}
 
 
+@pytest.mark.long
 def test_dead_replica_comes_back_although_tasks_wait_for_every_cpu(tmp_path):
     queries = QueriesConfig(queries_per_task=1, max_queries_in_flight=64, cpus_per_task=1.0)
     worked, report = search_all(tmp_path / "run", 24, {"DIED": tmp_path / "died"}, queries)
@@ -194,6 +197,7 @@ def test_dead_replica_comes_back_although_tasks_wait_for_every_cpu(tmp_path):
     assert plain(trees_of(tmp_path / "run")) == plain(undisturbed(24))
 
 
+@pytest.mark.long
 def test_pool_without_devices_says_what_it_waits_for(tmp_path):
     # Serve itself speaks after 30 s.
     serving = ServingConfig(graceful_shutdown_timeout_s=1)
@@ -203,6 +207,7 @@ def test_pool_without_devices_says_what_it_waits_for(tmp_path):
         search_all(tmp_path, 4, serving=serving, policy=policy, start_timeout_s=35)
 
 
+@pytest.mark.long
 def test_pool_grows_under_load_up_to_its_most(tmp_path):
     serving = ServingConfig(target_ongoing_requests=2.0, upscale_delay_s=0.5)
     policy = RoleConfig(**{**vars(scripted_search.ROLE), "max_replicas": 2})
@@ -218,6 +223,7 @@ def test_pool_grows_under_load_up_to_its_most(tmp_path):
     assert plain(trees_of(tmp_path)) == plain(undisturbed(NUM_QUERIES))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("queries_per_task", [1, 100])
 def test_any_number_of_queries_per_task_gives_the_same_trees(tmp_path, queries_per_task):
     queries = QueriesConfig(queries_per_task=queries_per_task, max_queries_in_flight=10)

@@ -14,7 +14,7 @@ from avr.core.tree import tree_to_dict
 from avr.pipeline.journal import journalled
 from avr.pipeline.tables import read_ids, read_trees
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 NUM_QUERIES = 16  # enough that the kill comes before the last, on a fast machine too
 
 

@@ -10,7 +10,7 @@ from test_training_runs import Killer
 from avr.training.job import TrainingError
 from avr.training.launch import train
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 DPO = {"max_steps": 16, "save_strategy": "steps", "save_steps": 4, "precompute_ref_log_probs": True}
 
 

@@ -216,6 +216,7 @@ def test_a_killed_training_goes_on_from_a_checkpoint_that_was_due_by_time(rsft, 
         torch.testing.assert_close(continued[name], tensor, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_on_an_object_store_a_killed_rank_continues_from_the_checkpoint_there(rsft, folder, store):
     import torch
 
@@ -247,6 +248,7 @@ def test_on_an_object_store_a_killed_rank_continues_from_the_checkpoint_there(rs
     assert train("rsft", config, model, rows, output, say=again.append) == result and again == []
 
 
+@pytest.mark.long
 def test_bad_row_ends_the_run_at_once_with_the_row_named(ray_cluster, folder, tmp_path):
     rows = [tm.rsft_row(i) for i in range(8)]
     rows[5]["messages"][1]["content"] = ""

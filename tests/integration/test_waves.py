@@ -9,7 +9,7 @@ import pytest
 
 from avr.pipeline.tables import read_rows, read_trees
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 GOOD = "Tools: a1 saw, a2 drill. Fruits: b1 apple, b2 tiger."
 
 

@@ -24,7 +24,8 @@ CHATML = (
 SPECIAL = {
     "ours": ("<|bos|>", "<|end|>", ["<|user|>", "<|assistant|>", "<|system|>"]),
     "llama3": ("<|begin_of_text|>", "<|eot_id|>", ["<|start_header_id|>", "<|end_header_id|>"]),
-    "chatml": (None, "<|im_end|>", ["<|im_start|>"]),
+    # Without <|endoftext|>, a Qwen2 tokenizer would add it, beyond the vocabulary.
+    "chatml": (None, "<|im_end|>", ["<|im_start|>", "<|endoftext|>"]),
 }
 TEMPLATES = {"ours": OURS, "llama3": LLAMA3, "chatml": CHATML}
 SENTENCE = "the cat sat on a mat and saw two red birds near old trees while rain fell"

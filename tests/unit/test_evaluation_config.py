@@ -77,6 +77,14 @@ def test_plans_name_the_pools_and_the_texts_of_a_prompt():
     assert [pool.name for pool in step.pools] == ["policy"]
 
 
+def test_arena_hards_own_records_are_a_baseline_though_they_hold_no_prompt(tmp_path):
+    records = tmp_path / "records.jsonl"
+    records.write_text('{"question_id": "q0", "choices": [{"turns": [{"content": "no"}]}]}\n')
+    words = [f"baseline.path={records}", "baseline.answer_field=null"]
+    (answer,) = evaluate(*words, "format=arena_hard")
+    assert answer.step == "answer"
+
+
 ENDPOINT = ("judge.kind=endpoint", "judge.endpoint.model=gpt")
 OPENAI_KEY = "judge.endpoint.api_key_variable=OPENAI_API_KEY"
 

@@ -241,3 +241,15 @@ def test_an_error_that_is_its_own_cause_is_said_once():
     outer, inner = ValueError("outer"), KeyError("inner")
     outer.cause, inner.cause = inner, outer
     assert cause(outer) == "KeyError: 'inner'"
+
+
+def test_the_worker_s_error_is_told_and_not_the_traceback_that_it_names_as_its_cause():
+    class RayTaskError(ValueError):
+        def __str__(self):
+            return "\x1b[36mray::Host.score()\x1b[39m (pid=1)\n  File x\nParityError: parity failed"
+
+    # As Ray hands it on: the worker's error, unpickled, has Ray's for its cause.
+    told, first, second = ValueError("parity failed\nmore"), RayTaskError(), RayTaskError()
+    first.cause, told.__cause__, second.cause = told, second, told
+    assert cause(first) == "ValueError: parity failed"
+    assert cause(second) == "ValueError: parity failed"

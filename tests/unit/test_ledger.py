@@ -18,16 +18,28 @@ def test_run_directory_is_held_by_one_job_at_a_time(tmp_path):
 
 
 def test_step_done_is_not_done_again(tmp_path):
-    said, calls = [], []
-    ledger = Ledger(tmp_path / "ledger", said.append)
+    said, calls, connected = [], [], []
+
+    def ledger():
+        return Ledger(tmp_path / "ledger", said.append, lambda: connected.append(len(calls)))
 
     def work():
         calls.append(1)
         return {"n": 1}
 
-    assert ledger.step("a", {"x": 1}, work) == ledger.step("a", {"x": 1}, work) == {"n": 1}
+    assert ledger().step("a", {"x": 1}, work) == ledger().step("a", {"x": 1}, work) == {"n": 1}
     assert len(calls) == 1
+    assert connected == [0]  # before the work, and no second time: there was none
     assert "done before" in said[-1]
+
+
+def test_a_step_is_not_begun_where_the_cluster_cannot_be_had(tmp_path):
+    def refuse():
+        raise RuntimeError("too small")
+
+    with pytest.raises(RuntimeError, match="too small"):
+        Ledger(tmp_path / "ledger", print, refuse).step("a", {}, dict)
+    Ledger(tmp_path / "ledger", print).check_resume(Resume.never)
 
 
 def test_step_that_failed_continues_and_one_under_other_settings_is_refused(tmp_path):
