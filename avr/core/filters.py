@@ -2,8 +2,10 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 MAX_REPEATS = 60  # released: a word, or one run of symbols, this often is taken for a loop
+_LONG_WORD = 200  # characters: a ruled line is shorter
 _LATIN_LETTER = re.compile(r"[a-zA-Z]")
 _WORD = re.compile(r"\w+")
 _SYMBOLS_OR_DIGITS = re.compile(r"[\d\W]+")
@@ -26,16 +28,27 @@ def no_loop(text: str, min_repeats: int = 4, min_words: int = 24, max_period: in
 
     A sampling loop is a tail with a period: the last `min_words` or more words consist of one
     phrase of at most `max_period` words, at least `min_repeats` times in a row. Long honest texts
-    pass, however often they use a word.
+    pass, however often they use a word. A last "word" of `_LONG_WORD` or more characters (Chinese
+    has no spaces) is looked at in the same way by its characters.
     """
     words = text.split()
-    for period in range(1, min(max_period, len(words) // min_repeats) + 1):
+    last = words[-1] if words else ""
+    return not (
+        _repeats_at_its_end(words, min_repeats, min_words, max_period)
+        or _repeats_at_its_end(last, min_repeats, _LONG_WORD, max_period)
+    )
+
+
+def _repeats_at_its_end(
+    parts: Sequence[str], min_repeats: int, least: int, max_period: int
+) -> bool:
+    for period in range(1, min(max_period, len(parts) // min_repeats) + 1):
         tail = period
-        while tail < len(words) and words[-1 - tail] == words[-1 - tail + period]:
+        while tail < len(parts) and parts[-1 - tail] == parts[-1 - tail + period]:
             tail += 1
-        if tail >= max(min_words, period * min_repeats):
-            return False
-    return True
+        if tail >= max(least, period * min_repeats):
+            return True
+    return False
 
 
 def passes_length_control(text: str, reference: str) -> bool:

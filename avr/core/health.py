@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from avr.core.prompts import Templates
-from avr.core.ratings import critique_content, parse_rating, words_of
+from avr.core.ratings import MIN_WORDS, critique_content, parse_rating, words_of
 from avr.core.tree import Critique, Level, RefinementTree, Response
 
 NUM_EXAMPLES = 3
@@ -42,9 +42,11 @@ CHECKS: Mapping[str, tuple[str, str]] = {
         "read the reasons; see whether contexts fit and templates.critique_request is understood",
     ),
     "malformed": (
-        "samples of critiques were thrown away and asked for again, without a rating or text",
-        "make templates.critique_request ask for sentences and then a rating, without an example"
-        " that can be copied, or take a larger corrector",
+        "samples were thrown away and asked for again: critiques without a rating or text, empty"
+        " refinements",
+        "see the examples: make templates.critique_request ask for sentences and then a rating,"
+        " without an example that can be copied, or take a larger corrector; where they are empty,"
+        " see whether templates.refine_request is understood",
     ),
     "copied": (
         "critiques only repeat words of templates.critique_request",
@@ -59,7 +61,7 @@ CHECKS: Mapping[str, tuple[str, str]] = {
         "make templates.refine_request ask for the answer alone",
     ),
     "lost_form": (
-        "refinements lack a form that their first answer had",
+        "refinements lack a form that the answer they refine had",
         "make templates.refine_request ask for the same form as before, in full",
     ),
 }
@@ -155,7 +157,7 @@ def _examine_refinements(
 
 def _is_no_answer(text: str, answer: str, critique: str, templates: Templates) -> bool:
     """A refinement that rates where the answer did not, or repeats the critique or the requests."""
-    if parse_rating(text) is not None and parse_rating(answer) is None:
+    if _rates(text) and not _rates(answer):
         return True
     words = _flat(text)
     if words == _flat(answer):
@@ -165,7 +167,7 @@ def _is_no_answer(text: str, answer: str, critique: str, templates: Templates) -
 
 
 def _alike(said: Counter[str]) -> _Count:
-    """All but one of the critiques that say what most say."""
+    """Count the critiques that say what most say, where there are at least two."""
     count = _Count()
     (text, most) = said.most_common(1)[0] if said else ("", 0)
     same = most if most > 1 else 0
@@ -184,7 +186,14 @@ def _answer_of(tree: RefinementTree, level: Level) -> Response | None:
 
 
 def _rejected(tree: RefinementTree) -> str:
-    return next((level.rejected_example for level in tree.levels if level.rejected_example), "")
+    """Why a tree came to have no refinement, as far as its levels say."""
+    reasons = (level.unscored_reason or level.rejected_example for level in tree.levels)
+    return next(filter(None, reasons), "")
+
+
+def _rates(text: str) -> bool:
+    """Whether a text is a rating in so many words; "1/2" may well be an answer."""
+    return parse_rating(text) is not None and _RATING.search(text) is not None
 
 
 def _flat(text: str) -> str:
@@ -192,7 +201,8 @@ def _flat(text: str) -> str:
 
 
 def _within(words: str, request: str) -> bool:
-    return bool(words) and f" {words} " in f" {request} "
+    """Whether a request holds the words; fewer than MIN_WORDS ("Yes.", "2") say nothing of it."""
+    return len(words.split()) >= MIN_WORDS and f" {words} " in f" {request} "
 
 
 def _shortened(text: str) -> str:
@@ -201,9 +211,10 @@ def _shortened(text: str) -> str:
     return line if len(line) <= _EXAMPLE_CHARACTERS else f"{line[:_EXAMPLE_CHARACTERS]}..."
 
 
+_RATING = re.compile(r"\[\[|\b(?:rat(?:e|ed|ing)|score)\b", re.IGNORECASE)
 _FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
 _FINAL = re.compile(
-    r"\\boxed\{|^\W*(?:#### |(?:final )?answer\W*[:=])", re.MULTILINE | re.IGNORECASE
+    r"\\boxed\{|^\W*(?:#### \S*\d|(?:final )?answer\W*[:=])", re.MULTILINE | re.IGNORECASE
 )
 
 

@@ -39,13 +39,16 @@ def _pattern(form: str) -> re.Pattern[str]:
 _WHOLE = (
     _pattern(rf"\s*\(?(?:{_LABEL})?{_BRACKETED}{_OF_TEN}?{_END}"),
     _pattern(rf"\s*\(?{_LABEL}{_PLAIN}{_OF_TEN}?{_END}"),
-    _pattern(rf"\s*\(?{_PLAIN}{_OF_TEN}{_END}"),
 )
+#: The same without a word of it: taken where the critique has no other rating.
+_BARE = (_pattern(rf"\s*\(?{_PLAIN}{_OF_TEN}{_END}"),)
 #: The last line ends with a rating, behind other text.
 _CLOSING = (
     _pattern(rf"(?:{_LABEL})?{_BRACKETED}{_OF_TEN}?{_END}"),
     _pattern(rf"(?:(?<=[.!?;:,])\s+|\s[-\u2013\u2014]\s|\(){_LABEL}{_PLAIN}{_OF_TEN}?{_END}"),
-    _pattern(rf"\b(?:rat(?:e|ed|ing)|score|give)\b[^.!?]*?(?<![\d.]){_PLAIN}{_OF_TEN}{_END}"),
+    _pattern(
+        rf"\b(?:rat(?:e|ed|ing)|score|I(?:'d|\s+would)?\s+give)\b[^.!?]*?(?<![\d.]){_PLAIN}{_OF_TEN}{_END}"
+    ),
     _pattern(rf"\brating\s+(?:is|of|would\s+be)\s+{_PLAIN}{_END}"),
 )
 #: The first line begins with a rating, before other text. A plain number needs a stop behind it:
@@ -54,16 +57,19 @@ _OPENING = (
     _pattern(
         rf"\s*\(?{_LABEL}(?:{_BRACKETED}|{_PLAIN}(?={_OF_TEN})){_OF_TEN}?(?=[\s.,;:!)\-\u2013])"
     ),
-    _pattern(rf"\s*\(?{_LABEL}{_PLAIN}(?=\s*[.,;:!)\-\u2013\u2014])"),
+    _pattern(
+        rf"\s*\(?{_LABEL}{_PLAIN}(?=\s*[.,;:!)\-\u2013\u2014])(?!\s*[\-\u2013\u2014]\s*(?:\d|out\b))"
+    ),
 )
 
 
 def parse_rating(critique: str) -> int | None:
     """Read the rating 1..10 that a critique ends with, else the one it opens with.
 
-    It stands in the last line or the first, as `[[7]]`, `Rating: 7`, `**Rating:** 7/10`, `[[7]]!`
-    or `[[7]] out of 10`. None where there is none, it is out of range, on another scale than 1 to
-    10 or no whole number. A rating quoted in the middle of a text is not the critique's own.
+    It stands in the last line, as `[[7]]`, `Rating: 7`, `**Rating:** 7/10`, `[[7]]!` or `[[7]] out
+    of 10`, or in the first behind its label, as `Rating: [[7]]` or `Rating: 7`. None where
+    there is none, it is out of range, on another scale than 1 to 10 or no whole number. A rating
+    quoted in the middle of a text is not the critique's own.
 
     The number is only a format check of a critique, never its reward (released code).
     """
@@ -78,7 +84,9 @@ def critique_content(critique: str) -> str:
     return "\n".join(
         line
         for line in lines
-        if line and not _HEADING.fullmatch(line) and _match(_WHOLE, line, whole=True) is None
+        if line
+        and not _HEADING.fullmatch(line)
+        and _match(_WHOLE + _BARE, line, whole=True) is None
     )
 
 
@@ -109,6 +117,10 @@ def _split(critique: str) -> tuple[int | None, str]:
     first, *after = lines
     if (found := _match(_WHOLE, first, whole=True) or _at_start(_OPENING, first)) is not None:
         return _number(found), "\n".join([first[found.end() :], *after])
+    if (found := _match(_BARE, last, whole=True)) is not None:
+        return _number(found), "\n".join(before)
+    if (found := _match(_BARE, first, whole=True)) is not None:
+        return _number(found), "\n".join(after)
     return None, "\n".join(lines)
 
 

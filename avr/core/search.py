@@ -80,10 +80,11 @@ def closing_critique(
     It comes from the first level that failed to improve the answer. `highest_rating` (ours) is what
     a model should say before it stops; the earliest wins a tie. `best_refinement` (released) is the
     critique whose refinement did best there; where the level has no refinement the released code
-    drops the search, and the highest rating closes it here.
+    drops the search, and the highest rating closes it here. A level whose refinements all got no
+    reward closes nothing: nobody knows that they were no better.
     """
     failed = tree.levels[len(improving_turns(tree, min_gain)) :]
-    if not failed:
+    if not failed or (failed[0].num_unscored and best_of(failed[0]) is None):
         return None
     best = best_of(failed[0])
     if closing == "best_refinement" and best is not None:

@@ -68,8 +68,8 @@ SWITCHES = {
     " under +400 characters or under 1.2x",
     "finished": "no text of the row but rejected was cut off at its token limit",
     "no_repeated_word": "no word and no run of symbols and digits occurs 60 times or more, which is"
-    " a hidden length cap: of RSFT in any text, of pairs in y0, in the best refinement and in the"
-    " texts of the pair, of trajectories in y0, of outputs in chosen",
+    " a hidden length cap: of RSFT in any text, of pairs in y0, in the best refinement, in the"
+    " context and in the texts of the pair, of trajectories in y0, of outputs in chosen",
     "no_loop": "no text of the row but rejected ends in one phrase said over and over",
     "unique": "no exact duplicate of a row that was kept before",
     "tree_gains": "critique and refinement pairs only: the best refinement of the tree has a higher"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from avr.config import ConfigError, PromptsConfig, RunConfig
-from avr.config_stage2 import Stage2Config
 from avr.loading import load
 from avr.pipeline.fit import NodeType, misfits
 from avr.pipeline.forecast import Means, by_role, forecast, mean_tokens, other_models
+from avr.pipeline.model_checks import stand_in
 from avr.pipeline.plan import StepPlan
 from avr.pipeline.plan_memory import PoolMemory, memory_of
 from avr.versions import check_versions
@@ -76,7 +76,7 @@ def job(
         means = Means(arguments.mean_tokens, arguments.tokens_per_second)
         nodes = _nodes(arguments.cluster)
         gpu_gib = config.gpu_memory_gib if isinstance(config, RunConfig) else None
-        memory = memory_of(steps, gpu_gib, nodes or (), made=_to_be_made(config))
+        memory = memory_of(steps, gpu_gib, nodes or (), made=stand_in(config))
         _show(steps, memory, prompts(config), arguments.probe, means)
         return 0 if _fits(steps, memory, nodes, arguments.cluster) else 1
     except (ConfigError, RuntimeError, ValueError, OSError) as error:
@@ -124,13 +124,6 @@ def _show(
     print_roles(by_role(steps, {step: count for step, (_, count) in known.items()}, means), unknown)
     if small:
         print_forecast(forecast(known, small), other_models(steps, small))
-
-
-def _to_be_made(config: object) -> dict[str, str]:
-    """Map the model that Stage I has yet to leave to the untrained policy, whose shape it has."""
-    if not isinstance(config, Stage2Config) or config.seed_model is None:
-        return {}
-    return {config.policy.model: config.seed_model}
 
 
 def _nodes(cluster: str | None) -> list[NodeType] | None:

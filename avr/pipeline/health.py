@@ -108,7 +108,9 @@ class HealthWatch:
         write_text(self._folder / _FILE, json.dumps(verdict, indent=1))
         num_trees = len(self._first)
         if not failed:
-            self._say(f"health: the first {num_trees} trees are well")
+            few = num_trees < self._config.num_trees
+            are = "trees are too few to tell" if few else "trees are well"
+            self._say(f"health: the first {num_trees} {are}")
             return
         text = "\n  ".join(
             [

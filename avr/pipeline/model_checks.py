@@ -104,6 +104,15 @@ def trained_by(config: Any) -> dict[str, str]:
     return {f"{config.run_dir.rstrip('/')}/{step}": start for step in ("rsft", "dpo")}
 
 
+def stand_in(config: object) -> dict[str, str]:
+    """Map the model that Stage I has yet to leave to the seed policy, whose shape it will have."""
+    if not isinstance(config, Stage2Config) or config.seed_model is None:
+        return {}
+    folder = folder_of(config.policy.model)
+    there = folder is None or (folder / "config.json").exists()
+    return {} if there else {config.policy.model: config.seed_model}
+
+
 def _of_stage1(config: Stage1Config) -> list[Use]:
     return [
         _role("policy", config.policy),

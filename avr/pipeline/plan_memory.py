@@ -3,6 +3,7 @@
 What runs on CPUs is left out. A model whose config.json cannot be read is named with the reason.
 """
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -133,10 +134,16 @@ def memory_of(
 
 
 def check_memory(plan: Iterable[StepPlan], gpu_gib: float | None) -> None:
-    """Raise ConfigError for the first engine or rank that cannot fit into its GPU."""
+    """Raise ConfigError for the first engine or rank that cannot fit into its GPU.
+
+    Without `gpu_gib` only on a cluster of this machine: others' GPUs are not those of the driver.
+    """
+    if gpu_gib is None and "RAY_ADDRESS" in os.environ:
+        return
+    of_here = "" if gpu_gib else "; GPUs are taken for this machine's: gpu_memory_gib says others"
     for one in memory_of(plan, gpu_gib):
         if one.problem is not None:
-            raise ConfigError(one.problem)
+            raise ConfigError(one.problem + of_here)
 
 
 class _Here:

@@ -15,10 +15,9 @@ from avr.core.own_judge import OwnJudge
 from avr.core.prompts import Templates
 from avr.core.trajectory import PLAIN, TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.engines.folders import check_model
-from avr.engines.model_config import folder_of
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
-from avr.pipeline.model_checks import check_models, uses_of
+from avr.pipeline.model_checks import check_models, stand_in, uses_of
 from avr.pipeline.plan import StepPlan, check_replicas, check_rounds, engines, workers
 from avr.pipeline.preflight import check_prompts, check_rules, check_run_dir
 from avr.storage import location
@@ -147,15 +146,7 @@ def preflight(config: Stage2Config, planned: bool = False) -> None:
     check_role("reward_model", config.reward_model, scores=True)
     check_training("rsft", config.rsft)
     check_training("dpo", config.dpo)
-    check_models(uses_of(config), _stand_in(config))
-
-
-def _stand_in(config: Stage2Config) -> dict[str, str]:
-    """Map the model that Stage I has yet to leave to the seed policy, whose shape it will have."""
-    folder = folder_of(config.policy.model)
-    if config.seed_model is None or folder is None or (folder / "config.json").exists():
-        return {}
-    return {config.policy.model: config.seed_model}
+    check_models(uses_of(config), stand_in(config))
 
 
 def plan_answer(config: AnswerConfig) -> list[StepPlan]:

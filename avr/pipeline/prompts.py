@@ -143,14 +143,21 @@ def check_rows(config: PromptsConfig) -> None:
     if not rows:
         after = f" after the {config.skip} that `skip` leaves out" if config.skip else ""
         raise ConfigError(f"{config.path} has no rows{after}")
-    if all(row.prompt is None for row in rows):
+    all_read = len(rows) < LOOK_AT
+    if all(row.prompt is None and (all_read or not _has_it(row, config)) for row in rows):
         first = f"{rows[0].source}: {rows[0].reason}"
-        which = "none of the first" if len(rows) == LOOK_AT else "none of the"
+        which = "none of the" if all_read else "none of the first"
         raise ConfigError(f"{which} {len(rows)} rows is a usable prompt; the first: {first}")
     field = config.answer_field
-    if field and not any(row.prompt and field in row.fields for row in rows):
-        known = ", ".join(sorted(next(row.fields for row in rows if row.prompt)))
-        raise ConfigError(f"{rows[0].source}: no field {field!r}; the row has {known}")
+    usable = [row for row in rows if row.prompt]
+    if field and usable and not any(field in row.fields for row in usable):
+        known = ", ".join(sorted(usable[0].fields))
+        raise ConfigError(f"{usable[0].source}: no field {field!r}; the row has {known}")
+
+
+def _has_it(row: InputRow, config: PromptsConfig) -> bool:
+    """Whether the field of the prompt is there, whatever it holds."""
+    return isinstance(row.fields, Mapping) and config.prompt_field in row.fields
 
 
 def prompts_of(run_dir: Location, steps: Iterable[str]) -> dict[str, Ids]:

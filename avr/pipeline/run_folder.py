@@ -20,7 +20,8 @@ def check_ours(folder: Location, steps: Iterable[str]) -> None:
     written: `run_dir=.` is a slip.
     """
     there = {place.name for place in folder.iterdir()} if folder.exists() else set()
-    if "ledger" in there:
+    entries = [file.name for file in (folder / "ledger").glob("*")] if "ledger" in there else []
+    if any(f"{step}.json" in entry for step in steps for entry in entries):  # or half of one
         return
     there -= {*_TOP, *_OF_THE_DISK, *own_folders(steps)}
     foreign = sorted(name for name in there if ".writable-" not in name)  # the probe of a start

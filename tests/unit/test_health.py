@@ -94,6 +94,13 @@ def test_what_an_answer_repeats_of_itself_is_no_fault():
     rated = f"{CODE}\nRating: [[5]]"
     assert "no_answer" not in failed(eight(first=rated, refined=rated))
     assert "no_answer" not in failed(eight(first="yes", refined="yes"), Templates("yes?", "yes?"))
+
+
+@pytest.mark.parametrize(
+    ("first", "refined"), [("B", "A"), ("Yes.", "No."), ("It is\n1/2", "It is\n3/10"), ("2", "1")]
+)
+def test_a_short_answer_is_an_answer(first, refined):
+    assert "no_answer" not in failed(eight(first=first, refined=refined), Templates())
     assert "lost_form" not in failed(eight(first="no code", refined="nor here"))
 
 

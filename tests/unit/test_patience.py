@@ -28,6 +28,16 @@ def test_a_start_that_takes_too_long_ends_with_the_roles_that_wait():
     assert patience.still_for(101.0) is None
 
 
+def test_each_role_waits_for_itself():
+    patience = Patience(LIMITS, 0.0)
+    patience.look([], 0.0)
+    patience.look(["policy"], 1.0)
+    patience.look(["policy", "corrector"], 60.0)
+    patience.look(["corrector"], 61.0)
+    assert patience.without_for(130.0) is None
+    assert patience.without_for(161.0) == (("corrector",), 101.0)
+
+
 def test_progress_sets_the_clock_back():
     patience = Patience(LIMITS, 0.0)
     patience.look([], 0.0)

@@ -107,6 +107,13 @@ def test_one_usable_row_among_the_first_is_enough(folder):
     check_rows(PromptsConfig(path=str(path)))
 
 
+def test_empty_prompts_at_the_beginning_are_left_to_the_step(folder):
+    path = folder / "sorted.jsonl"
+    path.write_text('{"prompt": ""}\n' * 200)
+    check_rows(PromptsConfig(path=str(path)))  # who knows what follows
+    assert wrong(path=str(path), limit=199).startswith("none of the 199 rows is a usable prompt")
+
+
 def test_a_torn_parquet_file_is_named_before_anything_starts(folder):
     (folder / "torn.parquet").write_bytes(b"PAR1 half")
     said = refused("stage1", "prompts.dpo", f"path={folder}/torn.parquet")

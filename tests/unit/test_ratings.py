@@ -85,7 +85,12 @@ def test_any_text_is_read_without_an_error(text):
         (f"Rating: 5/10 {SAYS}", 5),
         (f"Rating: 5. {SAYS}", 5),
         (f"Rating: 3\n{SAYS}\nRating: 4", 4),  # what it ends with is its last word
+        ("Rating: [[8]]\nAll is fine.\nThe second step should give 3/10.", 8),
+        ("Rating: 8\nThe probability is\n3/10", 8),
         ("", None),
+        ("The second step should give 3/10.", None),
+        ("Rating: 4 - out of 5\nIt misses one.", None),
+        ("Rating: 3-4\nIt misses one.", None),
         ("[[0]]", None),
         ("Rating: [[11]]", None),
         ("Rating: [[N]]", None),

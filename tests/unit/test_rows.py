@@ -106,6 +106,8 @@ def test_loops_are_found_and_long_honest_texts_are_not():
     assert not filters.no_loop("a good start then " + "over and " * 20)
     assert not filters.no_loop("start " + "x " * 40)
     assert filters.no_loop("ha ha ha")
+    assert filters.no_loop("很好。" * 50) and not filters.no_loop("很好。" * 100)
+    assert filters.no_loop("-" * 80) and not filters.no_loop("an answer\n" + "=" * 300)
     sentence = " ".join(f"w{i}" for i in range(20)) + " "
     assert not filters.no_loop("It began. " + sentence * 4)
     assert filters.no_loop("It began. " + sentence * 3)

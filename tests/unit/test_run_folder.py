@@ -50,6 +50,10 @@ def test_a_run_that_was_killed_before_its_first_entry_may_go_on(tmp_path):
     with pytest.raises(ConfigError, match=r"other things \(thesis\.tex\)"):
         check_ours(tmp_path, STEPS)
     (tmp_path / "ledger").mkdir()
+    (tmp_path / "ledger" / "accounts.json").write_text("somebody else's")
+    with pytest.raises(ConfigError, match=r"other things \(thesis\.tex\)"):
+        check_ours(tmp_path, STEPS)
+    (tmp_path / "ledger" / "rsft.json").write_text("{}")
     check_ours(tmp_path, STEPS)
 
 
