@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from avr.config import ConfigError
@@ -13,6 +14,7 @@ _WORDS = (
     r"|passw(or)?d|passphrase|secret|credential|bearer|^(proxy_)?authorization$|^(set_)?cookie$"
 )
 _SECRET = re.compile(rf"{_WORDS}|(^|_)token$")
+_IN_HEADERS = re.compile(rf"{_WORDS}|(^|_)(auth|code|key|pass|pw|token)$")
 _NO_SECRET = re.compile(r"^(bos|cls|eos|image|mask|pad|sep|stop|unk)_token$")
 _NOT_SHOWN = ("env", "env_vars")  # whose values are not written down
 # Of an address: what signs it (a presigned URL is a key to what it names), or is called a secret.
@@ -22,7 +24,7 @@ _USER = re.compile(r"(https?|ftps?)://[^/?#\s@]+@|://[^/?#\s@:]*:[^/?#\s@]+@", r
 _HEADER = re.compile(r"\s*(bearer|basic)\s+\S{8,}\s*", re.IGNORECASE)
 # Keys of OpenAI and others, Hugging Face, GitHub, GitLab, Slack, AWS, Google, by their beginnings.
 _KEY = re.compile(
-    r"\b(sk-[\w-]{16,}|hf_[A-Za-z0-9]{20,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+    r"(?<![\w/-])(sk-[\w-]{16,}|hf_[A-Za-z0-9]{20,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|xox[abpr]-[\w-]{10,}|(AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,})"
 )
 _SHORTEST = 8  # characters of a variable that is looked for; "none" or "true" is no secret
@@ -57,7 +59,8 @@ def check_secrets(settings: Any, path: str) -> None:
 
 def _check_key(key: str, value: Any, name: str) -> None:
     words = re.sub(r"[-. ]", "_", key).lower()
-    if not _SECRET.search(words) or _NO_SECRET.match(words):
+    secret = _IN_HEADERS if "headers." in name else _SECRET
+    if not secret.search(words) or _NO_SECRET.match(words):
         return
     number = isinstance(value, int) and not isinstance(value, bool)
     some = bool(value) and isinstance(value, list) and all(isinstance(v, str) for v in value)
@@ -94,10 +97,13 @@ def _secrets_in(text: str, environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _is_secret_variable(variable: str, value: str) -> bool:
-    """By its name; paths to files of credentials are no secrets."""
+    """By its name; the path of a file of credentials is no secret."""
     words = variable.lower()
-    named = _SECRET.search(words) or words.endswith("_key")
-    return bool(named) and len(value) >= _SHORTEST and value[0] not in "/~."
+    named = _SECRET.search(words) or words.endswith(("_key", "_pass", "_pw"))
+    if not named or len(value) < _SHORTEST:
+        return False
+    path = Path(value)
+    return not (value[0] in "/~." and (path.suffix or path.expanduser().exists()))
 
 
 def check_values(config: Any, path: str = "") -> None:

@@ -58,6 +58,8 @@ def _computes(torch: Any, index: int) -> str:
 def check_devices(found: Sequence[Machine], free_memory: float) -> Finding:
     """Ray, torch and NVML agree on each machine's GPUs, which are free, able and right."""
     there = [machine for machine in found if machine.gpus >= 1]
+    if not there:
+        raise CheckFailed("no machine has a GPU")
     asked = {
         machine: look.options(
             num_cpus=0, num_gpus=int(machine.gpus), max_retries=0, scheduling_strategy=at(machine)
@@ -70,6 +72,7 @@ def check_devices(found: Sequence[Machine], free_memory: float) -> Finding:
         try:
             facts[machine.name] = ray.get(answer, timeout=ANSWER_S)
         except ray.exceptions.GetTimeoutError:
+            ray.cancel(answer, force=True)  # or it would take the GPUs in the middle of a check
             problems.append(
                 f"{machine.name}: its {machine.gpus:g} GPUs were not free for {ANSWER_S:.0f} s"
             )

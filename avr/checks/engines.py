@@ -130,8 +130,11 @@ class EngineChecks:
         actor, seconds = self._started("reward_model", role)
         try:
             ours = [_answer(actor.score.remote(probe)) for probe in PROBES]
-        finally:
-            self._end(actor)
+        except Exception:
+            with suppress(CheckFailed):  # the engine's own words are the cause
+                self._end(actor)
+            raise
+        self._end(actor)
         dtype = str(role.engine.get("dtype", "auto"))
         reference = reference_rewards(role.model, self._folder / "parity", dtype)
         figures = {"start_seconds": seconds, "rewards": ours, "reference": reference}

@@ -16,8 +16,12 @@ def holders_by_uuid() -> dict[str, Any]:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception as error:  # no package, no driver, no right to ask
+        return _read(pynvml)
+    except Exception as error:  # no package, no driver, no right to ask, a GPU that is lost
         return {"nvml": f"{type(error).__name__}: {error}", "driver": None, "holders": {}}
+
+
+def _read(pynvml: Any) -> dict[str, Any]:
     holders = {}
     for index in range(pynvml.nvmlDeviceGetCount()):
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)

@@ -1,6 +1,7 @@
 """Hugging Face's word on what engines say and trainings leave: on a CPU, beside the driver."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -70,6 +71,22 @@ class Reference:
             )
         return str(tokenizer.decode(out[0, len(prompt) :], skip_special_tokens=True))
 
+    def has_learned(self, before: str, after: str) -> bool:
+        """Whether any weight of two model folders differs, whatever dtypes they are kept in."""
+        from safetensors import safe_open
+
+        kept: dict[str, Any] = {}
+        for folder in (before, after):
+            for file in sorted(Path(local_model(folder)).glob("*.safetensors")):
+                with safe_open(file, framework="pt") as weights:
+                    for name in weights.keys():  # noqa: SIM118
+                        weight = weights.get_tensor(name).float()
+                        if folder == before:
+                            kept[name] = weight
+                        elif name in kept and not bool((kept[name] == weight).all()):
+                            return True
+        return False
+
 
 def _load(model: str, dtype: str) -> tuple[Any, Any]:
     with lasting_imports():
@@ -77,5 +94,8 @@ def _load(model: str, dtype: str) -> tuple[Any, Any]:
 
     here = local_model(model)
     tokenizer = AutoTokenizer.from_pretrained(here)
-    network = AutoModelForCausalLM.from_pretrained(here, dtype=dtype, use_safetensors=True)
+    # Eager: others drop the caps of a model whose attention scores are capped.
+    network = AutoModelForCausalLM.from_pretrained(
+        here, dtype=dtype, attn_implementation="eager", use_safetensors=True
+    )
     return tokenizer, network.eval()

@@ -23,6 +23,7 @@ from avr.pipeline.fit import NodeType
 from avr.pipeline.plan import Pool, StepPlan
 from avr.pipeline.progress import CONSOLE
 from avr.pipeline.run import indented
+from avr.pipeline.witness import on_this_node
 from avr.storage import Location, check_writable, is_remote, location, remove, scratch
 
 NEED_DEVICES = ("devices", "all_reduce", "engine", "reload", "rewards", "rsft", "dpo")
@@ -31,7 +32,7 @@ NEED_DEVICES = ("devices", "all_reduce", "engine", "reload", "rewards", "rsft", 
 def run(config: GpuCheckConfig) -> int:
     """Make the checks that `config.checks` names; returns the exit status.
 
-    0 where nothing failed. The settings have gone through `settings.check`.
+    0 where something was checked and nothing failed. Settings have gone through `settings.check`.
     """
     run_dir = location(config.run_dir)
     run_dir = run_dir if is_remote(run_dir) else Path(run_dir).resolve()
@@ -80,6 +81,7 @@ class _Checks:
         self.seen: dict[str, Any] = {}
         self.devices = 0
         self._no_devices = ""
+        self._placed = False
         self._helpers: tuple[Any, EngineChecks] | None = None
         try:
             self.devices = self._wanted()
@@ -118,6 +120,17 @@ class _Checks:
         """There are machines, and room for one process a device, after waiting for it."""
         if self._no_devices:
             raise CheckFailed(self._no_devices)
+        self._wait_for_room()
+        found = machines()
+        nodes = [NodeType(machine.name, 1, machine.cpus, machine.gpus) for machine in found]
+        listed = ", ".join(f"{n.name} with {n.cpus:g} CPUs and {n.gpus:g} GPUs" for n in nodes)
+        figures: Mapping[str, Any] = {n.name: {"cpus": n.cpus, "gpus": n.gpus} for n in nodes}
+        return Finding(listed, figures)
+
+    def _wait_for_room(self) -> None:
+        """Once, whichever check comes first: a cluster may have to grow before it is looked at."""
+        if self._placed:
+            return
         config = self._config
         each = Pool("device", "", self.devices, self.devices, 1.0, float(config.use_gpu))
         try:
@@ -125,11 +138,7 @@ class _Checks:
         except RuntimeError as error:
             self._no_devices = f"the cluster has no room: {error}"
             raise
-        found = machines()
-        nodes = [NodeType(machine.name, 1, machine.cpus, machine.gpus) for machine in found]
-        listed = ", ".join(f"{n.name} with {n.cpus:g} CPUs and {n.gpus:g} GPUs" for n in nodes)
-        figures: Mapping[str, Any] = {n.name: {"cpus": n.cpus, "gpus": n.gpus} for n in nodes}
-        return Finding(listed, figures)
+        self._placed = True
 
     def _versions(self) -> Finding:
         return check_software(machines(), self.seen)
@@ -137,6 +146,8 @@ class _Checks:
     def _host(self) -> Finding:
         if self._unwritable:
             raise CheckFailed(f"{self._unwritable}; the other checks write to {self._folder}")
+        if not self._no_devices:
+            self._wait_for_room()
         token = secrets.token_hex(8)
         return check_host(machines(), self._folder, token, self._config.limits)
 
@@ -144,6 +155,9 @@ class _Checks:
         config, devices, folder = self._config, self.devices, self._folder
         if self._no_devices:
             raise Skipped(self._no_devices)
+        self._wait_for_room()
+        if self._unwritable and name != "devices" and len(machines()) > 1:
+            raise Skipped("machines have no folder in common without run_dir: see the check host")
         if name == "devices":
             if not config.use_gpu:
                 raise Skipped("without GPUs (--cpu) there is nothing to see")
@@ -165,6 +179,6 @@ class _Checks:
 
     def _beside_driver(self) -> tuple[Any, EngineChecks]:
         if self._helpers is None:
-            reference = Reference.remote()
+            reference = Reference.options(scheduling_strategy=on_this_node()).remote()
             self._helpers = reference, EngineChecks(self._config, self._folder, reference)
         return self._helpers

@@ -9,6 +9,7 @@ from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.pipeline.plan import check_replicas
 from avr.pipeline.preflight import check_run_dir
+from avr.training.settings import check_training
 
 NAMES = (
     "cluster",
@@ -84,6 +85,14 @@ def check(config: GpuCheckConfig) -> None:
     if not config.use_gpu and config.devices is None:
         raise ConfigError("devices is not set: without GPUs it is the number of training workers")
     check_replicas({"policy": config.policy, "reward_model": config.reward_model})
+    parts = {n: getattr(config, n) for n in ("policy", "reward_model", "rsft", "dpo")}
+    other = next((name for name, part in parts.items() if part.use_gpu != config.use_gpu), None)
+    if other is not None:
+        raise ConfigError(
+            f"use_gpu is {config.use_gpu} and {other}.use_gpu is not; --cpu turns all of them off"
+        )
+    check_training("rsft", config.rsft)
+    check_training("dpo", config.dpo)
     check_role("policy", config.policy)
     check_role("reward_model", config.reward_model, scores=True)
     check_model("policy.model", config.policy.model)

@@ -126,7 +126,8 @@ def _of_chosen(candidate: Callable[[T], _Candidate]) -> list[Rule[T]]:
 
 
 def _malformed(item: OutputSet) -> Output | None:
-    return next((output for output in item.failures if output.malformed), None)
+    """The first one that says something: an empty turn is no text to train on."""
+    return next((o for o in item.failures if o.malformed and o.text.strip()), None)
 
 
 def _pair(

@@ -10,10 +10,10 @@ nothing to it but text. Added tokens that are not special stay the single tokens
 import json
 import re
 import secrets
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from avr.core.messages import Conversation
 from avr.core.roles import TreeFault
@@ -29,7 +29,8 @@ class AsText:
         special = {token.content for token in added if token.special}
         self._names = sorted({*special, *tokenizer.all_special_tokens} - {""})
         self._named = _any_of(self._names)
-        self._tokenizer = tokenizer
+        # Weak: this is the value of a dictionary whose key is the tokenizer.
+        self._tokenizer = weakref.ref(tokenizer)
         self._backend = getattr(tokenizer, "backend_tokenizer", None)  # of fast tokenizers
         # A special token may be looked for in the normalised text: `<S>` would then be `<s>`.
         self._normalise: Callable[[str], str] | None = None
@@ -66,7 +67,7 @@ class AsText:
         harmless = render(hidden)
         own = renamed.num_own(self._named.findall(harmless))
         called = self._named.sub(lambda found: renamed.names[found.group()], harmless)
-        common = list(self._tokenizer(harmless, add_special_tokens=False)["input_ids"])
+        common = list(self._alive()(harmless, add_special_tokens=False)["input_ids"])
         if renamed.ids(called) != common:
             raise TreeFault(f"{self._cannot()}: its copy tokenises otherwise than itself")
         text = self._placed.sub(lambda found: self._named_at[found.group()], called)
@@ -79,11 +80,17 @@ class AsText:
         if self._backend is None:
             raise TreeFault(f"{self._cannot()}: it is no fast tokenizer")
         if self._renamed is None:
-            self._renamed = _Renamed(self._backend, self._names, self._tokenizer.unk_token_id)
+            self._renamed = _Renamed(self._backend, self._names, self._alive().unk_token_id)
         return self._renamed
 
+    def _alive(self) -> Any:
+        """The tokenizer, which whoever asks holds."""
+        tokenizer = self._tokenizer()
+        assert tokenizer is not None
+        return tokenizer
+
     def _cannot(self) -> str:
-        name = self._tokenizer.name_or_path
+        name = self._alive().name_or_path
         return f"a text names a control token, which {name} cannot take as text"
 
 
@@ -145,7 +152,7 @@ def _any_of(names: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
-_OF: WeakKeyDictionary[Any, AsText] = WeakKeyDictionary()
+_OF: weakref.WeakKeyDictionary[Any, AsText] = weakref.WeakKeyDictionary()
 
 
 def as_text_of(tokenizer: Any) -> AsText:

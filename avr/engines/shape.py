@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from avr.config import ConfigError, RoleConfig, TrainingConfig
+from avr.memory.model import shared_evenly
 
 _POSITIONS = (
     "max_position_embeddings",
@@ -97,7 +98,10 @@ def check_classifier(name: str, model: str, config: Mapping[str, Any]) -> None:
 def check_lengths(
     kind: str, training: TrainingConfig, model: str, config: Mapping[str, Any]
 ) -> None:
-    """Raise ConfigError where rows may be longer than the positions of the model they train."""
+    """Raise ConfigError where `trl.max_length` lets rows be longer than the model's positions.
+
+    Where it is null, rows are as long as they are.
+    """
     most, asked = positions(config), training.trl.get("max_length")
     if most is not None and isinstance(asked, int) and asked > most:
         raise ConfigError(
@@ -108,20 +112,13 @@ def check_lengths(
 
 def _check_parallel(role: str, size: Any, model: str, config: Mapping[str, Any]) -> None:
     query, kv = heads(config)
-    if not query or not isinstance(size, int) or _shared_evenly(query, kv, size):
+    if not query or not isinstance(size, int) or shared_evenly(query, kv, size):
         return
-    right = [str(n) for n in range(1, query + 1) if _shared_evenly(query, kv, n)]
+    right = [str(n) for n in range(1, query + 1) if shared_evenly(query, kv, n)]
     raise ConfigError(
         f"{role}.engine.tensor_parallel_size is {size}, and {model} has {query} attention heads and"
         f" {kv} KV heads, which are shared evenly by {', '.join(right)}"
     )
-
-
-def _shared_evenly(query: int, kv: int, size: int) -> bool:
-    """Each rank has its share of heads; KV heads are repeated where there are more ranks."""
-    if size < 1 or query % size:
-        return False
-    return kv % size == 0 if kv >= size else size % kv == 0
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:

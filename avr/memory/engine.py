@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from avr.memory.model import GIB, Model, UnknownMemoryError
+from avr.memory.model import GIB, Model, UnknownMemoryError, shared_evenly
 
 UTILIZATION = 0.92  # vLLM's default of gpu_memory_utilization
 # vLLM's largest defaults: which of them it takes depends on the GPU.
@@ -101,12 +101,16 @@ def _width(dtype: str) -> int:
     return _WIDTHS[dtype]
 
 
+def _shared(model: Model, ranks: int) -> bool:
+    return shared_evenly(model.num_heads, model.num_kv_heads, ranks)
+
+
 def engine_helps(
     model: Model, engine: Mapping[str, Any], gpu: int, scores: bool = False
 ) -> str | None:
     """Name one setting that would make an engine fit that does not; None where none does."""
     for ranks in (2, 4, 8):
-        if ranks <= int(engine.get("tensor_parallel_size", 1)) or model.num_heads % ranks:
+        if ranks <= int(engine.get("tensor_parallel_size", 1)) or not _shared(model, ranks):
             continue
         need = engine_need(model, {**engine, "tensor_parallel_size": ranks}, gpu, scores)
         if need.least <= gpu * _utilization(engine):

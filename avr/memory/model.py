@@ -29,6 +29,13 @@ class Model:
     positions: int
 
 
+def shared_evenly(query: int, kv: int, size: int) -> bool:
+    """Whether so many ranks share the heads; KV heads are repeated where there are more ranks."""
+    if size < 1 or query % size:
+        return False
+    return kv % size == 0 if kv >= size else size % kv == 0
+
+
 @dataclass(frozen=True, slots=True)
 class Saved:
     """Bytes that a forward pass keeps for the backward pass, weights not counted.

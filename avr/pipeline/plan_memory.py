@@ -136,12 +136,14 @@ def memory_of(
 def check_memory(plan: Iterable[StepPlan], gpu_gib: float | None) -> None:
     """Raise ConfigError for the first engine or rank that cannot fit into its GPU.
 
-    Without `gpu_gib` only on a cluster of this machine: others' GPUs are not those of the driver.
+    A GPU has `gpu_gib`, on a cluster of this machine alone no more than this machine's have.
     """
-    if gpu_gib is None and "RAY_ADDRESS" in os.environ:
+    here = None if "RAY_ADDRESS" in os.environ else _Here().gpu_gib
+    known = [gib for gib in (gpu_gib, here) if gib is not None]
+    if not known:
         return
-    of_here = "" if gpu_gib else "; GPUs are taken for this machine's: gpu_memory_gib says others"
-    for one in memory_of(plan, gpu_gib):
+    of_here = f"; this machine's GPUs have {here:.0f} GiB" if here is not None else ""
+    for one in memory_of(plan, min(known)):
         if one.problem is not None:
             raise ConfigError(one.problem + of_here)
 

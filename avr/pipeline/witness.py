@@ -114,8 +114,12 @@ def witness_beside_driver(
     `deaths` of engines, by role, have been seen before, and engines of the roles in `ready`. The
     affinity is hard: with a soft one Ray puts an actor that needs no devices on any node.
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return Witness.options(scheduling_strategy=here).remote(Counter(deaths), ready)
+    return Witness.options(scheduling_strategy=on_this_node()).remote(Counter(deaths), ready)
+
+
+def on_this_node() -> NodeAffinitySchedulingStrategy:
+    """Where an actor runs on the driver's node and on no other."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def told(witness: Any) -> Report:

@@ -52,7 +52,7 @@ def test_pair_is_the_best_and_the_worst_whole_output():
     assert pair.node_ids == (item.id, BEST.id, WORST.id)
 
 
-LONG, LOOP = output("x" * 999, 1.0), output("over and " * 20, 2.0)
+LONG, LOOP = output(" ".join(map(str, range(250))), 1.0), output("over and " * 20, 2.0)
 CUT, WORDS = output("cut", 2.0, finish="length"), output("word", 2.0, WORDY)
 
 
@@ -173,7 +173,8 @@ def with_failures(*failures, outputs=(MIDDLE, BEST, WORST), **more):
 
 
 def test_the_best_output_is_preferred_to_the_first_malformed_one():
-    item = with_failures(UNJUDGED, ENDLESS, replace(ENDLESS, id="later"))
+    silent = replace(ENDLESS, id="silent", text=" ")  # no text to train on
+    item = with_failures(UNJUDGED, silent, ENDLESS, replace(ENDLESS, id="later"))
     ((pair,), _) = malformed_pairs_of(item)
     assert (pair.kind, pair.margin) == ("malformed", 0.0)
     assert pair.node_ids == (item.id, BEST.id, "endless")
@@ -185,6 +186,7 @@ def test_the_best_output_is_preferred_to_the_first_malformed_one():
     [
         ("malformed_output", with_failures()),
         ("malformed_output", with_failures(UNJUDGED)),
+        ("malformed_output", with_failures(replace(ENDLESS, text="\n"))),
         ("malformed_output", with_failures(ENDLESS, outputs=())),
         ("beats_reference", with_failures(ENDLESS, reference=3.0)),
         ("finished", with_failures(ENDLESS, outputs=(CUT,))),

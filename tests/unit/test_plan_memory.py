@@ -82,7 +82,7 @@ def test_stage_1_of_8b_fits_its_eight_gpus_of_80_gb_as_its_recipe_says():
     assert "weights 25" in memory["grow_rsft, grow_dpo", "reward_model"].parts
 
 
-def test_stage_1_of_8b_fits_without_checkpointing_too_as_an_audit_found():
+def test_stage_1_of_8b_fits_without_checkpointing_too():
     rank = by_pool(memory_of(stage1("rsft.trl.gradient_checkpointing=false"), 80, read=read))[
         "rsft", "training worker"
     ]

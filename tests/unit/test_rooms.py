@@ -22,7 +22,7 @@ BELOW = {
     "pace": set(),
     "storage": {"config"},
     "memory": set(),
-    "engines": {"core", "config", "storage"},
+    "engines": {"core", "config", "storage", "memory"},
     "training": {"core", "config", "config_checks", "pace", "storage", "engines", "memory"},
     "evaluation": {"core", "config", "config_evaluation"},
     "miniature": {"core", "config", "engines", "evaluation"},

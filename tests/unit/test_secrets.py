@@ -32,6 +32,10 @@ PLACES = [
     f"policy.engine.hf_overrides={{note: 'hf_{'a' * 24}'}}",
     f"policy.model=sk-proj-{SECRET}",
     "steps=['${oc.env:JUDGE_KEY}']",
+    *(
+        f"judge.endpoint.request.extra_headers={{{name}: {SECRET}}}"
+        for name in ("Ocp-Apim-Subscription-Key", "X-Auth-Key", "X-Functions-Key", "X-Pw")
+    ),
 ]
 
 
@@ -70,6 +74,7 @@ FINE = [
     {"stop": ["secret", "Authorization: none"], "url": "https://example.org/v1?version=2&k=v"},
     {"path": "s3://bucket/a@b/c.jsonl", "other": "hf://owner/set", "git": "git+ssh://git@host/x"},
     {"env_vars": {"TOKEN": "not written down"}, "env": {"API_KEY": "neither"}},
+    {"model": "org/sk-llama-3-8b-instruct-v2", "sort_key": "id"},
     {"note": "what the key is worth", "short": "none", "where": "/secrets/gcs/key.json"},
 ]
 
@@ -79,6 +84,13 @@ def test_what_is_no_secret_may_be_set(settings, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/secrets/gcs/key.json")
     check_secrets(settings, "settings")
+
+
+@pytest.mark.parametrize("variable", ["AWS_SECRET_ACCESS_KEY", "JUDGE_PW"])
+def test_a_secret_may_begin_like_a_path(variable, monkeypatch):
+    monkeypatch.setenv(variable, "/wJalrXUtnFEMI/K7MDENG+bPxRfi")
+    with pytest.raises(ConfigError, match=f"the value of the environment variable {variable}"):
+        check_secrets("s3://b/wJalrXUtnFEMI/K7MDENG+bPxRfi", "prompts.path")
 
 
 def test_variables_that_hold_no_secret_may_be_used(monkeypatch):
