@@ -80,6 +80,7 @@ def finished(tmp_path_factory, store, short_folder):
     wait_for(lambda: list(trees.glob("*.parquet")), job, log)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
+    (run_dir / ".lock").unlink()  # waiting for a dead job's is tested in test_object_store.py
     committed = read_ids(trees)
     job = start(run_dir, log, short_folder, *LESS_SLOW)
     # The engine's log is there as soon as it serves; once trees are, it may have done its part.
