@@ -10,27 +10,21 @@ from typing import Literal
 
 from avr.core.messages import Conversation, Message, assistant, user
 
-# What was learnt from two small real models: an example of a rating is copied as
-# the whole critique, so there is a letter in its place; a rating that is asked for before the words
-# leaves none; "the answer itself" is not enough to keep a model from another review.
+# Tried on Qwen2.5-Coder 1.5B as corrector, with a dozen answers or fewer each. A rating asked for
+# behind the review was left out in 11 of 12 critiques, one in front in none of 10; an example of a
+# rating ("[[5]]") is copied as the whole critique, so a letter stands in its place. A list of what
+# a refinement must not have ("no review, no rating ...") came back as the refinement, in 8 of 8;
+# asked to start with the answer, 10 of 10 kept their form.
 CRITIQUE_REQUEST = """\
-Act as a strict reviewer of your answer above. Write the review first, in at least three full \
-sentences:
-- Follow the answer step by step on one concrete case and say what it gives there. Is that what \
-my request asks for?
-- Name every mistake and every part of the request that was missed: where it is, why it is wrong, \
-and how to put it right.
-- If you find nothing wrong, say what you have checked.
-Do not write a new answer yet. When the review is done, close it with a last line of this form, \
-where N is a whole number from 1 (useless) to 10 (nothing left to improve):
-Rating: [[N]]"""
+Review your answer above. Begin with a line of this form, where N is a whole number from 1 \
+(useless) to 10 (nothing left to improve):
+Rating: [[N]]
+Below it, explain the rating in two to five sentences: check the answer on one concrete case, and \
+say what is wrong or missing, where, and how to put it right. Do not write a new answer yet."""
 
 REFINE_REQUEST = """\
-Now answer my original request once more, from the beginning, as if for the first time. Put right \
-what your review found wrong and keep what was good. Keep to the form that my request asks for: \
-code goes into one code block, whole and ready to use; a result is worked out and stated; anything \
-else is plain text. Reply with nothing but this answer: no review, no rating, no remarks about \
-what has changed."""
+Now write the corrected answer to my original request. Start directly with the answer. Give all of \
+it, in the form that I asked for: for code, one complete code block."""
 
 
 @dataclass(frozen=True, slots=True)
