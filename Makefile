@@ -16,7 +16,7 @@ help:
 	@echo "make demo               Stage I in the miniature world, from nothing ($(RUN_DIR))"
 	@echo "make demo STAGES=1,2    Stage I and then Stage II ($(RUN_DIR)-stage2)"
 	@echo "make test               lint, types, unit tests, the core of the integration tests, from nothing"
-	@echo "make test-all           the same and the other integration tests, mutation too (over an hour more)"
+	@echo "make test-all           the same and the other integration tests, mutation too"
 	@echo "make check | unit | mutation | integration | long"
 	@echo "make chaos N=100        kill so many nodes, engines, tasks and drivers; compare what is left"
 	@echo "make bench              quick versions of the benchmarks (runs/benchmarks)"

@@ -25,7 +25,6 @@ DECIDING = (
     "filters",
     "funnel",
     "output_pairs",
-    "own_judge",
     "pairs",
     "search",
     "selection",

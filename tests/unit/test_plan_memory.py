@@ -14,6 +14,7 @@ from avr.engines.model_config import HubUnreachableError, ModelConfigError
 from avr.loading import load
 from avr.memory.dry_run import model_of, saved_by
 from avr.memory.model import GIB, UnknownMemoryError
+from avr.pipeline import plan_memory
 from avr.pipeline.command import job
 from avr.pipeline.fit import NodeType
 from avr.pipeline.plan import plan_stage1, prompts_stage1
@@ -260,3 +261,17 @@ def test_other_jobs_say_their_memory_as_well(tmp_path):
     memory = memory_of(plan_refine(config), 80, read=lambda m: BY_NAME.get(m, LLAMA_8B))
     assert [(one.pool, one.unknown) for one in memory] == [("policy", ""), ("reward_model", "")]
     assert all(one.surely > 15 * GIB for one in memory)  # 8B in 16 bits
+
+
+def test_a_run_is_held_against_the_gpus_of_this_machine_and_a_clusters_job_is_not(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(plan_memory._Here, "gpu_gib", 16.0)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    overrides = models(tmp_path, policy=LLAMA_8B, reward=LLAMA_8B)
+    plan = plan_stage1(load(Stage1Config, "conf/llama3_8b/stage1.yaml", overrides))
+    with pytest.raises(ConfigError, match="this machine's GPUs have 16 GiB"):
+        plan_memory.check_memory(plan, 80)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    plan_memory.check_memory(plan, 80)
+    plan_memory.check_memory(plan, None)  # nobody knows them
