@@ -108,7 +108,7 @@ class RoleConfig:
 
 @dataclass
 class TreeConfig:
-    """Shape of a level and the bound on retries of malformed samples (released: 2 x 2, 5 tries).
+    """Shape of a level (paper: 2 x 2), and the tries for a malformed sample (released: 5).
 
     `context` is what a critique and a refinement see from the second level on, in a search and
     where a model refines answers in several rounds: `answer` (released) the query and the current

@@ -16,7 +16,7 @@ _WORDS = (
 _SECRET = re.compile(rf"{_WORDS}|(^|_)token$")
 _IN_HEADERS = re.compile(rf"{_WORDS}|(^|_)(auth|code|key|pass|pw|token)$")
 _NO_SECRET = re.compile(r"^(bos|cls|eos|image|mask|pad|sep|stop|unk)_token$")
-_NOT_SHOWN = ("env", "env_vars")  # whose values are not written down
+_NOT_SHOWN = ("env",)  # of a role: its values are not written down, here or by Ray
 # Of an address: what signs it (a presigned URL is a key to what it names), or is called a secret.
 _IN_QUERY = re.compile(rf"{_WORDS}|(^|_)(auth|code|key|sig|signature|token)$")
 _PARAMETER = re.compile(r"[?&]([^=&#\s]+)=[^&#\s]")
@@ -31,7 +31,8 @@ _SHORTEST = 8  # characters of a variable that is looked for; "none" or "true" i
 _ADVICE = "a secret belongs into the environment, settings are written down"
 _WHERE = {  # by the beginning of a setting's name: where else
     "judge.endpoint": "judge.endpoint.api_key_variable names the variable that holds a key",
-    "ray.runtime_env": "ray.runtime_env.env_vars are not (PIP_EXTRA_INDEX_URL for an index)",
+    "ray.runtime_env": "Ray logs this one on each node; set variables where Ray starts"
+    " (PIP_EXTRA_INDEX_URL for an index), or in `env` of a role",
     "prompts": "s3:// and gs:// are read with the credentials of the environment",
 }
 

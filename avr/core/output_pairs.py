@@ -21,26 +21,6 @@ class _Candidate:
     item: OutputSet
     rank: int
 
-    @property
-    def has_both(self) -> bool:
-        return len(self.item.outputs) >= 2 * (self.rank + 1)
-
-    @property
-    def best(self) -> Output:
-        return sorted(self.item.outputs, key=_reward, reverse=True)[self.rank]
-
-    @property
-    def worst(self) -> Output:
-        return sorted(self.item.outputs, key=_reward)[self.rank]
-
-    @property
-    def margin(self) -> float:
-        return _reward(self.best) - _reward(self.worst)
-
-    @property
-    def beats_reference(self) -> bool:
-        return self.item.reference is None or _reward(self.best) > self.item.reference
-
 
 def make_output_pairs(
     sets: Callable[[], Iterable[OutputSet]],
@@ -63,15 +43,15 @@ def make_output_pairs(
     """
     of_chosen: list[Rule[_Candidate]] = _of_chosen(lambda c: c)
     optional: list[Rule[_Candidate]] = [
-        Rule("answer_no_longer", lambda c: len(c.best.answer) <= len(c.worst.answer)),
+        Rule("answer_no_longer", lambda c: len(_best(c).answer) <= len(_worst(c).answer)),
         *of_chosen,
-        Rule("unique", unique(lambda c: (c.item.prompt.query, c.best.text, c.worst.text))),
+        Rule("unique", unique(lambda c: (c.item.prompt.query, _best(c).text, _worst(c).text))),
     ]
     rules: list[Rule[_Candidate]] = [
-        Rule("two_outputs", lambda c: c.has_both),
-        Rule("strictly_better", lambda c: c.margin > 0),
-        Rule("min_margin", lambda c: c.margin > min_margin),
-        Rule("different_text", lambda c: c.best.answer.strip() != c.worst.answer.strip()),
+        Rule("two_outputs", lambda c: len(c.item.outputs) >= 2 * (c.rank + 1)),
+        Rule("strictly_better", lambda c: _margin(c) > 0),
+        Rule("min_margin", lambda c: _margin(c) > min_margin),
+        Rule("different_text", lambda c: _best(c).answer.strip() != _worst(c).answer.strip()),
         *(rule for rule in optional if rule.name in switches),
     ]
     if max_pairs is not None:
@@ -80,8 +60,8 @@ def make_output_pairs(
         for item in sets():
             candidate = _Candidate(item, rank)
             if funnel.admit(candidate, item.id, rules):
-                best, worst = candidate.best, candidate.worst
-                yield _pair("output", item, best, worst, candidate.margin, templates)
+                best, worst = _best(candidate), _worst(candidate)
+                yield _pair("output", item, best, worst, _margin(candidate), templates)
 
 
 def make_malformed_pairs(
@@ -112,17 +92,34 @@ def make_malformed_pairs(
         if funnel.admit(item, item.id, rules):
             worst = _malformed(item)
             assert worst is not None  # the first rule
-            yield _pair("malformed", item, _Candidate(item, 0).best, worst, 0.0, templates)
+            yield _pair("malformed", item, _best(_Candidate(item, 0)), worst, 0.0, templates)
 
 
 def _of_chosen(candidate: Callable[[T], _Candidate]) -> list[Rule[T]]:
     """The rules that look at the chosen output alone."""
     return [
-        Rule("beats_reference", lambda item: candidate(item).beats_reference),
-        Rule("finished", lambda item: candidate(item).best.finish_reason != "length"),
-        Rule("no_repeated_word", lambda i: filters.no_repeated_word(candidate(i).best.text)),
-        Rule("no_loop", lambda item: filters.no_loop(candidate(item).best.text)),
+        Rule("beats_reference", lambda item: _beats_reference(candidate(item))),
+        Rule("finished", lambda item: _best(candidate(item)).finish_reason != "length"),
+        Rule("no_repeated_word", lambda i: filters.no_repeated_word(_best(candidate(i)).text)),
+        Rule("no_loop", lambda item: filters.no_loop(_best(candidate(item)).text)),
     ]
+
+
+def _best(candidate: _Candidate) -> Output:
+    return sorted(candidate.item.outputs, key=_reward, reverse=True)[candidate.rank]
+
+
+def _worst(candidate: _Candidate) -> Output:
+    return sorted(candidate.item.outputs, key=_reward)[candidate.rank]
+
+
+def _margin(candidate: _Candidate) -> float:
+    return _reward(_best(candidate)) - _reward(_worst(candidate))
+
+
+def _beats_reference(candidate: _Candidate) -> bool:
+    reference = candidate.item.reference
+    return reference is None or _reward(_best(candidate)) > reference
 
 
 def _malformed(item: OutputSet) -> Output | None:

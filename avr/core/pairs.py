@@ -56,15 +56,6 @@ class _Group:
     critique: Critique
     refinements: tuple[Response, ...]
 
-    @property
-    def mean_reward(self) -> float:
-        """Mean reward of the refinements: critiques are ranked by it (released)."""
-        return sum(map(reward_of, self.refinements)) / len(self.refinements)
-
-    def side(self) -> _Side:
-        c = self.critique
-        return _Side(c.id, c.text, c.finish_reason, self.mean_reward)
-
 
 Sides = Callable[[RefinementTree], tuple[_Side, _Side]]
 Rules = list[Rule[RefinementTree]]
@@ -133,9 +124,14 @@ def _groups(tree: RefinementTree) -> list[_Group]:
     return list(found.values())
 
 
+def _mean_reward(group: _Group) -> float:
+    """Mean reward of the refinements: critiques are ranked by it (released)."""
+    return sum(map(reward_of, group.refinements)) / len(group.refinements)
+
+
 def _best_group(tree: RefinementTree) -> _Group:
     """The critique whose refinements have the highest mean reward: refinement pairs follow it."""
-    return max(_groups(tree), key=lambda group: group.mean_reward)
+    return max(_groups(tree), key=_mean_reward)
 
 
 def _generation_sides(tree: RefinementTree) -> tuple[_Side, _Side]:
@@ -143,14 +139,18 @@ def _generation_sides(tree: RefinementTree) -> tuple[_Side, _Side]:
 
 
 def _critique_sides(tree: RefinementTree) -> tuple[_Side, _Side]:
-    worst = min(_groups(tree), key=lambda group: group.mean_reward)
-    return _best_group(tree).side(), worst.side()
+    return _of_group(_best_group(tree)), _of_group(min(_groups(tree), key=_mean_reward))
 
 
 def _refinement_sides(tree: RefinementTree) -> tuple[_Side, _Side]:
     refinements = _best_group(tree).refinements
     best, worst = max(refinements, key=reward_of), min(reversed(refinements), key=reward_of)
     return _of_response(best), _of_response(worst)
+
+
+def _of_group(group: _Group) -> _Side:
+    c = group.critique
+    return _Side(c.id, c.text, c.finish_reason, _mean_reward(group))
 
 
 def _of_response(r: Response) -> _Side:
@@ -215,7 +215,7 @@ def _optional(kind: str, templates: Templates, switches: frozenset[str]) -> Rule
         return [tree.first.text, tree.best_refined()[1].text, *context, *texts(tree)]
 
     optional: Rules = [
-        *_RELEASED[kind],
+        *_released(kind),
         Rule("length_control", lambda t: filters.passes_length_control(*texts(t))),
         Rule("finished", lambda t: all(n.finish_reason != "length" for n in read(t))),
         Rule("no_repeated_word", lambda t: all(map(filters.no_repeated_word, released_reads(t)))),
@@ -225,35 +225,25 @@ def _optional(kind: str, templates: Templates, switches: frozenset[str]) -> Rule
     return [rule for rule in optional if rule.name in switches]
 
 
-def _chosen_keeps_up(tree: RefinementTree) -> bool:
-    return _refinement_sides(tree)[0].reward >= reward_of(tree.first)
+def _released(kind: str) -> Rules:
+    """The rules of the released scripts that compare rewards inside a tree."""
+    if kind == "generation":
+        return []
+    gains: Rules = [Rule("tree_gains", lambda t: t.gain > 0)]
+    if kind == "critique":
+        return [*gains, Rule("best_group_keeps_up", _best_group_keeps_up)]
+    return [
+        *gains,
+        Rule("chosen_keeps_up", lambda t: _refinement_sides(t)[0].reward >= reward_of(t.first)),
+        Rule("rejected_no_tie", lambda t: _refinement_sides(t)[1].reward != reward_of(t.first)),
+        Rule("with_critique_pair", _critiques_make_a_pair),
+    ]
+
+
+def _best_group_keeps_up(tree: RefinementTree) -> bool:
+    return max(map(reward_of, _best_group(tree).refinements)) >= reward_of(tree.first)
 
 
 def _critiques_make_a_pair(tree: RefinementTree) -> bool:
     best, worst = _critique_sides(tree)
     return best.reward > worst.reward
-
-
-def _tree_gains(tree: RefinementTree) -> bool:
-    return tree.gain > 0
-
-
-_RELEASED: dict[str, Rules] = {
-    "generation": [],
-    "critique": [
-        Rule("tree_gains", _tree_gains),
-        Rule(
-            "best_group_keeps_up",
-            lambda t: max(map(reward_of, _best_group(t).refinements)) >= reward_of(t.first),
-        ),
-    ],
-    "refinement": [
-        Rule("tree_gains", _tree_gains),
-        Rule("chosen_keeps_up", _chosen_keeps_up),
-        Rule(
-            "rejected_no_tie",
-            lambda t: _refinement_sides(t)[1].reward != reward_of(t.first),
-        ),
-        Rule("with_critique_pair", _critiques_make_a_pair),
-    ],
-}

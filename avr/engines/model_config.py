@@ -18,10 +18,10 @@ class ModelConfigError(ConfigError):
 
 
 class HubUnreachableError(ModelConfigError):
-    """Nobody could look at a model of the Hub: offline, no connection, or the Hub is down."""
+    """Nobody could look at what the Hub has by a name: offline, no connection, or it is down."""
 
-    def __init__(self, model: str, why: str):
-        super().__init__(f"{model} could not be looked at: {why}")
+    def __init__(self, name: str, why: str):
+        super().__init__(f"{name} could not be looked at: {why}")
         self.why = why
 
 
@@ -92,7 +92,7 @@ def _from_hub(model: str, revision: str | None, file: str) -> Path | None:
     from huggingface_hub import errors, hf_hub_download
     from huggingface_hub.constants import ENDPOINT
 
-    offline = _out_of_reach()
+    offline = hub_out_of_reach()
     try:
         path = hf_hub_download(model, file, revision=revision, local_files_only=bool(offline))
     except errors.HFValidationError as error:
@@ -116,13 +116,13 @@ def _from_hub(model: str, revision: str | None, file: str) -> Path | None:
             raise ModelConfigError(
                 f"the Hub refuses {model} (HTTP {status}): is HF_TOKEN right?"
             ) from error
-        why = offline or f"the Hub does not answer: {_words(error.__cause__ or error)}"
+        why = offline or f"the Hub does not answer: {one_line(error.__cause__ or error)}"
         raise HubUnreachableError(model, why) from error
     return Path(path)
 
 
 @cache
-def _out_of_reach() -> str:
+def hub_out_of_reach() -> str:
     """Say why the Hub cannot be asked, or "". Once a process: a failing try can take seconds."""
     from huggingface_hub import constants, get_session
 
@@ -131,7 +131,7 @@ def _out_of_reach() -> str:
     try:
         get_session().head(constants.ENDPOINT, timeout=PROBE_S)
     except Exception as error:  # of httpx, of proxies, of certificates
-        return f"no connection to {constants.ENDPOINT}: {_words(error)}"
+        return f"no connection to {constants.ENDPOINT}: {one_line(error)}"
     return ""
 
 
@@ -139,6 +139,7 @@ def _status(error: BaseException | None) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _words(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Say an error in one line: its type and the first line of its words."""
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -24,6 +24,7 @@ from avr.pipeline.model_checks import check_models, uses_of
 from avr.pipeline.plan import StepPlan, check_replicas, engines
 from avr.pipeline.plan_stage2 import template_of
 from avr.pipeline.preflight import check_prompts, check_run_dir, check_set
+from avr.pipeline.prompt_files import on_hub
 from avr.storage import files_at, location, reached
 
 
@@ -78,11 +79,11 @@ def _check_baseline(baseline: PromptsConfig, form: Format) -> None:
     path = baseline.path or ""
     if not path:
         raise ConfigError("baseline.path is not set: which file holds the baseline's answers?")
-    if path.startswith("hf://"):
-        return
-    with reached("baseline.path", location(path)):
-        files = files_at(path)
-    if not files:
+    there = on_hub(baseline)
+    if not there:
+        with reached("baseline.path", location(path)):
+            there = bool(files_at(path))
+    if not there:
         left = "outputs.json" if form == Format.alpaca_eval else "NAME.jsonl"
         raise ConfigError(
             f"baseline.path: no answers at {path}; an evaluation of the baseline leaves them there,"

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avr.config import ConfigError, PromptsConfig
+from avr.engines.model_config import HubUnreachableError, hub_out_of_reach, one_line
 from avr.storage import Location, files_at, for_arrow, path_of
 
 
@@ -46,12 +47,23 @@ def on_hub(config: PromptsConfig) -> bool:
 
 
 def _hub_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
+    """The rows of a hub data set; HubUnreachableError where nobody could look, else ConfigError."""
+    path = str(config.path)
+    why = hub_out_of_reach()  # else the library tries for minutes
+    if why:
+        raise HubUnreachableError(path, why)
     from datasets import load_dataset  # slow to import, and needed for this source alone
+    from datasets.exceptions import DatasetsError
 
-    name = str(config.path).removeprefix("hf://")
-    rows = load_dataset(name, config.subset, split=config.split, streaming=True)
-    for number, row in enumerate(rows):
-        yield f"{config.path}:{config.split}:{number}", row
+    try:
+        name = path.removeprefix("hf://")
+        rows = load_dataset(name, config.subset, split=config.split, streaming=True)
+        for number, row in enumerate(rows):
+            yield f"{path}:{config.split}:{number}", row
+    except (DatasetsError, ValueError, RuntimeError) as error:  # no such set, subset or split
+        raise ConfigError(f"{path}: {one_line(error)}") from error
+    except Exception as error:  # of HTTP clients, of connections that break
+        raise HubUnreachableError(path, one_line(error)) from error
 
 
 def _jsonl_rows(file: Location) -> Iterator[tuple[str, Any]]:

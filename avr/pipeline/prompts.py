@@ -124,21 +124,19 @@ def count_rows(config: PromptsConfig) -> int | None:
 
 
 LOOK_AT = 200  # rows: a field that is misspelt is so in all of them
-_SKIP_AT_MOST = 100_000  # rows that are read in vain: a second of JSON
 
 
 def check_rows(config: PromptsConfig) -> None:
-    """Raise ConfigError where the files, as far as a look at the first rows says, hold no prompts.
+    """Raise ConfigError where the set, as far as a look at the first rows says, holds no prompts.
 
-    It names what is wrong with the first row. A hub data set is not looked at.
+    It names what is wrong with the first row. Of a hub data set these are the first rows of the
+    split, without `skip`, which can be a long way; HubUnreachableError where nobody could look.
     """
     if on_hub(config):
-        return
-    check_suffixes(files_at(config.path or ""))
-    if config.skip <= _SKIP_AT_MOST:
-        looked_at = replace(config, limit=min(LOOK_AT, config.limit or LOOK_AT))
-    else:
         looked_at = replace(config, skip=0, limit=LOOK_AT)
+    else:
+        check_suffixes(files_at(config.path or ""))
+        looked_at = replace(config, limit=min(LOOK_AT, config.limit or LOOK_AT))
     rows = list(input_rows(looked_at))
     if not rows:
         after = f" after the {config.skip} that `skip` leaves out" if config.skip else ""

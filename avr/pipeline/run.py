@@ -213,9 +213,6 @@ def _write_config(config: RunConfig, file: Location) -> None:
     """The configuration in full, once every step has accepted it; environments may hold secrets."""
     shown = OmegaConf.structured(config)
     _hide(config, shown)
-    variables = OmegaConf.select(shown, "ray.runtime_env.env_vars")
-    if variables:
-        shown.ray.runtime_env.env_vars = dict.fromkeys(variables, "(not shown)")
     write_text(file, OmegaConf.to_yaml(shown))
 
 

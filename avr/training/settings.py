@@ -44,6 +44,7 @@ OWNED = {
     "load_best_model_at_end": "there is no evaluation inside training",
     "push_to_hub": "publishing is no part of training",
 }
+MAX_SEED = 2**32 - 1  # Transformers seeds NumPy, which takes no more
 
 
 def check_training(kind: str, config: TrainingConfig) -> None:
@@ -59,6 +60,7 @@ def check_training(kind: str, config: TrainingConfig) -> None:
     for name, value in config.trl.items():
         check_type(f"{kind}.trl.{name}", value, hints[name])
         check_number(f"{kind}.trl.{name}", value, above_zero=name in ABOVE_ZERO)
+        check_seed(f"{kind}.trl.{name}", value)
     if config.save_dtype is not None and config.save_dtype not in SAVE_DTYPES:
         raise ConfigError(
             f"{kind}.save_dtype is {config.save_dtype!r}; there are: {', '.join(SAVE_DTYPES)}"
@@ -91,6 +93,12 @@ def check_number(name: str, value: Any, *, above_zero: bool) -> None:
         raise ConfigError(f"{name} is {value}, which is no number")
     if above_zero and not 0 < value < math.inf:
         raise ConfigError(f"{name} is {value}, must be above 0 and finite")
+
+
+def check_seed(name: str, value: Any) -> None:
+    """Raises ConfigError for a seed of a training that NumPy would refuse once it has begun."""
+    if name.endswith("seed") and value is not None and not 0 <= value <= MAX_SEED:
+        raise ConfigError(f"{name} is {value}, must be from 0 to {MAX_SEED}")
 
 
 def check_simpo(kind: str, config: TrainingConfig) -> None:

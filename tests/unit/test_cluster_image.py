@@ -53,6 +53,7 @@ def test_the_image_holds_the_pinned_gpu_environment_and_clusters_run_its_ray():
     assert "requirements/install.sh gpu" in text
     assert "--no-deps -r requirements/cluster.txt" in text
     assert "python requirements/one_owner.py" in text
+    assert "requirements/one_owner.py || stop " in Path("requirements/install.sh").read_text()
     assert gpu["cuda-python"] == gpu["cuda-bindings"]  # the former is but a name for the latter
     cuda = gpu["cuda-toolkit"].rsplit(".", 2)[0]
     assert f"nvidia/cuda:{cuda}." in text and f"/usr/local/cuda-{cuda} " in text

@@ -10,6 +10,7 @@ from avr.core.growth import Shape, correct, respond, score
 from avr.core.messages import assistant, content_id, seed_of, user
 from avr.core.output_pairs import make_malformed_pairs, make_output_pairs
 from avr.core.outputs import Output, open_set
+from avr.core.own_judge import OwnJudge, judge_outputs, make_judgement_pairs
 from avr.core.pairs import KINDS, make_pairs
 from avr.core.selection import select_rsft
 from avr.core.trajectory import TRAJECTORY_TEMPLATES
@@ -42,6 +43,14 @@ def outputs():
     return replace(item, outputs=good, failures=(bad,))
 
 
+def judged():
+    """Outputs whose judgements the model itself has judged, and that model."""
+    model = ScriptedGenerate(said)
+    judge = OwnJudge(num_judgements=2, meta_request="META?", max_tries=1)
+    item = replace(outputs(), outputs=outputs().outputs[:1])
+    return asyncio.run(judge_outputs(item, model, TEMPLATES, judge)), model
+
+
 def test_ids_and_seeds_are_those_of_every_version():
     tree, item, none = grown(), outputs(), frozenset()
     funnels = {kind: Funnel(kind) for kind in KINDS}
@@ -54,6 +63,11 @@ def test_ids_and_seeds_are_those_of_every_version():
     (malformed,) = make_malformed_pairs(
         [item], TEMPLATES, none, Funnel(""), share=1.0, num_others=1
     )
+    own, asked = judged()
+    (answer,) = own.outputs
+    rated = [replace(j, meta_rating=n) for n, j in enumerate(answer.judgements)]
+    torn = replace(own, outputs=(replace(answer, judgements=tuple(rated)),))
+    (of_judgements,) = make_judgement_pairs([torn], TEMPLATES, Funnel(""))
     found = {
         "prompt": tree.prompt.id,
         "tree": tree.id,
@@ -69,6 +83,9 @@ def test_ids_and_seeds_are_those_of_every_version():
             p.id for p in make_output_pairs(lambda: [item], TEMPLATES, none, Funnel(""), 0.0)
         ],
         "malformed pair": malformed.id,
+        "judgements": [judgement.id for judgement in answer.judgements],
+        "judgement pair": of_judgements.id,
+        "seeds of judgements": [seed for _, _, seed in asked.requests],
         "content": content_id("\u00e9", {"b": 1, "a": [None, 1.5]}),
         "seeds": [seed_of("node", 0), seed_of("node", 1)],
     }
@@ -93,6 +110,9 @@ GOLDEN = {
     "outputs": "dae722d4f47ae3eed1f624ff",
     "output pair": ["d79fe8783808e311bff7a3f4"],
     "malformed pair": "e1505e84d2d99a4b2f9ec46a",
+    "judgements": ["70a28b4c95cf62179c6256a2", "707ad5cf7fb5c877b8b6111e"],
+    "judgement pair": "207d37a763f578c62aa7f9f9",
+    "seeds of judgements": [1935053500416, 1272568807424, 569031064576],
     "content": "54cdd760ba24db458cc6b50a",
     "seeds": [1047080535040, 2899166383104],
 }

@@ -58,6 +58,9 @@ def test_an_answer_is_worth_the_mean_rating_of_its_judgements():
     critique = found.outputs[1].judgements[0].text
     assert meta_context(OPENED.prompt.query, "bad", critique, TEMPLATES, "META?") in metas
     assert [m.role for m in metas[0]] == ["user", "assistant", "user", "assistant", "user"]
+    said = ["question", "bad", "CRITIQUE?", "critique 0 of bad [[4]]", "META?"]
+    assert [m.content for m in metas[0]] == said
+    assert {j.finish_reason for o in found.outputs for j in o.judgements} == {"stop"}
     assert len({j.id for o in found.outputs for j in o.judgements}) == 4
     assert judged(by_sample, "good", "bad")[0] == found
 
@@ -88,7 +91,15 @@ def test_one_text_that_is_too_long_costs_the_others_nothing():
 
     found, _ = judged(script, "good", "long")
     assert [j.meta_rating for j in found.outputs[0].judgements] == [7, None]
-    assert [o.failure for o in found.failures] == [f"cannot be judged: {TOO_LONG}"]
+    assert [(o.failure, o.answer) for o in found.failures] == [
+        (f"cannot be judged: {TOO_LONG}", "")
+    ]
+
+
+def test_a_judgement_that_stands_alone_is_not_judged_in_turn():
+    found, policy = judged(by_sample, "good", judge=replace(JUDGE, num_judgements=1))
+    assert [j.meta_rating for j in found.outputs[0].judgements] == [None]
+    assert all(c[-1].content != "META?" for c, _, _ in policy.requests)
 
 
 def test_what_the_judging_cost_is_counted():
@@ -145,6 +156,7 @@ def test_judgements_pair_where_the_ratings_vary_most():
 def test_what_makes_no_pair_of_judgements_is_counted_by_its_rule(judgements, rule):
     pairs, funnel = pairs_of(output("answer", *judgements))
     assert pairs == [] and funnel.to_dict()["removed"][rule] == 1
+    assert funnel.examples == {rule: [open_set(Prompt.of((user("question"),)), "recipe").id]}
 
 
 LOOPING = "a good start then " + "over and " * 20
@@ -171,3 +183,6 @@ def test_a_pair_of_judgements_that_was_made_before_is_not_made_again():
     twice = [replace(opened, outputs=(output("answer", *RATED),))] * 2
     assert len(list(make_judgement_pairs(twice, TEMPLATES, funnel))) == 1
     assert funnel.removed["unique"] == 1
+    other = open_set(Prompt.of((user("other"),)), "recipe")
+    funnel, sets = Funnel("judgements"), [twice[0], replace(other, outputs=twice[0].outputs)]
+    assert len(list(make_judgement_pairs(sets, TEMPLATES, funnel))) == 2

@@ -6,6 +6,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fake_hub import forget, hub_of
 
 from avr.config import ConfigError, PromptsConfig, Stage1Config
 from avr.config_stage2 import AnswerConfig, Stage2Config
@@ -146,3 +147,47 @@ def test_half_a_surrogate_pair_in_a_key_can_be_written_down(tmp_path):
     counts = ingest(PromptsConfig(path=str(path)), tmp_path / "p.parquet", tmp_path / "q.parquet")
     assert (counts.num_prompts, counts.num_quarantined) == (1, 1)
     assert reasons(path)[1] == "no field 'prompt'; the row has \\ud800"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub without any data set, and a folder that the library reads as if it came from there."""
+    rows = tmp_path / "set"
+    rows.mkdir()
+    (rows / "train.jsonl").write_text("".join(f'{{"query": "number {n}"}}\n' for n in range(300)))
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    with hub_of({}, tmp_path / "cache") as hub:
+        monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.url)
+        yield hub
+
+
+def test_a_hub_set_is_looked_into_before_anything_starts(hub, tmp_path):
+    path = f"hf://{tmp_path}/set"
+    check_rows(PromptsConfig(path=path, prompt_field="query"))
+    check_rows(PromptsConfig(path=path, prompt_field="query", skip=100))
+    assert wrong(path=path) == (
+        f"none of the first 200 rows is a usable prompt; the first: {path}:train:0: "
+        "no field 'prompt'; the row has query"
+    )
+    assert "test" in wrong(path=path, prompt_field="query", split="test")
+    assert "\n" not in wrong(path=path, prompt_field="query", split="test")
+
+
+def test_a_misspelt_or_gated_hub_set_ends_in_one_line(hub):
+    for status in (None, 403):
+        if status:
+            hub.gated["datasets/us/set"] = status
+        said = refused("stage1", "prompts.dpo", "path=hf://us/set", "skip=0")
+        assert said.startswith("the prompts of step grow_dpo: hf://us/set: DatasetNotFoundError: ")
+        assert "\n" not in said
+    assert "gated" in said
+
+
+def test_offline_a_hub_set_is_said_to_be_unseen(capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    forget()
+    overrides = ["prompts.dpo.path=hf://us/set"]
+    preflight(load(Stage1Config, "conf/miniature/stage1.yaml", overrides))
+    said = "could not look at hf://us/set (HF_HUB_OFFLINE is set); the prompts of step grow_dpo "
+    assert said + "are not checked" in capsys.readouterr().out
+    forget()

@@ -23,7 +23,7 @@ from avr.training.job import (
     finished_result,
     job_of,
 )
-from avr.training.settings import OWNED, check_deepspeed, check_names, check_simpo
+from avr.training.settings import OWNED, check_deepspeed, check_names, check_seed, check_simpo
 
 KNOWN = ["learning_rate", "max_length", "packing", "packing_strategy", *OWNED]
 
@@ -47,6 +47,15 @@ def test_packing_that_cuts_conversations_is_refused():
     check_names("rsft", {"packing": False, "max_length": None}, KNOWN)
     with pytest.raises(ConfigError, match=r"rsft\.trl\.packing: .* max_length, which is null"):
         check_names("rsft", {"packing": True, "max_length": None}, KNOWN)
+
+
+def test_a_seed_that_numpy_does_not_take_is_refused():
+    for seed in (0, 2**32 - 1, None):
+        check_seed("dpo.trl.seed", seed)
+    check_seed("dpo.trl.max_steps", -1)
+    for name, seed in (("seed", 2**32), ("seed", -1), ("data_seed", 2**32)):
+        with pytest.raises(ConfigError, match=rf"dpo\.trl\.{name} is {seed}, must be from 0 to"):
+            check_seed(f"dpo.trl.{name}", seed)
 
 
 def test_a_simpo_margin_belongs_to_the_length_normalised_loss_of_dpo():
