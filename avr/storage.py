@@ -21,7 +21,7 @@ from typing import Any
 from typing_extensions import TypeIs
 from upath import UPath
 
-from avr.config import ConfigError
+from avr.config.errors import ConfigError
 
 Location = Path | UPath
 # Stores in which an object is there when the last byte of it has arrived, and not before.

@@ -22,7 +22,7 @@ import psutil
 import requests
 from measuring import Flights
 
-from avr.config import RoleConfig
+from avr.config.roles import RoleConfig
 from avr.core.messages import to_dicts
 from avr.core.prompts import (
     answer_context,

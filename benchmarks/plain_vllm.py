@@ -67,7 +67,7 @@ def hear(line):
 
 def serve(line, log, answer, *arguments):
     """A process with engines: `answer(line, *arguments)`, all it prints to `log`, and its end."""
-    from avr.pipeline.witness import redirect_output
+    from avr.hosting.logs import redirect_output
 
     redirect_output(log)
     try:

@@ -24,10 +24,11 @@ from measuring import write_report
 from omegaconf import OmegaConf
 from utilisation import OneByOne, rates
 
-from avr.config import ConfigError, Stage1Config
-from avr.config_evaluation import EvaluateConfig, RefineConfig
-from avr.config_stage2 import AnswerConfig, Stage2Config
-from avr.loading import load
+from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.stage1 import Stage1Config
+from avr.config.stage2 import Stage2Config
 
 GIB = 2**30
 

@@ -28,17 +28,17 @@ import pyarrow.parquet as pq
 from measuring import CpuSeconds, Memory, fresh_folder, rates_of, write_report
 from simulated_engine import SLOTS, SimulatedEngine, make_engine
 
-from avr.config import GrowthConfig, RoleConfig
+from avr.config.roles import GrowthConfig, RoleConfig
 from avr.core.growth import Shape, correct, respond, score
 from avr.core.messages import user
 from avr.core.prompts import Templates
 from avr.core.tree import Prompt, plant
-from avr.pipeline.cluster import connect
-from avr.pipeline.command import MALLOC
-from avr.pipeline.dataflow import Seedling, grow
-from avr.pipeline.hosting import Hosted
-from avr.pipeline.operators import Operator
-from avr.pipeline.plan import rows_per_block
+from avr.dataflow.grow import Seedling, grow
+from avr.dataflow.operators import Operator
+from avr.hosting.cluster import connect
+from avr.hosting.host import Hosted
+from avr.plan.resources import rows_per_block
+from avr.run.command import MALLOC
 
 SHAPE, TEMPLATES = Shape(), Templates()
 ROWS_PER_ENGINE = SLOTS  # trees in flight in one engine; each asks for one to four samples at once

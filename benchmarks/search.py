@@ -4,7 +4,7 @@
 
 It takes the model of `make demo`, or another folder: policy.model=avr/miniature/models/corrector
 
-- ours: `avr.pipeline.queries.run_queries` through Serve pools, as a job runs it;
+- ours: `avr.serving.queries.run_queries` through Serve pools, as a job runs it;
 - ideal: the very requests of ours replayed by plain offline vLLM, as if no turn waited for another;
 - ideal-turns: the same search, turn after turn, in one asyncio loop beside AsyncLLM, without Ray;
 - direct: ours with plain Ray actors in the place of Serve's replicas;
@@ -45,21 +45,21 @@ from plain_vllm import plain_engines, prefixes
 from search_arms import Actors, Client, OverHttp, in_one_process, make_engine
 from widened import widened
 
-from avr.config_stage2 import Stage2Config
+from avr.config.load import load
+from avr.config.stage2 import Stage2Config
 from avr.core.growth import Shape
 from avr.core.prompts import Templates
 from avr.core.tree import plant
-from avr.loading import load
-from avr.pipeline import tables
-from avr.pipeline.cluster import connect
-from avr.pipeline.hosting import Hosted
-from avr.pipeline.journal import Place
-from avr.pipeline.pools import Pools
-from avr.pipeline.prompts import ingest
-from avr.pipeline.queries import run_queries
-from avr.pipeline.summary_stage2 import search_statistics
-from avr.pipeline.witness import witness_beside_driver
-from avr.pipeline.works import Search, tree_query
+from avr.data import tables
+from avr.data.prompt_sets import ingest
+from avr.hosting.cluster import connect
+from avr.hosting.host import Hosted
+from avr.hosting.witness import witness_beside_driver
+from avr.reports.stage2 import search_statistics
+from avr.serving.journal import Place
+from avr.serving.pools import Pools
+from avr.serving.queries import run_queries
+from avr.serving.works import Search, tree_query
 
 ROLES = ("policy", "reward_model")
 ARMS = ("sweep", "ideal", "ideal-turns", "direct", "threads")

@@ -30,7 +30,7 @@ def begin(folder, name):
 
 
 def make_engine(role, config, seed):
-    """A `make_engine` of `avr.pipeline.hosting.Hosted`."""
+    """A `make_engine` of `avr.hosting.host.Hosted`."""
     engine = measuring.make_engine(role, config, seed)
     return Observed(engine, role, Path(config.env["BENCHMARK_FOLDER"]))
 
@@ -124,7 +124,7 @@ def flights(folder, started, ended):
 
 @dataclass(frozen=True)
 class OnActor:
-    """`RemoteGenerate` and `RemoteScore` of `avr.pipeline.replica`, without router and retries."""
+    """`RemoteGenerate` and `RemoteScore` of `avr.serving.replica`, without router and retries."""
 
     actor: Any
     model: str
@@ -138,7 +138,7 @@ class OnActor:
 
 
 class Actors:
-    """`avr.pipeline.pools.Pools` without Serve: the same class of replica, as one actor a role.
+    """`avr.serving.pools.Pools` without Serve: the same class of replica, as one actor a role.
 
     Actors take no logical CPUs, so that as many tasks fit beside them as beside the pools, which
     are there as well.
@@ -147,7 +147,7 @@ class Actors:
     def __init__(self, hosted, serving, witness):
         import ray
 
-        from avr.pipeline.replica import Replica
+        from avr.serving.replica import Replica
 
         kind = ray.remote(Replica).options(num_cpus=0, max_concurrency=serving.max_ongoing_requests)
         self.num_cpus = sum(one.config.num_cpus for one in hosted)
@@ -219,7 +219,7 @@ def _search_when_asked(line, roles, seed, works):
 
 
 async def _in_the_loop(line, roles, seed, works):
-    from avr.pipeline.works import Search
+    from avr.serving.works import Search
 
     engines = {role: make_engine(role, config, seed) for role, config in roles.items()}
     work = Search(**engines, **works)

@@ -23,7 +23,7 @@ CHARACTERS_PER_TOKEN = 4
 
 
 def make_engine(role, config, seed):
-    """A `make_engine` of `avr.pipeline.hosting.Hosted`; ready when all processes of the run are."""
+    """A `make_engine` of `avr.hosting.host.Hosted`; ready when all processes of the run are."""
     folder = Path(config.env["BENCHMARK_FOLDER"])
     time.sleep(float(config.env["SIMULATED_START_S"]))
     (folder / f"{os.getpid()}.ready").touch()

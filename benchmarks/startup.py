@@ -30,14 +30,14 @@ from pathlib import Path
 import psutil
 from measuring import KINDS, CpuSeconds, draw, fresh_folder, spread, write_report
 
-from avr.config import Stage1Config
-from avr.config_stage2 import ServingConfig
+from avr.config.load import load
+from avr.config.roles import ServingConfig
+from avr.config.stage1 import Stage1Config
 from avr.core.growth import Shape
 from avr.core.messages import assistant, user
 from avr.core.prompts import Templates
 from avr.core.tree import plant
 from avr.engines.imports import lasting_imports
-from avr.loading import load
 
 # Until main() is reached; torch, then the engine's module is imported; the engine core's process is
 # started; it says that it is ready; one token is there.
@@ -190,7 +190,7 @@ def _pooled(part, arguments, config, folder):
 
 def _marked_engine(role, config, seed):
     """The engine of a job, which leaves marks: when it was ready, asked, and had answered."""
-    from avr.pipeline.hosting import vllm_engine
+    from avr.hosting.host import vllm_engine
 
     def mark(what):
         file = Path(os.environ["BENCHMARK_FOLDER"]) / f"{what}.mark"
@@ -209,7 +209,7 @@ def _marked_engine(role, config, seed):
 
 
 def _hosted(config, roles, folder):
-    from avr.pipeline.hosting import Hosted
+    from avr.hosting.host import Hosted
 
     for role in roles:
         settings = getattr(config, role)
@@ -220,8 +220,7 @@ def _hosted(config, roles, folder):
 
 def _cluster(config, folder):
     """A cluster as a job starts it; the marks so far."""
-    from avr.pipeline import dataflow, pools  # noqa: F401 (what a driver imports)
-    from avr.pipeline.cluster import connect
+    from avr.hosting.cluster import connect
 
     marks = {"imports": time.time()}
     connect(config.ray, [], folder / "driver.log")
@@ -238,10 +237,10 @@ def _seen(folder):
 
 def _dataflow_inside(arguments, config, folder):
     marks = _cluster(config, folder)
-    from avr.pipeline import tables
-    from avr.pipeline.dataflow import Seedling, grow
-    from avr.pipeline.operators import Operator
-    from avr.pipeline.prompts import ingest
+    from avr.data import tables
+    from avr.data.prompt_sets import ingest
+    from avr.dataflow.grow import Seedling, grow
+    from avr.dataflow.operators import Operator
 
     ingest(config.prompts.rsft, folder / "prompts.parquet", folder / "rejected.parquet")
     rows = islice(tables.read_rows(folder / "prompts.parquet"), arguments.prompts)
@@ -255,8 +254,8 @@ def _dataflow_inside(arguments, config, folder):
 
 def _serve_inside(arguments, config, folder):
     marks = _cluster(config, folder)
-    from avr.pipeline.pools import Pools
-    from avr.pipeline.witness import witness_beside_driver
+    from avr.hosting.witness import witness_beside_driver
+    from avr.serving.pools import Pools
 
     hosted = list(_hosted(config, ("policy", "reward_model"), folder))
     with Pools(hosted, ServingConfig(), witness_beside_driver()) as pools:

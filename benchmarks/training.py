@@ -49,9 +49,9 @@ from measuring import (
 )
 from training_rows import conversations, pairs, write_large
 
-from avr.config import Stage1Config
-from avr.loading import load
-from avr.pipeline import tables
+from avr.config.load import load
+from avr.config.stage1 import Stage1Config
+from avr.data import tables
 from avr.training.job import job_of
 from avr.training.launch import train
 
@@ -215,7 +215,7 @@ class Bench:
         job = job_of(kind, config, model, rows, output, "bare")
         memory = RankMemory(job.logs)
         if how == "ours":
-            from avr.pipeline.cluster import connect
+            from avr.hosting.cluster import connect
 
             others = set(children())
             started = time.perf_counter()

@@ -5,7 +5,7 @@
 Arms, in turn, on the same machine, with the same models, prompts and engine flags:
 
 - ideal: the very requests of ours, recorded, replayed by plain offline vLLM (`plain_vllm.py`);
-- ours: `avr.pipeline.dataflow.grow`, from Parquet prompts to Parquet trees;
+- ours: `avr.dataflow.grow.grow`, from Parquet prompts to Parquet trees;
 - ray-data-llm: a chain of the processors of Ray's own library (`ray_data_llm.py`), which needs a
   second engine for the corrector; ours-two-correctors is ours with as many;
 - threads-N: N threads, each with one request in flight over HTTP, the released code's way
@@ -45,18 +45,18 @@ from plain_vllm import plain_engines, prefixes
 from ray_data_llm import grow_in_chain
 from widened import widened
 
-from avr.config import Stage1Config
+from avr.config.load import load as load_config
+from avr.config.stage1 import Stage1Config
 from avr.core.growth import Shape
 from avr.core.prompts import Templates
 from avr.core.tree import plant
-from avr.loading import load as load_config
-from avr.pipeline import tables
-from avr.pipeline.cluster import connect
-from avr.pipeline.dataflow import Seedling, grow
-from avr.pipeline.hosting import Hosted
-from avr.pipeline.operators import Operator
-from avr.pipeline.plan import rows_per_block
-from avr.pipeline.prompts import ingest
+from avr.data import tables
+from avr.data.prompt_sets import ingest
+from avr.dataflow.grow import Seedling, grow
+from avr.dataflow.operators import Operator
+from avr.hosting.cluster import connect
+from avr.hosting.host import Hosted
+from avr.plan.resources import rows_per_block
 
 BESIDE = "ideal-beside-threads"
 CHAIN = "ray-data-llm"

@@ -25,11 +25,12 @@ from dataclasses import dataclass
 
 from measuring import rates_of
 
-from avr.config import Placement, Stage1Config
+from avr.config.roles import Placement
+from avr.config.stage1 import Stage1Config
 from avr.core.outputs import set_from_dict
 from avr.core.tree import tree_from_dict
-from avr.pipeline.plan import second_policy
-from avr.pipeline.tables import read_rows
+from avr.data.tables import read_rows
+from avr.pipeline.plan_stage1 import second_policy
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ Writes RUN_DIR/answers.jsonl. Run it again and it continues where it stopped. Fr
 
 import sys
 
-from avr.config_stage2 import AnswerConfig
-from avr.pipeline.command import job
-from avr.pipeline.plan import StepPlan
+from avr.config.answers import AnswerConfig
+from avr.plan.resources import StepPlan
+from avr.run.command import job
 
 
 def run(config: AnswerConfig) -> None:

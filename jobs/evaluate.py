@@ -10,10 +10,10 @@ win rate unless every prompt was judged. Run it again and it continues where it 
 
 import sys
 
-from avr.config import PromptsConfig
-from avr.config_evaluation import EvaluateConfig
-from avr.pipeline.command import job
-from avr.pipeline.plan import StepPlan
+from avr.config.answers import EvaluateConfig
+from avr.config.prompts import PromptsConfig
+from avr.plan.resources import StepPlan
+from avr.run.command import job
 
 
 def run(config: EvaluateConfig) -> None:

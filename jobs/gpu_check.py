@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 from avr.checks.settings import GpuCheckConfig, check
-from avr.config import ConfigError
-from avr.loading import load
-from avr.pipeline.command import STOPPED
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.run.command import STOPPED
 
 CONF = Path(__file__).parents[1] / "conf"
 

@@ -10,9 +10,9 @@ refined, to RUN_DIR/answers.json(l). Run it again and it continues where it stop
 
 import sys
 
-from avr.config_evaluation import RefineConfig
-from avr.pipeline.command import job
-from avr.pipeline.plan import StepPlan
+from avr.config.answers import RefineConfig
+from avr.plan.resources import StepPlan
+from avr.run.command import job
 
 
 def run(config: RefineConfig) -> None:

@@ -9,9 +9,9 @@ stopped. With --plan it says the commands and starts nothing.
 
 import sys
 
-from avr.config import PromptsConfig
-from avr.config_table import ReplicateConfig
-from avr.pipeline.command import job
+from avr.config.prompts import PromptsConfig
+from avr.config.table import ReplicateConfig
+from avr.run.command import job
 
 
 def run(config: ReplicateConfig) -> None:

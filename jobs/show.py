@@ -13,8 +13,8 @@ import os
 import sys
 from itertools import islice
 
-from avr.core.showing import is_about, shown
-from avr.pipeline.tables import read_rows
+from avr.data.tables import read_rows
+from avr.reports.showing import is_about, shown
 from avr.storage import location
 
 

@@ -9,9 +9,10 @@ Run it again and it continues where it stopped. `steps=[grow_rsft,select]` runs 
 
 import sys
 
-from avr.config import Stage1Config
-from avr.pipeline.command import job
-from avr.pipeline.plan import StepPlan, plan_stage1, prompts_stage1
+from avr.config.stage1 import Stage1Config
+from avr.pipeline.plan_stage1 import plan_stage1, prompts_stage1
+from avr.plan.resources import StepPlan
+from avr.run.command import job
 
 
 def run(config: Stage1Config) -> None:

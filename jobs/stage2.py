@@ -11,10 +11,10 @@ Searches with the model that Stage I ended with (`stage1_dir`), and trains that 
 
 import sys
 
-from avr.config_stage2 import Stage2Config
-from avr.pipeline.command import job
-from avr.pipeline.plan import StepPlan
+from avr.config.stage2 import Stage2Config
 from avr.pipeline.plan_stage2 import plan_stage2, preflight, prompts_stage2
+from avr.plan.resources import StepPlan
+from avr.run.command import job
 
 
 def run(config: Stage2Config) -> None:

@@ -8,10 +8,10 @@ Run it again and it continues where it stopped.
 
 import sys
 
-from avr.config import PromptsConfig
-from avr.config_table import TableConfig
-from avr.pipeline.command import job
-from avr.pipeline.plan import StepPlan
+from avr.config.prompts import PromptsConfig
+from avr.config.table import TableConfig
+from avr.plan.resources import StepPlan
+from avr.run.command import job
 
 
 def run(config: TableConfig) -> None:

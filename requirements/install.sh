@@ -52,6 +52,6 @@ install --editable .
 # Python, hence the true.
 echo "set-up: compiling"
 .venv/bin/python -m compileall -q -j 0 .venv/lib/python3.11/site-packages >/dev/null 2>&1 || true
-.venv/bin/python -c 'from avr.versions import check_versions; check_versions()'
+.venv/bin/python -c 'from avr.run.versions import check_versions; check_versions()'
 rm -f .venv/.ready*   # one environment: the last that was asked for
 touch ".venv/.ready-$kind"

@@ -13,17 +13,17 @@ from avr.checks.models import prepared
 from avr.checks.outcome import CheckFailed, Finding, Skipped, cause
 from avr.checks.reference import QUERY, Greedy
 from avr.checks.settings import GpuCheckConfig
-from avr.config import RoleConfig
+from avr.config.roles import RoleConfig
 from avr.core.messages import Conversation
 from avr.core.roles import Completion
 from avr.engines.parity import PROBES, reference_rewards
-from avr.pipeline.cluster import place
-from avr.pipeline.hosting import Host, Hosted
-from avr.pipeline.plan import StepPlan, engines, gpus_of
-from avr.pipeline.release import ReleaseError, wait_until_released
-from avr.pipeline.run import indented
-from avr.pipeline.witness import told, witness_beside_driver
+from avr.hosting.cluster import place
+from avr.hosting.host import Host, Hosted
+from avr.hosting.release import ReleaseError, wait_until_released
+from avr.hosting.witness import told, witness_beside_driver
+from avr.plan.resources import StepPlan, engines, gpus_of
 from avr.storage import Location
+from avr.terminal import indented
 
 GREEDY = {"max_tokens": 24, "temperature": 0.0}
 NUM_SAMPLES = 2

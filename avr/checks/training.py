@@ -12,15 +12,16 @@ from avr.checks.models import prepared
 from avr.checks.outcome import CheckFailed, Finding
 from avr.checks.reference import QUERY
 from avr.checks.settings import GpuCheckConfig
-from avr.config import TrainingConfig
+from avr.config.training import TrainingConfig
+from avr.data.schemas import PAIRS, RSFT_ROWS
+from avr.data.tables import write_rows
+from avr.hosting.cluster import place
 from avr.miniature.demonstrations import CORRECTOR, POLICY, draw_answer
 from avr.miniature.prompts import draw_requests
 from avr.miniature.world import Request, render_answer, render_prompt
-from avr.pipeline.cluster import place
-from avr.pipeline.plan import StepPlan, workers
-from avr.pipeline.run import indented
-from avr.pipeline.tables import PAIRS, RSFT_ROWS, write_rows
+from avr.plan.resources import StepPlan, workers
 from avr.storage import Location
+from avr.terminal import indented
 from avr.training.job import TrainingResult
 from avr.training.launch import train
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from statistics import pvariance
 from typing import Any
 
 from avr.core.messages import content_id, from_dicts
@@ -200,3 +201,9 @@ def _parsed(completion: Completion, template: TrajectoryTemplate) -> tuple[Traje
         cut = ", cut off at its token limit" if completion.finish_reason == "length" else ""
         return None, f"{error}{cut}"
     return (trajectory, "") if trajectory.answer.strip() else (None, "has no final answer")
+
+
+def _most_varied(item: OutputSet) -> Output | None:
+    """The earliest wins a tie; None where no output has two judgements."""
+    several = [output for output in item.outputs if len(output.judgements) > 1]
+    return max(several, key=lambda o: pvariance([j.rating for j in o.judgements]), default=None)

@@ -180,3 +180,8 @@ def _level(data: Mapping[str, Any]) -> Level:
 
 def _critique(data: Mapping[str, Any]) -> Critique:
     return Critique(**{**data, "refinements": tuple(Response(**r) for r in data["refinements"])})
+
+
+def has_refinement(tree: RefinementTree) -> bool:
+    """At least one critique of y0 was refined."""
+    return next(tree.refined(), None) is not None

@@ -19,7 +19,7 @@ from vllm.utils.async_utils import cancel_task_threadsafe
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from avr.config import RoleConfig
+from avr.config.roles import RoleConfig
 from avr.core.messages import Conversation, content_id, run_seed_in, user
 from avr.core.roles import Completion, ContextTooLong, EngineDied, TreeFault
 from avr.engines.chat import token_ids

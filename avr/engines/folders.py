@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from avr.config import ConfigError
+from avr.config.errors import ConfigError
 from avr.engines.model_config import ModelConfigError, folder_of, has_chat_template, read_config
 from avr.engines.shape import check_classifier
 from avr.engines.weights import hub_name

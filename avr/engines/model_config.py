@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from avr.config import ConfigError
+from avr.config.errors import ConfigError
 from avr.engines.weights import hub_name
 from avr.storage import Location, location, reached, read_bytes
 

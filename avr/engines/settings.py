@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from avr.config import ConfigError, RoleConfig
+from avr.config.errors import ConfigError
+from avr.config.roles import RoleConfig
 
 SET_BY_GROWTH = ("n", "seed", "output_kind")
 RANGES = {"max_tokens": (1, 1 << 24), "temperature": (0, 100), "top_p": (1e-6, 1)}

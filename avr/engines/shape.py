@@ -7,7 +7,9 @@ one line before anything starts, where vLLM says them in an engine on a rented n
 from collections.abc import Mapping
 from typing import Any
 
-from avr.config import ConfigError, RoleConfig, TrainingConfig
+from avr.config.errors import ConfigError
+from avr.config.roles import RoleConfig
+from avr.config.training import TrainingConfig
 from avr.memory.model import shared_evenly
 
 _POSITIONS = (

@@ -6,7 +6,7 @@ from importlib import import_module
 from statistics import fmean
 from typing import Any
 
-from avr.config import ConfigError
+from avr.config.errors import ConfigError
 from avr.evaluation.paired import Estimate, difference, mean_of
 
 Oracle = Callable[[str, str], float]

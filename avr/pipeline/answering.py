@@ -7,20 +7,22 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from avr.config_stage2 import AnswerConfig
+from avr.config.answers import AnswerConfig
+from avr.config.texts import template_of
 from avr.core.messages import content_id
 from avr.core.outputs import open_set, thinking_of
-from avr.pipeline import tables
-from avr.pipeline.journal import Place
-from avr.pipeline.ledger import Ledger
-from avr.pipeline.plan_stage2 import plan_answer, template_of
-from avr.pipeline.pools import Pools
-from avr.pipeline.prompts import content_of, ingest
-from avr.pipeline.queries import run_queries
-from avr.pipeline.run import Run, indented, model_settings, run_steps, say_rejected
-from avr.pipeline.witness import witness_beside_driver
-from avr.pipeline.works import SampleOutputs, set_query
+from avr.data import tables
+from avr.data.prompt_sets import content_of, ingest
+from avr.hosting.witness import witness_beside_driver
+from avr.pipeline.plan_stage2 import plan_answer
+from avr.pipeline.run import Run, model_settings, run_steps, say_rejected
+from avr.run.ledger import Ledger
+from avr.serving.journal import Place
+from avr.serving.pools import Pools
+from avr.serving.queries import run_queries
+from avr.serving.works import SampleOutputs, set_query
 from avr.storage import Location, location, write_text
+from avr.terminal import indented
 
 
 @dataclass(frozen=True)

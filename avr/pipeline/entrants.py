@@ -5,30 +5,30 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from avr.config import ConfigError
-from avr.config_evaluation import Mode
-from avr.config_table import TABLE_STEPS, EntrantConfig, TableConfig
+from avr.config.answers import Mode
+from avr.config.errors import ConfigError
+from avr.config.table import TABLE_STEPS, EntrantConfig, TableConfig
+from avr.config.texts import template_of
 from avr.core.growth import Shape
 from avr.core.messages import content_id
 from avr.core.outputs import OutputSet, open_set
 from avr.core.trajectory import PLAIN
 from avr.core.tree import Prompt, RefinementTree, plant
+from avr.data import tables
+from avr.data.ids import Ids
+from avr.data.prompt_sets import PROMPT_STEPS, content_of, ingest, prompts_of
 from avr.engines.weights import weights_id
 from avr.evaluation.judged import load_oracle
-from avr.pipeline import tables
-from avr.pipeline.final_answers import ANSWERED, final_answers
-from avr.pipeline.ids import Ids
-from avr.pipeline.journal import Place
-from avr.pipeline.ledger import Ledger
-from avr.pipeline.plan_stage2 import template_of
+from avr.hosting.witness import witness_beside_driver
 from avr.pipeline.plan_table import model_of, plan_table
-from avr.pipeline.pools import Pools
-from avr.pipeline.prompts import PROMPT_STEPS, content_of, ingest, prompts_of
-from avr.pipeline.queries import run_queries
 from avr.pipeline.run import Run, context_settings, model_settings, run_steps, say_rejected
-from avr.pipeline.standings import table_of, write_table
-from avr.pipeline.witness import witness_beside_driver
-from avr.pipeline.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
+from avr.reports.final_answers import ANSWERED, final_answers
+from avr.reports.table import table_of, write_table
+from avr.run.ledger import Ledger
+from avr.serving.journal import Place
+from avr.serving.pools import Pools
+from avr.serving.queries import run_queries
+from avr.serving.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
 from avr.storage import Location, location
 
 

@@ -4,36 +4,31 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from avr.config import ConfigError
-from avr.config_evaluation import EVALUATE_STEPS, EvaluateConfig, Format, JudgeKind, Mode
+from avr.config.answers import EVALUATE_STEPS, EvaluateConfig, Format, Mode
+from avr.config.errors import ConfigError
+from avr.config.judges import JudgeKind
+from avr.config.texts import template_of
 from avr.core.growth import Shape
 from avr.core.messages import content_id
 from avr.core.outputs import open_set
 from avr.core.tree import plant
+from avr.data import tables
+from avr.data.answer_files import alpaca_record, arena_record, write_records
+from avr.data.prompt_sets import content_of, ingest
 from avr.evaluation.judges import INSTRUCTIONS
-from avr.pipeline import tables
-from avr.pipeline.answer_files import alpaca_record, arena_record, write_records
-from avr.pipeline.answers import answers_of, baseline_of, duels_of
-from avr.pipeline.evaluation_report import report
-from avr.pipeline.journal import Place
+from avr.hosting.witness import witness_beside_driver
 from avr.pipeline.judging import PREFERENCES, JudgeDuels, NoPools, duel_queries
-from avr.pipeline.ledger import Ledger
 from avr.pipeline.plan_evaluation import plan_evaluate
-from avr.pipeline.plan_stage2 import template_of
-from avr.pipeline.pools import Pools
-from avr.pipeline.prompts import content_of, ingest
-from avr.pipeline.queries import run_queries
-from avr.pipeline.run import (
-    Run,
-    indented,
-    model_settings,
-    run_steps,
-    say_rejected,
-    tree_settings,
-)
-from avr.pipeline.witness import witness_beside_driver
-from avr.pipeline.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
+from avr.pipeline.run import Run, model_settings, run_steps, say_rejected, tree_settings
+from avr.reports.answers import answers_of, baseline_of, duels_of
+from avr.reports.evaluation import report
+from avr.run.ledger import Ledger
+from avr.serving.journal import Place
+from avr.serving.pools import Pools
+from avr.serving.queries import run_queries
+from avr.serving.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
 from avr.storage import Location
+from avr.terminal import indented
 
 
 def run(config: EvaluateConfig) -> None:

@@ -5,14 +5,16 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
-from avr.config import EvaluationConfig, GrowthConfig
+from avr.config.answers import EvaluationConfig
+from avr.config.roles import GrowthConfig
 from avr.core.messages import content_id
 from avr.core.tree import RefinementTree, plant, reward_of
+from avr.data.prompt_sets import ingest, prompts_of
+from avr.data.schemas import prompt_of
+from avr.data.tables import read_rows, read_trees
+from avr.dataflow.grow import Seedling, grow
+from avr.dataflow.operators import Operator
 from avr.evaluation.judged import Judged, Oracle, compare, load_oracle
-from avr.pipeline.dataflow import Seedling, grow
-from avr.pipeline.operators import Operator
-from avr.pipeline.prompts import ingest, prompts_of
-from avr.pipeline.tables import prompt_of, read_rows, read_trees
 from avr.storage import Location
 
 

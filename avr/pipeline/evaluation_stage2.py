@@ -5,20 +5,20 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from avr.config_stage2 import Stage2Config
+from avr.config.stage2 import Stage2Config
+from avr.config.texts import template_of
 from avr.core.growth import Shape
 from avr.core.messages import content_id
 from avr.core.outputs import Output, OutputSet, open_set
 from avr.core.prompts import Templates
 from avr.core.tree import Prompt, RefinementTree, plant
+from avr.data import tables
 from avr.evaluation.judged import Judged, Oracle, compare, load_oracle
-from avr.pipeline import tables
 from avr.pipeline.evaluation import judged, num_unscored, refined_row
-from avr.pipeline.journal import Place
-from avr.pipeline.plan_stage2 import template_of
-from avr.pipeline.pools import Pools
-from avr.pipeline.queries import EnginePools, run_queries
-from avr.pipeline.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
+from avr.serving.journal import Place
+from avr.serving.pools import Pools
+from avr.serving.queries import EnginePools, run_queries
+from avr.serving.works import AnswerAndRefine, SampleOutputs, set_query, tree_query
 from avr.storage import Location
 
 

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from avr.config import FirstAnswer, PromptsConfig, RoleConfig
-from avr.config_stage2 import Stage2Config
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import FirstAnswer, RoleConfig
+from avr.config.stage2 import Stage2Config
+from avr.config.texts import template_of
 from avr.core.messages import content_id
+from avr.data.prompt_sets import content_of
 from avr.engines.weights import weights_id
-from avr.pipeline.plan_stage2 import own_judge_of, template_of
-from avr.pipeline.prompts import content_of
+from avr.pipeline.plan_stage2 import own_judge_of
 from avr.pipeline.run import context_settings, model_settings, tree_settings
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from avr.config_evaluation import EndpointConfig
+from avr.config.judges import EndpointConfig
 from avr.core.messages import from_dicts, to_dicts
 from avr.core.roles import Score, TreeFault
 from avr.evaluation.endpoint import ChatEndpoint
@@ -22,7 +22,7 @@ from avr.evaluation.judges import (
     RewardJudge,
     without_asking,
 )
-from avr.pipeline.journal import Query
+from avr.serving.journal import Query
 
 PREFERENCES = pa.schema(
     [

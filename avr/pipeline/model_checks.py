@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from avr.config import ConfigError, RoleConfig, Stage1Config, TrainingConfig
-from avr.config_evaluation import EvaluateConfig, JudgeKind, RefineConfig
-from avr.config_stage2 import AnswerConfig, Stage2Config, Start
-from avr.config_table import TableConfig
+from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
+from avr.config.errors import ConfigError
+from avr.config.judges import JudgeKind
+from avr.config.roles import RoleConfig
+from avr.config.stage1 import Stage1Config
+from avr.config.stage2 import Stage2Config, Start
+from avr.config.table import TableConfig
+from avr.config.training import TrainingConfig
 from avr.engines.model_config import (
     HubUnreachableError,
     ModelConfigError,

@@ -4,27 +4,29 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from avr.config import ConfigError, PromptsConfig, RoleConfig, RunConfig
-from avr.config_checks import check_values
-from avr.config_evaluation import (
+from avr.config.answers import (
     EVALUATE_STEPS,
     REFINE_STEPS,
     EvaluateConfig,
     Format,
-    JudgeConfig,
-    JudgeKind,
     Mode,
     RefineConfig,
 )
+from avr.config.checks import check_values
+from avr.config.errors import ConfigError
+from avr.config.judges import JudgeConfig, JudgeKind
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import RoleConfig
+from avr.config.run import RunConfig
+from avr.config.texts import template_of
 from avr.core.prompts import Templates
+from avr.data.prompt_files import on_hub
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
 from avr.pipeline.model_checks import check_models, uses_of
-from avr.pipeline.plan import StepPlan, check_replicas, engines
-from avr.pipeline.plan_stage2 import template_of
-from avr.pipeline.preflight import check_prompts, check_run_dir, check_set
-from avr.pipeline.prompt_files import on_hub
+from avr.plan.checks import check_prompts, check_replicas, check_run_dir, check_set
+from avr.plan.resources import StepPlan, engines
 from avr.storage import files_at, location, reached
 
 

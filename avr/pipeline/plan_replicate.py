@@ -6,14 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from avr.config import MAX_SEED, ConfigError, Stage1Config
-from avr.config_evaluation import EvaluateConfig, RefineConfig
-from avr.config_stage2 import AnswerConfig, Stage2Config
-from avr.config_table import ReplicaJobConfig, ReplicateConfig, TableConfig
+from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
+from avr.config.errors import ConfigError
+from avr.config.fields import MAX_SEED
+from avr.config.load import load
+from avr.config.stage1 import Stage1Config
+from avr.config.stage2 import Stage2Config
+from avr.config.table import ReplicaJobConfig, ReplicateConfig, TableConfig
 from avr.evaluation.standing import Claim
-from avr.loading import load
-from avr.pipeline.final_answers import row_names
 from avr.pipeline.model_checks import Use, check_models, trained_by, uses_of
+from avr.reports.final_answers import row_names
 from avr.storage import Location, location
 
 JOBS = Path(__file__).parents[2] / "jobs"

@@ -2,24 +2,21 @@
 
 from dataclasses import asdict, replace
 
-from avr.config import ConfigError, FirstAnswer, PromptsConfig
-from avr.config_checks import check_values
-from avr.config_stage2 import (
-    STAGE2_STEPS,
-    AnswerConfig,
-    Stage2Config,
-    Start,
-    TrajectoriesConfig,
-)
+from avr.config.answers import AnswerConfig
+from avr.config.checks import check_values
+from avr.config.errors import ConfigError
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import FirstAnswer
+from avr.config.stage2 import STAGE2_STEPS, Stage2Config, Start
+from avr.config.texts import template_of
 from avr.core.own_judge import OwnJudge
 from avr.core.prompts import Templates
-from avr.core.trajectory import PLAIN, TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
 from avr.pipeline.model_checks import check_models, stand_in, uses_of
-from avr.pipeline.plan import StepPlan, check_replicas, check_rounds, engines, workers
-from avr.pipeline.preflight import check_prompts, check_rules, check_run_dir
+from avr.plan.checks import check_prompts, check_replicas, check_rounds, check_rules, check_run_dir
+from avr.plan.resources import StepPlan, engines, workers
 from avr.storage import location
 from avr.training.settings import check_training
 
@@ -177,21 +174,6 @@ def own_judge_of(config: Stage2Config) -> OwnJudge | None:
     if not asked.meta_request.strip():
         raise ConfigError("outputs.meta_request is empty: the policy would not be asked")
     return OwnJudge(asked.judgements, asked.meta_request, asked.max_tries)
-
-
-def template_of(config: TrajectoriesConfig) -> TrajectoryTemplate:
-    """The trajectory template that is named. Raises ConfigError naming those there are."""
-    own = {name: asdict(separators) for name, separators in config.templates.items()}
-    if config.template in own:
-        try:
-            return TrajectoryTemplate(**own[config.template])
-        except ValueError as error:
-            raise ConfigError(f"trajectories.templates.{config.template}: {error}") from error
-    known = TRAJECTORY_TEMPLATES | {"plain": PLAIN}
-    if config.template not in known:
-        names = ", ".join(sorted({*own, *known}))
-        raise ConfigError(f"trajectories.template {config.template!r}: there are {names}")
-    return known[config.template]
 
 
 def _check_stage1(stage1_dir: str | None, model: str) -> None:

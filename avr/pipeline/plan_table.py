@@ -3,19 +3,19 @@
 from collections import Counter
 from dataclasses import asdict, replace
 
-from avr.config import ConfigError
-from avr.config_checks import check_values
-from avr.config_evaluation import Mode
-from avr.config_table import TABLE_STEPS, EntrantConfig, TableConfig
+from avr.config.answers import Mode
+from avr.config.checks import check_values
+from avr.config.errors import ConfigError
+from avr.config.table import TABLE_STEPS, EntrantConfig, TableConfig
+from avr.config.texts import template_of
 from avr.core.prompts import Templates
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.evaluation.judged import load_oracle
-from avr.pipeline.final_answers import in_order, row_names
 from avr.pipeline.model_checks import check_models, uses_of
-from avr.pipeline.plan import StepPlan, check_replicas, engines
-from avr.pipeline.plan_stage2 import template_of
-from avr.pipeline.preflight import check_prompts, check_run_dir
+from avr.plan.checks import check_prompts, check_replicas, check_run_dir
+from avr.plan.resources import StepPlan, engines
+from avr.reports.final_answers import in_order, row_names
 from avr.storage import location
 
 _RESERVED = ("logs", "parity", "journal")  # that lie beside the entrants' folders

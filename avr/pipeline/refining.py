@@ -4,31 +4,25 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from avr.config_evaluation import REFINE_STEPS, RefineConfig
+from avr.config.answers import REFINE_STEPS, RefineConfig
 from avr.core.growth import Shape, take_answer
 from avr.core.messages import content_id
 from avr.core.tree import plant
-from avr.pipeline import tables
-from avr.pipeline.answer_files import write_records
-from avr.pipeline.answers import StaleError
-from avr.pipeline.journal import Place
-from avr.pipeline.ledger import Ledger
+from avr.data import tables
+from avr.data.answer_files import write_records
+from avr.data.prompt_sets import content_of, ingest
+from avr.hosting.witness import witness_beside_driver
 from avr.pipeline.plan_evaluation import plan_refine
-from avr.pipeline.pools import Pools
-from avr.pipeline.prompts import content_of, ingest
-from avr.pipeline.queries import Work, run_queries
-from avr.pipeline.refined import outcomes_of, record_of, report_of
-from avr.pipeline.run import (
-    Run,
-    indented,
-    model_settings,
-    run_steps,
-    say_rejected,
-    tree_settings,
-)
-from avr.pipeline.witness import witness_beside_driver
-from avr.pipeline.works import AnswerAndRefine, Search, tree_query
+from avr.pipeline.run import Run, model_settings, run_steps, say_rejected, tree_settings
+from avr.reports.answers import StaleError
+from avr.reports.refined import outcomes_of, record_of, report_of
+from avr.run.ledger import Ledger
+from avr.serving.journal import Place
+from avr.serving.pools import Pools
+from avr.serving.queries import Work, run_queries
+from avr.serving.works import AnswerAndRefine, Search, tree_query
 from avr.storage import Location, location, write_text
+from avr.terminal import indented
 
 
 def refine_answers(config: RefineConfig) -> Location:

@@ -10,18 +10,15 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from avr.config_table import ReplicateConfig
+from avr.config.table import ReplicateConfig
 from avr.core.tree import RefinementTree
+from avr.data.tables import read_trees
 from avr.evaluation.judged import load_oracle
 from avr.evaluation.standing import by_row, ordering
 from avr.evaluation.turns import turns_of
-from avr.pipeline.final_answers import baseline_row
-from avr.pipeline.ledger import Ledger
-from avr.pipeline.lock import lock_folder
 from avr.pipeline.plan_replicate import check, command_of, folder_of, table_config
-from avr.pipeline.progress import CONSOLE
-from avr.pipeline.run import indented
-from avr.pipeline.standings import (
+from avr.reports.final_answers import baseline_row
+from avr.reports.table import (
     Table,
     answers_in,
     items_of,
@@ -30,7 +27,8 @@ from avr.pipeline.standings import (
     standings_of,
     write_table,
 )
-from avr.pipeline.tables import read_trees
+from avr.run.ledger import Ledger
+from avr.run.lock import lock_folder
 from avr.storage import (
     Location,
     check_writable,
@@ -38,6 +36,7 @@ from avr.storage import (
     location,
     remove,
 )
+from avr.terminal import CONSOLE, indented
 
 
 class ReplicaError(RuntimeError):

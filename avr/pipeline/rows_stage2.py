@@ -5,17 +5,17 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from avr.config_stage2 import OutputPairsConfig, TrajectoriesConfig
-from avr.core.funnel import Funnel
-from avr.core.output_pairs import make_malformed_pairs, make_output_pairs
-from avr.core.own_judge import make_judgement_pairs
-from avr.core.pairs import PreferencePair
+from avr.config.rows import OutputPairsConfig, TrajectoriesConfig
+from avr.config.texts import template_of
 from avr.core.prompts import Templates
 from avr.core.search import Closing
-from avr.core.selection import CLOSINGS
-from avr.core.unrolling import select_trajectories
-from avr.pipeline import tables
-from avr.pipeline.plan_stage2 import template_of
+from avr.data import tables
+from avr.rows.funnel import Funnel
+from avr.rows.judgement_pairs import make_judgement_pairs
+from avr.rows.output_pairs import make_malformed_pairs, make_output_pairs
+from avr.rows.row import PreferencePair
+from avr.rows.rules import CLOSINGS
+from avr.rows.trajectories import select_trajectories
 from avr.storage import Location
 
 

@@ -8,30 +8,25 @@ from typing import Any, Generic, TypeVar
 
 from omegaconf import OmegaConf
 
-from avr.config import (
-    ConfigError,
-    LimitsConfig,
-    PairsConfig,
-    RoleConfig,
-    RunConfig,
-    TrainingConfig,
-    TreeConfig,
-)
+from avr.config.errors import ConfigError
+from avr.config.roles import LimitsConfig, RoleConfig
+from avr.config.rows import PairsConfig, TreeConfig
+from avr.config.run import RunConfig
+from avr.config.training import TrainingConfig
 from avr.core.prompts import Context, Templates
+from avr.data import tables
+from avr.data.prompt_sets import Ingested
+from avr.dataflow.health import HealthError
 from avr.engines.settings import text_settings
 from avr.engines.weights import weights_id
-from avr.pipeline import tables
-from avr.pipeline.budget import Meter
-from avr.pipeline.cluster import connect, place
-from avr.pipeline.health import HealthError
-from avr.pipeline.hosting import Hosted
-from avr.pipeline.ledger import Ledger
-from avr.pipeline.lock import lock_folder
-from avr.pipeline.plan import StepPlan
-from avr.pipeline.plan_memory import check_memory
-from avr.pipeline.progress import CONSOLE
-from avr.pipeline.prompts import Ingested
-from avr.pipeline.run_folder import check_ours, own_folders
+from avr.hosting.cluster import connect, place
+from avr.hosting.host import Hosted
+from avr.plan.memory import check_memory
+from avr.plan.resources import StepPlan
+from avr.run.budget import Meter
+from avr.run.folder import check_ours, own_folders
+from avr.run.ledger import Ledger
+from avr.run.lock import lock_folder
 from avr.storage import (
     Location,
     check_writable,
@@ -42,6 +37,7 @@ from avr.storage import (
     sweep,
     write_text,
 )
+from avr.terminal import CONSOLE, indented
 from avr.training.launch import train
 
 C = TypeVar("C", bound=RunConfig)
@@ -192,11 +188,6 @@ def context_settings(context: Context) -> dict[str, str]:
 def least_margin(rules: PairsConfig) -> dict[str, float]:
     """What a step of pairs depends on besides its rules; nothing where any difference will do."""
     return {"min_margin": rules.min_margin} if rules.min_margin else {}
-
-
-def indented(line: str) -> None:
-    """Say what happens inside a step."""
-    CONSOLE.print(f"  {line}", markup=False)
 
 
 def say_rejected(ingested: Ingested, rejected: Location) -> None:

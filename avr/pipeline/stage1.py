@@ -6,34 +6,37 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from avr.config import STEPS, FirstAnswer, PromptsConfig, RoleConfig, Stage1Config
-from avr.core.funnel import Funnel
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import FirstAnswer, RoleConfig
+from avr.config.stage1 import STEPS, Stage1Config
 from avr.core.growth import Shape, take_answer
 from avr.core.messages import content_id
-from avr.core.pairs import make_pairs
-from avr.core.selection import select_rsft, switched_on
 from avr.core.tree import plant
+from avr.data import tables
+from avr.data.prompt_sets import content_of, ingest, prompts_of
+from avr.dataflow.grow import Seedling, grow, waves
+from avr.dataflow.health import HealthWatch
+from avr.dataflow.operators import Operator
 from avr.engines.weights import weights_id
-from avr.pipeline import tables
-from avr.pipeline.dataflow import Seedling, grow, waves
 from avr.pipeline.evaluation import evaluate
-from avr.pipeline.health import HealthWatch
-from avr.pipeline.operators import Operator
-from avr.pipeline.plan import plan_stage1, second_policy
+from avr.pipeline.plan_stage1 import plan_stage1, second_policy
 from avr.pipeline.preflight import preflight
-from avr.pipeline.prompts import content_of, ingest, prompts_of
 from avr.pipeline.run import (
     Run,
     context_settings,
-    indented,
     least_margin,
     model_settings,
     run_steps,
     say_rejected,
     tree_settings,
 )
-from avr.pipeline.summary import summarise
+from avr.reports.summary import summarise
+from avr.rows.funnel import Funnel
+from avr.rows.refinements import select_rsft
+from avr.rows.rules import switched_on
+from avr.rows.tree_pairs import make_pairs
 from avr.storage import Location
+from avr.terminal import indented
 
 
 def run(config: Stage1Config) -> None:

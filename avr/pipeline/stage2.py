@@ -7,14 +7,18 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from avr.config import FirstAnswer, PromptsConfig, RoleConfig
-from avr.config_stage2 import Stage2Config
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import FirstAnswer, RoleConfig
+from avr.config.stage2 import Stage2Config
+from avr.config.texts import template_of
 from avr.core.growth import Shape, take_answer
 from avr.core.messages import content_id
 from avr.core.outputs import open_set
-from avr.core.selection import switched_on
 from avr.core.tree import RefinementTree, plant
-from avr.pipeline import rows_stage2, tables
+from avr.data import tables
+from avr.data.prompt_sets import ingest, prompts_of
+from avr.hosting.witness import witness_beside_driver
+from avr.pipeline import rows_stage2
 from avr.pipeline.evaluation_stage2 import answering, evaluate, thinking
 from avr.pipeline.inputs_stage2 import (
     evaluation_inputs,
@@ -23,24 +27,23 @@ from avr.pipeline.inputs_stage2 import (
     search_inputs,
     whole_sampling,
 )
-from avr.pipeline.journal import Place
 from avr.pipeline.plan_stage2 import (
     own_judge_of,
     plan_stage2,
     possible_steps,
     preflight,
     start_model,
-    template_of,
 )
-from avr.pipeline.pools import Pools
-from avr.pipeline.prompts import ingest, prompts_of
-from avr.pipeline.queries import run_queries
-from avr.pipeline.run import Run, indented, least_margin, run_steps, say_rejected
-from avr.pipeline.search_health import SearchWatch
-from avr.pipeline.summary_stage2 import summarise
-from avr.pipeline.witness import witness_beside_driver
-from avr.pipeline.works import SampleOutputs, Search, set_query, tree_query
+from avr.pipeline.run import Run, least_margin, run_steps, say_rejected
+from avr.reports.stage2 import summarise
+from avr.rows.rules import switched_on
+from avr.serving.health import SearchWatch
+from avr.serving.journal import Place
+from avr.serving.pools import Pools
+from avr.serving.queries import run_queries
+from avr.serving.works import SampleOutputs, Search, set_query, tree_query
 from avr.storage import Location, location
+from avr.terminal import indented
 
 
 def run(config: Stage2Config) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from avr.config import ConfigError, TrainingConfig
+from avr.config.errors import ConfigError
+from avr.config.training import TrainingConfig
 from avr.engines.shape import text_part
 
 # sdpa drops the caps of attention scores without a word, and so does flash attention where the

@@ -8,7 +8,8 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from avr.config import ConfigError, TrainingConfig
+from avr.config.errors import ConfigError
+from avr.config.training import TrainingConfig
 from avr.core.messages import content_id
 from avr.engines.weights import weights_id
 from avr.storage import Location, is_remote, location, scratch

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from avr.config import TrainingConfig
+from avr.config.training import TrainingConfig
 from avr.storage import Location, is_remote, remove, write_text
 from avr.training.job import (
     RECORD,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from avr.config import TrainingConfig
+from avr.config.training import TrainingConfig
 from avr.memory.model import UnknownMemoryError
 from avr.memory.training import ADAM, Training
 from avr.training.settings import setting_of

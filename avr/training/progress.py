@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from avr.pace import Pace
 from avr.storage import Location, append, is_remote, read_bytes
+from avr.terminal import Pace
 
 SHOWN = {  # TRL's metric -> the word on the progress line
     "loss": "loss",

@@ -7,7 +7,7 @@ of computing, and a checkpoint is some 100 GB. Free of torch and transformers.
 import time
 from collections.abc import Callable
 
-from avr.config import TrainingConfig
+from avr.config.training import TrainingConfig
 
 # A checkpoint that took a minute to write is followed by ten minutes of training at the least.
 LEAST_RATIO = 10

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from avr.config import ConfigError, TrainingConfig
-from avr.config_checks import check_values
+from avr.config.checks import check_values
+from avr.config.errors import ConfigError
+from avr.config.training import TrainingConfig
 from avr.training.saving import saves_by_time
 
 KINDS = ("rsft", "dpo")

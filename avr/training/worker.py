@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from avr.config import ConfigError, TrainingConfig
+from avr.config.errors import ConfigError
+from avr.config.training import TrainingConfig
 from avr.engines.imports import lasting_imports
 from avr.engines.weights import local_model
 from avr.storage import is_remote, remove, upload

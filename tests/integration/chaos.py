@@ -27,11 +27,13 @@ import psutil
 import scripted_growth
 import scripted_search
 
-from avr.core.funnel import Funnel
-from avr.core.pairs import KINDS, make_pairs
-from avr.core.selection import select_rsft, switched_on
 from avr.core.tree import tree_from_dict
-from avr.pipeline.tables import pair_row, rsft_row
+from avr.data.schemas import pair_row, rsft_row
+from avr.rows.funnel import Funnel
+from avr.rows.refinements import select_rsft
+from avr.rows.row import KINDS
+from avr.rows.rules import switched_on
+from avr.rows.tree_pairs import make_pairs
 
 HERE = Path(__file__).parent
 RAY = str(Path(sys.executable).with_name("ray"))

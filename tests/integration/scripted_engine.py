@@ -4,7 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from avr.config import RoleConfig
+from avr.config.roles import RoleConfig
 from avr.core.growth import Shape
 from avr.core.messages import content_id, to_dicts
 from avr.core.prompts import Templates

@@ -12,16 +12,16 @@ from dataclasses import replace
 
 from scripted_engine import ROLE, SHAPE, TEMPLATES, Local, ScriptedEngine
 
-from avr.config import GrowthConfig, Placement
+from avr.config.roles import GrowthConfig, Placement
 from avr.core.growth import correct, respond, score
 from avr.core.messages import user
 from avr.core.tree import Prompt, plant, tree_to_dict
-from avr.pipeline.cluster import connect, place
-from avr.pipeline.dataflow import Seedling, grow
-from avr.pipeline.hosting import Hosted
-from avr.pipeline.operators import Operator
-from avr.pipeline.plan import StepPlan, engines
-from avr.pipeline.tables import read_trees
+from avr.data.tables import read_trees
+from avr.dataflow.grow import Seedling, grow
+from avr.dataflow.operators import Operator
+from avr.hosting.cluster import connect, place
+from avr.hosting.host import Hosted
+from avr.plan.resources import StepPlan, engines
 from avr.storage import is_remote, location, scratch
 
 

@@ -11,20 +11,20 @@ from pathlib import Path
 import ray
 from scripted_engine import ROLE, SHAPE, TEMPLATES, Local, ScriptedEngine
 
-from avr.config import RoleConfig
-from avr.config_stage2 import QueriesConfig, ServingConfig
+from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
 from avr.core.growth import take_answer
 from avr.core.messages import user
 from avr.core.roles import TreeFault
 from avr.core.search import search
 from avr.core.tree import Prompt, RefinementTree, plant, tree_to_dict
-from avr.pipeline.hosting import Hosted
-from avr.pipeline.journal import Place
-from avr.pipeline.pools import Pools
-from avr.pipeline.queries import run_queries
-from avr.pipeline.tables import TREES, read_trees
-from avr.pipeline.witness import witness_beside_driver
-from avr.pipeline.works import Search, tree_query
+from avr.data.schemas import TREES
+from avr.data.tables import read_trees
+from avr.hosting.host import Hosted
+from avr.hosting.witness import witness_beside_driver
+from avr.serving.journal import Place
+from avr.serving.pools import Pools
+from avr.serving.queries import run_queries
+from avr.serving.works import Search, tree_query
 from avr.storage import is_remote, location
 
 MAX_DEPTH = 3

@@ -13,10 +13,10 @@ import psutil
 import pytest
 import yaml
 
-from avr.config import ConfigError
-from avr.config_table import EntrantConfig, TableConfig
+from avr.config.errors import ConfigError
+from avr.config.table import EntrantConfig, TableConfig
 from avr.core.tree import tree_to_dict
-from avr.pipeline import tables
+from avr.data import tables
 from avr.pipeline.entrants import prompts_seen
 from avr.storage import location
 

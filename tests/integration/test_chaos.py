@@ -9,7 +9,7 @@ from chaos import NUM_QUERIES, NUM_TREES, Nodes, chaos
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 WITNESSES = """
 import ray
-from avr.pipeline.witness import witness_beside_driver
+from avr.hosting.witness import witness_beside_driver
 ray.init(log_to_driver=False)
 here = ray.get_runtime_context().get_node_id()
 witnesses = [witness_beside_driver() for _ in range(8)]

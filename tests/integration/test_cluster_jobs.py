@@ -21,7 +21,7 @@ import psutil
 import pytest
 from scripted_growth import grown_in, undisturbed
 
-from avr.pipeline.tables import read_ids
+from avr.data.tables import read_ids
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 RAY = str(Path(sys.executable).with_name("ray"))

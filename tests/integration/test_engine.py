@@ -12,14 +12,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from avr.config import MAX_SEED, Stage1Config
+from avr.config.fields import MAX_SEED
+from avr.config.load import load
+from avr.config.stage1 import Stage1Config
 from avr.core.messages import Message, assistant, seed_of, user
 from avr.core.roles import ContextTooLong, EngineDied, TreeFault
 from avr.engines.chat import token_ids
 from avr.engines.imports import spawning_here
 from avr.engines.parity import PROBES, ParityError, check_parity, reference_rewards
-from avr.loading import load
-from avr.pipeline.hosting import vllm_engine
+from avr.hosting.host import vllm_engine
 
 pytestmark = pytest.mark.integration
 MODELS = Path("avr/miniature/models")

@@ -17,13 +17,12 @@ from scripted_engine import ROLE, SHAPE, TEMPLATES, ScriptedEngine
 from scripted_growth import grown_in, planted
 from scripted_search import plain, search_all, trees_of, undisturbed
 
-from avr.config import GrowthConfig
-from avr.config_stage2 import QueriesConfig
-from avr.pipeline.dataflow import Seedling, grow
-from avr.pipeline.grown import GrowthError
-from avr.pipeline.hosting import Hosted
-from avr.pipeline.operators import Operator
-from avr.pipeline.release import running
+from avr.config.roles import GrowthConfig, QueriesConfig
+from avr.dataflow.grow import Seedling, grow
+from avr.dataflow.grown import GrowthError
+from avr.dataflow.operators import Operator
+from avr.hosting.host import Hosted
+from avr.hosting.release import running
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 NUM_TREES = 12

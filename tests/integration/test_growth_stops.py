@@ -10,17 +10,19 @@ import ray
 from scripted_engine import ROLE, SHAPE, TEMPLATES
 from scripted_growth import grow_all, grown_in, planted, undisturbed
 
-from avr.config import BudgetConfig, Placement
-from avr.config_health import HealthConfig
-from avr.pipeline import dataflow
-from avr.pipeline.budget import BudgetSpent, Meter
-from avr.pipeline.grown import GrowthError
-from avr.pipeline.health import HealthError, HealthWatch
-from avr.pipeline.hosting import Hosted
-from avr.pipeline.operators import Operator
-from avr.pipeline.plan import Pool, StepPlan
-from avr.pipeline.tables import TREES, read_ids, read_rows, write_part
-from avr.pipeline.witness import Report, Tally, witness_beside_driver
+from avr.config.health import HealthConfig
+from avr.config.roles import Placement
+from avr.config.run import BudgetConfig
+from avr.data.schemas import TREES
+from avr.data.tables import read_ids, read_rows, write_part
+from avr.dataflow import grow as dataflow
+from avr.dataflow.grown import GrowthError
+from avr.dataflow.health import HealthError, HealthWatch
+from avr.dataflow.operators import Operator
+from avr.hosting.host import Hosted
+from avr.hosting.witness import Report, Tally, witness_beside_driver
+from avr.plan.resources import Pool, StepPlan
+from avr.run.budget import BudgetSpent, Meter
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 NUM_TREES = 24

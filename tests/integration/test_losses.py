@@ -3,7 +3,7 @@
 import pytest
 from ray.exceptions import ActorDiedError, NodeDiedError, RayTaskError
 
-from avr.pipeline.losses import is_loss
+from avr.hosting.losses import is_loss
 
 pytestmark = pytest.mark.integration
 

@@ -15,12 +15,13 @@ import pytest
 import scripted_growth
 import scripted_search
 
-from avr.config import ConfigError
-from avr.pipeline import lock
-from avr.pipeline.journal import Writer, journalled
-from avr.pipeline.ledger import LedgerError
-from avr.pipeline.lock import lock_folder
-from avr.pipeline.tables import RSFT_ROWS, drop_doubles, read_ids, read_rows, write_part
+from avr.config.errors import ConfigError
+from avr.data.schemas import RSFT_ROWS
+from avr.data.tables import drop_doubles, read_ids, read_rows, write_part
+from avr.run import lock
+from avr.run.ledger import LedgerError
+from avr.run.lock import lock_folder
+from avr.serving.journal import Writer, journalled
 from avr.storage import check_writable, copy, fetched, location, read_bytes, write_text, written
 
 pytestmark = pytest.mark.integration

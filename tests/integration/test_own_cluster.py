@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import ray
 from ray import serve
-from avr.pipeline.cluster import connect
+from avr.hosting.cluster import connect
 connect({"num_cpus": 2}, [], Path(sys.argv[1]))
 address = ray.get_runtime_context().gcs_address
 code = f"import ray; ray.init({address!r}, logging_level='ERROR'); print('obeyed')"

@@ -22,14 +22,14 @@ from ray.data.exceptions import ExecutionTimeoutError
 from scripted_engine import ROLE, SHAPE, TEMPLATES, ScriptedEngine
 from scripted_growth import planted
 
-from avr.config import GrowthConfig
-from avr.pipeline.cluster import place
-from avr.pipeline.dataflow import Seedling, grow
-from avr.pipeline.hosting import Hosted
-from avr.pipeline.operators import Operator
-from avr.pipeline.plan import StepPlan, engines
-from avr.pipeline.ray_data import EndStalled, tell_ray_data
-from avr.pipeline.witness import witness_beside_driver
+from avr.config.roles import GrowthConfig
+from avr.dataflow.grow import Seedling, grow
+from avr.dataflow.operators import Operator
+from avr.dataflow.tuning import EndStalled, tell_ray_data
+from avr.hosting.cluster import place
+from avr.hosting.host import Hosted
+from avr.hosting.witness import witness_beside_driver
+from avr.plan.resources import StepPlan, engines
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("as_it_comes")]
 

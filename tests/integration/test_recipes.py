@@ -9,12 +9,13 @@ from vllm.engine.arg_utils import EngineArgs
 
 from avr.checks.models import prepared
 from avr.checks.settings import GpuCheckConfig
-from avr.config import RoleConfig, Stage1Config
-from avr.config_evaluation import EvaluateConfig, RefineConfig
-from avr.config_stage2 import Stage2Config
+from avr.config.answers import EvaluateConfig, RefineConfig
+from avr.config.load import load
+from avr.config.roles import RoleConfig
+from avr.config.stage1 import Stage1Config
+from avr.config.stage2 import Stage2Config
 from avr.engines.engine import engine_settings
 from avr.engines.shape import heads, num_labels, positions
-from avr.loading import load
 from avr.storage import location
 
 pytestmark = pytest.mark.integration

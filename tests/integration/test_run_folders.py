@@ -2,10 +2,12 @@
 
 import pytest
 
-from avr.config import ConfigError, RunConfig, Stage1Config
-from avr.loading import load
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.run import RunConfig
+from avr.config.stage1 import Stage1Config
 from avr.pipeline import run
-from avr.pipeline.plan import plan_stage1
+from avr.pipeline.plan_stage1 import plan_stage1
 from avr.pipeline.run import Run, model_settings, run_steps
 
 pytestmark = pytest.mark.integration

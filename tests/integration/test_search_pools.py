@@ -14,12 +14,11 @@ import scripted_search
 from ray import serve
 from scripted_search import plain, search_all, trees_of, undisturbed
 
-from avr.config import RoleConfig
-from avr.config_stage2 import QueriesConfig, ServingConfig
+from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
 from avr.core.growth import Shape
-from avr.pipeline.journal import QueriesError, journalled
-from avr.pipeline.pools import PoolError
-from avr.pipeline.tables import read_rows
+from avr.data.tables import read_rows
+from avr.serving.journal import QueriesError, journalled
+from avr.serving.pools import PoolError
 
 pytestmark = pytest.mark.integration
 NUM_QUERIES = 40

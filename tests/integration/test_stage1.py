@@ -16,7 +16,7 @@ import psutil
 import pytest
 from conftest import SECRETS
 
-from avr.pipeline.tables import read_ids, read_rows, read_trees
+from avr.data.tables import read_ids, read_rows, read_trees
 from avr.storage import local_copy, location
 
 pytestmark = pytest.mark.integration

@@ -11,8 +11,8 @@ import pytest
 from test_stage1 import kill_an_engine, wait_for
 
 from avr.core.tree import tree_to_dict
-from avr.pipeline.journal import journalled
-from avr.pipeline.tables import read_ids, read_trees
+from avr.data.tables import read_ids, read_trees
+from avr.serving.journal import journalled
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 NUM_QUERIES = 16  # enough that the kill comes before the last, on a fast machine too

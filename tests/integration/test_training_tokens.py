@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import training_models as tm
 
-from avr.config import ConfigError, TrainingConfig
+from avr.config.errors import ConfigError
+from avr.config.training import TrainingConfig
 from avr.core.trajectory import (
     TRAJECTORY_TEMPLATES,
     Trajectory,

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from avr.pipeline.tables import read_rows, read_trees
+from avr.data.tables import read_rows, read_trees
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 GOOD = "Tools: a1 saw, a2 drill. Fruits: b1 apple, b2 tiger."

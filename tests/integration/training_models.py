@@ -123,7 +123,7 @@ def write_rows(path: Path, rows: list[dict]) -> Path:
 
 def on_cpus(trl: dict, num_workers: int = 2, **fields):
     """A TrainingConfig for CPUs with small batches and ZeRO-3."""
-    from avr.config import TrainingConfig
+    from avr.config.training import TrainingConfig
 
     small = {
         "per_device_train_batch_size": 4,

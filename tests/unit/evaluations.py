@@ -4,16 +4,19 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from avr.config import PromptsConfig, RoleConfig
-from avr.config_evaluation import EvaluateConfig, JudgeConfig, JudgeKind
+from avr.config.answers import EvaluateConfig
+from avr.config.judges import JudgeConfig, JudgeKind
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import RoleConfig
 from avr.core.growth import Response
 from avr.core.tree import plant, tree_to_dict
+from avr.data.prompt_sets import input_rows
+from avr.data.schemas import TREES
+from avr.data.tables import write_part
 from avr.evaluation.judges import Preference
-from avr.pipeline.answers import answers_of, duels_of
-from avr.pipeline.evaluation_report import report
 from avr.pipeline.judging import PREFERENCES
-from avr.pipeline.prompts import input_rows
-from avr.pipeline.tables import TREES, write_part
+from avr.reports.answers import answers_of, duels_of
+from avr.reports.evaluation import report
 
 TEXTS = {"a?": "alpha", "b?": "beta beta", "c?": ""}
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from avr.config_evaluation import EvaluateConfig, Format
+from avr.config.answers import EvaluateConfig, Format
+from avr.config.load import load
 from avr.core.messages import user
-from avr.loading import load
-from avr.pipeline.answer_files import arena_record, write_records
-from avr.pipeline.answers import baseline_of, left_out
-from avr.pipeline.prompts import Ingested, count_rows, ingest, input_rows
-from avr.pipeline.tables import read_rows
+from avr.data.answer_files import arena_record, write_records
+from avr.data.prompt_sets import Ingested, count_rows, ingest, input_rows
+from avr.data.tables import read_rows
+from avr.reports.answers import baseline_of, left_out
 from avr.storage import location
 
 QUESTIONS = Path(__file__).parents[3] / "shared/data/arena_hard_v0.1/questions.jsonl"

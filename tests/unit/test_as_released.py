@@ -8,11 +8,7 @@ import pytest
 from released import FOLDER, REASON, cases, grown, outputs_of, search_of
 from scripted import TEMPLATES
 
-from avr.core.funnel import Funnel
-from avr.core.output_pairs import make_output_pairs
-from avr.core.pairs import KINDS, make_pairs
 from avr.core.search import improving_turns
-from avr.core.selection import CLOSINGS, select_rsft, switched_on
 from avr.core.trajectory import (
     TRAJECTORY_TEMPLATES,
     Trajectory,
@@ -20,7 +16,13 @@ from avr.core.trajectory import (
     parse_trajectory,
     render_trajectory,
 )
-from avr.core.unrolling import select_trajectories
+from avr.rows.funnel import Funnel
+from avr.rows.output_pairs import make_output_pairs
+from avr.rows.refinements import select_rsft
+from avr.rows.row import KINDS
+from avr.rows.rules import CLOSINGS, switched_on
+from avr.rows.trajectories import select_trajectories
+from avr.rows.tree_pairs import make_pairs
 
 RELEASED = TRAJECTORY_TEMPLATES["released"]
 

@@ -2,7 +2,10 @@
 
 import pytest
 
-from avr.config import ConfigError, RoleConfig, Stage1Config, TrainingConfig
+from avr.config.errors import ConfigError
+from avr.config.roles import RoleConfig
+from avr.config.stage1 import Stage1Config
+from avr.config.training import TrainingConfig
 from avr.pipeline.model_checks import check_models, uses_of
 from avr.training.attention import attention_for
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from avr.config import ConfigError, Stage1Config
-from avr.config_stage2 import Stage2Config
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.stage1 import Stage1Config
+from avr.config.stage2 import Stage2Config
+from avr.data.tables import read_ids
 from avr.engines.folders import check_model
-from avr.loading import load
-from avr.pipeline.plan import plan_stage1
+from avr.pipeline.plan_stage1 import plan_stage1
 from avr.pipeline.plan_stage2 import plan_stage2
 from avr.pipeline.plan_stage2 import preflight as preflight_stage2
 from avr.pipeline.preflight import preflight
-from avr.pipeline.tables import read_ids
 from avr.storage import check_writable, location
 
 MINIATURE = Path("avr/miniature/models")
@@ -344,7 +345,7 @@ def test_a_run_directory_that_is_read_only_is_refused(tmp_path):
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from avr.pipeline.tables import RSFT_ROWS, write_part
+from avr.data.tables import RSFT_ROWS, write_part
 from avr.storage import check_writable
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 row = {"id": "a", "messages": [], "node_ids": [], "gain": 1.0}

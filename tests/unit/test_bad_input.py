@@ -6,12 +6,14 @@ ends the job before anything starts and names the key.
 
 import pytest
 
-from avr.config import ConfigError, PromptsConfig, Stage1Config
-from avr.loading import load
-from avr.pipeline import tables
-from avr.pipeline.plan import plan_stage1
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.prompts import PromptsConfig
+from avr.config.stage1 import Stage1Config
+from avr.data import tables
+from avr.data.prompt_sets import ingest
+from avr.pipeline.plan_stage1 import plan_stage1
 from avr.pipeline.preflight import preflight
-from avr.pipeline.prompts import ingest
 
 ROWS = [
     (

@@ -14,7 +14,8 @@ from utilisation import OneByOne, rates
 from avr.core.messages import user
 from avr.core.outputs import Judgement, Output, OutputSet, set_to_dict
 from avr.core.tree import Critique, Level, Prompt, RefinementTree, Response, tree_to_dict
-from avr.pipeline.tables import OUTPUTS, TREES, write_part
+from avr.data.schemas import OUTPUTS, TREES
+from avr.data.tables import write_part
 
 RECIPES = sorted(Path("conf/llama3_8b").glob("*.yaml"))
 STAGE1, STAGE2 = "conf/llama3_8b/stage1.yaml", "conf/llama3_8b/stage2.yaml"

@@ -23,7 +23,7 @@ from bare_trl import (
 from measuring import padding
 from training_rows import ANSWER, chats, conversations, drawn, pairs
 
-from avr.pipeline import tables
+from avr.data import tables
 
 LOG = """rank 1: begins in process 4711 on a node
 rank 1: rows ready after 20.0 s

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from avr.config import BudgetConfig
-from avr.pipeline.budget import BudgetSpent, Meter, devices
-from avr.pipeline.plan import Pool, StepPlan
+from avr.config.run import BudgetConfig
+from avr.plan.resources import Pool, StepPlan
+from avr.run.budget import BudgetSpent, Meter, devices
 
 GROW = StepPlan("grow", (Pool("a", "m", 1, 3, 1.0, 2.0), Pool("b", "m", 1, 2, 1.0, 0.0)), True)
 

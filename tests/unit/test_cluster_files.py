@@ -14,17 +14,18 @@ import jsonschema
 import pytest
 import yaml
 
-from avr.config import ConfigError, Stage1Config
-from avr.config_evaluation import EvaluateConfig, RefineConfig
-from avr.config_stage2 import AnswerConfig, Stage2Config
-from avr.config_table import TableConfig
-from avr.loading import load
-from avr.pipeline.cluster_files import autoscaling, node_types, spec_of
-from avr.pipeline.fit import NodeType, misfits
-from avr.pipeline.plan import plan_stage1
+from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.stage1 import Stage1Config
+from avr.config.stage2 import Stage2Config
+from avr.config.table import TableConfig
 from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
+from avr.pipeline.plan_stage1 import plan_stage1
 from avr.pipeline.plan_stage2 import plan_answer, plan_stage2
 from avr.pipeline.plan_table import plan_table
+from avr.plan.cluster_files import autoscaling, node_types, spec_of
+from avr.plan.fit import NodeType, misfits
 
 LAUNCHER = [Path("cluster/aws.yaml"), Path("cluster/gcp.yaml")]
 KUBERAY = [Path("cluster/kuberay/raycluster.yaml"), Path("cluster/kuberay/rayjob.yaml")]

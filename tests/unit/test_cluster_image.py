@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from avr.pipeline.cluster_files import spec_of
+from avr.plan.cluster_files import spec_of
 
 
 def pins(path):

@@ -6,15 +6,15 @@ import sys
 
 import pytest
 
-from avr.config import Stage1Config
-from avr.pipeline.command import job
-from avr.pipeline.plan import plan_stage1
+from avr.config.stage1 import Stage1Config
+from avr.pipeline.plan_stage1 import plan_stage1
+from avr.run.command import job
 
 PROGRAM = """
 import sys
 sys.path.insert(0, "jobs")
 import stage1
-from avr.pipeline.command import job
+from avr.run.command import job
 sys.argv = ["stage1.py", "conf/miniature/stage1.yaml", "--plan"]
 assert "pyarrow" not in sys.modules
 assert job("", stage1.Stage1Config, stage1.run, stage1.plan, stage1.prompts_stage1) == 0

@@ -7,16 +7,17 @@ from types import SimpleNamespace
 import pytest
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
-from avr.config import ConfigError, Stage1Config
-from avr.config_evaluation import EvaluateConfig, RefineConfig
-from avr.config_stage2 import Stage2Config
-from avr.config_table import TableConfig
+from avr.config.answers import EvaluateConfig, RefineConfig
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.stage1 import Stage1Config
+from avr.config.stage2 import Stage2Config
+from avr.config.table import TableConfig
 from avr.core.growth import Shape, self_refine
 from avr.core.messages import assistant, user
 from avr.core.roles import ContextTooLong, TreeFault
 from avr.core.search import best_answer, improving_turns, search
 from avr.core.tree import Prompt, plant
-from avr.loading import load
 from avr.pipeline.entrants import Entrants
 from avr.pipeline.evaluating import Evaluating
 from avr.pipeline.evaluation_stage2 import answering

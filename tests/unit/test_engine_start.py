@@ -3,7 +3,7 @@
 import sys
 from types import SimpleNamespace
 
-from avr.config import RoleConfig
+from avr.config.roles import RoleConfig
 from avr.engines.memory import Device, visible_gpus, wait_for_memory
 from avr.engines.settings import environment
 

@@ -1,9 +1,9 @@
 import pytest
 
-from avr import versions
 from avr.engines.parity import PROBES, ParityError, check_parity
 from avr.engines.weights import weights_id
 from avr.evaluation.paired import difference, mean_of
+from avr.run import versions
 
 
 def test_interval_holds_the_mean_and_narrows_with_more_prompts():

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from avr.config import ConfigError
-from avr.config_evaluation import EvaluateConfig, RefineConfig
-from avr.loading import load
+from avr.config.answers import EvaluateConfig, RefineConfig
+from avr.config.errors import ConfigError
+from avr.config.load import load
 from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
 
 SCHEMAS = {

@@ -5,15 +5,17 @@ import json
 import pytest
 from evaluations import TEXTS, answered, configured, judged, reported
 
-from avr.config import ConfigError, RoleConfig
-from avr.config_evaluation import Format, JudgeConfig, JudgeKind, Mode
+from avr.config.answers import Format, Mode
+from avr.config.errors import ConfigError
+from avr.config.judges import JudgeConfig, JudgeKind
+from avr.config.roles import RoleConfig
+from avr.data.answer_files import alpaca_record, arena_record
+from avr.data.prompt_sets import input_rows
 from avr.evaluation.arena_hard import Verdict
 from avr.evaluation.judges import Preference
-from avr.pipeline.answer_files import alpaca_record, arena_record
-from avr.pipeline.answers import StaleError, answers_of, baseline_of, duels_of
-from avr.pipeline.evaluation_report import IncompleteError, report
-from avr.pipeline.ledger import Ledger
-from avr.pipeline.prompts import input_rows
+from avr.reports.answers import StaleError, answers_of, baseline_of, duels_of
+from avr.reports.evaluation import IncompleteError, report
+from avr.run.ledger import Ledger
 
 
 def test_what_could_not_be_answered_is_an_empty_output_and_a_loss(tmp_path):

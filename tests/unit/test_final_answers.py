@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 from scripted import critique, response, tree
 
-from avr.config import ConfigError
-from avr.config_evaluation import Mode
-from avr.config_table import EntrantConfig, TableConfig
+from avr.config.answers import Mode
+from avr.config.errors import ConfigError
+from avr.config.table import EntrantConfig, TableConfig
 from avr.core.messages import user
 from avr.core.outputs import Output, open_set
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, Trajectory, render_trajectory
 from avr.core.tree import Level, Prompt
-from avr.pipeline.final_answers import baseline_row, final_answers, in_order, rows_of
+from avr.reports.final_answers import baseline_row, final_answers, in_order, rows_of
 
 REFINED = tree(response("first one", 1.0), critique("k", response("better", 2.0)))
 ENDED = replace(tree(response("alone", 0.5), query="other"), levels=(Level("id-alone", ()),))

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avr.config import GrowthConfig, RoleConfig, Stage1Config
-from avr.loading import load
-from avr.pipeline.fit import NodeType, misfit, misfits
-from avr.pipeline.plan import Pool, StepPlan, plan_stage1, rows_per_block
+from avr.config.load import load
+from avr.config.roles import GrowthConfig, RoleConfig
+from avr.config.stage1 import Stage1Config
+from avr.pipeline.plan_stage1 import plan_stage1
+from avr.plan.fit import NodeType, misfit, misfits
+from avr.plan.resources import Pool, StepPlan, rows_per_block
 
 LLAMA = "conf/llama3_8b/stage1.yaml"
 

@@ -5,17 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from avr.config import ConfigError
-from avr.pipeline.forecast import (
-    GIB,
-    Means,
-    RoleForecast,
-    by_role,
-    forecast,
-    mean_tokens,
-    other_models,
-)
-from avr.pipeline.plan import Pool, StepPlan
+from avr.config.errors import ConfigError
+from avr.plan.forecast import GIB, Means, RoleForecast, by_role, forecast, mean_tokens, other_models
+from avr.plan.resources import Pool, StepPlan
 
 
 @pytest.fixture

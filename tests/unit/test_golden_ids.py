@@ -5,17 +5,19 @@ from dataclasses import replace
 
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
-from avr.core.funnel import Funnel
 from avr.core.growth import Shape, correct, respond, score
 from avr.core.messages import assistant, content_id, seed_of, user
-from avr.core.output_pairs import make_malformed_pairs, make_output_pairs
 from avr.core.outputs import Output, open_set
-from avr.core.own_judge import OwnJudge, judge_outputs, make_judgement_pairs
-from avr.core.pairs import KINDS, make_pairs
-from avr.core.selection import select_rsft
+from avr.core.own_judge import OwnJudge, judge_outputs
 from avr.core.trajectory import TRAJECTORY_TEMPLATES
 from avr.core.tree import Prompt, plant
-from avr.core.unrolling import select_trajectories
+from avr.rows.funnel import Funnel
+from avr.rows.judgement_pairs import make_judgement_pairs
+from avr.rows.output_pairs import make_malformed_pairs, make_output_pairs
+from avr.rows.refinements import select_rsft
+from avr.rows.row import KINDS
+from avr.rows.trajectories import select_trajectories
+from avr.rows.tree_pairs import make_pairs
 
 QUESTION = "What is a tree?"
 

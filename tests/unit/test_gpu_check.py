@@ -14,8 +14,8 @@ from avr.checks.nvml import holders_by_uuid
 from avr.checks.outcome import CheckFailed, Finding, Outcome, Skipped, carry_out, cause
 from avr.checks.report import report, show, write
 from avr.checks.settings import NAMES, GpuCheckConfig, HostLimits, check
-from avr.config import ConfigError
-from avr.loading import load
+from avr.config.errors import ConfigError
+from avr.config.load import load
 
 GPU, CPU = Path("conf/gpu_check.yaml"), Path("conf/gpu_check_cpu.yaml")
 H100 = {

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avr.pipeline import grown as grown_module
-from avr.pipeline.grown import GrowthError, check_complete, ended
-from avr.pipeline.ids import Ids, IdSum
-from avr.pipeline.tables import drop_doubles, ids_of, read_rows, write_part, write_rows
+from avr.data.ids import Ids, IdSum
+from avr.data.tables import drop_doubles, ids_of, read_rows, write_part, write_rows
+from avr.dataflow import grown as grown_module
+from avr.dataflow.grown import GrowthError, check_complete, ended
 
 SCHEMA = pa.schema([("id", pa.string()), ("quarantined", pa.string())])
 

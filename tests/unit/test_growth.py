@@ -5,12 +5,11 @@ from itertools import pairwise
 import pytest
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore, critique, response, tree
 
-from avr.config import MAX_SEED
+from avr.config.fields import MAX_SEED
 from avr.core.growth import Shape, correct, respond, score, take_answer
 from avr.core.messages import assistant, run_seed_in, seed_of, user
 from avr.core.roles import ContextTooLong, TreeFault
-from avr.core.selection import has_refinement
-from avr.core.tree import Prompt, plant
+from avr.core.tree import Prompt, has_refinement, plant
 
 TWO_BY_TWO = Shape()
 

@@ -8,16 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import TEMPLATES, critique, response, tree
 
-from avr.config import ConfigError, Stage1Config
-from avr.config_checks import check_values
-from avr.config_health import HealthConfig, OnFailure
+from avr.config.checks import check_values
+from avr.config.errors import ConfigError
+from avr.config.health import HealthConfig, OnFailure
+from avr.config.load import load
+from avr.config.stage1 import Stage1Config
 from avr.core.health import CHECKS, Finding, ailing, describe, examine, forms_of
 from avr.core.prompts import Templates
 from avr.core.tree import Level, tree_to_dict
-from avr.loading import load
-from avr.pipeline.health import HealthError, HealthWatch, health_of, health_of_all
-from avr.pipeline.journal import Writer
-from avr.pipeline.tables import TREES, write_part
+from avr.data.schemas import TREES
+from avr.data.tables import write_part
+from avr.dataflow.health import HealthError, HealthWatch, health_of, health_of_all
+from avr.serving.journal import Writer
 
 CODE = "```python\ndef f(x):\n    return x\n```"
 GROWTHS = ("grow_rsft", "grow_dpo")

@@ -7,7 +7,9 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from avr.config import ConfigError, RoleConfig, TrainingConfig
+from avr.config.errors import ConfigError
+from avr.config.roles import RoleConfig
+from avr.config.training import TrainingConfig
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.engines.weights import hub_name, local_model, weights_id

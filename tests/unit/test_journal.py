@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from avr.core.messages import user
 from avr.core.outputs import open_set, set_to_dict
 from avr.core.tree import Prompt, plant, tree_to_dict
-from avr.pipeline import journal, tables
-from avr.pipeline.journal import Place, QueriesError, Writer, check_complete, compact, journalled
+from avr.data import tables
+from avr.serving import journal
+from avr.serving.journal import Place, QueriesError, Writer, check_complete, compact, journalled
 
 
 def prompt(number):

@@ -4,7 +4,7 @@ from statistics import fmean
 
 import pytest
 
-from avr.config import ConfigError
+from avr.config.errors import ConfigError
 from avr.evaluation.judged import Judged, compare, load_oracle
 from avr.evaluation.paired import difference, mean_of
 from avr.miniature.oracle import quality

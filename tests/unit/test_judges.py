@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avr.config import ConfigError
+from avr.config.errors import ConfigError
 from avr.core.messages import assistant, to_dicts, user
 from avr.evaluation.arena_hard import Verdict
 from avr.evaluation.judges import Duel, EndpointJudge, JudgeError, OracleJudge, Reply, RewardJudge

@@ -2,9 +2,9 @@
 
 import pytest
 
-from avr.config import Resume
-from avr.pipeline.ledger import Ledger, LedgerError
-from avr.pipeline.lock import lock_folder
+from avr.config.run import Resume
+from avr.run.ledger import Ledger, LedgerError
+from avr.run.lock import lock_folder
 
 
 def test_run_directory_is_held_by_one_job_at_a_time(tmp_path):

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from avr.config_stage2 import Stage2Config
-from avr.loading import load
+from avr.config.load import load
+from avr.config.stage2 import Stage2Config
 from avr.miniature.demonstrations import POLICY, draw_answer, draw_critique
 from avr.miniature.meta_judging import (
     META_REQUEST,

@@ -10,13 +10,14 @@ import pytest
 from fake_hub import forget, hub_of
 from huggingface_hub import constants
 
-from avr.config import ConfigError, Stage1Config
-from avr.config_evaluation import EvaluateConfig, RefineConfig
-from avr.config_stage2 import AnswerConfig, Stage2Config
-from avr.config_table import ReplicateConfig, TableConfig
+from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.stage1 import Stage1Config
+from avr.config.stage2 import Stage2Config
+from avr.config.table import ReplicateConfig, TableConfig
 from avr.engines import model_config
 from avr.engines.shape import heads
-from avr.loading import load
 from avr.pipeline import plan_replicate
 from avr.pipeline.model_checks import check_models, uses_of
 from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from avr.core.messages import content_id
-from avr.pipeline.ordered import rows_by_id
+from avr.data.ordered import rows_by_id
 
 
 def written(folder, rows, chance):

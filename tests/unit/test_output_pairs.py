@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from scripted import TEMPLATES
 from whole_outputs import SETS, output
 
-from avr.core.funnel import Funnel
 from avr.core.messages import assistant, user
-from avr.core.output_pairs import make_malformed_pairs, make_output_pairs
 from avr.core.outputs import open_set
-from avr.core.selection import PROFILES, SWITCHES
 from avr.core.tree import Prompt
+from avr.rows.funnel import Funnel
+from avr.rows.output_pairs import make_malformed_pairs, make_output_pairs
+from avr.rows.rules import PROFILES, SWITCHES
 
 WORDY = " ".join(f"the word{i}" for i in range(60))  # honest, but "the" 60 times
 MANY_SETS = st.lists(SETS, max_size=5, unique_by=lambda item: item.id)

@@ -6,9 +6,7 @@ from dataclasses import replace
 import pytest
 from scripted import TEMPLATES, ScriptedGenerate
 
-from avr.core.funnel import Funnel
 from avr.core.messages import user
-from avr.core.output_pairs import make_output_pairs
 from avr.core.outputs import (
     Judgement,
     Output,
@@ -16,9 +14,12 @@ from avr.core.outputs import (
     set_from_dict,
     set_to_dict,
 )
-from avr.core.own_judge import OwnJudge, judge_outputs, make_judgement_pairs, meta_context
+from avr.core.own_judge import OwnJudge, judge_outputs, meta_context
 from avr.core.roles import ContextTooLong
 from avr.core.tree import Prompt
+from avr.rows.funnel import Funnel
+from avr.rows.judgement_pairs import make_judgement_pairs
+from avr.rows.output_pairs import make_output_pairs
 
 OPENED = open_set(Prompt.of((user("question"),)), "recipe")
 TOO_LONG = ContextTooLong.of("policy", 500, 100, 512)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from avr.config import LimitsConfig
-from avr.pipeline.patience import Patience
+from avr.config.roles import LimitsConfig
+from avr.hosting.patience import Patience
 
 LIMITS = LimitsConfig(no_progress_timeout_s=10.0, start_timeout_s=100.0)
 

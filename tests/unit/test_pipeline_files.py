@@ -8,12 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from scripted import critique, response, tree
 
-from avr.config import ConfigError, PromptsConfig
+from avr.config.errors import ConfigError
+from avr.config.prompts import PromptsConfig
 from avr.core.messages import assistant, user
 from avr.core.outputs import Output, OutputSet, open_set, set_to_dict
 from avr.core.tree import Prompt, tree_to_dict
-from avr.pipeline import tables
-from avr.pipeline.prompts import ingest, prompts_of
+from avr.data import tables
+from avr.data.prompt_sets import ingest, prompts_of
 
 
 def ingested(tmp_path, source, needs_answer=False, **settings):

@@ -7,21 +7,23 @@ from pathlib import Path
 import pytest
 from model_shapes import BY_NAME, GEMMA_27B, LLAMA_8B, LLAMA_70B, QWEN_32B, read
 
-from avr.config import ConfigError, Stage1Config, TrainingConfig
-from avr.config_evaluation import RefineConfig
-from avr.config_stage2 import Stage2Config
+from avr.config.answers import RefineConfig
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.stage1 import Stage1Config
+from avr.config.stage2 import Stage2Config
+from avr.config.training import TrainingConfig
 from avr.engines.model_config import HubUnreachableError, ModelConfigError
-from avr.loading import load
 from avr.memory.dry_run import model_of, saved_by
 from avr.memory.model import GIB, UnknownMemoryError
-from avr.pipeline import plan_memory
-from avr.pipeline.command import job
-from avr.pipeline.fit import NodeType
-from avr.pipeline.plan import plan_stage1, prompts_stage1
 from avr.pipeline.plan_evaluation import plan_refine
-from avr.pipeline.plan_memory import memory_of
+from avr.pipeline.plan_stage1 import plan_stage1, prompts_stage1
 from avr.pipeline.plan_stage2 import plan_stage2
 from avr.pipeline.run import run_steps
+from avr.plan import memory as plan_memory
+from avr.plan.fit import NodeType
+from avr.plan.memory import memory_of
+from avr.run.command import job
 from avr.training.memory import rank_settings
 
 ANY = "avr/miniature/data/rsft.jsonl"

@@ -3,7 +3,7 @@
 import json
 import time
 
-from avr.pace import Pace
+from avr.terminal import Pace
 from avr.training.progress import Follower, append_event, line_of
 
 

@@ -8,13 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from fake_hub import forget, hub_of
 
-from avr.config import ConfigError, PromptsConfig, Stage1Config
-from avr.config_stage2 import AnswerConfig, Stage2Config
-from avr.loading import load
+from avr.config.answers import AnswerConfig
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.prompts import PromptsConfig
+from avr.config.stage1 import Stage1Config
+from avr.config.stage2 import Stage2Config
+from avr.data.prompt_sets import check_rows, ingest, input_rows
 from avr.pipeline.plan_stage2 import plan_answer
 from avr.pipeline.plan_stage2 import preflight as preflight_stage2
 from avr.pipeline.preflight import preflight
-from avr.pipeline.prompts import check_rows, ingest, input_rows
 
 HELDOUT = "avr/miniature/data/heldout.jsonl"
 SETS = [

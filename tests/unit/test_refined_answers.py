@@ -8,14 +8,16 @@ from evaluations import unnamed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avr.config import PromptsConfig, RoleConfig
-from avr.config_evaluation import RefineConfig
+from avr.config.answers import RefineConfig
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import RoleConfig
 from avr.core.growth import take_answer
 from avr.core.tree import Critique, Level, Response, plant, tree_to_dict
-from avr.pipeline.answer_files import write_records
-from avr.pipeline.prompts import input_rows
-from avr.pipeline.refined import outcomes_of, record_of, report_of
-from avr.pipeline.tables import TREES, write_part
+from avr.data.answer_files import write_records
+from avr.data.prompt_sets import input_rows
+from avr.data.schemas import TREES
+from avr.data.tables import write_part
+from avr.reports.refined import outcomes_of, record_of, report_of
 
 JUDGE = RoleConfig(model="judge")
 

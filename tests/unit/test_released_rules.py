@@ -7,12 +7,14 @@ from scripted import TEMPLATES, critique, response, searched, tree
 from test_output_pairs import outputs_of
 from whole_outputs import output
 
-from avr.core import filters
-from avr.core.funnel import Funnel
-from avr.core.output_pairs import make_output_pairs
-from avr.core.pairs import KINDS, make_pairs
 from avr.core.search import closing_critique
-from avr.core.selection import PROFILES, select_rsft, switched_on
+from avr.rows import filters
+from avr.rows.funnel import Funnel
+from avr.rows.output_pairs import make_output_pairs
+from avr.rows.refinements import select_rsft
+from avr.rows.row import KINDS
+from avr.rows.rules import PROFILES, switched_on
+from avr.rows.tree_pairs import make_pairs
 
 PROFILE_NAMES = list(PROFILES["pairs"])
 

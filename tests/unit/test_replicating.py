@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from avr.config import ConfigError
-from avr.config_table import ReplicaJobConfig, ReplicateConfig
-from avr.loading import load
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.table import ReplicaJobConfig, ReplicateConfig
 from avr.pipeline.plan_replicate import check, command_of, job_config, table_config
 
 RECIPE = "conf/miniature/replicate.yaml"

@@ -4,10 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import TEMPLATES, critique, response, tree
 
-from avr.core import filters
-from avr.core.funnel import Funnel
-from avr.core.pairs import KINDS, make_pairs
-from avr.core.selection import PROFILES, SWITCHES, select_rsft, switched_on
+from avr.rows import filters
+from avr.rows.funnel import Funnel
+from avr.rows.refinements import select_rsft
+from avr.rows.row import KINDS
+from avr.rows.rules import PROFILES, SWITCHES, switched_on
+from avr.rows.tree_pairs import make_pairs
 
 NOTHING: frozenset[str] = frozenset()
 

@@ -6,9 +6,11 @@ Each case breaks one rule. It fails where that rule lets everything through.
 import pytest
 from scripted import TEMPLATES, critique, response, tree
 
-from avr.core.funnel import Funnel
-from avr.core.pairs import KINDS, make_pairs
-from avr.core.selection import rules_of, select_rsft
+from avr.rows.funnel import Funnel
+from avr.rows.refinements import select_rsft
+from avr.rows.row import KINDS
+from avr.rows.rules import rules_of
+from avr.rows.tree_pairs import make_pairs
 
 LOOPING = "a good start then " + "over and " * 20
 WORDY = " ".join(f"a {b}{c}" for b in "bcdefghi" for c in "jklmnopq")  # honest, but "a" 64 times

@@ -10,13 +10,13 @@ from test_output_pairs import BEST, WORST, malformed_pairs_of, outputs_of, pairs
 from test_rows import GOOD, rows_of
 from test_rows import pairs_of as pairs_of_trees
 
-from avr.core.funnel import Funnel
-from avr.core.own_judge import make_judgement_pairs
-from avr.core.selection import ALWAYS, PROFILES, SWITCHES, rules_of, switched_on
 from avr.core.trajectory import TRAJECTORY_TEMPLATES
-from avr.core.unrolling import select_trajectories
-from avr.pipeline.prompts import QUARANTINED
-from avr.pipeline.tables import OUTPUTS, PAIRS, RSFT_ROWS, TREES
+from avr.data.prompt_sets import QUARANTINED
+from avr.data.schemas import OUTPUTS, PAIRS, RSFT_ROWS, TREES
+from avr.rows.funnel import Funnel
+from avr.rows.judgement_pairs import make_judgement_pairs
+from avr.rows.rules import ALWAYS, PROFILES, SWITCHES, rules_of, switched_on
+from avr.rows.trajectories import select_trajectories
 
 ROWS = Path("docs/rows.md").read_text()
 ALL = frozenset(SWITCHES)

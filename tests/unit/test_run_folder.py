@@ -5,8 +5,8 @@ import shutil
 import pytest
 from upath import UPath
 
-from avr.config import ConfigError
-from avr.pipeline.run_folder import check_ours, own_folders
+from avr.config.errors import ConfigError
+from avr.run.folder import check_ours, own_folders
 from avr.storage import sweep, written
 
 STEPS = ("grow_rsft", "rsft")

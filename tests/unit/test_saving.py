@@ -1,6 +1,6 @@
 """When checkpoints are due, by a clock that tests set."""
 
-from avr.config import TrainingConfig
+from avr.config.training import TrainingConfig
 from avr.training.saving import Timetable, is_due, saves_by_time
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 import pytest
 from scripted import TEMPLATES, critique, response, tree
 
-from avr.config_health import HealthConfig
+from avr.config.health import HealthConfig
 from avr.core.tree import tree_to_dict
-from avr.pipeline.health import HealthError
-from avr.pipeline.journal import Place, Writer, compact
-from avr.pipeline.search_health import SearchWatch
-from avr.pipeline.tables import TREES
+from avr.data.schemas import TREES
+from avr.dataflow.health import HealthError
+from avr.serving.health import SearchWatch
+from avr.serving.journal import Place, Writer, compact
 
 SICK = [
     tree(response("1 ```\n"), critique("wrong [[4]]", response("no", 1.0)), query=f"q {n}")

@@ -2,10 +2,11 @@
 
 import pytest
 
-from avr.config import ConfigError, Stage1Config
-from avr.config_checks import check_secrets, check_values
-from avr.config_evaluation import EvaluateConfig
-from avr.loading import load
+from avr.config.answers import EvaluateConfig
+from avr.config.checks import check_secrets, check_values
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.stage1 import Stage1Config
 
 SECRET = "planted-in-settings-555"
 HEADERS = "judge.endpoint.request.extra_headers"

@@ -2,7 +2,9 @@
 
 import pytest
 
-from avr.config import ConfigError, RoleConfig, TrainingConfig
+from avr.config.errors import ConfigError
+from avr.config.roles import RoleConfig
+from avr.config.training import TrainingConfig
 from avr.engines.settings import ONE_DEVICE_GROUP, _fields, check_role
 from avr.engines.shape import (
     check_classifier,

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from test_rows import GOOD, pairs_of, rows_of
 
-from avr.core.showing import is_about, shown
 from avr.core.tree import tree_to_dict
-from avr.pipeline.tables import PAIRS, TREES, pair_row, rsft_row, write_part, write_rows
+from avr.data.schemas import PAIRS, TREES, pair_row, rsft_row
+from avr.data.tables import write_part, write_rows
+from avr.reports.showing import is_about, shown
 
 TREE = tree_to_dict(GOOD)
 (ROW,), _ = rows_of(GOOD)

@@ -11,24 +11,20 @@ from typing import Any
 import pytest
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
-from avr.config import ConfigError
-from avr.config_stage2 import STAGE2_STEPS, AnswerConfig, Stage2Config
+from avr.config.answers import AnswerConfig
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.stage2 import STAGE2_STEPS, Stage2Config
+from avr.config.texts import template_of
 from avr.core.growth import Shape
 from avr.core.messages import user
 from avr.core.search import search
-from avr.core.selection import switched_on
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.core.tree import Prompt, plant
-from avr.loading import load
 from avr.miniature.thinking import TEMPLATE
-from avr.pipeline.plan_stage2 import (
-    plan_answer,
-    plan_stage2,
-    possible_steps,
-    preflight,
-    template_of,
-)
+from avr.pipeline.plan_stage2 import plan_answer, plan_stage2, possible_steps, preflight
 from avr.pipeline.rows_stage2 import more_pairs
+from avr.rows.rules import switched_on
 from avr.training import settings
 
 RECIPES = sorted(Path("conf").glob("*/stage2.yaml"))

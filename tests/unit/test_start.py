@@ -10,20 +10,20 @@ import pytest
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 from test_context import Ledger, Pools
 
-from avr.config import ConfigError
-from avr.config_stage2 import Stage2Config
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.stage2 import Stage2Config
 from avr.core.growth import Shape, take_answer
 from avr.core.messages import user
 from avr.core.search import search
 from avr.core.tree import Prompt, plant, tree_from_dict
+from avr.data.tables import read_rows
 from avr.engines.weights import weights_id
-from avr.loading import load
-from avr.pipeline.forecast import other_models
 from avr.pipeline.inputs_stage2 import recipe_of, search_inputs
 from avr.pipeline.plan_stage2 import plan_stage2, preflight, start_model
-from avr.pipeline.queries import Worked
 from avr.pipeline.stage2 import Stage2
-from avr.pipeline.tables import read_rows
+from avr.plan.forecast import other_models
+from avr.serving.queries import Worked
 
 MINIATURE, PLAIN = Path("conf/miniature/stage2.yaml"), Path("conf/miniature/baseline_dpo.yaml")
 SEED, SEARCHER = "avr/miniature/models/policy", "avr/miniature/models/corrector"

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from avr.config import ConfigError, TrainingConfig
+from avr.config.errors import ConfigError
+from avr.config.training import TrainingConfig
 from avr.storage import is_remote, location
 from avr.training import worker
 from avr.training.failures import explain, first_cause, headline

@@ -9,7 +9,8 @@ from scripted import critique, response, tree
 from avr.core.messages import content_id, from_dicts, to_dicts, user
 from avr.core.prompts import Templates
 from avr.core.tree import plant, reward_of, tree_from_dict, tree_to_dict
-from avr.pipeline.tables import TREES, read_trees, write_part
+from avr.data.schemas import TREES
+from avr.data.tables import read_trees, write_part
 
 messages = st.lists(
     st.fixed_dictionaries(

@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import TEMPLATES, critique, response, searched, tree
 
-from avr.core.funnel import Funnel
 from avr.core.messages import Message, assistant, user
-from avr.core.selection import PROFILES, switched_on
 from avr.core.trajectory import (
     TRAJECTORY_TEMPLATES,
     Trajectory,
@@ -19,7 +17,9 @@ from avr.core.trajectory import (
     render_trajectory,
 )
 from avr.core.tree import Critique, Response
-from avr.core.unrolling import select_trajectories, unroll
+from avr.rows.funnel import Funnel
+from avr.rows.rules import PROFILES, switched_on
+from avr.rows.trajectories import select_trajectories, unroll
 
 NAMED = list(TRAJECTORY_TEMPLATES.values())
 PARTS = ("y0", "critique", "refinement", "closing")

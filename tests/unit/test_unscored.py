@@ -9,12 +9,13 @@ from scripted import critique, response, searched
 from test_refined_answers import JUDGE, configured, grown
 
 from avr.core.tree import tree_from_dict, tree_to_dict
+from avr.data.prompt_sets import input_rows
+from avr.data.schemas import TREES
+from avr.data.tables import write_part
 from avr.pipeline.evaluation import num_unscored, refined_row
-from avr.pipeline.prompts import input_rows
-from avr.pipeline.refined import outcome_of, outcomes_of, report_of
-from avr.pipeline.summary import evaluation_table, tree_statistics
-from avr.pipeline.summary_stage2 import search_statistics
-from avr.pipeline.tables import TREES, write_part
+from avr.reports.refined import outcome_of, outcomes_of, report_of
+from avr.reports.stage2 import search_statistics
+from avr.reports.summary import evaluation_table, tree_statistics
 
 REFINED = searched(
     response("first", 1.0), (critique("one", response("better", 2.0)),), (critique("two"),)

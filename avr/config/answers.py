@@ -1,0 +1,118 @@
+"""Jobs in which models answer prompts: held-out ones, a user's, or other models' answers."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from avr.config.fields import at_least
+from avr.config.judges import JudgeConfig
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
+from avr.config.rows import TrajectoriesConfig, TreeConfig
+from avr.config.run import RunConfig
+
+
+@dataclass
+class EvaluationConfig:
+    """Held-out prompts answered by the seed policy and both trained models, refined r times.
+
+    `oracle` names a function `(prompt, answer) -> quality in [0, 1]` as "module:function", for
+    worlds where the truth is known. `rounds` is r of the trained models, by step.
+    """
+
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    rounds: dict[str, int] = field(default_factory=lambda: {"seed": 1, "rsft": 1, "dpo": 2})
+    oracle: str | None = None
+
+
+@dataclass
+class Stage2EvaluationConfig:
+    """Held-out prompts answered by the seed policy, the Stage I model and both recursive models.
+
+    `rounds` is r, for the seed (`seed_model`) and the Stage I model.
+    """
+
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    rounds: dict[str, int] = field(default_factory=lambda: {"seed": 0, "stage1": 2})
+    oracle: str | None = None
+
+
+@dataclass
+class AnswerConfig(RunConfig):
+    """Prompts answered by a recursive model: final answers and thinking apart."""
+
+    steps: list[str] = field(default_factory=lambda: ["answer"])
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    policy: RoleConfig = field(default_factory=RoleConfig)
+    trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
+    max_tries: int = at_least(1, 1)
+    queries: QueriesConfig = field(default_factory=QueriesConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)
+
+
+class Mode(Enum):
+    """How a model answers: once; with `rounds` refinements of its own; or thinking by itself."""
+
+    plain = "plain"
+    refine = "refine"
+    recursive = "recursive"
+
+
+class Format(Enum):
+    """Whose files are written, and whose numbers reported."""
+
+    alpaca_eval = "alpaca_eval"
+    arena_hard = "arena_hard"
+
+
+EVALUATE_STEPS = ("answer", "judge")
+
+
+@dataclass
+class EvaluateConfig(RunConfig):
+    """A model answers a prompt set; a judge compares it with a baseline's answers.
+
+    `baseline` is a file of answers (`prompt_field`, `answer_field`) to the same prompts; without
+    one there is nothing to judge. `name` is the model's in the files that are written. `rounds` is
+    r of mode refine.
+    """
+
+    steps: list[str] = field(default_factory=lambda: list(EVALUATE_STEPS))
+    name: str = "model"
+    format: Format = Format.alpaca_eval
+    mode: Mode = Mode.plain
+    rounds: int = at_least(0, 0)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    baseline: PromptsConfig | None = None
+    policy: RoleConfig = field(default_factory=RoleConfig)
+    tree: TreeConfig = field(default_factory=lambda: TreeConfig(1, 1))
+    trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    queries: QueriesConfig = field(default_factory=QueriesConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)
+
+
+REFINE_STEPS = ("refine",)
+
+
+@dataclass
+class RefineConfig(RunConfig):
+    """Answers of any model, criticised and refined by ours for `rounds` rounds.
+
+    `answers` is a file with a prompt and an answer a row. With a `reward_model` each round takes
+    the best of its refinements, goes on only while it is better, and an answer that nothing beats
+    stays; without one each round takes the first refinement. An `oracle` ("module:function") says
+    in the report whether it helped.
+    """
+
+    steps: list[str] = field(default_factory=lambda: list(REFINE_STEPS))
+    name: str = "refined"
+    rounds: int = at_least(1, 1)
+    oracle: str | None = None
+    answers: PromptsConfig = field(
+        default_factory=lambda: PromptsConfig(prompt_field="instruction", answer_field="output")
+    )
+    policy: RoleConfig = field(default_factory=RoleConfig)
+    reward_model: RoleConfig | None = None
+    tree: TreeConfig = field(default_factory=lambda: TreeConfig(1, 1))
+    queries: QueriesConfig = field(default_factory=QueriesConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)

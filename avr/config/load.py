@@ -1,0 +1,127 @@
+"""From a YAML file and `key=value` overrides to a checked configuration.
+
+`load(Stage1Config, "conf/miniature/stage1.yaml", ["tree.num_critiques=3"])` merges defaults, file
+and overrides. A file may start from another: `extends: other.yaml`, relative to its own folder. An
+unknown key or a wrong type is a ConfigError that names the file and suggests the key that was
+meant.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from avr.config.errors import ConfigError
+
+C = TypeVar("C")
+EXTENDS = "extends"
+
+
+def load(schema: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
+    """Defaults, then the file after those that it extends, then `key=value` overrides.
+
+    Sections are merged key by key, lists replaced. Raises ConfigError.
+    """
+    files = _contents(schema, Path(path))
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"override {override!r} is not of the form key=value")
+    config = OmegaConf.structured(schema)
+    for file, content in files:
+        with _errors_of(str(file), schema):
+            config.merge_with(content)
+    for override in overrides:
+        with _errors_of(f"override {override!r}", schema):
+            config.merge_with(OmegaConf.from_dotlist([override]))
+    return _built(schema, config, f"{path} with its overrides" if overrides else str(path))
+
+
+def _contents(
+    schema: type, path: Path, extended_by: tuple[Path, ...] = ()
+) -> list[tuple[Path, Any]]:
+    """What a file holds, after what the files hold that it extends, without the word itself."""
+    if not path.is_file():
+        named = f"{extended_by[-1]}: {EXTENDS}: " if extended_by else ""
+        raise ConfigError(f"{named}no such configuration file: {path}")
+    if any(path.samefile(other) for other in extended_by):
+        circle = " -> ".join(map(str, (*extended_by, path)))
+        raise ConfigError(f"{extended_by[-1]}: {EXTENDS} goes in a circle: {circle}")
+    with _errors_of(str(path), schema):
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    if not isinstance(content, dict) or EXTENDS not in content:
+        return [(path, content)]
+    other = content.pop(EXTENDS)
+    if not isinstance(other, str):
+        raise ConfigError(f"{path}: {EXTENDS} is {other!r}, not the name of a file")
+    return [*_contents(schema, path.parent / other, (*extended_by, path)), (path, content)]
+
+
+@contextmanager
+def _errors_of(origin: str, schema: type) -> Iterator[None]:
+    """What goes wrong is a ConfigError that says where it comes from."""
+    try:
+        yield
+    except (OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(f"{origin}: {_explain(schema, error)}") from error
+    except Exception as error:  # a YAML syntax error carries line and column in its text
+        raise ConfigError(f"{origin}: {error}") from error
+
+
+def _built(schema: type[C], config: Any, origin: str) -> C:
+    with _errors_of(origin, schema):  # interpolations: some are resolved by the first, some not
+        missing = sorted(OmegaConf.missing_keys(config))
+        built = None if missing else OmegaConf.to_object(config)
+    if missing:
+        raise ConfigError(f"{origin}: no value for {', '.join(missing)}")
+    assert isinstance(built, schema)
+    return built
+
+
+def _explain(schema: type, error: Exception) -> str:
+    """The error in one line; for an unknown key, the key that was probably meant."""
+    full_key = getattr(error, "full_key", None) or ""
+    first_line = str(error).splitlines()[0]
+    unknown = re.search(r"Key '([^']+)' not in", first_line)
+    if not unknown:
+        where = f"{full_key}: " if full_key else ""
+        return f"{where}{first_line}"
+    parent = full_key.rpartition(".")[0]
+    known = _keys_at(schema, parent)
+    near = difflib.get_close_matches(unknown.group(1), known, n=1, cutoff=0.5)
+    anywhere = [k for k in _all_keys(schema) if k.rpartition(".")[2] == unknown.group(1)]
+    hint = f"did you mean {'.'.join(filter(None, [parent, near[0]]))!r}?" if near else ""
+    if len(anywhere) == 1:
+        hint = f"did you mean {anywhere[0]!r}?"
+    listed = f"there are: {', '.join(known)}" if known else first_line
+    return f"unknown key {full_key!r}; {hint or listed}"
+
+
+def _keys_at(schema: type, dotted: str) -> list[str]:
+    for part in filter(None, dotted.split(".")):
+        found = _section(get_type_hints(schema).get(part))
+        if found is None:
+            return []
+        schema = found
+    return [f.name for f in fields(schema)]
+
+
+def _all_keys(schema: type, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, hint in get_type_hints(schema).items():
+        keys.append(prefix + name)
+        section = _section(hint)
+        if section is not None:
+            keys += _all_keys(section, f"{prefix}{name}.")
+    return keys
+
+
+def _section(hint: Any) -> type | None:
+    """The dataclass behind a type hint, through `X | None`; None for a plain value."""
+    options = [hint, *getattr(hint, "__args__", ())]
+    return next((o for o in options if isinstance(o, type) and is_dataclass(o)), None)

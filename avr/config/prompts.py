@@ -1,0 +1,34 @@
+"""Name a prompt set, and the words around models' texts."""
+
+from dataclasses import dataclass
+
+from avr.config.fields import at_least
+from avr.core.prompts import CRITIQUE_REQUEST, REFINE_REQUEST
+
+
+@dataclass
+class PromptsConfig:
+    """A prompt set: Parquet, JSONL or JSON files, or `hf://DATASET` (`split`, `subset`).
+
+    `path` is a file, a folder or a pattern (`data/*.jsonl`); files are read in the order of names.
+    Of a folder, files and folders whose names begin with a dot or an underscore are no part.
+    `prompt_field` holds a text or a list of chat messages; `answer_field` (optional) a text or
+    messages whose last assistant turn is taken. `limit` takes the first so many rows.
+    """
+
+    path: str | None = None
+    prompt_field: str = "prompt"
+    answer_field: str | None = None
+    split: str = "train"
+    subset: str | None = None
+    skip: int = at_least(0, 0)
+    limit: int | None = at_least(1, None)
+
+
+@dataclass
+class TemplatesConfig:
+    """The words around the models' texts, everywhere (see `avr.core.prompts`)."""
+
+    critique_request: str = CRITIQUE_REQUEST
+    refine_request: str = REFINE_REQUEST
+    system: str = ""

@@ -1,0 +1,123 @@
+"""Shape trees and outputs, and choose the rules that make training rows of them."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+from avr.config.fields import at_least
+from avr.core.own_judge import META_REQUEST
+from avr.core.prompts import Context
+
+
+@dataclass
+class TreeConfig:
+    """Shape of a level (paper: 2 x 2), and the tries for a malformed sample (released: 5).
+
+    `context` is what a critique and a refinement see from the second level on, in a search and
+    where a model refines answers in several rounds: `answer` (released) the query and the current
+    answer, `history` (paper) also all that led to it. Stage I's growths have one level only.
+    """
+
+    num_critiques: int = at_least(1, 2)
+    num_refinements: int = at_least(1, 2)
+    max_tries: int = at_least(1, 5)
+    context: Context = "answer"
+
+
+@dataclass
+class RulesConfig:
+    """A profile of named rules (as_released, as_paper, recommended) and single switches over it."""
+
+    profile: str = "recommended"
+    switches: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass
+class PairsConfig(RulesConfig):
+    """Rules for pairs, whose rewards are to differ by more than `min_margin` (0 is the method's).
+
+    It is in the reward model's logits, or in ratings where a policy judges its own answers. Pairs
+    of such judgements need any difference only.
+    """
+
+    min_margin: float = at_least(0, 0.0)
+
+
+@dataclass
+class TreePairsConfig(PairsConfig):
+    """Which kinds of pairs are made of a tree."""
+
+    kinds: list[str] = field(default_factory=lambda: ["generation", "critique", "refinement"])
+
+
+@dataclass
+class TrajectoryTemplateConfig:
+    """The separators of a user's own trajectory template, white space included."""
+
+    start: str = MISSING
+    critique: str = MISSING
+    refinement: str = MISSING
+    end: str = MISSING
+
+
+class Closing(Enum):
+    """Which critique ends a trajectory: see `avr.core.search.closing_critique`."""
+
+    best_refinement = "best_refinement"
+    highest_rating = "highest_rating"
+
+
+@dataclass
+class TrajectoriesConfig(RulesConfig):
+    """How searched trees become training rows.
+
+    `template` names one of `templates` or of `avr.core.trajectory.TRAJECTORY_TEMPLATES`, or is
+    `plain`: whole answers without thinking, for a baseline.
+    `unchanged_share` of the rows may be traces in which nothing had to be changed (unless the rule
+    `improved` is on). A turn whose reward does not rise by more than `min_gain` logits ends the
+    trajectory as if it had not improved; 0 is the released rule. `closing` says which critique of
+    that level stands at its end; unset, it is what the profile has.
+    """
+
+    template: str = "think"
+    templates: dict[str, TrajectoryTemplateConfig] = field(default_factory=dict)
+    unchanged_share: float = 0.1
+    min_gain: float = at_least(0, 0.0)
+    closing: Closing | None = None
+
+
+@dataclass
+class OutputsConfig:
+    """Whole outputs of the recursive model (released: 5 per prompt).
+
+    `sampling` replaces the policy's: a whole loop is several times as long as an answer.
+    `max_tries` requests, the first included, until every output has a final answer, and a judgement
+    its rating. With `judgements` the policy judges its outputs itself, each so often, instead of
+    the reward model, and learns from its judgements as well; `meta_request` asks it to judge one
+    (Meta-Rewarding).
+    """
+
+    num_outputs: int = at_least(2, 5)
+    max_tries: int = at_least(1, 5)
+    sampling: dict[str, Any] = field(default_factory=dict)
+    judgements: int = at_least(0, 0)
+    meta_request: str = META_REQUEST
+
+
+@dataclass
+class OutputPairsConfig(PairsConfig):
+    """How many pairs are made of a prompt's outputs, and of all.
+
+    With `per_prompt` 2 the second best and the second worst of a prompt make a pair as well, if the
+    rules let it through, and so on. Of all these the first `max_pairs` are taken: best and worst of
+    every prompt come before any second pair. Pairs of judgements are not counted.
+
+    `malformed_share` of all pairs of outputs may have a malformed output as rejected, with the best
+    output of its prompt as chosen (ours; 0: none, as released).
+    """
+
+    per_prompt: int = at_least(1, 1)
+    max_pairs: int | None = at_least(1, None)
+    malformed_share: float = at_least(0, 0.0)

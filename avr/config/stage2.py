@@ -1,0 +1,73 @@
+"""Every knob of Stage II."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from avr.config.answers import Stage2EvaluationConfig
+from avr.config.fields import at_least
+from avr.config.health import HealthConfig
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import FirstAnswer, QueriesConfig, RoleConfig, ServingConfig
+from avr.config.rows import (
+    OutputPairsConfig,
+    OutputsConfig,
+    TrajectoriesConfig,
+    TreeConfig,
+)
+from avr.config.run import RunConfig
+from avr.config.training import TrainingConfig
+
+
+@dataclass
+class Stage2Prompts:
+    """Two prompt sets: `search` for the trajectories, `sample` for the outputs of DPO's pairs."""
+
+    search: PromptsConfig = field(default_factory=PromptsConfig)
+    sample: PromptsConfig = field(default_factory=PromptsConfig)
+
+
+class Start(Enum):
+    """What RSFT trains on trajectories: the untrained policy, or the Stage I model that searched.
+
+    The released scripts leave it to their user. The paper's counts (10k items for Stage II's RSFT
+    beside 20k for Stage I, 14k with length control) read as `policy`.
+    """
+
+    policy = "policy"
+    stage1 = "stage1"
+
+
+STAGE2_STEPS = ("search", "unroll", "rsft", "sample", "pair", "dpo", "evaluate")
+
+
+@dataclass
+class Stage2Config(RunConfig):
+    """Stage II: search -> unroll -> RSFT -> sample -> pair -> DPO (-> evaluate).
+
+    `stage1_dir` is the run directory of Stage I: a recipe's `policy.model` is `${stage1_dir}/dpo`,
+    and held-out prompts must not be among its prompts. `seed_model` is the untrained policy, from
+    which Stage I started: `start: policy` trains it, and an evaluation compares with it.
+    `first_answer` says where a search has its y0 from (released: `input`, the data set's own).
+    `max_depth` is the number of turns a search may take (released: 5); `health` checks its first
+    trees. Of the roles `max_rows_per_replica` plays no part here: see `queries`.
+    """
+
+    stage1_dir: str | None = None
+    steps: list[str] = field(default_factory=lambda: list(STAGE2_STEPS))
+    prompts: Stage2Prompts = field(default_factory=Stage2Prompts)
+    policy: RoleConfig = field(default_factory=RoleConfig)
+    reward_model: RoleConfig = field(default_factory=RoleConfig)
+    seed_model: str | None = None
+    start: Start = Start.stage1
+    first_answer: FirstAnswer = FirstAnswer.sampled
+    tree: TreeConfig = field(default_factory=TreeConfig)
+    max_depth: int = at_least(1, 5)
+    queries: QueriesConfig = field(default_factory=QueriesConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)
+    trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
+    outputs: OutputsConfig = field(default_factory=OutputsConfig)
+    pairs: OutputPairsConfig = field(default_factory=OutputPairsConfig)
+    rsft: TrainingConfig = field(default_factory=TrainingConfig)
+    dpo: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: Stage2EvaluationConfig | None = None

@@ -1,0 +1,50 @@
+"""Describe one training job."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from avr.config.fields import at_least
+
+
+def _zero3() -> dict[str, Any]:
+    return {
+        "zero_optimization": {
+            "stage": 3,
+            "overlap_comm": True,
+            "contiguous_gradients": True,
+            "stage3_gather_16bit_weights_on_model_save": True,
+        },
+        "gradient_clipping": "auto",
+        "gradient_accumulation_steps": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "train_batch_size": "auto",
+        "bf16": {"enabled": "auto"},
+    }
+
+
+@dataclass
+class TrainingConfig:
+    """One training job on Ray Train: `num_workers` ranks under DeepSpeed.
+
+    `trl` holds SFTConfig or DPOConfig fields and `deepspeed` a DeepSpeed configuration, under their
+    own names. A checkpoint is written every `checkpoint_every_s`, counted from the end of the last
+    one, and at the earliest after ten times what that took to write; `trl.save_steps` or
+    `trl.save_strategy` have it written by steps instead. `save_dtype` (bfloat16, float16, float32)
+    casts the saved weights; unset, they stay as trained. `max_failures` worker-group restarts from
+    the last checkpoint, preemptions (-1: any number) not counted. `trackers`: tensorboard, wandb,
+    mlflow. `simpo_margin` (of DPO) makes it SimPO: no reference model, rewards are beta times the
+    mean log-probability of a token, and the chosen one's is to be ahead by this gamma;
+    `trl.loss_type` is `sigmoid_norm` then.
+    """
+
+    num_workers: int = at_least(1, 8)
+    use_gpu: bool = True
+    resources_per_worker: dict[str, float] = field(default_factory=dict)
+    max_failures: int = at_least(0, 2)
+    max_preemption_failures: int = at_least(-1, -1)
+    trl: dict[str, Any] = field(default_factory=dict)
+    deepspeed: dict[str, Any] = field(default_factory=_zero3)
+    checkpoint_every_s: float = at_least(0, 600.0)
+    save_dtype: str | None = None
+    trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
+    simpo_margin: float | None = at_least(0, None)

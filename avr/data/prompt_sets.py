@@ -1,0 +1,261 @@
+"""Prompt sets in: JSONL, JSON, Parquet or a Hugging Face data set, checked row by row.
+
+A row that cannot be used goes to the quarantine with file, line, field and reason; every row of
+the input is then either a prompt or a quarantined row.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import pyarrow as pa
+
+from avr.config.errors import ConfigError
+from avr.config.prompts import PromptsConfig
+from avr.core.messages import Conversation, content_id, from_dicts, kind_of, user
+from avr.core.tree import Prompt
+from avr.data.ids import Ids
+from avr.data.prompt_files import check_suffixes, on_hub, rows_in
+from avr.data.schemas import PROMPTS, prompt_row
+from avr.data.tables import ids_of, read_rows, write_rows
+from avr.storage import Location, files_at
+
+# The steps that make of prompts what models are trained on.
+PROMPT_STEPS = ("grow_rsft", "grow_dpo", "search", "sample")
+QUARANTINED = pa.schema([("source", pa.string()), ("reason", pa.string())])
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """Rows in = prompts + quarantined."""
+
+    num_rows: int
+    num_prompts: int
+    num_quarantined: int
+
+
+@dataclass(frozen=True)
+class InputRow:
+    """A row as it was read, and the prompt it holds, or None and the `reason` why it holds none."""
+
+    source: str
+    fields: Any
+    prompt: Prompt | None
+    reason: str = ""
+
+
+def input_rows(config: PromptsConfig, needs_answer: bool = False) -> Iterator[InputRow]:
+    """Every row of the window, usable or not, in the order of the files."""
+    for source, row in rows_in(config):
+        try:
+            yield InputRow(source, row, _prompt(row, source, config, needs_answer))
+        except ValueError as error:
+            # Half a surrogate pair, in a key say, could not be written down.
+            reason = str(error).encode(errors="backslashreplace").decode()
+            yield InputRow(source, row, None, reason)
+
+
+def ingest(
+    config: PromptsConfig,
+    prompts: Location,
+    quarantine: Location,
+    needs_answer: bool = False,
+    taken: Mapping[str, Ids] = MappingProxyType({}),
+) -> Ingested:
+    """Write the usable rows to `prompts` and the others to `quarantine` (Parquet files).
+
+    `taken` has the ids of prompts that are used elsewhere, by the step that uses them: training and
+    held-out prompts must not overlap.
+    """
+    bad: list[dict[str, str]] = []
+    num_rows = 0
+
+    def usable() -> Iterator[dict[str, Any]]:
+        nonlocal num_rows
+        for row in input_rows(config, needs_answer):
+            num_rows += 1
+            reason = row.reason
+            if row.prompt is not None:
+                steps = (step for step, ids in taken.items() if row.prompt.id in ids)
+                reason = next((f"the same prompt as one in {step}" for step in steps), "")
+            if reason or row.prompt is None:
+                bad.append({"source": row.source, "reason": reason})
+                continue
+            yield prompt_row(row.prompt)
+
+    write_rows(prompts, usable(), PROMPTS)
+    num_prompts = _drop_repeated(prompts, bad)
+    write_rows(quarantine, bad, QUARANTINED)
+    if num_prompts == 0:
+        first = f"; the first: {bad[0]['source']}: {bad[0]['reason']}" if bad else ""
+        raise ConfigError(f"{config.path}: none of {num_rows} rows is a usable prompt{first}")
+    return Ingested(num_rows, num_prompts, len(bad))
+
+
+def _drop_repeated(prompts: Location, bad: list[dict[str, str]]) -> int:
+    """Each prompt once, the others to `bad`; returns how many are left.
+
+    After they are written, and only where there are any: a million prompts need not be remembered.
+    """
+    ids = ids_of(prompts)
+    doubles = ids.doubles
+    if not doubles:
+        return ids.num_rows
+    first: dict[str, str] = {}
+
+    def once() -> Iterator[dict[str, Any]]:
+        for row in read_rows(prompts):
+            if row["id"] in first:
+                reason = f"the same prompt as {first[row['id']]}"
+                bad.append({"source": row["source"], "reason": reason})
+                continue
+            if row["id"] in doubles:
+                first[row["id"]] = row["source"]
+            yield row
+
+    return write_rows(prompts, once(), PROMPTS)
+
+
+def count_rows(config: PromptsConfig) -> int | None:
+    """How many rows `ingest` would read, usable or not; of a hub data set, its `limit` or None."""
+    if on_hub(config):
+        return config.limit
+    return sum(1 for _ in rows_in(config))
+
+
+LOOK_AT = 200  # rows: a field that is misspelt is so in all of them
+
+
+def check_rows(config: PromptsConfig) -> None:
+    """Raise ConfigError where the set, as far as a look at the first rows says, holds no prompts.
+
+    It names what is wrong with the first row. Of a hub data set these are the first rows of the
+    split, without `skip`, which can be a long way; HubUnreachableError where nobody could look.
+    """
+    if on_hub(config):
+        looked_at = replace(config, skip=0, limit=LOOK_AT)
+    else:
+        check_suffixes(files_at(config.path or ""))
+        looked_at = replace(config, limit=min(LOOK_AT, config.limit or LOOK_AT))
+    rows = list(input_rows(looked_at))
+    if not rows:
+        after = f" after the {config.skip} that `skip` leaves out" if config.skip else ""
+        raise ConfigError(f"{config.path} has no rows{after}")
+    all_read = len(rows) < LOOK_AT
+    if all(row.prompt is None and (all_read or not _has_it(row, config)) for row in rows):
+        first = f"{rows[0].source}: {rows[0].reason}"
+        which = "none of the" if all_read else "none of the first"
+        raise ConfigError(f"{which} {len(rows)} rows is a usable prompt; the first: {first}")
+    field = config.answer_field
+    usable = [row for row in rows if row.prompt]
+    if field and usable and not any(field in row.fields for row in usable):
+        known = ", ".join(sorted(usable[0].fields))
+        raise ConfigError(f"{usable[0].source}: no field {field!r}; the row has {known}")
+
+
+def _has_it(row: InputRow, config: PromptsConfig) -> bool:
+    """Whether the field of the prompt is there, whatever it holds."""
+    return isinstance(row.fields, Mapping) and config.prompt_field in row.fields
+
+
+def prompts_of(run_dir: Location, steps: Iterable[str]) -> dict[str, Ids]:
+    """The ids of the prompts that each of the steps of a run uses."""
+    return {step: ids_of(run_dir / step / "prompts.parquet") for step in steps}
+
+
+def content_of(config: PromptsConfig) -> str:
+    """An id of what the prompt set holds: of its files' bytes, of a hub data set's name."""
+    if on_hub(config):
+        return content_id(config.path)
+    files = files_at(config.path or "")
+    if not files:
+        return content_id(config.path)
+    digest = hashlib.blake2b(digest_size=12)
+    for file in files:
+        with file.open("rb") as stream:
+            whole: Any = stream  # all that file_digest wants, though typed as less
+            digest.update(hashlib.file_digest(whole, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def _prompt(
+    row: Mapping[str, Any] | ValueError, source: str, config: PromptsConfig, needs_answer: bool
+) -> Prompt:
+    if isinstance(row, ValueError):
+        raise row
+    query = _conversation(row, config.prompt_field)
+    if query[-1].role != "user":
+        raise ValueError(f"field {config.prompt_field!r} ends with the {query[-1].role}'s turn")
+    answer = None
+    if config.answer_field:
+        try:
+            answer = _answer(row, config.answer_field)
+        except ValueError:
+            if needs_answer:
+                raise
+    for field, texts in (
+        (config.prompt_field, [m.content for m in query]),
+        (config.answer_field, [answer or ""]),
+    ):
+        _check_storable(field, texts)
+    return Prompt.of(query, answer, source)
+
+
+def _check_storable(field: str | None, texts: Iterable[str]) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"field {field!r} holds half a surrogate pair at character {error.start}"
+            ) from error
+
+
+def _conversation(row: Mapping[str, Any], field: str) -> Conversation:
+    value = _field(row, field)
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError(f"field {field!r} is empty")
+        return (user(value),)
+    if not isinstance(value, list) or not value:
+        what = "an empty list" if value == [] else kind_of(value)
+        raise ValueError(f"field {field!r} is {what}, neither text nor messages")
+    try:
+        conversation = from_dicts(value)
+        _check_turns(conversation)
+    except ValueError as error:
+        raise ValueError(f"field {field!r}, {error}") from error
+    return conversation
+
+
+def _check_turns(conversation: Conversation) -> None:
+    """Chat templates refuse other orders, or render them silently as something else."""
+    expected: tuple[str, ...] = ("system", "user")
+    for turn, message in enumerate(conversation):
+        if message.role not in expected:
+            raise ValueError(
+                f"turn {turn} is the {message.role}'s, expected the {' or the '.join(expected)}'s"
+            )
+        if not message.content.strip():
+            raise ValueError(f"turn {turn}: content is empty")
+        expected = ("assistant",) if message.role == "user" else ("user",)
+
+
+def _answer(row: Mapping[str, Any], field: str) -> str:
+    value = _field(row, field)
+    if isinstance(value, list) and value:  # a dialogue: the last assistant turn is the answer
+        last = _conversation(row, field)[-1]
+        value = last.content if last.role == "assistant" else None
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"field {field!r} holds no answer text")
+    return value
+
+
+def _field(row: Mapping[str, Any], field: str) -> Any:
+    if not isinstance(row, Mapping):
+        raise ValueError(f"the row is {kind_of(row)}, not an object with fields")
+    if field not in row:
+        raise ValueError(f"no field {field!r}; the row has {', '.join(sorted(row)) or 'no fields'}")
+    return row[field]

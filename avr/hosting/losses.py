@@ -1,0 +1,47 @@
+"""What an error of Ray Data means: something went away, or the work itself is at fault."""
+
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    ObjectLostError,
+    WorkerCrashedError,
+)
+
+from avr.hosting.witness import Report
+
+_UNREADABLE = "Failed to deserialize exception"
+_LOSSES = (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    ObjectLostError,
+    WorkerCrashedError,
+)
+
+
+def is_loss(error: BaseException | None) -> bool:
+    """Whether a node or process went away; one that could not even start has a fault of its own."""
+    while error is not None:
+        if isinstance(error, _LOSSES) and not getattr(error, "actor_init_failed", False):
+            return True
+        if isinstance(error, FileNotFoundError) and "/logs/worker-" in str(error):
+            return True  # Ray notes the size of a worker's log around each task, and fails without
+        words = str(error)  # an error that did not survive the way to the driver has only these
+        if _UNREADABLE in words and any(kind.__name__ in words for kind in _LOSSES):
+            return True
+        error = getattr(error, "cause", None) or error.__cause__
+    return False
+
+
+def cause_of(error: Exception, report: Report) -> str:
+    """The worker's own words: the innermost error, and what the witness knows of dead engines."""
+    inner: BaseException = error
+    words = str(error).strip()
+    while (deeper := getattr(inner, "cause", None) or inner.__cause__) is not None:
+        inner = deeper
+        if _UNREADABLE not in str(inner):
+            words = str(inner).strip() or words
+    if _UNREADABLE in words:  # pages about serialisation, and somewhere in them what happened
+        words = next((kind.__name__ for kind in _LOSSES if kind.__name__ in words), words)
+    return "; ".join([words or repr(error), *report.causes[-3:]])

@@ -1,0 +1,126 @@
+"""Processes of engines that have to end before others can have their devices."""
+
+import gc
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from avr.hosting.witness import Report
+
+RELEASE_TIMEOUT_S = 120.0
+_ASK_TIMEOUT_S = 30.0
+_CLOCK_STEP_S = 2.0  # a clock that is set may put a process's beginning so much later
+
+
+class ReleaseError(RuntimeError):
+    """Processes that do not end and hold devices."""
+
+
+def wait_until_released(report: Report, timeout_s: float = RELEASE_TIMEOUT_S) -> None:
+    """Return once every process of every engine in the report has ended.
+
+    Only then are their devices free, whatever Ray counts. Raises ReleaseError after `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    on_node: defaultdict[str, dict[int, float]] = defaultdict(dict)
+    role_of: dict[tuple[str, int], str] = {}
+    for host, (role, children) in report.processes.items():
+        for pid in (host[1], *children):
+            on_node[host[0]][pid] = report.told[host]
+            role_of[host[0], pid] = role
+    for node, told in on_node.items():
+        while left := _running_on(node, told):
+            gc.collect()  # Ray Data ends its actors by dropping what refers to them, in circles
+            if time.monotonic() > deadline:
+                raise ReleaseError(
+                    f"processes {left} of the {role_of[node, left[0]]}'s engine still run, and may "
+                    f"hold a device, {timeout_s:.0f} s after their step: end them on {node[:8]}"
+                )
+            time.sleep(0.5)
+
+
+def wait_for_orphans(witness: Any, node: str, timeout_s: float = RELEASE_TIMEOUT_S) -> None:
+    """Return once no engine on this node runs on whose host was killed, or after `timeout_s`.
+
+    Ray ends them, but starts the replacement, on the same device, side by side with that.
+    """
+    try:
+        hosts = ray.get(witness.hosts_on.remote(node), timeout=_ASK_TIMEOUT_S)
+    except ray.exceptions.RayError:  # no witness left: its job is over
+        return
+    alive = running({pid: told for pid, _, told in hosts})
+    orphans = {
+        child: told for pid, children, told in hosts if pid not in alive for child in children
+    }
+    deadline = time.monotonic() + timeout_s
+    while (left := running(orphans)) and time.monotonic() < deadline:
+        print(f"processes {left} of an engine that was killed still run; waiting", flush=True)
+        time.sleep(0.5)
+
+
+def running(told: Mapping[int, float]) -> list[int]:
+    """Those of this node's processes that run; `told` maps each to a time at which it was there.
+
+    Numbers of processes come again: one that began later is another one.
+    """
+
+    def runs(pid: int, there: float) -> bool:
+        try:
+            process = psutil.Process(pid)
+            began, status = process.create_time(), process.status()
+        except psutil.NoSuchProcess:
+            return False
+        return bool(status != psutil.STATUS_ZOMBIE and began < there + _CLOCK_STEP_S)
+
+    return [pid for pid, there in told.items() if runs(pid, there)]
+
+
+def without_engine(report: Report, roles: Sequence[str]) -> list[str]:
+    """Those of the roles of which no engine that has started is on a node that is there."""
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    serving = {role for (node, _), role in report.serving.items() if node in alive}
+    return [role for role in roles if role not in serving]
+
+
+def last_words(report: Report, role: str) -> str:
+    """What the role's engines have said last: why one did not start, or the end of a log."""
+    failed = [cause for failed, cause in report.failures if failed == role]
+    if failed:
+        return failed[-1]
+    hosts = [host for host, (hosted, _) in report.processes.items() if hosted == role]
+    starting = [host for host in hosts if host not in report.gone | report.serving.keys()]
+    if not starting:
+        return "no process of it has started on any node"
+    node, log = starting[-1][0], report.logs[starting[-1]]
+    words = _there(_last_line, node, log) or "nothing, or its node is gone"
+    return f"{words} (log: {log})"
+
+
+def _running_on(node: str, told: Mapping[int, float]) -> list[int]:
+    """Those of a node's processes that run; a node that is gone has none."""
+    if node not in {n["NodeID"] for n in ray.nodes() if n["Alive"]}:
+        return []
+    answer: list[int] | None = _there(running, node, told)
+    return list(told) if answer is None else answer  # a node that is about to go does not answer
+
+
+def _there(function: Any, node: str, *arguments: Any) -> Any:
+    """What a function gives on a node, None where that does not answer."""
+    here = NodeAffinitySchedulingStrategy(node, soft=False)
+    task = ray.remote(function).options(num_cpus=0, scheduling_strategy=here)
+    try:
+        return ray.get(task.remote(*arguments), timeout=_ASK_TIMEOUT_S)
+    except ray.exceptions.RayError:
+        return None
+
+
+def _last_line(log: str) -> str:
+    lines = Path(log).read_text(errors="replace")[-20_000:].split("\n")
+    said = [line.rpartition("\r")[2].strip() for line in lines]
+    return next((line[:300] for line in reversed(said) if line), "")

@@ -1,0 +1,108 @@
+"""Check what any job's configuration may have wrong before anything starts."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+
+import pyarrow as pa
+
+from avr.config.errors import ConfigError
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import RoleConfig
+from avr.config.rows import RulesConfig
+from avr.data.prompt_files import on_hub
+from avr.data.prompt_sets import check_rows
+from avr.engines.model_config import HubUnreachableError
+from avr.rows.rules import switched_on
+from avr.storage import files_at, is_remote, location, reached
+
+
+def check_run_dir(run_dir: str) -> None:
+    """On a cluster a relative path would mean another place on every node."""
+    if not run_dir.strip():
+        raise ConfigError("run_dir is empty")
+    folder = location(run_dir)
+    if is_remote(folder) and any(sign in run_dir for sign in "*?[]"):
+        raise ConfigError(f"run_dir is {run_dir!r}: on an object store it must not hold *?[]")
+    if "RAY_ADDRESS" in os.environ and not (is_remote(folder) or folder.is_absolute()):
+        raise ConfigError(
+            f"run_dir is {run_dir!r}: on a cluster it must be an absolute path on "
+            "storage that all nodes share, or on an object store"
+        )
+
+
+def check_rules(key: str, rows: str, rules: RulesConfig) -> None:
+    """Raise ConfigError naming the key for a profile, or a rule, that these rows do not have."""
+    try:
+        switched_on(rows, rules.profile, rules.switches)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
+    """A mistyped path or field should be found now, not by the step that has begun."""
+    for step, prompts in sets.items():
+        path = prompts.path or ""
+        if not path:
+            raise ConfigError(f"the prompts of step {step} have no path")
+        if not on_hub(prompts):
+            with reached(f"the prompts of step {step}", location(path)):
+                files = files_at(path)
+            if not files:
+                raise ConfigError(f"no prompts at {path} (for step {step})")
+        check_set(f"the prompts of step {step}", prompts)
+
+
+def check_set(name: str, prompts: PromptsConfig) -> None:
+    """Raise ConfigError, beginning with `name`, for a set whose first rows hold no prompts.
+
+    A hub data set that nobody could look at is said in a line, and the job goes on.
+    """
+    hub = on_hub(prompts)
+    try:
+        with nullcontext() if hub else reached(name, location(prompts.path or "")):
+            check_rows(prompts)
+    except HubUnreachableError as error:
+        print(f"could not look at {prompts.path} ({error.why}); {name} are not checked")
+    except (ConfigError, OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def check_rounds(rounds: Mapping[str, int], models: Sequence[str]) -> None:
+    """Raise ConfigError for rounds of a model that is not evaluated, or fewer than none."""
+    for name, number in rounds.items():
+        if name not in models:
+            raise ConfigError(f"evaluation.rounds.{name}: there are {', '.join(models)}")
+        if number < 0:
+            raise ConfigError(f"evaluation.rounds.{name} is {number}, must be at least 0")
+
+
+def check_replicas(roles: Mapping[str, RoleConfig]) -> None:
+    """Raise ConfigError for numbers of replicas, or shares of GPUs, that cannot be."""
+    for name, role in roles.items():
+        if role.gpu_share > 1:
+            raise ConfigError(
+                f"{name}.gpu_share is {role.gpu_share:g}, must be at most 1: an engine takes more "
+                f"GPUs by {name}.engine.tensor_parallel_size"
+            )
+        if role.gpu_share < 1:
+            _check_share(name, role)
+        if role.max_replicas < role.min_replicas:
+            raise ConfigError(
+                f"{name}.max_replicas {role.max_replicas} < min_replicas {role.min_replicas}"
+            )
+
+
+def _check_share(name: str, role: RoleConfig) -> None:
+    words = f"{name}.gpu_share is {role.gpu_share:g}, and"
+    if not role.use_gpu:
+        raise ConfigError(f"{words} {name}.use_gpu is false")
+    if role.engine.get("tensor_parallel_size", 1) != 1:
+        raise ConfigError(f"{words} its engine is tensor-parallel")
+    # vLLM does not start where less is free than this share, 0.92 unless it is told another.
+    memory = role.engine.get("gpu_memory_utilization")
+    if memory is None or not memory <= role.gpu_share:
+        raise ConfigError(
+            f"{words} {name}.engine.gpu_memory_utilization is {memory or 'not set'}: it must be at "
+            "most that share"
+        )

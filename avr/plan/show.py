@@ -1,0 +1,103 @@
+"""Print what steps start, need and will take."""
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.table import Table
+
+from avr.plan.forecast import Forecast, RoleForecast
+from avr.plan.memory import PoolMemory
+from avr.plan.resources import StepPlan
+from avr.terminal import CONSOLE, number
+
+
+def print_plan(plan: Sequence[StepPlan]) -> None:
+    """What each step starts, and the least it needs."""
+    table = Table(title="Plan", title_justify="left", box=box.SIMPLE)
+    columns = ("step", "pool", "replicas", "each", "texts per prompt", "least needed")
+    for column in columns:
+        table.add_column(column)
+    for step in plan:
+        cpus, gpus = step.least()
+        least = f"{cpus:g} CPUs, {gpus:g} GPUs" + ("" if step.together else ", one by one")
+        for n, pool in enumerate(step.pools):
+            replicas = f"{pool.min_replicas}-{pool.max_replicas}"
+            each = f"{pool.cpus:g} CPUs, {pool.gpus:g} GPUs"
+            name = f"{pool.name}: {'the RSFT model' if pool.trained else pool.model}"
+            first = (step.step, least) if n == 0 else ("", "")
+            table.add_row(first[0], name, replicas, each, str(pool.samples or "-"), first[1])
+    CONSOLE.print(table)
+    CONSOLE.print(
+        "least needed: what a step waits for before it begins: all its pools at their smallest\n"
+        "(the largest of them where they take turns), and CPUs for the tasks around them."
+    )
+
+
+def print_memory(memory: Sequence[PoolMemory]) -> None:
+    """What one GPU has to hold for an engine or a training rank; nothing where there is none."""
+    if not memory:
+        return
+    table = Table(title="Memory of one GPU", title_justify="left", box=box.SIMPLE)
+    for column in ("step", "pool", "GiB", "made of"):
+        table.add_column(column)
+    for one in (one for one in memory if not one.unknown):
+        table.add_row(one.step, one.pool, one.amount, one.parts)
+    if table.rows:
+        CONSOLE.print(table)
+    for one in memory:
+        if one.unknown:
+            words = f"{one.step}: memory of {one.pool} could not be worked out: {one.unknown}"
+            CONSOLE.print(words, markup=False)
+        elif one.tight:
+            words = f"; what would help: {one.helps}" if one.helps else ""
+            CONSOLE.print(f"{one.step}: {one.pool} is tight: {one.amount}{words}", markup=False)
+    if any(one.allowed is None and not one.unknown for one in memory):
+        CONSOLE.print(
+            "How much memory a GPU has is not known here: gpu_memory_gib=80, say, or --cluster FILE"
+            "\nof a cluster file whose machines are known."
+        )
+
+
+def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> None:
+    """What each role has to do; in `unknown` steps how long the texts are was not measured."""
+    table = Table(title="Calls, at the most", title_justify="left", box=box.SIMPLE)
+    for column in ("step", "role", "texts", "generated tokens", "busy", "held"):
+        table.add_column(column, justify="left" if column in ("step", "role") else "right")
+    known = False
+    for row in forecasts:
+        hours = (number(hours, ".3g") for hours in (row.busy, row.held))
+        table.add_row(row.step, row.role, f"{row.texts:,}", number(row.tokens, ",.0f"), *hours)
+        known = known or row.busy is not None
+    CONSOLE.print(table)
+    if unknown:
+        CONSOLE.print(
+            f"{', '.join(unknown)}: whole outputs, each as long as several texts of a tree. How\n"
+            "long, the small run's trees do not say; --mean-tokens takes a guess, for all steps."
+        )
+    if known:
+        CONSOLE.print(
+            "busy: device-hours of the role's generation. held: of all devices of the step while\n"
+            "its slowest role generates, which is what a run counts. Scoring, training and starts\n"
+            "of engines come on top."
+        )
+
+
+def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None:
+    """What each step will take, and all together; `others` are models that the small run had."""
+    table = Table(title="What it will take", title_justify="left", box=box.SIMPLE)
+    for column in ("step", "prompts", "generated tokens", "device-hours", "GiB on disk"):
+        table.add_column(column, justify="left" if column == "step" else "right")
+    rows = list(forecasts)
+    for row in rows:
+        hours, gib = number(row.device_hours, ".3g"), number(row.gib, ".3g")
+        table.add_row(row.step, f"{row.prompts:,}", number(row.tokens, ",.0f"), hours, gib)
+    hours = sum(row.device_hours or 0.0 for row in rows)
+    gib = sum(row.gib or 0.0 for row in rows)
+    table.add_row("all known", "", "", f"{hours:.3g}", f"{gib:.3g}")
+    CONSOLE.print(table)
+    CONSOLE.print(
+        "Scaled by the number of prompts, starts of engines too: a small run of few prompts says\n"
+        "too much, and one with other models, replicas or devices says nothing."
+    )
+    if others:
+        CONSOLE.print(f"The small run had other models: {'; '.join(others)}.", markup=False)

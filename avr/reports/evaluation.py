@@ -1,0 +1,251 @@
+"""What an evaluation came to: numbers only where every prompt was answered and judged."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean, median
+from typing import Any
+
+from avr.config.answers import EvaluateConfig, Format
+from avr.config.judges import EndpointConfig, JudgeKind
+from avr.data.answer_files import fields_of, kind_of_reason
+from avr.data.prompt_sets import PROMPT_STEPS
+from avr.data.tables import read_rows
+from avr.evaluation.alpaca import NUM_INSTRUCTIONS, AlignmentError, lc_noreg, length_of, win_rate
+from avr.evaluation.arena_hard import (
+    DECISIVE,
+    Battle,
+    Verdict,
+    battle,
+    score,
+    style_controlled,
+    style_of,
+)
+from avr.evaluation.judges import DRAW, Duel, without_asking
+from avr.evaluation.length_control import LengthControlUnavailable, length_controlled
+from avr.evaluation.logistic import SeparationError
+from avr.evaluation.paired import mean_of
+from avr.reports.answers import Answer, StaleError, left_out
+from avr.run.ledger import Ledger
+from avr.storage import Location, location, write_text
+
+# The judges' words are this project's own, not those of the benchmarks.
+NOT_COMPARABLE = "compare with numbers of the same judge only, not with a public leaderboard"
+
+
+class IncompleteError(RuntimeError):
+    """Not every prompt was judged, so there is no number."""
+
+
+def report(
+    config: EvaluateConfig,
+    folder: Location,
+    duels: Sequence[tuple[Answer, Duel]],
+    answers: Sequence[Answer],
+    judge: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> None:
+    """Write report.json and say what is in it. `duels` is empty where nothing was judged.
+
+    `judge` are the settings that they were judged under. Where the baseline has answers to more
+    prompts than were asked, the rates are not the report's but those `of_a_part`. Raises
+    IncompleteError where a prompt has no preference; the report then has no rates.
+    """
+    figures: dict[str, Any] = {"name": config.name, **_of_answers(answers)}
+    missing: list[str] = []
+    if duels:
+        rows = {row["id"]: row for row in read_rows(folder / "judge" / "preferences")}
+        faults = {row["id"]: row for row in read_rows(folder / "judge" / "quarantine")}
+        asked = [duel.id for _, duel in duels]
+        stale = [name for name in asked if name not in rows and name not in faults]
+        if stale:
+            raise StaleError(
+                f"{len(stale)} of {len(duels)} duels were never judged: answers or baseline have"
+                f" changed since. Remove {folder / 'judge'} and {folder / 'ledger' / 'judge.json'}"
+            )
+        missing = [faults[name]["quarantined"] for name in asked if name not in rows]
+        models = sorted({row["model"] for row in rows.values()} - {"", None})
+        figures["judge"] = {"name": _judge(config), "models": models, "settings": dict(judge)}
+        figures["judge"] |= {
+            "note": NOT_COMPARABLE,
+            "chose_training_data": _chose_training_data(config, judge),
+        }
+        figures["judge"] |= _spent(config.judge.endpoint, [*rows.values(), *faults.values()])
+        figures["judged"], figures["not_judged"] = len(duels) - len(missing), len(missing)
+        if not missing:
+            rates = _rates(config, [(answer, duel, rows[duel.id]) for answer, duel in duels])
+            left = left_out(config)
+            figures |= {"of_a_part": {"left_out": left, **rates}} if left else rates
+    write_text(folder / "report.json", json.dumps(figures, indent=1))
+    for line in _lines(figures):
+        say(line)
+    if missing:
+        reasons = Counter(map(kind_of_reason, missing)).most_common(3)
+        words = "; ".join(f"{number}: {reason}" for reason, number in reasons)
+        raise IncompleteError(
+            f"no win rate: {len(missing)} of {len(duels)} prompts were not judged ({words})."
+            f" Remove {folder / 'judge' / 'quarantine'} and {folder / 'ledger' / 'judge.json'} to"
+            " ask about them again."
+        )
+
+
+def _of_answers(answers: Sequence[Answer]) -> dict[str, Any]:
+    lengths = [len(answer.text) for answer in answers]
+    reasons = Counter(kind_of_reason(answer.failure) for answer in answers if answer.failure)
+    return {
+        "rows": len(answers),
+        "cut_off": sum(answer.cut for answer in answers),
+        "without_answer": sum(not answer.text.strip() for answer in answers),
+        "failures": dict(reasons.most_common()),
+        "failure_rate": reasons.total() / len(answers),
+        "characters": {"mean": fmean(lengths), "median": median(lengths)},
+        "tokens": {
+            "all": sum(answer.num_tokens for answer in answers),
+            "mean": fmean(answer.num_tokens for answer in answers),
+        },
+    }
+
+
+def _spent(endpoint: EndpointConfig, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    read, written = (sum(r[f"{side}_tokens"] for r in rows) for side in ("prompt", "completion"))
+    cost = (read * endpoint.price_prompt + written * endpoint.price_completion) / 1e6
+    return {"prompt_tokens": read, "completion_tokens": written, "cost": cost}
+
+
+def _judge(config: EvaluateConfig) -> str:
+    judge = config.judge
+    if judge.kind == JudgeKind.endpoint:
+        return f"{judge.endpoint.model} at {judge.endpoint.base_url}"
+    if judge.kind == JudgeKind.oracle:
+        return f"oracle {judge.oracle}"
+    assert judge.reward_model is not None
+    return f"reward model {judge.reward_model.model}"
+
+
+def _chose_training_data(config: EvaluateConfig, judge: Mapping[str, Any]) -> bool | None:
+    """True where the judge is the reward model of the run that made the model; None: not known.
+
+    A model has a history: what another run's reward model chose before is not seen.
+    """
+    if judge["judge"] != JudgeKind.reward_model.value:
+        return None
+    ledger = Ledger(location(config.policy.model).parent / "ledger", lambda line: None)
+    return judge["model"]["weights"] in ledger.reward_models(PROMPT_STEPS) or None
+
+
+Judged = Sequence[tuple[Answer, Duel, dict[str, Any]]]
+
+
+def _rates(config: EvaluateConfig, judged: Judged) -> dict[str, Any]:
+    if config.format == Format.arena_hard:
+        return _arena_rates(judged)
+    values = [row["value"] for _, _, row in judged]
+    interval = mean_of([100 * (value - 1) for value in values])
+    rates: dict[str, Any] = {
+        "win_rate": asdict(win_rate(values)) | {"low": interval.low, "high": interval.high},
+        "baseline_characters": fmean(len(duel.baseline) for _, duel, _ in judged),
+        "baseline_without_answer": sum(not duel.baseline.strip() for _, duel, _ in judged),
+    }
+    texts = [(duel.ours, duel.baseline) for _, duel, _ in judged]
+    lengths, theirs = zip(*((length_of(a), length_of(b)) for a, b in texts), strict=True)
+    try:
+        rates["lc_noreg"] = asdict(lc_noreg(values, lengths, theirs))
+    except SeparationError as error:
+        rates["lc_noreg"] = str(error)
+    if len(judged) == NUM_INSTRUCTIONS:
+        rates["length_controlled_v1"] = _alpaca_lc(config, judged)
+    return rates
+
+
+def _alpaca_lc(config: EvaluateConfig, judged: Judged) -> Any:
+    """AlpacaEval's own number, or why there is none."""
+    try:
+        found = length_controlled(
+            [row["value"] for _, _, row in judged],
+            [duel.ours for _, duel, _ in judged],
+            [duel.baseline for _, duel, _ in judged],
+            [str(fields_of(a.row).get(config.prompts.prompt_field)) for a, _, _ in judged],
+        )
+    except (AlignmentError, LengthControlUnavailable) as error:
+        return str(error)
+    return asdict(found)
+
+
+def _arena_rates(judged: Judged) -> dict[str, Any]:
+    """Under control an empty answer is one of no length, as in Arena-Hard's own code."""
+    battles = [each for _, duel, row in judged for each in _battles(duel, row)]
+    ours = {duel.id: style_of(duel.ours) for _, duel, _ in judged}
+    baseline = {duel.id: style_of(duel.baseline) for _, duel, _ in judged}
+    rates: dict[str, Any] = {"win_rate": asdict(score(battles))}
+    for name, features in (
+        ("length_controlled", ("length",)),
+        ("style_controlled", ("length", "headers", "lists", "bolds")),
+    ):
+        try:
+            rates[name] = asdict(style_controlled(battles, ours, baseline, features))
+        except SeparationError as error:
+            rates[name] = str(error)
+    return rates
+
+
+def _battles(duel: Duel, row: dict[str, Any]) -> list[Battle]:
+    """Both orders; where a judge gave one preference both battles went so.
+
+    An answer that is not there loses as much as one that is much worse; where both are missing it
+    is a tie like any other.
+    """
+    verdicts = [Verdict(verdict) for verdict in row["verdicts"]]
+    if verdicts:
+        sides = zip(verdicts, (False, True), strict=True)
+        return [battle(duel.id, verdict, model_is_a=ours) for verdict, ours in sides]
+    decided = without_asking(duel) is not None and row["value"] != DRAW
+    weight = DECISIVE if decided else 1
+    return [Battle(duel.id, row["value"] - 1, weight)] * 2
+
+
+def _lines(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{figures['rows']} rows, {figures['without_answer']} without an answer;"
+        f" failures {figures['failure_rate']:.1%}, cut off {figures['cut_off']};"
+        f" {figures['characters']['mean']:.0f} characters (median"
+        f" {figures['characters']['median']:.0f}), {figures['tokens']['mean']:.0f} tokens an answer"
+    ]
+    lines += _of_rates(figures)
+    if part := figures.get("of_a_part"):
+        lines.append(
+            f"no number of the set: the baseline has {part['left_out']} more prompts; of this part:"
+        )
+        lines += [f"  {line}" for line in _of_rates(part)]
+    if "judge" in figures:
+        judge = figures["judge"]
+        lines.append(f"judge: {judge['name']}; {judge['note']}")
+        if judge["chose_training_data"]:
+            lines.append(
+                "this reward model chose what the model was trained on: it is no independent judge"
+            )
+        if judge["prompt_tokens"]:
+            lines.append(
+                f"it read {judge['prompt_tokens']} tokens and wrote {judge['completion_tokens']}"
+                + (f", {judge['cost']:.2f} by the prices given" if judge["cost"] else "")
+            )
+    return lines
+
+
+def _of_rates(figures: dict[str, Any]) -> list[str]:
+    lines = []
+    if "win_rate" in figures:
+        rate = figures["win_rate"]
+        words = f"win rate {rate['win_rate']:.1f}% [{rate['low']:.1f}, {rate['high']:.1f}]"
+        if "num_draws" in rate:
+            words += ": {num_wins} won, {num_draws} drawn, {num_losses} lost".format(**rate)
+        lines.append(words)
+    for name in ("lc_noreg", "length_controlled_v1", "length_controlled", "style_controlled"):
+        found = figures.get(name)
+        if isinstance(found, str):
+            lines.append(f"{name}: {found}")
+        elif found:
+            rate = found.get(name, found.get("win_rate"))
+            interval = f" [{found['low']:.1f}, {found['high']:.1f}]" if "low" in found else ""
+            lines.append(f"{name} {rate:.1f}%{interval}")
+    return lines

@@ -1,0 +1,160 @@
+"""From what entrants grew and sampled to their final answers, one a prompt and row of the table."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import pyarrow as pa
+
+from avr.config.answers import Mode
+from avr.config.errors import ConfigError
+from avr.config.table import EntrantConfig, TableConfig
+from avr.config.texts import template_of
+from avr.core.outputs import Output, OutputSet
+from avr.core.trajectory import TrajectoryTemplate, parse_trajectory
+from avr.core.tree import RefinementTree, reward_of
+from avr.evaluation.judged import Oracle
+from avr.evaluation.standing import Answered
+
+ANSWERED = pa.schema(
+    [
+        ("row", pa.string()),
+        ("prompt", pa.string()),
+        ("query", pa.string()),
+        ("text", pa.string()),
+        ("reward", pa.float64()),
+        ("quality", pa.float64()),
+        ("num_tokens", pa.int64()),
+        ("failed", pa.bool_()),
+        ("draft_quality", pa.float64()),
+    ]
+)
+
+
+def rows_of(name: str, entrant: EntrantConfig) -> list[str]:
+    """The rows of the table that an entrant fills."""
+    if entrant.mode == Mode.refine:
+        return [f"{name} r{rounds}" for rounds in range(entrant.rounds + 1)]
+    return [name]
+
+
+def row_names(config: TableConfig) -> list[str]:
+    """All rows of the table, in the order of the configuration."""
+    return [row for name, entrant in config.entrants.items() for row in rows_of(name, entrant)]
+
+
+def last_row(name: str, entrant: EntrantConfig) -> str:
+    """Its row with all its rounds."""
+    return rows_of(name, entrant)[-1]
+
+
+def baseline_row(config: TableConfig) -> str:
+    """The row that all are compared with: the baseline's answers without refinement."""
+    return rows_of(config.baseline, config.entrants[config.baseline])[0]
+
+
+def final_answers(
+    config: TableConfig,
+    trees: Callable[[str], Iterator[RefinementTree]],
+    sets: Callable[[str], Iterator[OutputSet]],
+    oracle: Oracle | None,
+) -> Iterator[tuple[str, Answered]]:
+    """(last user turn, answer), row by row. `trees` and `sets` give what an entrant has, by name.
+
+    An entrant with `tokens_of` comes after the one it names, whatever the order in the
+    configuration.
+    """
+    spent: dict[str, dict[str, int]] = {}
+    for name in in_order(config):
+        entrant = config.entrants[name]
+        if entrant.mode == Mode.recursive or entrant.best_of > 1:
+            budget = spent[entrant.tokens_of] if entrant.tokens_of else None
+            recursive = entrant.mode == Mode.recursive
+            template = template_of(config.trajectories) if recursive else None
+            found = (_of_set(name, item, budget, template, oracle) for item in sets(name))
+        else:
+            rows = list(enumerate(rows_of(name, entrant)))
+            found = (
+                _after(row, tree, rounds, oracle) for tree in trees(name) for rounds, row in rows
+            )
+        tokens: dict[str, int] = {}
+        for query, answer in found:
+            if answer.row == last_row(name, entrant):
+                tokens[answer.prompt] = answer.num_tokens
+            yield query, answer
+        spent[name] = tokens
+
+
+def in_order(config: TableConfig) -> list[str]:
+    """Names of the entrants, each after the one whose tokens it may spend. Raises ConfigError."""
+    first = [name for name, entrant in config.entrants.items() if entrant.tokens_of is None]
+    later = [name for name in config.entrants if name not in first]
+    for name in later:
+        of = config.entrants[name].tokens_of
+        if of not in first:
+            raise ConfigError(
+                f"entrants.{name}.tokens_of is {of!r}; entrants that spend their own tokens are"
+                f" {', '.join(first)}"
+            )
+    return first + later
+
+
+def _after(
+    row: str, tree: RefinementTree, rounds: int, oracle: Oracle | None
+) -> tuple[str, Answered]:
+    levels = tree.levels[:rounds]
+    answer = tree.after(rounds)
+    refined = sum(any(c.refinements for c in level.critiques) for level in levels)
+    query = tree.prompt.query[-1].content
+    return query, Answered(
+        row=row,
+        prompt=tree.prompt.id,
+        text=answer.text,
+        reward=reward_of(answer),
+        quality=oracle(query, answer.text) if oracle else None,
+        num_tokens=tree.num_tokens(rounds),
+        failed=refined < rounds,
+        draft_quality=oracle(query, tree.first.text) if oracle and rounds else None,
+    )
+
+
+def _of_set(
+    row: str,
+    item: OutputSet,
+    budget: Mapping[str, int] | None,
+    template: TrajectoryTemplate | None,
+    oracle: Oracle | None,
+) -> tuple[str, Answered]:
+    """The best of the outputs that the budget pays for; the first is always paid for."""
+    outputs = [*item.outputs, *item.failures]
+    if budget is not None:
+        outputs = _paid_for(outputs, budget.get(item.prompt.id, 0))
+    best = max(outputs, key=_reward)
+    query = item.prompt.query[-1].content
+    draft = None
+    if oracle and template and not best.failure:
+        draft = oracle(query, parse_trajectory(best.text, template).first)
+    return query, Answered(
+        row=row,
+        prompt=item.prompt.id,
+        text=best.answer,
+        reward=_reward(best),
+        quality=oracle(query, best.answer) if oracle else None,
+        num_tokens=sum(output.num_tokens for output in outputs),
+        failed=bool(best.failure),
+        draft_quality=draft,
+    )
+
+
+def _paid_for(outputs: list[Output], budget: int) -> list[Output]:
+    """The first outputs that together cost no more tokens than the budget, at the least one."""
+    spent, number = 0, 0
+    for output in outputs:
+        spent += output.num_tokens
+        if spent > budget:
+            break
+        number += 1
+    return outputs[: max(1, number)]
+
+
+def _reward(output: Output) -> float:
+    assert output.reward is not None
+    return output.reward

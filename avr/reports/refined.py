@@ -1,0 +1,128 @@
+"""What became of answers that were refined: the rows that are written, and the report."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from avr.config.answers import RefineConfig
+from avr.core.search import best_answer, improving_turns
+from avr.core.tree import RefinementTree, reward_of
+from avr.data import tables
+from avr.data.answer_files import fields_of, kind_of_reason
+from avr.data.prompt_sets import InputRow, input_rows
+from avr.evaluation.judged import load_oracle
+from avr.evaluation.paired import difference, mean_of
+from avr.reports.answers import StaleError
+from avr.storage import Location
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What became of the answer of one row; where `rounds` is 0 it stays, and `reason` says why.
+
+    `gain` in logits, None where no reward model judged. `num_tokens` are those of all that was
+    generated for it. `cut` where the new answer ended at its token limit. `num_unscored`
+    refinements were left out because the reward model failed on them.
+    """
+
+    row: InputRow
+    answer: str = ""
+    rounds: int = 0
+    reason: str = ""
+    gain: float | None = None
+    num_tokens: int = 0
+    cut: bool = False
+    num_unscored: int = 0
+
+
+def outcome_of(row: InputRow, tree: RefinementTree, rounds: int, gated: bool) -> Refined:
+    """The answer that a finished tree ends with."""
+    y0, gain = tree.first, None
+    if gated:
+        best, steps = best_answer(tree), len(improving_turns(tree))
+        gain = reward_of(best) - reward_of(y0)
+    else:
+        best = tree.after(rounds)
+        steps = sum(any(c.refinements for c in level.critiques) for level in tree.levels)
+    tokens = tree.num_tokens() - y0.num_tokens
+    why = "no refinement was better" if gated else "no well-formed refinement came"
+    why = why if tree.levels else "too long to be criticised"
+    num_unscored = sum(level.num_unscored for level in tree.levels)
+    if num_unscored and not any(tree.refined()):
+        why = "no refinement could be judged"
+    cut = steps > 0 and best.finish_reason == "length"
+    return Refined(row, best.text, steps, "" if steps else why, gain, tokens, cut, num_unscored)
+
+
+def outcomes_of(config: RefineConfig, folder: Location) -> Iterator[Refined]:
+    """One for each of the input's rows, in their order."""
+    trees = {tree.prompt.id: tree for tree in tables.read_trees(folder / "trees")}
+    faults = {
+        row["prompt"]["id"]: row["quarantined"]
+        for row in tables.read_rows(folder / "quarantine", ["prompt", "quarantined"])
+    }
+    for row in input_rows(config.answers, needs_answer=True):
+        tree = trees.get(row.prompt.id) if row.prompt else None
+        if row.prompt is None:
+            yield Refined(row, reason=row.reason)
+        elif tree is None:
+            yield Refined(row, reason=_fault(faults, row.prompt.id, row.source))
+        elif tree.prompt.source != row.source:  # a prompt has one tree, from its first answer
+            yield Refined(row, reason=f"the same prompt as {tree.prompt.source}")
+        else:
+            yield outcome_of(row, tree, config.rounds, config.reward_model is not None)
+
+
+def _fault(faults: dict[str, str], prompt: str, source: str) -> str:
+    if prompt not in faults:
+        raise StaleError(f"{source} was not refined: it came later")
+    return faults[prompt]
+
+
+def record_of(config: RefineConfig, one: Refined) -> dict[str, Any]:
+    """The input row with the new answer, and in `refined` what became of it."""
+    how = {name: getattr(one, name) for name in ("rounds", "reason", "gain", "num_tokens", "cut")}
+    new = {config.answers.answer_field or "": one.answer} if one.rounds else {}
+    return {**fields_of(one.row), **new, "generator": config.name, "refined": how}
+
+
+def report_of(config: RefineConfig, outcomes: list[Refined]) -> dict[str, Any]:
+    """Lengths and quality are over all rows that hold a prompt and an answer; intervals are 95%."""
+    rounds = Counter(one.rounds for one in outcomes)
+    reasons = Counter(kind_of_reason(one.reason) for one in outcomes if not one.rounds)
+    gains = [one.gain for one in outcomes if one.gain is not None]
+    texts = []
+    for one in outcomes:
+        if one.row.prompt is not None:
+            was = one.row.prompt.answer or ""
+            now = one.answer if one.rounds else was
+            texts.append((one.row.prompt.query[-1].content, was, now))
+    report: dict[str, Any] = {
+        "rows": len(outcomes),
+        "refined": len(outcomes) - rounds[0],
+        "as_they_were": dict(reasons.most_common()),
+        "by_rounds": {str(number): rounds[number] for number in sorted(rounds)},
+        "cut_off": sum(one.cut for one in outcomes),
+        "tokens": sum(one.num_tokens for one in outcomes),
+        "unscored": sum(one.num_unscored for one in outcomes),
+    }
+    if gains:
+        report["gain"] = asdict(mean_of(gains))
+    if texts:
+        report["characters"] = {
+            "was": fmean(len(was) for _, was, _ in texts),
+            "is": fmean(len(now) for _, _, now in texts),
+        }
+    oracle = load_oracle(config.oracle)
+    if oracle is not None:
+        before, after = ([oracle(each[0], each[side]) for each in texts] for side in (1, 2))
+        report["oracle"] = {
+            "was": fmean(before),
+            "is": fmean(after),
+            "difference": asdict(difference(after, before)),
+            "worse": sum(b < a for a, b in zip(before, after, strict=True)),
+            "better": sum(b > a for a, b in zip(before, after, strict=True)),
+        }
+    return report

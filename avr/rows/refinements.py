@@ -1,0 +1,83 @@
+"""Which refinements RSFT trains on: named rules, gathered in profiles."""
+
+from collections.abc import Iterable, Iterator
+
+from avr.core.messages import Conversation, assistant, content_id
+from avr.core.prompts import Templates, answer_context, refinement_conversation
+from avr.core.tree import RefinementTree, has_refinement
+from avr.rows import filters
+from avr.rows.funnel import Funnel, Rule, unique
+from avr.rows.row import RsftRow
+
+
+def select_rsft(
+    trees: Iterable[RefinementTree], templates: Templates, switches: frozenset[str], funnel: Funnel
+) -> Iterator[RsftRow]:
+    """One row per tree whose best refinement passes the rules, in the order of the trees.
+
+    Source: method, Stage I.2. Plain rows (released) come from trees that the funnel counts as
+    removed.
+    """
+    rules = _rules(templates, switches)
+    is_new = unique(_messages)
+    for tree in trees:
+        if funnel.admit(tree, tree.id, rules):
+            yield _row(tree, templates)
+        elif "plain_rows" in switches and tree.prompt.answer:
+            row = _plain_row(tree, templates)
+            if is_new(row):
+                yield row
+
+
+def _rules(templates: Templates, switches: frozenset[str]) -> list[Rule[RefinementTree]]:
+    def conversation(tree: RefinementTree) -> Conversation:
+        return _row(tree, templates).messages
+
+    optional = [
+        Rule("length_control", _not_much_longer),
+        Rule("finished", _finished),
+        Rule("no_repeated_word", lambda t: all(map(filters.no_repeated_word, _texts(t)))),
+        Rule("no_loop", lambda t: all(map(filters.no_loop, _texts(t)))),
+        Rule("unique", unique(conversation)),
+    ]
+    return [
+        Rule("has_refinement", has_refinement),
+        Rule("positive_gain", lambda tree: tree.gain > 0),
+        *(rule for rule in optional if rule.name in switches),
+    ]
+
+
+def _not_much_longer(tree: RefinementTree) -> bool:
+    return filters.passes_length_control(tree.best_refined()[1].text, tree.first.text)
+
+
+def _finished(tree: RefinementTree) -> bool:
+    critique, refinement = tree.best_refined()
+    return "length" not in (
+        tree.first.finish_reason,
+        critique.finish_reason,
+        refinement.finish_reason,
+    )
+
+
+def _texts(tree: RefinementTree) -> tuple[str, str, str]:
+    critique, refinement = tree.best_refined()
+    return (tree.first.text, critique.text, refinement.text)
+
+
+def _row(tree: RefinementTree, templates: Templates) -> RsftRow:
+    critique, refinement = tree.best_refined()
+    messages = refinement_conversation(tree.prompt.query, *_texts(tree), templates)
+    nodes = (tree.id, tree.first.id, critique.id, refinement.id)
+    return RsftRow(content_id("rsft", *nodes), messages, nodes, tree.gain)
+
+
+def _plain_row(tree: RefinementTree, templates: Templates) -> RsftRow:
+    answer = tree.prompt.answer
+    assert answer is not None  # the caller checked
+    messages = (*answer_context(tree.prompt.query, templates), assistant(answer))
+    return RsftRow(content_id("rsft-plain", tree.id), messages, (tree.id,), 0.0)
+
+
+def _messages(row: RsftRow) -> Conversation:
+    return row.messages

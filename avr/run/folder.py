@@ -1,0 +1,33 @@
+"""Which folder may be a run directory, and what of it is ours to clean up."""
+
+from collections.abc import Iterable
+
+from avr.config.errors import ConfigError
+from avr.storage import Location
+
+_TOP = (".lock", "device_hours.json", "ledger", "logs", "parity", "summary.json", "summary.svg")
+_OF_THE_DISK = ("lost+found", ".snapshot")  # what a volume brings along
+
+
+def own_folders(steps: Iterable[str]) -> list[str]:
+    """The folders of a run directory that its jobs write to."""
+    folders = [name for step in steps for name in (step, f"{step}.training")]
+    return [*folders, "ledger", "logs", "parity"]
+
+
+def check_ours(folder: Location, steps: Iterable[str]) -> None:
+    """Raise ConfigError for a folder that holds other things and no run, before anything is
+    written: `run_dir=.` is a slip.
+    """
+    there = {place.name for place in folder.iterdir()} if folder.exists() else set()
+    entries = [file.name for file in (folder / "ledger").glob("*")] if "ledger" in there else []
+    if any(f"{step}.json" in entry for step in steps for entry in entries):  # or half of one
+        return
+    there -= {*_TOP, *_OF_THE_DISK, *own_folders(steps)}
+    foreign = sorted(name for name in there if ".writable-" not in name)  # the probe of a start
+    if foreign:
+        shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+        raise ConfigError(
+            f"run_dir: {folder} holds no run but other things ({shown}); "
+            "a run needs a new or an empty folder"
+        )

@@ -1,0 +1,239 @@
+"""Queries through pools of engines, in Ray tasks: each query is committed on its own.
+
+A query is a row `{"id", ...}` of plain data; its work is a function that calls engines several
+times, one call depending on the other. A task carries a shard of queries and runs them
+concurrently in one process. What is finished goes to the shard's journal, one line and one fsync a
+query; at the end journals become Parquet. Resume is a difference of ids, as in growth.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+import pyarrow as pa
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from avr.config.roles import QueriesConfig
+from avr.core.messages import content_id
+from avr.data.tables import read_ids, read_rows, write_rows
+from avr.hosting.patience import Patience
+from avr.hosting.progress import Progress
+from avr.hosting.release import last_words
+from avr.hosting.witness import Report, Tally, told
+from avr.serving.journal import (
+    Place,
+    QueriesError,
+    Query,
+    Writer,
+    check_complete,
+    compact,
+    journalled,
+)
+from avr.storage import Location
+
+Work = Callable[[Query], Awaitable[Query]]
+
+QUERIES = pa.schema([("id", pa.string()), ("query", pa.string())])
+_POLL_S = 0.2
+_CHECK_POOLS_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Worked:
+    """What is there now: done + quarantined = queries. `num_resumed` were there before."""
+
+    num_done: int
+    num_quarantined: int
+    num_resumed: int
+    engine_deaths: dict[str, int]
+
+
+class EnginePools(Protocol):
+    """The part of `avr.serving.pools.Pools` that matters here."""
+
+    @property
+    def num_cpus(self) -> float:
+        """The CPUs the pools take at their most."""
+        ...
+
+    def check(self) -> list[str]:
+        """The roles without an engine; raises where a pool cannot come back by itself."""
+        ...
+
+
+def run_queries(
+    queries: Iterable[Query],
+    work: Work,
+    pools: EnginePools,
+    config: QueriesConfig,
+    place: Place,
+    name: str,
+    witness: Any,
+) -> Worked:
+    """Work through the queries that are not committed yet; checks that none is lost or doubled.
+
+    The tasks apply `work` to each query; it marks one that cannot be finished as `quarantined`.
+    Raises QueriesError with the worker's cause, and what `pools.check` raises.
+    """
+    source = place.folder / "queries.parquet"
+    rows = ({"id": query["id"], "query": json.dumps(query)} for query in queries)
+    num_queries = write_rows(source, rows, QUERIES)
+    wanted, there = read_ids(source), place.ended()
+    resumed = len(wanted & there)
+    if wanted - there:
+        pending = (json.loads(r["query"]) for r in read_rows(source) if r["id"] not in there)
+        with Progress({name: (num_queries, resumed)}, witness, "queries") as progress:
+            _Flow(pending, work, pools, config, place, name, witness, progress).run()
+    compact(place)
+    num_done, num_quarantined = check_complete(wanted, place)
+    return Worked(num_done, num_quarantined, resumed, dict(told(witness).deaths))
+
+
+class _Flow:
+    """A sliding window of tasks: about `max_queries_in_flight` queries run at any time."""
+
+    def __init__(
+        self,
+        pending: Iterator[Query],
+        work: Work,
+        pools: EnginePools,
+        config: QueriesConfig,
+        place: Place,
+        name: str,
+        witness: Any,
+        progress: Progress,
+    ):
+        self._pending = pending
+        self._work = ray.put(work)
+        self._pools = pools
+        self._config = config
+        self._place = place
+        self._name = name
+        self._witness = witness
+        self._progress = progress
+        self._running: dict[Any, int] = {}
+        self._submitted = 0
+        self._finished = 0
+        self._shown = 0
+        self._checked = time.monotonic()
+        self._patience = Patience(config, self._checked)
+        self._most_tasks = self._room()
+
+    def run(self) -> None:
+        """Submit, collect, watch, until nothing is left."""
+        try:
+            while self._submit() or self._running:
+                self._collect()
+                self._watch()
+            self._show(self._finished)
+        except BaseException:
+            for task in self._running:
+                ray.cancel(task, force=True)
+            raise
+
+    def _submit(self) -> bool:
+        """Fill the window; whether queries may be left."""
+        config = self._config
+        size = config.queries_per_task
+        while len(self._running) < self._most_tasks and self._submitted - self._shown + size <= max(
+            size, config.max_queries_in_flight
+        ):
+            shard = list(islice(self._pending, size))
+            if not shard:
+                return False
+            options = {"num_cpus": config.cpus_per_task, "max_retries": -1}
+            task = work_through.options(**options).remote(
+                shard, self._work, self._place.journal, self._name, self._witness
+            )
+            self._running[task] = len(shard)
+            self._submitted += len(shard)
+        return True
+
+    def _room(self) -> int:
+        """How many tasks may run: what they hold is not there for an engine that has to come back.
+
+        At least one, and as many more as fit beside pools of their largest size.
+        """
+        cpus = ray.cluster_resources().get("CPU", 0.0) - self._pools.num_cpus
+        return max(1, int(cpus / self._config.cpus_per_task))
+
+    def _collect(self) -> None:
+        done, _ = ray.wait(list(self._running), timeout=_POLL_S) if self._running else ([], [])
+        for task in done:
+            try:
+                ray.get(task)
+            except RayError as error:
+                raise QueriesError(_cause(error, told(self._witness))) from error
+            self._finished += self._running.pop(task)
+
+    def _watch(self) -> None:
+        # A task that is run again tells some queries twice; finished tasks are exact.
+        advanced = min(told(self._witness).advanced[self._name], self._submitted)
+        self._show(max(self._finished, advanced))
+        now = time.monotonic()
+        if now - self._checked > _CHECK_POOLS_EVERY_S:
+            self._checked = now
+            self._patience.look(self._pools.check(), now)
+            self._most_tasks = self._room()
+        if (waited := self._patience.still_for(now)) is not None:
+            raise QueriesError(
+                f"{self._name}: not one query advanced in {waited:.0f} s (no_progress_timeout_s); "
+                f"{self._submitted - self._shown} are in flight"
+            )
+        if (overdue := self._patience.without_for(now)) is not None:
+            roles, waited = overdue
+            words = last_words(told(self._witness), roles[0])
+            raise QueriesError(
+                f"{self._name}: no engine of the {' and the '.join(roles)} for {waited:.0f} s "
+                f"(start_timeout_s); last words: {words}"
+            )
+
+    def _show(self, num_done: int) -> None:
+        if num_done > self._shown:
+            self._progress.committed(num_done - self._shown)
+            self._shown = num_done
+            self._patience.advance(time.monotonic())
+
+
+@ray.remote
+def work_through(shard: list[Query], work: Work, journal: Location, name: str, witness: Any) -> int:
+    """Run a shard's queries concurrently and commit each one; those in the journal are done.
+
+    A query per task would be the simplest unit, but every process that runs tasks has a Serve
+    router of its own: 17% slower than 32 a task where it was measured
+    (`QueriesConfig.queries_per_task`).
+    """
+    return asyncio.run(_work_through(shard, work, journal, name, witness))
+
+
+async def _work_through(
+    shard: list[Query], work: Work, journal: Location, name: str, witness: Any
+) -> int:
+    prefix = content_id([query["id"] for query in shard])
+    there = {row["id"] for row in journalled(journal, prefix)}
+    left = [query for query in shard if query["id"] not in there]
+    tally = Tally(witness, name)
+    with Writer(journal, prefix) as writer:
+
+        async def one(query: Query) -> None:
+            row = await work(query)
+            await asyncio.to_thread(writer.commit, row)  # the others go on meanwhile
+            tally.add()
+
+        await asyncio.gather(*map(one, left))
+    tally.flush()
+    return len(left)
+
+
+def _cause(error: BaseException, report: Report) -> str:
+    """The innermost error of a task, and what the witness knows of dead engines."""
+    while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
+        error = error.cause
+    words = str(error).strip() or repr(error)
+    failures = [cause for _, cause in report.failures[-1:]]
+    return "; ".join([words, *failures, *report.causes[-3:]])

@@ -1,0 +1,117 @@
+"""What a task does with one query: search it, sample whole outputs, or answer and refine.
+
+Each is a frozen value that travels to the tasks: called with a query it gives the finished row. A
+query that cannot be finished comes back marked with the reason.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from avr.core.growth import Shape, score, self_refine
+from avr.core.outputs import (
+    OutputSet,
+    sample_outputs,
+    score_failures,
+    score_outputs,
+    set_from_dict,
+    set_to_dict,
+)
+from avr.core.own_judge import OwnJudge, judge_outputs
+from avr.core.prompts import Templates
+from avr.core.roles import Generate, Score, TreeFault
+from avr.core.search import search
+from avr.core.trajectory import TrajectoryTemplate
+from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
+from avr.serving.journal import Query
+
+
+def tree_query(tree: RefinementTree, model: str = "", rounds: int = 0) -> Query:
+    """A query for `Search`, or for `AnswerAndRefine` by `model`."""
+    return {"id": tree.id, "model": model, "rounds": rounds, "tree": tree_to_dict(tree)}
+
+
+def set_query(outputs: OutputSet, model: str) -> Query:
+    """A query for `SampleOutputs` by `model`."""
+    return {"id": outputs.id, "model": model, "set": set_to_dict(outputs)}
+
+
+@dataclass(frozen=True)
+class Search:
+    """A planted tree, searched to `max_depth`."""
+
+    policy: Generate
+    reward_model: Score
+    templates: Templates
+    shape: Shape
+    max_depth: int
+
+    async def __call__(self, query: Query) -> Query:
+        """The tree of `query["tree"]`."""
+        tree = tree_from_dict(query["tree"])
+        try:
+            tree = await search(
+                tree, self.policy, self.reward_model, self.templates, self.shape, self.max_depth
+            )
+        except TreeFault as error:
+            tree = replace(tree, quarantined=f"search: {error}")
+        return tree_to_dict(tree)
+
+
+@dataclass(frozen=True)
+class SampleOutputs:
+    """Whole outputs of the model that `query["model"]` names; scored unless nobody judges.
+
+    `failures_count` has a failure judged as an empty answer, for evaluation. With an `own_judge`
+    the model itself judges, and no reward model.
+    """
+
+    policies: Mapping[str, Generate]
+    reward_model: Score | None
+    templates: Templates
+    template: TrajectoryTemplate
+    num_outputs: int
+    max_tries: int
+    failures_count: bool = False
+    own_judge: OwnJudge | None = None
+
+    async def __call__(self, query: Query) -> Query:
+        """The filled set of `query["set"]`."""
+        outputs = set_from_dict(query["set"])
+        policy = self.policies[query["model"]]
+        try:
+            outputs = await sample_outputs(
+                outputs, policy, self.templates, self.template, self.num_outputs, self.max_tries
+            )
+            if self.own_judge is not None:
+                outputs = await judge_outputs(outputs, policy, self.templates, self.own_judge)
+            elif self.reward_model is not None:
+                outputs = await score_outputs(outputs, self.reward_model)
+                if self.failures_count:
+                    outputs = await score_failures(outputs, self.reward_model)
+        except TreeFault as error:
+            outputs = replace(outputs, quarantined=f"sample: {error}")
+        return set_to_dict(outputs)
+
+
+@dataclass(frozen=True)
+class AnswerAndRefine:
+    """The answer r_0 of a model and `query["rounds"]` refinements of its own.
+
+    All are scored unless nobody judges. A tree that has an answer already keeps it as its r_0.
+    """
+
+    policies: Mapping[str, Generate]
+    reward_model: Score | None
+    templates: Templates
+    shape: Shape
+
+    async def __call__(self, query: Query) -> Query:
+        """The tree of `query["tree"]`, one level a round."""
+        tree, policy = tree_from_dict(query["tree"]), self.policies[query["model"]]
+        try:
+            tree = await self_refine(tree, policy, self.templates, self.shape, query["rounds"])
+            if self.reward_model is not None:
+                tree = await score(tree, self.reward_model)
+        except TreeFault as error:
+            tree = replace(tree, quarantined=f"answer: {error}")
+        return tree_to_dict(tree)
