@@ -10,30 +10,8 @@ win rate unless every prompt was judged. Run it again and it continues where it 
 
 import sys
 
-from avr.config.answers import EvaluateConfig
-from avr.config.prompts import PromptsConfig
-from avr.plan.resources import StepPlan
+from avr.recipes import evaluate
 from avr.run.command import job
 
-
-def run(config: EvaluateConfig) -> None:
-    """The answers and their judge; what is slow to import comes after the checks."""
-    from avr.pipeline import evaluating
-
-    evaluating.run(config)
-
-
-def plan(config: EvaluateConfig) -> list[StepPlan]:
-    """What it takes; starts nothing."""
-    from avr.pipeline.plan_evaluation import plan_evaluate
-
-    return plan_evaluate(config)
-
-
-def prompts(config: EvaluateConfig) -> dict[str, tuple[str, PromptsConfig]]:
-    """What each step reads."""
-    return dict.fromkeys(("answer", "judge"), ("answer", config.prompts))
-
-
 if __name__ == "__main__":
-    sys.exit(job(__doc__, EvaluateConfig, run, plan, prompts))
+    sys.exit(job(__doc__, evaluate))

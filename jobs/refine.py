@@ -10,24 +10,8 @@ refined, to RUN_DIR/answers.json(l). Run it again and it continues where it stop
 
 import sys
 
-from avr.config.answers import RefineConfig
-from avr.plan.resources import StepPlan
+from avr.recipes import refine
 from avr.run.command import job
 
-
-def run(config: RefineConfig) -> None:
-    """The answers; what is slow to import comes after the checks."""
-    from avr.pipeline.refining import refine_answers
-
-    refine_answers(config)
-
-
-def plan(config: RefineConfig) -> list[StepPlan]:
-    """What it takes; starts nothing."""
-    from avr.pipeline.plan_evaluation import plan_refine
-
-    return plan_refine(config)
-
-
 if __name__ == "__main__":
-    sys.exit(job(__doc__, RefineConfig, run, plan, lambda c: {"refine": ("refine", c.answers)}))
+    sys.exit(job(__doc__, refine))

@@ -40,7 +40,6 @@ class Stage2EvaluationConfig:
 class AnswerConfig(RunConfig):
     """Prompts answered by a recursive model: final answers and thinking apart."""
 
-    steps: list[str] = field(default_factory=lambda: ["answer"])
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     policy: RoleConfig = field(default_factory=RoleConfig)
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
@@ -64,9 +63,6 @@ class Format(Enum):
     arena_hard = "arena_hard"
 
 
-EVALUATE_STEPS = ("answer", "judge")
-
-
 @dataclass
 class EvaluateConfig(RunConfig):
     """A model answers a prompt set; a judge compares it with a baseline's answers.
@@ -76,7 +72,6 @@ class EvaluateConfig(RunConfig):
     r of mode refine.
     """
 
-    steps: list[str] = field(default_factory=lambda: list(EVALUATE_STEPS))
     name: str = "model"
     format: Format = Format.alpaca_eval
     mode: Mode = Mode.plain
@@ -91,9 +86,6 @@ class EvaluateConfig(RunConfig):
     serving: ServingConfig = field(default_factory=ServingConfig)
 
 
-REFINE_STEPS = ("refine",)
-
-
 @dataclass
 class RefineConfig(RunConfig):
     """Answers of any model, criticised and refined by ours for `rounds` rounds.
@@ -104,7 +96,6 @@ class RefineConfig(RunConfig):
     in the report whether it helped.
     """
 
-    steps: list[str] = field(default_factory=lambda: list(REFINE_STEPS))
     name: str = "refined"
     rounds: int = at_least(1, 1)
     oracle: str | None = None

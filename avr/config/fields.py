@@ -1,15 +1,34 @@
-"""Fields of configurations whose values have bounds."""
+"""Fields of configurations and steps: bounds of their values, and how they decide results.
+
+Every field decides the result of a step that holds it, as it stands, unless it says otherwise here.
+"""
 
 from dataclasses import field
 from typing import Any
 
-
-def at_least(least: float, default: Any) -> Any:
-    """A field whose value must not be below `least`; None, where the type has it, is fine."""
-    return field(default=default, metadata={"least": least})
-
-
 MAX_SEED = 2**64 - 1
+
+
+def at_least(least: float, default: Any, *, speed: bool = False) -> Any:
+    """A field whose value must not be below `least`; None, where the type has it, is fine.
+
+    `speed`: see `speed_only`.
+    """
+    metadata = {"least": least} | ({"decides_by": "nothing"} if speed else {})
+    return field(default=default, metadata=metadata)
+
+
+def decides_by(what: str, **default: Any) -> Any:
+    """A field that counts by what it stands for: a form that `avr.run.decided` knows.
+
+    `default` is dataclasses.field's `default` or `default_factory`, if there is one.
+    """
+    return field(**default, metadata={"decides_by": what})
+
+
+def speed_only(**default: Any) -> Any:
+    """A field that decides how fast a result is there, or whether it comes, and not what it is."""
+    return decides_by("nothing", **default)
 
 
 def seed_field() -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from avr.config.errors import ConfigError
-from avr.config.fields import at_least
+from avr.config.fields import at_least, speed_only
 from avr.config.roles import RoleConfig
 
 
@@ -36,13 +36,13 @@ class EndpointConfig:
 
     base_url: str = OPENAI
     model: str | None = None
-    api_key_variable: str | None = None
+    api_key_variable: str | None = speed_only(default=None)
     request: dict[str, Any] = field(default_factory=lambda: {"temperature": 0.0})
-    max_retries: int = at_least(0, 6)
+    max_retries: int = at_least(0, 6, speed=True)
     max_tries: int = at_least(1, 3)
-    timeout_s: float = at_least(1, 300.0)
-    price_prompt: float = at_least(0, 0.0)
-    price_completion: float = at_least(0, 0.0)
+    timeout_s: float = at_least(1, 300.0, speed=True)
+    price_prompt: float = at_least(0, 0.0, speed=True)
+    price_completion: float = at_least(0, 0.0, speed=True)
 
     @property
     def key_variable(self) -> str | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from avr.config.fields import at_least
+from avr.config.fields import at_least, decides_by
 from avr.core.prompts import CRITIQUE_REQUEST, REFINE_REQUEST
 
 
@@ -16,7 +16,7 @@ class PromptsConfig:
     messages whose last assistant turn is taken. `limit` takes the first so many rows.
     """
 
-    path: str | None = None
+    path: str | None = decides_by("content", default=None)
     prompt_field: str = "prompt"
     answer_field: str | None = None
     split: str = "train"

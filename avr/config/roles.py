@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from avr.config.fields import at_least
+from avr.config.fields import at_least, decides_by, speed_only
 from avr.config.health import HealthConfig
 
 
@@ -36,17 +36,17 @@ class RoleConfig:
     `max_rows_per_replica` trees in flight at a time.
     """
 
-    model: str = MISSING
-    min_replicas: int = at_least(1, 1)
-    max_replicas: int = at_least(1, 1)
-    num_cpus: float = at_least(0, 1.0)
-    use_gpu: bool = True
-    gpu_share: float = at_least(0.01, 1.0)
-    max_rows_per_replica: int = at_least(1, 128)
-    trust_remote_code: bool = False
-    engine: dict[str, Any] = field(default_factory=dict)
+    model: str = decides_by("weights", default=MISSING)
+    min_replicas: int = at_least(1, 1, speed=True)
+    max_replicas: int = at_least(1, 1, speed=True)
+    num_cpus: float = at_least(0, 1.0, speed=True)
+    use_gpu: bool = speed_only(default=True)
+    gpu_share: float = at_least(0.01, 1.0, speed=True)
+    max_rows_per_replica: int = at_least(1, 128, speed=True)
+    trust_remote_code: bool = speed_only(default=False)
+    engine: dict[str, Any] = decides_by("texts", default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = speed_only(default_factory=dict)
 
 
 @dataclass
@@ -59,10 +59,10 @@ class LimitsConfig:
     `parity_tolerance` is how far rewards may lie from those of Hugging Face, in logits.
     """
 
-    max_engine_deaths: int = at_least(1, 5)
-    no_progress_timeout_s: float = at_least(1, 1800.0)
-    start_timeout_s: float = at_least(1, 3600.0)
-    parity_tolerance: float = at_least(0, 0.05)
+    max_engine_deaths: int = at_least(1, 5, speed=True)
+    no_progress_timeout_s: float = at_least(1, 1800.0, speed=True)
+    start_timeout_s: float = at_least(1, 3600.0, speed=True)
+    parity_tolerance: float = at_least(0, 0.05, speed=True)
 
 
 @dataclass
@@ -73,10 +73,10 @@ class GrowthConfig(LimitsConfig):
     the driver some CPU, so by default blocks grow with the pools (`plan.rows_per_block`).
     """
 
-    placement: Placement = Placement.resident
+    placement: Placement = speed_only(default=Placement.resident)
     first_answer: FirstAnswer = FirstAnswer.sampled
-    rows_per_block: int | None = at_least(1, None)
-    health: HealthConfig = field(default_factory=HealthConfig)
+    rows_per_block: int | None = at_least(1, None, speed=True)
+    health: HealthConfig = speed_only(default_factory=HealthConfig)
 
 
 @dataclass
@@ -94,9 +94,9 @@ class QueriesConfig(LimitsConfig):
     runs). Tasks take no more CPUs than the pools leave at their largest.
     """
 
-    queries_per_task: int = at_least(1, 32)
-    max_queries_in_flight: int = at_least(1, 256)
-    cpus_per_task: float = at_least(0.01, 0.5)
+    queries_per_task: int = at_least(1, 32, speed=True)
+    max_queries_in_flight: int = at_least(1, 256, speed=True)
+    cpus_per_task: float = at_least(0.01, 0.5, speed=True)
 
 
 @dataclass
@@ -111,10 +111,10 @@ class ServingConfig:
     `graceful_shutdown_timeout_s` for the requests it holds; what it does not finish is retried.
     """
 
-    max_ongoing_requests: int = at_least(1, 1024)
-    target_ongoing_requests: float = at_least(1, 128.0)
-    upscale_delay_s: float = at_least(0, 30.0)
-    downscale_delay_s: float = at_least(0, 600.0)
-    health_check_period_s: float = at_least(0.1, 10.0)
-    health_check_timeout_s: float = at_least(0.1, 60.0)
-    graceful_shutdown_timeout_s: float = at_least(0, 60.0)
+    max_ongoing_requests: int = at_least(1, 1024, speed=True)
+    target_ongoing_requests: float = at_least(1, 128.0, speed=True)
+    upscale_delay_s: float = at_least(0, 30.0, speed=True)
+    downscale_delay_s: float = at_least(0, 600.0, speed=True)
+    health_check_period_s: float = at_least(0.1, 10.0, speed=True)
+    health_check_timeout_s: float = at_least(0.1, 60.0, speed=True)
+    graceful_shutdown_timeout_s: float = at_least(0, 60.0, speed=True)

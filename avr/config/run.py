@@ -33,8 +33,9 @@ class BudgetConfig:
 class RunConfig:
     """What every job has. A run directory belongs to one configuration and is continued by it.
 
-    `resume` says whether the directory may hold a run already (`if_possible`), must (`always`: a
-    mistyped run_dir starts nothing) or must not (`never`); under other settings than before none
+    `steps` are the ones that are done; unset, all. `resume` says whether the directory may hold a
+    run already (`if_possible`), must (`always`: a mistyped run_dir starts nothing) or must not
+    (`never`); under other settings than before none
     is continued. Each step waits until the cluster has room for all that it needs at once, saying
     what is missing; after `placement_timeout_s` the job ends. `ray` goes to `ray.init` of a
     cluster that the job starts for itself. `gpu_memory_gib` is the memory of one GPU; unset, it is
@@ -43,10 +44,15 @@ class RunConfig:
 
     run_dir: str = MISSING
     seed: int = seed_field()
-    steps: list[str] = field(default_factory=list)
+    steps: list[str] | None = None
     templates: TemplatesConfig = field(default_factory=TemplatesConfig)
     resume: Resume = Resume.if_possible
     placement_timeout_s: float = at_least(1, 3600.0)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     gpu_memory_gib: float | None = at_least(1, None)
     ray: dict[str, Any] = field(default_factory=dict)
+
+    def trains(self, step: str) -> bool:
+        """Whether a training is among the steps that are done, or has been done before them."""
+        trainings = {"rsft", "dpo"} & set(self.steps or ())
+        return step in trainings if trainings else True

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from avr.config.answers import EvaluationConfig
 from avr.config.prompts import PromptsConfig
-from avr.config.roles import GrowthConfig, RoleConfig
+from avr.config.roles import GrowthConfig, QueriesConfig, RoleConfig, ServingConfig
 from avr.config.rows import RulesConfig, TreeConfig, TreePairsConfig
 from avr.config.run import RunConfig
 from avr.config.training import TrainingConfig
@@ -18,18 +18,15 @@ class Stage1Prompts:
     dpo: PromptsConfig = field(default_factory=PromptsConfig)
 
 
-STEPS = ("grow_rsft", "select", "rsft", "grow_dpo", "pair", "dpo", "evaluate")
-
-
 @dataclass
 class Stage1Config(RunConfig):
     """Stage I: grow -> select -> RSFT -> grow with the RSFT model -> pair -> DPO (-> evaluate).
 
     Without a `corrector` the policy corrects itself in the same pool, as the RSFT model does in
-    the second growth. Without `evaluation` that step is left out.
+    the second growth. Without `evaluation` that step is left out; `queries` and
+    `serving` are its own.
     """
 
-    steps: list[str] = field(default_factory=lambda: list(STEPS))
     prompts: Stage1Prompts = field(default_factory=Stage1Prompts)
     policy: RoleConfig = field(default_factory=RoleConfig)
     corrector: RoleConfig | None = None
@@ -41,3 +38,5 @@ class Stage1Config(RunConfig):
     rsft: TrainingConfig = field(default_factory=TrainingConfig)
     dpo: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig | None = None
+    queries: QueriesConfig = field(default_factory=QueriesConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)

@@ -37,9 +37,6 @@ class Start(Enum):
     stage1 = "stage1"
 
 
-STAGE2_STEPS = ("search", "unroll", "rsft", "sample", "pair", "dpo", "evaluate")
-
-
 @dataclass
 class Stage2Config(RunConfig):
     """Stage II: search -> unroll -> RSFT -> sample -> pair -> DPO (-> evaluate).
@@ -53,7 +50,6 @@ class Stage2Config(RunConfig):
     """
 
     stage1_dir: str | None = None
-    steps: list[str] = field(default_factory=lambda: list(STAGE2_STEPS))
     prompts: Stage2Prompts = field(default_factory=Stage2Prompts)
     policy: RoleConfig = field(default_factory=RoleConfig)
     reward_model: RoleConfig = field(default_factory=RoleConfig)

@@ -13,8 +13,6 @@ from avr.config.rows import TrajectoriesConfig
 from avr.config.run import RunConfig
 from avr.core.prompts import Context
 
-TABLE_STEPS = ("answer",)
-
 
 @dataclass
 class EntrantConfig:
@@ -49,7 +47,6 @@ class TableConfig(RunConfig):
     rounds of mode refine.
     """
 
-    steps: list[str] = field(default_factory=lambda: list(TABLE_STEPS))
     runs_dir: str | None = None
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     baseline: str = MISSING

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from avr.config.fields import at_least
+from avr.config.fields import at_least, speed_only
 
 
 def _zero3() -> dict[str, Any]:
@@ -39,12 +39,12 @@ class TrainingConfig:
 
     num_workers: int = at_least(1, 8)
     use_gpu: bool = True
-    resources_per_worker: dict[str, float] = field(default_factory=dict)
-    max_failures: int = at_least(0, 2)
-    max_preemption_failures: int = at_least(-1, -1)
+    resources_per_worker: dict[str, float] = speed_only(default_factory=dict)
+    max_failures: int = at_least(0, 2, speed=True)
+    max_preemption_failures: int = at_least(-1, -1, speed=True)
     trl: dict[str, Any] = field(default_factory=dict)
     deepspeed: dict[str, Any] = field(default_factory=_zero3)
-    checkpoint_every_s: float = at_least(0, 600.0)
+    checkpoint_every_s: float = at_least(0, 600.0, speed=True)
     save_dtype: str | None = None
-    trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
+    trackers: list[str] = speed_only(default_factory=lambda: ["tensorboard"])
     simpo_margin: float | None = at_least(0, None)

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -34,20 +33,9 @@ from avr.plan.resources import StepPlan, engines, gpus_of, rows_per_block
 from avr.storage import Location, for_arrow, path_of
 from avr.terminal import CONSOLE
 
-SEEDLINGS = pa.schema(
-    [("id", pa.string()), ("tree", pa.string()), ("model", pa.string()), ("rounds", pa.int64())]
-)
+SEEDLINGS = pa.schema([("id", pa.string()), ("tree", pa.string())])
 
 _MAX_LOSSES = 3
-
-
-@dataclass(frozen=True)
-class Seedling:
-    """A tree to grow; evaluation adds which model answers it and how many rounds it refines."""
-
-    tree: RefinementTree
-    model: str = ""
-    rounds: int = 0
 
 
 class _Lost(GrowthError):
@@ -59,7 +47,7 @@ class _Lost(GrowthError):
 
 
 def grow(
-    seedlings: Iterable[Seedling],
+    seedlings: Iterable[RefinementTree],
     operators: list[Operator],
     config: GrowthConfig,
     folder: Location,
@@ -74,9 +62,8 @@ def grow(
     and may end the growth by raising. Raises GrowthError when a tree got lost or the engines kept
     dying.
     """
-    extras: dict[str, tuple[str, int]] = {}
     source = folder / "seedlings.parquet"
-    num_trees = write_rows(source, _seedling_rows(seedlings, extras), SEEDLINGS)
+    num_trees = write_rows(source, map(_row, seedlings), SEEDLINGS)
     settle(folder, folder / "trees")
     there = ended(folder)
     num_resumed = len(ids_of(source) & there) if there else 0
@@ -87,7 +74,7 @@ def grow(
         deaths = _flow_until_done(
             rows, whole, wave, config, out, folder, num_trees, deaths, placed, on_commit
         )
-        rows, whole = partial(_again, out, extras), None
+        rows, whole = partial(_again, out), None
     num_grown, num_quarantined = check_complete(source, folder)
     return Grown(num_grown, num_quarantined, num_resumed, dict(deaths))
 
@@ -99,7 +86,7 @@ def waves(
     if placement == Placement.resident:
         return [(folder / "trees", operators)]
     *early, last = operators
-    waves = [(folder / f"wave-{n}-{op.step}", [op]) for n, op in enumerate(early)]
+    waves = [(folder / f"wave-{n}-{op.act}", [op]) for n, op in enumerate(early)]
     return [*waves, (folder / "trees", [last])]
 
 
@@ -137,7 +124,7 @@ def _flow_until_done(
         if not num_pending:
             rest.unlink(missing_ok=True)
             return deaths
-        bars = {operator.step: (num_trees, len(there)) for operator in operators}
+        bars = {operator.act: (num_trees, len(there)) for operator in operators}
         quarantine = folder / "quarantine"
         try:
             with placed():
@@ -273,20 +260,9 @@ def _committers(operators: list[Operator]) -> int:
     return max(2, sum(operator.hosted.config.max_replicas for operator in operators) // 4)
 
 
-def _seedling_rows(
-    seedlings: Iterable[Seedling], extras: dict[str, tuple[str, int]]
-) -> Iterator[dict[str, Any]]:
-    for seedling in seedlings:
-        if seedling.model or seedling.rounds:  # of an evaluation; else there may be a million
-            extras[seedling.tree.id] = (seedling.model, seedling.rounds)
-        yield _row(seedling.tree, seedling.model, seedling.rounds)
+def _again(folder: Location) -> Iterator[dict[str, Any]]:
+    return map(_row, read_trees(folder))
 
 
-def _again(folder: Location, extras: dict[str, tuple[str, int]]) -> Iterator[dict[str, Any]]:
-    for tree in read_trees(folder):
-        yield _row(tree, *(extras[tree.id] if extras else ("", 0)))
-
-
-def _row(tree: RefinementTree, model: str, rounds: int) -> dict[str, Any]:
-    text = json.dumps(tree_to_dict(tree))
-    return {"id": tree.id, "tree": text, "model": model, "rounds": rounds}
+def _row(tree: RefinementTree) -> dict[str, Any]:
+    return {"id": tree.id, "tree": json.dumps(tree_to_dict(tree))}

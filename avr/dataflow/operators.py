@@ -1,8 +1,7 @@
 """The operators of the dataflow: actors that host one engine and move trees one step on.
 
 Each is a callable class for `Dataset.map`: one row in, one row out. A row is `{"id", "tree"}`, the
-tree as JSON (Arrow would have to guess types of empty levels); evaluation rows also say which
-`model` answers and in how many `rounds`.
+tree as JSON (Arrow would have to guess types of empty levels).
 """
 
 import asyncio
@@ -11,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from avr.core.growth import Shape, correct, respond, score, self_refine
+from avr.core.growth import Shape, correct, respond, score
 from avr.core.prompts import Templates
 from avr.core.roles import TreeFault
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
@@ -23,44 +22,37 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Operator:
-    """What one pool does, and the engine it does it with; `step` is a key of `STEPS`."""
+    """What one pool does, and the engine it does it with; `act` is a key of `ACTS`."""
 
-    step: str
+    act: str
     hosted: Hosted
     templates: Templates
     shape: Shape
 
 
-async def _respond(engine: Any, tree: RefinementTree, row: Row, op: Operator) -> RefinementTree:
+async def _respond(engine: Any, tree: RefinementTree, op: Operator) -> RefinementTree:
     return await respond(tree, engine, op.templates, op.shape.max_tries)
 
 
-async def _correct(engine: Any, tree: RefinementTree, row: Row, op: Operator) -> RefinementTree:
+async def _correct(engine: Any, tree: RefinementTree, op: Operator) -> RefinementTree:
     return await correct(tree, engine, op.templates, op.shape)
 
 
-async def _grow(engine: Any, tree: RefinementTree, row: Row, op: Operator) -> RefinementTree:
+async def _grow(engine: Any, tree: RefinementTree, op: Operator) -> RefinementTree:
     """Policy and corrector are one model: both steps in its one pool."""
-    return await _correct(engine, await _respond(engine, tree, row, op), row, op)
+    return await _correct(engine, await _respond(engine, tree, op), op)
 
 
-async def _score(engine: Any, tree: RefinementTree, row: Row, op: Operator) -> RefinementTree:
+async def _score(engine: Any, tree: RefinementTree, op: Operator) -> RefinementTree:
     return await score(tree, engine)
 
 
-async def _answer(engine: Any, tree: RefinementTree, row: Row, op: Operator) -> RefinementTree:
-    """Answer, then refine the own answer r times, with the weights the row asks for."""
-    async with engine.serving(row["model"]):
-        return await self_refine(tree, engine, op.templates, op.shape, row["rounds"])
-
-
-Step = Callable[[Any, RefinementTree, Row, Operator], Awaitable[RefinementTree]]
-STEPS: dict[str, Step] = {
+Act = Callable[[Any, RefinementTree, Operator], Awaitable[RefinementTree]]
+ACTS: dict[str, Act] = {
     "respond": _respond,
     "correct": _correct,
     "grow": _grow,
     "score": _score,
-    "answer": _answer,
 }
 
 
@@ -75,20 +67,20 @@ class Worker:
         self._op = operator
         self._room = asyncio.Semaphore(operator.hosted.config.max_rows_per_replica)
         self._host = Host(operator.hosted, witness)
-        self._tally = Tally(witness, operator.step)
+        self._tally = Tally(witness, operator.act)
 
     async def __call__(self, row: Row) -> Row:
         """Move one tree on. A tree that cannot go on is marked and travels on untouched."""
         tree = tree_from_dict(json.loads(row["tree"]))
         if not tree.quarantined:
             async with self._room:
-                tree = await self._advance(tree, row)
+                tree = await self._advance(tree)
         self._tally.add()
         return {**row, "tree": json.dumps(tree_to_dict(tree))}
 
-    async def _advance(self, tree: RefinementTree, row: Row) -> RefinementTree:
-        step = STEPS[self._op.step]
+    async def _advance(self, tree: RefinementTree) -> RefinementTree:
+        act = ACTS[self._op.act]
         try:
-            return await self._host.use(lambda engine: step(engine, tree, row, self._op))
+            return await self._host.use(lambda engine: act(engine, tree, self._op))
         except TreeFault as error:
-            return replace(tree, quarantined=f"{self._op.step}: {error}")
+            return replace(tree, quarantined=f"{self._op.act}: {error}")

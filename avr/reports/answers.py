@@ -2,15 +2,46 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-from avr.config.answers import EvaluateConfig, Format, Mode
+from avr.config.answers import Format, Mode
 from avr.config.errors import ConfigError
+from avr.config.prompts import PromptsConfig
 from avr.core.messages import Conversation
 from avr.data import tables
 from avr.data.answer_files import answer_in, fields_of, question_of
 from avr.data.prompt_sets import InputRow, input_rows
 from avr.evaluation.judges import Duel
 from avr.storage import Location
+
+
+class Compared(Protocol):
+    """What the answers are to, how they came about, and what they are compared with."""
+
+    @property
+    def prompts(self) -> PromptsConfig:
+        """The input."""
+        ...
+
+    @property
+    def mode(self) -> Mode:
+        """How the model answers."""
+        ...
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of mode refine."""
+        ...
+
+    @property
+    def baseline(self) -> PromptsConfig | None:
+        """The baseline's answers."""
+        ...
+
+    @property
+    def format(self) -> Format:
+        """Whose records those are."""
+        ...
 
 
 class StaleError(RuntimeError):
@@ -37,12 +68,12 @@ class Answer:
         return self.row.prompt.query if self.row.prompt else ()
 
 
-def answers_of(config: EvaluateConfig, folder: Location) -> Iterator[Answer]:
-    """One Answer per row of the input, in its order. Raises StaleError."""
-    there = _texts(config, folder / "answer")
+def answers_of(config: Compared, folder: Location) -> Iterator[Answer]:
+    """One Answer per row of the input, in its order, from the model's folder. Raises StaleError."""
+    there = _texts(config, folder)
     faults = {
         row["prompt"]["id"]: row["quarantined"]
-        for row in tables.read_rows(folder / "answer" / "quarantine", ["prompt", "quarantined"])
+        for row in tables.read_rows(folder / "quarantine", ["prompt", "quarantined"])
     }
     for row in input_rows(config.prompts):
         if row.prompt is None:
@@ -55,7 +86,7 @@ def answers_of(config: EvaluateConfig, folder: Location) -> Iterator[Answer]:
             raise StaleError(f"{row.source} was not answered in {folder}: it came later")
 
 
-def _texts(config: EvaluateConfig, folder: Location) -> dict[str, tuple[str, str, int, bool]]:
+def _texts(config: Compared, folder: Location) -> dict[str, tuple[str, str, int, bool]]:
     """Answer, failure, tokens and cut of each prompt that was answered, by its id."""
     found = {}
     if config.mode == Mode.recursive:
@@ -74,7 +105,7 @@ def _texts(config: EvaluateConfig, folder: Location) -> dict[str, tuple[str, str
     return found
 
 
-def baseline_of(config: EvaluateConfig) -> dict[str, str]:
+def baseline_of(config: Compared) -> dict[str, str]:
     """The baseline's answers, by prompt; of Arena-Hard's own records, by question.
 
     Raises ConfigError where there can be no duel about every row: a row that holds no prompt, or
@@ -108,21 +139,21 @@ def baseline_of(config: EvaluateConfig) -> dict[str, str]:
     return answers
 
 
-def _key(config: EvaluateConfig, row: InputRow, answers: dict[str, str]) -> str | None:
+def _key(config: Compared, row: InputRow, answers: dict[str, str]) -> str | None:
     """Under which of the two names the baseline knows a row."""
     keys = [row.prompt.id] if row.prompt else []
     keys += [question_of(row)] if config.format == Format.arena_hard else []
     return next((key for key in keys if key in answers), None)
 
 
-def left_out(config: EvaluateConfig) -> int:
+def left_out(config: Compared) -> int:
     """How many prompts the baseline has answers to that are not asked: `prompts` is a part."""
     baseline = baseline_of(config)
     asked = {_key(config, row, baseline) for row in input_rows(config.prompts)}
     return len(baseline.keys() - asked)
 
 
-def duels_of(config: EvaluateConfig, folder: Location) -> Iterator[tuple[Answer, Duel]]:
+def duels_of(config: Compared, folder: Location) -> Iterator[tuple[Answer, Duel]]:
     """Each answer with its duel. Raises ConfigError and StaleError."""
     baseline = baseline_of(config)
     for answer in answers_of(config, folder):

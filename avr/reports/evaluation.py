@@ -27,7 +27,6 @@ from avr.evaluation.length_control import LengthControlUnavailable, length_contr
 from avr.evaluation.logistic import SeparationError
 from avr.evaluation.paired import mean_of
 from avr.reports.answers import Answer, StaleError, left_out
-from avr.run.ledger import Ledger
 from avr.storage import Location, location, write_text
 
 # The judges' words are this project's own, not those of the benchmarks.
@@ -128,10 +127,13 @@ def _chose_training_data(config: EvaluateConfig, judge: Mapping[str, Any]) -> bo
 
     A model has a history: what another run's reward model chose before is not seen.
     """
-    if judge["judge"] != JudgeKind.reward_model.value:
+    if config.judge.kind != JudgeKind.reward_model:
         return None
-    ledger = Ledger(location(config.policy.model).parent / "ledger", lambda line: None)
-    return judge["model"]["weights"] in ledger.reward_models(PROMPT_STEPS) or None
+    ledger = location(config.policy.model).parent / "ledger"
+    files = [ledger / f"{step}.json" for step in PROMPT_STEPS]
+    began = [json.loads(file.read_text())["inputs"] for file in files if file.exists()]
+    asked = {(inputs.get("reward_model") or {}).get("model") for inputs in began}
+    return judge["by"]["model"] in asked or None
 
 
 Judged = Sequence[tuple[Answer, Duel, dict[str, Any]]]

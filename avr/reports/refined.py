@@ -1,5 +1,6 @@
 """What became of answers that were refined: the rows that are written, and the report."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,12 +11,13 @@ from avr.config.answers import RefineConfig
 from avr.core.search import best_answer, improving_turns
 from avr.core.tree import RefinementTree, reward_of
 from avr.data import tables
-from avr.data.answer_files import fields_of, kind_of_reason
+from avr.data.answer_files import fields_of, kind_of_reason, write_records
 from avr.data.prompt_sets import InputRow, input_rows
 from avr.evaluation.judged import load_oracle
 from avr.evaluation.paired import difference, mean_of
 from avr.reports.answers import StaleError
-from avr.storage import Location
+from avr.storage import Location, write_text
+from avr.terminal import indented
 
 
 @dataclass(frozen=True)
@@ -126,3 +128,39 @@ def report_of(config: RefineConfig, outcomes: list[Refined]) -> dict[str, Any]:
             "better": sum(b > a for a, b in zip(before, after, strict=True)),
         }
     return report
+
+
+def write_refined(config: RefineConfig, folder: Location, asked: int, to: Location) -> None:
+    """Write the file of answers and report.json into `to`, and say what is in them.
+
+    The file has a row for each of the `asked` rows of the input, in their order and with their
+    fields; where an answer could not be refined it stays, and the row says why.
+    """
+    outcomes = list(outcomes_of(config, folder))
+    if len(outcomes) != asked:
+        raise StaleError(f"{config.answers.path} had {asked} rows when they were refined")
+    listed = str(config.answers.path).endswith(".json")
+    file = to / ("answers.json" if listed else "answers.jsonl")
+    write_records(file, (record_of(config, one) for one in outcomes))
+    report = report_of(config, outcomes)
+    write_text(to / "report.json", json.dumps(report, indent=1))
+    kept = len(outcomes) - report["refined"]
+    indented(f"{len(outcomes)} rows = {report['refined']} refined + {kept} as they were")
+    for reason, count in report["as_they_were"].items():
+        indented(f"  {count}: {reason}")
+    if report["unscored"]:
+        indented(f"{report['unscored']} refinements left out: the reward model failed on them")
+    if "gain" in report:
+        indented(f"gain {_interval(report['gain'], 2)} logits, what stayed included")
+    if "characters" in report:
+        indented("characters {was:.0f} -> {is:.0f}".format(**report["characters"]))
+    if "oracle" in report:
+        oracle = report["oracle"]
+        change = f"{oracle['was']:.3f} -> {oracle['is']:.3f}, {_interval(oracle['difference'], 3)}"
+        indented(f"quality {change}; {oracle['better']} better, {oracle['worse']} worse")
+    indented(f"{report['tokens']} tokens generated; answers: {file}")
+
+
+def _interval(estimate: dict[str, float], digits: int) -> str:
+    mean, low, high = (f"{estimate[name]:+.{digits}f}" for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"

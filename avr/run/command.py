@@ -3,41 +3,46 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.prompts import PromptsConfig
 from avr.config.run import RunConfig
-from avr.pipeline.model_checks import stand_in
 from avr.plan.fit import NodeType, misfits
 from avr.plan.forecast import Means, by_role, forecast, mean_tokens, other_models
 from avr.plan.memory import PoolMemory, memory_of
 from avr.plan.resources import StepPlan
+from avr.run.recipe import Recipe
+from avr.run.runner import asked_for, checked, run
+from avr.run.step import Step
 from avr.run.versions import check_versions
 
-C = TypeVar("C")
 STOPPED = 130  # the shell's for an interrupted command
 # Arrow's own pool keeps what it once needed: 28 MiB of a driver's memory more than malloc, with
 # 300,000 prompts. It is chosen when pyarrow is imported.
 MALLOC = ("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
-def job(
-    documentation: str | None,
-    schema: type[C],
-    run: Callable[[C], None],
-    plan: Callable[[C], Sequence[StepPlan] | None],
-    prompts: Callable[[C], Mapping[str, tuple[str, PromptsConfig]]],
-) -> int:
-    """Parse, check, run; returns the exit status. What a user did wrong is one line on stderr.
+class Recipes(Protocol):
+    """A module of `avr.recipes`, or what is like one.
 
-    `plan`: the steps, or None of a job that only starts others. `prompts`: for each step, the step
-    that reads its prompts, and which.
+    `SCHEMA` is the type of its configuration. It may have `planned`, which makes of a configuration
+    the one to be planned where models are not there yet.
     """
+
+    SCHEMA: type[RunConfig]
+
+    def recipe(self, config: Any, /) -> Recipe:
+        """Put the steps together. Raises ConfigError."""
+        ...
+
+
+def job(documentation: str | None, recipes: Recipes) -> int:
+    """Parse, check, run; returns the exit status. What a user did wrong is one line on stderr."""
     parser = argparse.ArgumentParser(
         description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -66,20 +71,17 @@ def job(
         parser.error("--tokens-per-second needs the tokens of a text: --mean-tokens, or --probe")
     try:
         check_versions()
-        config = load(schema, arguments.config, arguments.overrides)
+        config = load(recipes.SCHEMA, arguments.config, arguments.overrides)
         if not arguments.plan:
-            run(config)
+            run(config, recipes.recipe(config))
             return 0
-        steps = plan(config)
-        if steps is None:
-            if arguments.cluster or arguments.probe:
-                raise ConfigError("--cluster and --probe go with the jobs that this one starts")
-            return 0
+        config = getattr(recipes, "planned", lambda same: same)(config)
+        recipe = recipes.recipe(config)
+        steps = checked(config, recipe)
         means = Means(arguments.mean_tokens, arguments.tokens_per_second)
         nodes = _nodes(arguments.cluster)
-        gpu_gib = config.gpu_memory_gib if isinstance(config, RunConfig) else None
-        memory = memory_of(steps, gpu_gib, nodes or (), made=stand_in(config))
-        _show(steps, memory, prompts(config), arguments.probe, means)
+        memory = memory_of(steps, config.gpu_memory_gib, nodes or ())
+        _show(steps, memory, _sources(asked_for(config, recipe)), arguments.probe, means)
         return 0 if _fits(steps, memory, nodes, arguments.cluster) else 1
     except (ConfigError, RuntimeError, ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -90,6 +92,16 @@ def job(
             file=sys.stderr,
         )
         return STOPPED
+
+
+def _sources(steps: Sequence[Step]) -> dict[str, tuple[str, PromptsConfig]]:
+    """For each step that needs devices, the step whose prompts it depends on, and which."""
+    sources = {step.name: step.source() for step in steps if step.needs() is not None}
+    return {
+        name: (source.name, source.prompts)
+        for name, source in sources.items()
+        if source is not None and hasattr(source, "prompts")
+    }
 
 
 def positive_number(text: str) -> float:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from avr.config.run import Resume
@@ -99,6 +99,12 @@ class Ledger:
         assert entry is not None
         return dict(entry["inputs"])
 
+    def begun(self, name: str) -> dict[str, Any]:
+        """The inputs of a step that was begun."""
+        entry = self._read(name)
+        assert entry is not None
+        return dict(entry["inputs"])
+
     def check_resume(self, resume: Resume) -> None:
         """Raise LedgerError where a run is there that must not be, or none that must be."""
         begun = sorted(file.stem for file in self._folder.glob("*.json"))
@@ -114,12 +120,6 @@ class Ledger:
         """Wall time of each step that was done, over all its runs but those that were killed."""
         entries = {f.stem: json.loads(f.read_text()) for f in self._folder.glob("*.json")}
         return {name: e["seconds"] for name, e in entries.items() if "result" in e}
-
-    def reward_models(self, steps: Iterable[str]) -> set[str]:
-        """Ids of the weights of the reward models that the steps, where begun, have asked."""
-        entries = filter(None, map(self._read, steps))
-        asked = (entry["inputs"].get("reward_model") or {} for entry in entries)
-        return {model["weights"] for model in asked if "weights" in model}
 
     def _check_same(self, name: str, entry: Mapping[str, Any], now: Any) -> None:
         changes = list(_changes(entry["inputs"], now))

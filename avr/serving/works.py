@@ -26,7 +26,7 @@ from avr.serving.journal import Query
 
 
 def tree_query(tree: RefinementTree, model: str = "", rounds: int = 0) -> Query:
-    """A query for `Search`, or for `AnswerAndRefine` by `model`."""
+    """A query for `SearchTree`, or for `AnswerAndRefine` by `model`."""
     return {"id": tree.id, "model": model, "rounds": rounds, "tree": tree_to_dict(tree)}
 
 
@@ -36,7 +36,7 @@ def set_query(outputs: OutputSet, model: str) -> Query:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchTree:
     """A planted tree, searched to `max_depth`."""
 
     policy: Generate
@@ -115,3 +115,38 @@ class AnswerAndRefine:
         except TreeFault as error:
             tree = replace(tree, quarantined=f"answer: {error}")
         return tree_to_dict(tree)
+
+
+@dataclass(frozen=True)
+class ScoreTree:
+    """Rewards for a tree that was answered and refined before, with no reward model at hand."""
+
+    reward_model: Score
+
+    async def __call__(self, query: Query) -> Query:
+        """The tree of `query["tree"]`; one that is quarantined stays as it is."""
+        tree = tree_from_dict(query["tree"])
+        if not tree.quarantined:
+            try:
+                tree = await score(tree, self.reward_model)
+            except TreeFault as error:
+                tree = replace(tree, quarantined=f"score: {error}")
+        return tree_to_dict(tree)
+
+
+@dataclass(frozen=True)
+class ScoreSet:
+    """Rewards for outputs that were sampled before; a failure is judged as an empty answer."""
+
+    reward_model: Score
+
+    async def __call__(self, query: Query) -> Query:
+        """The set of `query["set"]`; one that is quarantined stays as it is."""
+        outputs = set_from_dict(query["set"])
+        if not outputs.quarantined:
+            try:
+                outputs = await score_outputs(outputs, self.reward_model)
+                outputs = await score_failures(outputs, self.reward_model)
+            except TreeFault as error:
+                outputs = replace(outputs, quarantined=f"score: {error}")
+        return set_to_dict(outputs)

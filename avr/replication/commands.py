@@ -3,30 +3,27 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
 from avr.config.errors import ConfigError
 from avr.config.fields import MAX_SEED
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
-from avr.config.stage2 import Stage2Config
 from avr.config.table import ReplicaJobConfig, ReplicateConfig, TableConfig
 from avr.evaluation.standing import Claim
-from avr.pipeline.model_checks import Use, check_models, trained_by, uses_of
+from avr.plan.models import Use, check_models
 from avr.reports.final_answers import row_names
+from avr.run.runner import asked_for
 from avr.storage import Location, location
 
-JOBS = Path(__file__).parents[2] / "jobs"
-SCHEMAS: dict[str, type] = {
-    "stage1": Stage1Config,
-    "stage2": Stage2Config,
-    "table": TableConfig,
-    "answer": AnswerConfig,
-    "evaluate": EvaluateConfig,
-    "refine": RefineConfig,
-}
+JOBS = ("stage1", "stage2", "baseline", "table", "answer", "evaluate", "refine")
+SCRIPTS = Path(__file__).parents[2] / "jobs"
+
+
+def recipes_of(job: str) -> Any:
+    """The module of a job's recipe."""
+    return import_module(f"avr.recipes.{job}")
 
 
 def check(config: ReplicateConfig) -> None:
@@ -38,24 +35,26 @@ def check(config: ReplicateConfig) -> None:
         raise ConfigError(f"seeds is {config.seeds}: it takes different seeds, at least one")
     if not all(0 <= seed <= MAX_SEED for seed in config.seeds):
         raise ConfigError(f"seeds: each must lie between 0 and {MAX_SEED}")
-    asked: dict[str, Any] = {}  # of the jobs before, by name
+    asked: dict[str, list[str]] = {}  # steps of the jobs before, by name
     uses: list[Use] = []
     made: dict[str, str] = {}  # by jobs before, from which model
     for name, job in config.jobs.items():
-        if job.job not in SCHEMAS:
-            raise ConfigError(f"jobs.{name}.job is {job.job!r}; there are {', '.join(SCHEMAS)}")
+        if job.job not in JOBS:
+            raise ConfigError(f"jobs.{name}.job is {job.job!r}; there are {', '.join(JOBS)}")
         own = [o for o in job.overrides if o.startswith("run_dir=")]
         if own:
             raise ConfigError(f"jobs.{name}.overrides: {own[0]!r} is set by the replication")
         try:
             own_config = job_config(config, name, config.seeds[0])
+            recipe = recipes_of(job.job).recipe(own_config)
+            steps = asked_for(own_config, recipe)
         except ConfigError as error:
             raise ConfigError(f"jobs.{name}: {error}") from error
-        uses += [replace(use, job=f"jobs.{name}: ") for use in uses_of(own_config)]
-        trained = trained_by(own_config)
+        uses += [replace(use, job=f"jobs.{name}: ") for step in steps for use in step.uses()]
+        trained = recipe.made(own_config.run_dir)
         made |= {model: made.get(origin, origin) for model, origin in trained.items()}
-        _check_takes(name, job.takes, own_config, asked)
-        asked[name] = own_config
+        _check_takes(name, job.takes, [step.name for step in steps], asked)
+        asked[name] = [step.name for step in steps]
     check_models(uses, made)
     for what, name, kind in (("table", config.table, "table"), ("search", config.search, "stage2")):
         there = [known for known, job in config.jobs.items() if job.job == kind]
@@ -74,7 +73,7 @@ def check(config: ReplicateConfig) -> None:
 
 
 def _check_takes(
-    name: str, takes: Mapping[str, str], own_config: Any, before: Mapping[str, Any]
+    name: str, takes: Mapping[str, str], own: list[str], before: Mapping[str, list[str]]
 ) -> None:
     """A step says under which settings the one before it was made, not which texts came of it.
 
@@ -89,9 +88,9 @@ def _check_takes(
             f"jobs.{name}.takes is from {' and '.join(others)}: it must be from one job before it "
             f"({there})"
         )
-    for job, its_config in ((name, own_config), (others[0], before[others[0]])):
-        steps = its_config.steps[: len(takes)]
-        if list(takes) != list(steps):
+    for job, its in ((name, own), (others[0], before[others[0]])):
+        steps = its[: len(takes)]
+        if list(takes) != steps:
             raise ConfigError(
                 f"jobs.{name}.takes is {', '.join(takes)}; the first steps of {job} are "
                 f"{', '.join(steps)}"
@@ -106,7 +105,7 @@ def folder_of(config: ReplicateConfig, seed: int) -> Location:
 def command_of(config: ReplicateConfig, name: str, seed: int) -> list[str]:
     """The command of one job, as a user would type it."""
     job, folder = config.jobs[name], folder_of(config, seed)
-    script = JOBS / f"{job.job}.py"
+    script = SCRIPTS / f"{job.job}.py"
     overrides = [f"run_dir={folder / name}", *_filled(job, folder, seed)]
     return [sys.executable, str(script), job.config, *overrides]
 
@@ -114,7 +113,7 @@ def command_of(config: ReplicateConfig, name: str, seed: int) -> list[str]:
 def job_config(config: ReplicateConfig, name: str, seed: int) -> Any:
     """What a job of a seed runs under."""
     _, _, recipe, *overrides = command_of(config, name, seed)
-    return load(SCHEMAS[config.jobs[name].job], recipe, overrides)
+    return load(recipes_of(config.jobs[name].job).SCHEMA, recipe, overrides)
 
 
 def table_config(config: ReplicateConfig, seed: int) -> TableConfig:

@@ -16,7 +16,7 @@ from avr.data.tables import read_trees
 from avr.evaluation.judged import load_oracle
 from avr.evaluation.standing import by_row, ordering
 from avr.evaluation.turns import turns_of
-from avr.pipeline.plan_replicate import check, command_of, folder_of, table_config
+from avr.replication.commands import check, command_of, folder_of, table_config
 from avr.reports.final_answers import baseline_row
 from avr.reports.table import (
     Table,

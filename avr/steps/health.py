@@ -1,8 +1,9 @@
-"""Watch a growth's first trees on the driver, and stop a growth that is not worth its price."""
+"""Watch first trees on the driver, and stop a growth or search that is not worth its price."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from avr.config.health import HealthConfig, OnFailure
@@ -10,13 +11,14 @@ from avr.core.health import CHECKS, Finding, ailing, describe, examine
 from avr.core.prompts import Templates
 from avr.core.tree import RefinementTree, tree_from_dict
 from avr.data.tables import read_rows
-from avr.serving.journal import journalled
+from avr.reports.health import FILE, health_of
+from avr.run.step import NotWorthIt
+from avr.serving.journal import Place, journalled
+from avr.serving.queries import EnginePools
 from avr.storage import Location, write_text
 
-_FILE = "health.json"
 
-
-class HealthError(RuntimeError):
+class HealthError(NotWorthIt):
     """Most of a growth's first trees are of no use; the message has the checks and examples."""
 
 
@@ -105,7 +107,7 @@ class HealthWatch:
             "checks": [{**asdict(f), "share": f.share, "most": most[f.name]} for f in findings],
             "trees": sorted(self._first),
         }
-        write_text(self._folder / _FILE, json.dumps(verdict, indent=1))
+        write_text(self._folder / FILE, json.dumps(verdict, indent=1))
         num_trees = len(self._first)
         if not failed:
             few = num_trees < self._config.num_trees
@@ -127,21 +129,49 @@ class HealthWatch:
         self._say(f"{text}\n  {self._path}.on_failure is warn; the growth goes on")
 
 
-def health_of(step: Location) -> dict[str, Any] | None:
-    """Read what a step's health check has found; None where it has not been judged."""
-    file = step / _FILE
-    return json.loads(file.read_text()) if file.exists() else None
-
-
 def _finding(data: Mapping[str, Any]) -> Finding:
     return Finding(data["name"], data["num_bad"], data["num_all"], tuple(data["examples"]))
 
 
-def health_of_all(folder: Location, steps: Sequence[str]) -> dict[str, Any]:
-    """Read it of each step that has one, for a run's summary; ids of trees are left out."""
-    found = {step: health_of(folder / step) for step in steps}
-    return {
-        step: {name: value for name, value in health.items() if name != "trees"}
-        for step, health in found.items()
-        if health is not None
-    }
+class SearchWatch:
+    """A `HealthWatch` of a search, whose trees are in a journal first and in Parquet at the end.
+
+    It has looked when it is made. Raises HealthError, there too.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        config: HealthConfig,
+        planted: Iterable[RefinementTree],
+        templates: Templates,
+        say: Callable[[str], None],
+    ):
+        first = (tree.id for tree in islice(planted, config.num_trees))
+        self._watch = HealthWatch(place.folder, config, "health", first, templates, say)
+        self._place = place
+        self.look()
+
+    def look(self) -> None:
+        """Look for the first trees where they are committed, and judge them if all are there."""
+        folder = self._place.folder
+        self._watch.look_at_parts([folder / self._place.out, folder / "quarantine"])
+        self._watch.look_at_journal(self._place.journal)
+
+    def over(self, pools: EnginePools) -> EnginePools:
+        """Give the pools, whose every check looks at the trees as well."""
+        return _WatchedPools(pools, self.look)
+
+
+@dataclass(frozen=True)
+class _WatchedPools:
+    pools: EnginePools
+    look: Callable[[], None]
+
+    @property
+    def num_cpus(self) -> float:
+        return self.pools.num_cpus
+
+    def check(self) -> list[str]:
+        self.look()
+        return self.pools.check()

@@ -1,0 +1,38 @@
+"""Every knob of the baselines that train a policy on its own judged answers."""
+
+from dataclasses import dataclass, field
+
+from avr.config.answers import Stage2EvaluationConfig
+from avr.config.fields import at_least
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
+from avr.config.rows import OutputPairsConfig, OutputsConfig
+from avr.config.run import RunConfig
+from avr.config.training import TrainingConfig
+
+
+@dataclass
+class BaselinePrompts:
+    """The prompts that are answered."""
+
+    sample: PromptsConfig = field(default_factory=PromptsConfig)
+
+
+@dataclass
+class BaselineConfig(RunConfig):
+    """Whole answers of the policy, judged, paired and trained on (-> evaluate).
+
+    Traditional DPO as it stands; SimPO with `dpo.simpo_margin`; an iteration of Meta-Rewarding with
+    `outputs.judgements`, where the policy judges and `reward_model` only evaluates.
+    """
+
+    prompts: BaselinePrompts = field(default_factory=BaselinePrompts)
+    policy: RoleConfig = field(default_factory=RoleConfig)
+    reward_model: RoleConfig = field(default_factory=RoleConfig)
+    outputs: OutputsConfig = field(default_factory=OutputsConfig)
+    pairs: OutputPairsConfig = field(default_factory=OutputPairsConfig)
+    max_tries: int = at_least(1, 5)
+    queries: QueriesConfig = field(default_factory=QueriesConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)
+    dpo: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: Stage2EvaluationConfig | None = None

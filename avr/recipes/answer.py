@@ -1,0 +1,36 @@
+"""Answer prompts with a recursive model: the final answer and the thinking apart."""
+
+from avr.config.answers import AnswerConfig, Mode
+from avr.config.rows import TreeConfig
+from avr.config.texts import template_of
+from avr.reports.answered import write_answers
+from avr.run.recipe import Recipe
+from avr.run.step import Run
+from avr.steps.answer import Answer, Entrant
+
+SCHEMA = AnswerConfig
+MODEL = "model"
+
+
+def recipe(c: AnswerConfig) -> Recipe:
+    """One step, which leaves RUN_DIR/answers.jsonl."""
+    template = template_of(c.trajectories)
+    model = Entrant(MODEL, c.policy.model, Mode.recursive, max_tries=c.max_tries)
+    answers = Answer(
+        "answer",
+        c.prompts,
+        (model,),
+        c.policy,
+        None,
+        c.templates,
+        template,
+        TreeConfig(),
+        c.seed,
+        c.queries,
+        c.serving,
+    )
+
+    def finish(run: Run) -> None:
+        write_answers(run.of(answers), MODEL, run.ledger.result("answer"), template, run.folder)
+
+    return Recipe("Answers", (answers,), finish)

@@ -1,0 +1,65 @@
+"""Train the policy on its own judged answers: traditional DPO, SimPO, Meta-Rewarding."""
+
+from avr.config.answers import Mode
+from avr.config.baseline import BaselineConfig
+from avr.config.rows import TreeConfig
+from avr.core.trajectory import PLAIN
+from avr.plan.checks import check_rounds
+from avr.run.recipe import Recipe
+from avr.run.step import Step
+from avr.steps.answer import Entrant
+from avr.steps.evaluate import Evaluate
+from avr.steps.rows import PairOutputs, rules_of
+from avr.steps.sample import Sample
+from avr.steps.train import Train
+
+SCHEMA = BaselineConfig
+
+
+def recipe(c: BaselineConfig) -> Recipe:
+    """Sample whole answers -> pair -> DPO (-> evaluate). Raises ConfigError."""
+    judge = None if c.outputs.judgements else c.reward_model
+    oracle = c.evaluation.oracle if c.evaluation else None
+    outputs = Sample(
+        "sample",
+        c.prompts.sample,
+        c.policy,
+        judge,
+        c.templates,
+        PLAIN,
+        c.outputs,
+        c.seed,
+        c.queries,
+        c.serving,
+        title="Answers of the model that DPO starts from",
+        oracle=oracle,
+    )
+    rules = rules_of("pairs", "outputs", c.pairs)
+    pairs = PairOutputs("pair", outputs, rules, c.pairs, c.templates)
+    dpo = Train("dpo", "dpo", c.dpo, c.policy.model, pairs)
+    steps: list[Step] = [outputs, pairs, dpo]
+    if c.evaluation is not None:
+        rounds = c.evaluation.rounds
+        check_rounds(rounds, ("seed",))
+        entrants = (
+            Entrant("seed", c.policy.model, Mode.refine, rounds.get("seed", 0)),
+            Entrant("baseline dpo", dpo),
+        )
+        steps.append(
+            Evaluate(
+                "evaluate",
+                c.evaluation.prompts,
+                entrants,
+                c.policy,
+                c.reward_model,
+                c.templates,
+                PLAIN,
+                TreeConfig(1, 1, c.max_tries),
+                c.seed,
+                c.queries,
+                c.serving,
+                apart_from=(outputs,),
+                oracle=oracle,
+            )
+        )
+    return Recipe("Baseline", tuple(steps))

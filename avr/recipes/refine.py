@@ -1,0 +1,44 @@
+"""Let a Stage I model criticise and refine the answers of any other model."""
+
+from avr.config.answers import Mode, RefineConfig
+from avr.config.errors import ConfigError
+from avr.core.trajectory import PLAIN
+from avr.evaluation.judged import load_oracle
+from avr.reports.refined import write_refined
+from avr.run.recipe import Recipe
+from avr.run.step import Run
+from avr.steps.answer import Answer, Entrant
+
+SCHEMA = RefineConfig
+MODEL = "model"
+
+
+def recipe(c: RefineConfig) -> Recipe:
+    """One step, which leaves RUN_DIR/answers.json(l). Raises ConfigError."""
+    if not c.answers.answer_field:
+        raise ConfigError("answers.answer_field is not set: which field holds the answers?")
+    refined = Answer(
+        "refine",
+        c.answers,
+        (Entrant(MODEL, c.policy.model, Mode.refine, c.rounds),),
+        c.policy,
+        c.reward_model,
+        c.templates,
+        PLAIN,
+        c.tree,
+        c.seed,
+        c.queries,
+        c.serving,
+        given=True,
+        gated=c.reward_model is not None,
+    )
+
+    def finish(run: Run) -> None:
+        asked = run.ledger.result("refine")["input"]["num_rows"]
+        write_refined(c, run.of(refined) / MODEL, asked, run.folder)
+
+    return Recipe("Refined answers", (refined,), finish, lambda: _check(c))
+
+
+def _check(c: RefineConfig) -> None:
+    load_oracle(c.oracle)

@@ -1,0 +1,102 @@
+"""Stage I: grow -> select -> RSFT -> grow with the RSFT model -> pair -> DPO (-> evaluate)."""
+
+import math
+from dataclasses import replace
+
+from avr.config.answers import Mode
+from avr.config.roles import FirstAnswer, RoleConfig
+from avr.config.rows import TreeConfig
+from avr.config.stage1 import Stage1Config
+from avr.core.trajectory import PLAIN
+from avr.plan.checks import check_rounds
+from avr.plan.resources import gpus_of
+from avr.run.recipe import Recipe
+from avr.run.step import Step
+from avr.steps.answer import Entrant
+from avr.steps.evaluate import Evaluate
+from avr.steps.grow import Grow
+from avr.steps.rows import Pair, Select, rules_of
+from avr.steps.train import Train
+
+SCHEMA = Stage1Config
+
+
+def recipe(c: Stage1Config) -> Recipe:
+    """Put Stage I's steps together. Raises ConfigError for rules that there are not."""
+    tree = replace(c.tree, context="answer")  # one level has nothing before it
+    words, judge = c.templates, c.reward_model
+    trees = Grow(
+        "grow_rsft",
+        c.prompts.rsft,
+        c.policy,
+        c.corrector,
+        judge,
+        words,
+        tree,
+        c.growth,
+        c.seed,
+        title="RSFT (seed policy)",
+    )
+    rows = Select("select", trees, rules_of("selection", "rsft", c.selection), words)
+    rsft = Train("rsft", "rsft", c.rsft, c.policy.model, rows)
+    more = Grow(
+        "grow_dpo",
+        c.prompts.dpo,
+        second_policy(c),
+        None,
+        judge,
+        words,
+        tree,
+        replace(c.growth, first_answer=FirstAnswer.sampled),
+        c.seed,
+        weights=rsft,
+        apart_from=(trees,),
+        title="DPO (RSFT model)",
+    )
+    rules = rules_of("pairs", "pairs", c.pairs)
+    pairs = Pair("pair", more, c.pairs.kinds, c.pairs.min_margin, rules, words)
+    dpo = Train("dpo", "dpo", c.dpo, rsft, pairs)
+    steps: list[Step] = [trees, rows, rsft, more, pairs, dpo]
+    if c.evaluation is not None:
+        steps.append(_evaluated(c, (rsft, dpo), (trees, more)))
+    return Recipe("Stage I", tuple(steps))
+
+
+def _evaluated(
+    c: Stage1Config, trained: tuple[Train, ...], apart_from: tuple[Step, ...]
+) -> Evaluate:
+    """The seed and the models that this run trains, each refining its own answers."""
+    assert c.evaluation is not None
+    rounds = c.evaluation.rounds
+    check_rounds(rounds, ("seed", "rsft", "dpo"))
+    asked = [step for step in trained if c.trains(step.name)]
+    entrants = [Entrant("seed", c.policy.model, Mode.refine, rounds.get("seed", 0))]
+    entrants += [Entrant(one.name, one, Mode.refine, rounds.get(one.name, 0)) for one in asked]
+    return Evaluate(
+        "evaluate",
+        c.evaluation.prompts,
+        tuple(entrants),
+        c.policy,
+        c.reward_model,
+        c.templates,
+        PLAIN,
+        TreeConfig(1, 1, c.tree.max_tries, c.tree.context),
+        c.seed,
+        c.queries,
+        c.serving,
+        c.growth.placement,
+        apart_from=apart_from,
+        oracle=c.evaluation.oracle,
+    )
+
+
+def second_policy(c: Stage1Config) -> RoleConfig:
+    """The policy's settings for the second growth, where it is its own corrector.
+
+    The GPUs that the corrector held in the first growth go to more replicas of the policy.
+    """
+    policy, corrector = c.policy, c.corrector
+    if corrector is None or not policy.use_gpu or not corrector.use_gpu:
+        return policy
+    freed = corrector.max_replicas * gpus_of(corrector) / gpus_of(policy)
+    return replace(policy, max_replicas=policy.max_replicas + math.floor(freed + 1e-6))

@@ -1,0 +1,151 @@
+"""Stage II: search -> unroll -> RSFT -> sample -> pair -> DPO (-> evaluate)."""
+
+from dataclasses import replace
+
+from avr.config.answers import Mode
+from avr.config.errors import ConfigError
+from avr.config.rows import TreeConfig
+from avr.config.stage2 import Stage2Config, Start
+from avr.config.texts import template_of
+from avr.engines.model_config import folder_of
+from avr.plan.checks import check_rounds
+from avr.rows.rules import CLOSINGS
+from avr.run.recipe import Recipe
+from avr.run.step import Step
+from avr.steps.answer import Entrant
+from avr.steps.evaluate import Evaluate
+from avr.steps.rows import PairOutputs, Unroll, rules_of
+from avr.steps.sample import Sample
+from avr.steps.search import Search
+from avr.steps.train import Train
+from avr.storage import location
+
+SCHEMA = Stage2Config
+
+
+def recipe(c: Stage2Config) -> Recipe:
+    """Put Stage II's steps together. Raises ConfigError for a model or rules that there are not."""
+    words, rules = c.templates, c.trajectories
+    template, oracle = template_of(rules), c.evaluation.oracle if c.evaluation else None
+    trees = Search(
+        "search",
+        c.prompts.search,
+        c.policy,
+        c.reward_model,
+        words,
+        c.tree,
+        c.max_depth,
+        c.first_answer,
+        c.seed,
+        c.queries,
+        c.serving,
+        c.health,
+        oracle,
+    )
+    rows = Unroll(
+        "unroll",
+        trees,
+        rules_of("trajectories", "trajectories", rules),
+        template,
+        rules.closing.value if rules.closing else CLOSINGS[rules.profile],
+        rules.unchanged_share,
+        rules.min_gain,
+        words,
+    )
+    base, at = start_model(c)
+    rsft = Train("rsft", "rsft", c.rsft, base, rows, at)
+    outputs = Sample(
+        "sample",
+        c.prompts.sample,
+        c.policy,
+        c.reward_model,
+        words,
+        template,
+        c.outputs,
+        c.seed,
+        c.queries,
+        c.serving,
+        weights=rsft,
+        apart_from=(trees,),
+        title="Whole outputs (RSFT model)",
+        oracle=oracle,
+    )
+    pairs = PairOutputs("pair", outputs, rules_of("pairs", "outputs", c.pairs), c.pairs, words)
+    dpo = Train("dpo", "dpo", c.dpo, rsft, pairs, at)
+    steps: list[Step] = [trees, rows, rsft, outputs, pairs, dpo]
+    if c.evaluation is not None:
+        steps.append(_evaluated(c, (rsft, dpo), (trees, outputs)))
+    return Recipe("Stage II", tuple(steps), check=lambda: check_stage1(c))
+
+
+def start_model(c: Stage2Config) -> tuple[str, str]:
+    """The model that RSFT starts from, and the setting that names it. Raises ConfigError."""
+    if c.start == Start.stage1:
+        return c.policy.model, "policy.model"
+    if c.seed_model is None:
+        raise ConfigError("start is 'policy', but seed_model is not set: which is the untrained?")
+    return c.seed_model, "seed_model"
+
+
+def check_stage1(c: Stage2Config) -> None:
+    """Raise ConfigError where Stage I has not left the model that is searched with."""
+    model = c.policy.model
+    if c.stage1_dir is None:
+        if model.startswith("None/"):
+            raise ConfigError(f"policy.model is {model!r}: stage1_dir is not set")
+        return
+    if not location(c.stage1_dir).is_dir():
+        raise ConfigError(
+            f"stage1_dir: no folder {c.stage1_dir}; jobs/stage1.py makes one, and "
+            "stage1_dir=DIR names another"
+        )
+    inside = model.startswith(f"{c.stage1_dir.rstrip('/')}/")
+    # On a store a model arrives file by file, and its record last.
+    last = "training.json" if "://" in model else "config.json"
+    if inside and not (location(model) / last).exists():
+        raise ConfigError(f"no model at {model}: Stage I has not come to its end there")
+
+
+def _evaluated(
+    c: Stage2Config, trained: tuple[Train, ...], apart_from: tuple[Step, ...]
+) -> Evaluate:
+    """The seed and Stage I's model, which refine when asked, and those that do so unasked."""
+    assert c.evaluation is not None
+    if c.seed_model is None:
+        raise ConfigError("evaluation: seed_model is not set, and all models are compared with it")
+    rounds = c.evaluation.rounds
+    check_rounds(rounds, ("seed", "stage1"))
+    refining = {"seed": (c.seed_model, "seed_model"), "stage1": (c.policy.model, "policy.model")}
+    entrants = [
+        Entrant(name, model, Mode.refine, rounds.get(name, 0), at=at)
+        for name, (model, at) in refining.items()
+    ]
+    entrants += [
+        Entrant(f"stage2 {one.name}", one, Mode.recursive, sampling=c.outputs.sampling)
+        for one in trained
+        if c.trains(one.name)
+    ]
+    return Evaluate(
+        "evaluate",
+        c.evaluation.prompts,
+        tuple(entrants),
+        c.policy,
+        c.reward_model,
+        c.templates,
+        template_of(c.trajectories),
+        TreeConfig(1, 1, c.tree.max_tries, c.tree.context),
+        c.seed,
+        c.queries,
+        c.serving,
+        apart_from=apart_from,
+        used_in=(c.stage1_dir,) if c.stage1_dir else (),
+        oracle=c.evaluation.oracle,
+    )
+
+
+def planned(c: Stage2Config) -> Stage2Config:
+    """For a plan before Stage I has run: the seed in the place of the model it has yet to leave."""
+    folder = folder_of(c.policy.model)
+    if c.seed_model is None or folder is None or (folder / "config.json").exists():
+        return c
+    return replace(c, stage1_dir=None, policy=replace(c.policy, model=c.seed_model))

@@ -1,0 +1,118 @@
+"""Entrants answer the same held-out prompts; a table says how they compare."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from avr.config.answers import Mode
+from avr.config.checks import check_values
+from avr.config.errors import ConfigError
+from avr.config.rows import TreeConfig
+from avr.config.table import EntrantConfig, TableConfig
+from avr.config.texts import template_of
+from avr.core.outputs import OutputSet
+from avr.core.tree import RefinementTree
+from avr.data.prompt_sets import PROMPT_STEPS, prompts_of
+from avr.data.tables import write_rows
+from avr.evaluation.judged import load_oracle
+from avr.reports.final_answers import ANSWERED, final_answers, in_order, row_names
+from avr.reports.table import table_of, write_table
+from avr.run.recipe import Recipe
+from avr.run.step import Run
+from avr.steps.answer import Answer, Entrant
+from avr.storage import location
+
+SCHEMA = TableConfig
+
+
+def recipe(c: TableConfig) -> Recipe:
+    """One step, and answers.parquet, table.md, table.json and pictures. Raises ConfigError."""
+    trained = {model for entrant in c.entrants.values() for model in entrant.trained}
+    answers = Answer(
+        "answer",
+        c.prompts,
+        tuple(_entrant(c, name, entrant) for name, entrant in c.entrants.items()),
+        c.policy,
+        c.reward_model,
+        c.templates,
+        template_of(c.trajectories),
+        TreeConfig(1, 1, c.max_tries, c.context),
+        c.seed,
+        c.queries,
+        c.serving,
+        used_in=tuple(sorted({str(location(model).parent) for model in trained})),
+    )
+
+    def finish(run: Run) -> None:
+        def trees(name: str) -> Iterator[RefinementTree]:
+            return answers.trees(run, name)
+
+        def sets(name: str) -> Iterator[OutputSet]:
+            return answers.sets(run, name)
+
+        found = final_answers(c, trees, sets, load_oracle(c.oracle))
+        rows = ({**asdict(answer), "query": query} for query, answer in found)
+        write_rows(run.folder / "answers.parquet", rows, ANSWERED)
+        write_table(table_of(c, run.folder), run.folder)
+
+    return Recipe("Table", (answers,), finish, lambda: _check(c, answers))
+
+
+def _entrant(c: TableConfig, name: str, entrant: EntrantConfig) -> Entrant:
+    at, model = f"entrants.{name}.model", entrant.model
+    if entrant.trained:
+        at, model = f"entrants.{name}.trained", entrant.trained[-1]
+    thinks = entrant.mode == Mode.recursive
+    return Entrant(
+        name,
+        model or c.policy.model,
+        entrant.mode,
+        entrant.rounds,
+        entrant.best_of,
+        c.thinking if thinks else None,
+        at=at,
+    )
+
+
+def _check(c: TableConfig, answers: Answer) -> None:
+    for name, entrant in c.entrants.items():
+        check_values(entrant, f"entrants.{name}.")
+        _check_entrant(name, entrant)
+    if c.baseline not in c.entrants:
+        names = ", ".join(c.entrants)
+        raise ConfigError(f"baseline is {c.baseline!r}; there are: {names}")
+    in_order(c)
+    twice = [name for name, number in Counter(row_names(c)).items() if number > 1]
+    if twice:
+        raise ConfigError(f"entrants: two of them fill the row {twice[0]!r}")
+    load_oracle(c.oracle)
+    for run in answers.used_in:
+        if not any(ids.num_rows for ids in prompts_of(location(run), PROMPT_STEPS).values()):
+            raise ConfigError(
+                f"{run} holds no prompts of a step, so which ones its model has seen is not known:"
+                " 'trained' wants a model in the run that made it ('model' takes any other)"
+            )
+
+
+_RESERVED = ("logs", "parity", "journal")  # that lie beside the entrants' folders
+
+
+def _check_entrant(name: str, entrant: EntrantConfig) -> None:
+    at = f"entrants.{name}"
+    if not name or any(sign in name for sign in "/<|") or name in _RESERVED:
+        raise ConfigError(
+            f"{at}: the name is to be that of a folder and of a row, without <, | or /"
+        )
+    if entrant.trained and entrant.model:
+        raise ConfigError(f"{at}: of model and trained only one can say which model it is")
+    if bool(entrant.rounds) != (entrant.mode == Mode.refine):
+        raise ConfigError(
+            f"{at}: mode is {entrant.mode.value} and rounds {entrant.rounds}; rounds are of refine"
+        )
+    if entrant.best_of > 1 and entrant.mode != Mode.plain:
+        raise ConfigError(f"{at}: best_of goes with mode plain, not {entrant.mode.value}")
+    if entrant.tokens_of is not None and entrant.best_of == 1:
+        raise ConfigError(f"{at}: tokens_of chooses among samples, and best_of is 1")
+    for model in entrant.trained:
+        if not (location(model) / "training.json").exists():
+            raise ConfigError(f"{at}.trained: no training of ours has left {model}")

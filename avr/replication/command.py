@@ -1,0 +1,46 @@
+"""The command line of a replication."""
+
+import argparse
+import sys
+
+from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.table import ReplicateConfig
+from avr.run.command import STOPPED
+
+
+def replicate(documentation: str | None) -> int:
+    """Parse, check, run; returns the exit status. With --plan the commands are said, not started.
+
+    What each of them takes, it says with --plan itself.
+    """
+    parser = argparse.ArgumentParser(
+        description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="a YAML file; conf/ holds recipes")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--plan", action="store_true", help="say the commands, start nothing")
+    arguments = parser.parse_intermixed_args()
+    try:
+        config = load(ReplicateConfig, arguments.config, arguments.overrides)
+        if not arguments.plan:
+            from avr.replication import running
+
+            running.run(config)
+            return 0
+        from avr.replication.commands import check, command_of
+
+        check(config)
+        for seed in config.seeds:
+            for name in config.jobs:
+                print("python", *command_of(config, name, seed)[1:])
+        return 0
+    except (ConfigError, RuntimeError, ValueError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, SystemExit):
+        print(
+            "stopped from outside: what is committed is kept, the same command continues",
+            file=sys.stderr,
+        )
+        return STOPPED

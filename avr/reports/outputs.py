@@ -1,0 +1,93 @@
+"""Count sampled outputs, and measure the pairs that are made of them."""
+
+from collections import Counter
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+from avr.data.tables import read_rows, read_sets
+from avr.evaluation.judged import Oracle
+from avr.reports.parts import Column
+from avr.storage import Location
+from avr.terminal import number
+
+
+def output_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]:
+    """Over all samples, malformed ones included; quality over those with a final answer.
+
+    Judgements that had no rating are not kept, and their tokens not counted.
+    """
+    reasons: Counter[str] = Counter()
+    turns: Counter[int] = Counter()
+    qualities: list[float] = []
+    num_missing = num_tokens = 0
+    for outputs in read_sets(folder / "outputs"):
+        reasons.update(failure.failure for failure in outputs.failures)
+        turns.update(output.num_turns for output in outputs.outputs)
+        num_missing += outputs.num_missing
+        texts = (*outputs.outputs, *outputs.failures)
+        num_tokens += sum(text.num_tokens for o in texts for text in (o, *o.judgements))
+        if oracle is not None:
+            query = outputs.prompt.query[-1].content
+            qualities += [oracle(query, output.answer) for output in outputs.outputs]
+    num_samples = turns.total() + reasons.total()
+    return {
+        "samples": num_samples,
+        "failures": reasons.total(),
+        "failure_rate": reasons.total() / num_samples,
+        "reasons": dict(reasons.most_common(5)),
+        "missing": num_missing,
+        "turns": dict(sorted(turns.items())),
+        "tokens": num_tokens,
+        "oracle": fmean(qualities) if qualities else None,
+    }
+
+
+def pair_lengths(sampled: Location, pairs: Location) -> dict[str, Any]:
+    """Mean characters of the final answers and of the whole outputs of the pairs."""
+    answers = {
+        output.id: output.answer for outputs in read_sets(sampled) for output in outputs.outputs
+    }
+    columns = ["kind", "chosen", "rejected", "node_ids"]
+    rows = [row for row in read_rows(pairs, columns) if row["kind"] == "output"]
+    if not rows:
+        return {}
+    sides = {"chosen": -2, "rejected": -1}  # where its node id stands
+    return {
+        "answer": {
+            side: fmean(len(answers[row["node_ids"][place]]) for row in rows)
+            for side, place in sides.items()
+        },
+        "output": {side: fmean(len(row[side][0]["content"]) for row in rows) for side in sides},
+    }
+
+
+def outputs_column(title: str, result: Mapping[str, Any]) -> Column:
+    """The figures of sampled outputs."""
+    outputs = result["outputs"]
+    return Column(
+        title,
+        "",
+        {
+            "samples": str(outputs["samples"]),
+            "  without a final answer": f"{outputs['failures']} ({outputs['failure_rate']:.1%})",
+            "  missing after all tries": str(outputs["missing"]),
+            "oracle quality of final answers": number(outputs["oracle"], ".3f"),
+            "generated tokens": f"{outputs['tokens']:,}",
+        },
+    )
+
+
+def pairs_column(title: str, result: Mapping[str, Any]) -> Column:
+    """The pairs that were made of them, below their figures."""
+    lengths = result["lengths"]
+    figures = {
+        "pairs": str(result["num_pairs"]),
+        "mean characters chosen / rejected: final answer": _both(lengths.get("answer")),
+        "  whole output": _both(lengths.get("output")),
+    }
+    return Column(title, "", figures)
+
+
+def _both(lengths: Mapping[str, float] | None) -> str:
+    return f"{lengths['chosen']:.0f} / {lengths['rejected']:.0f}" if lengths else "-"

@@ -1,0 +1,82 @@
+"""Parts of tables that steps say, put together to tables: columns side by side, or rows below."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table of figures: `cells` maps the rows' names to their figures.
+
+    Columns of one `title` stand side by side, cells of equal names below each other.
+    """
+
+    title: str
+    name: str
+    cells: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table; those of one `title` follow each other. `left`: columns to the left."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: tuple[str, ...] = ()
+    caption: str | None = None
+
+
+Part = Column | Rows
+
+
+def tables_of(parts: Iterable[Part]) -> list[Table]:
+    """Put parts of equal titles together, in the order in which the titles came."""
+    titles: dict[str, list[Part]] = {}
+    for part in parts:
+        titles.setdefault(part.title, []).append(part)
+    return [_table(of_title) for of_title in titles.values()]
+
+
+def _table(parts: Sequence[Part]) -> Table:
+    columns = [part for part in parts if isinstance(part, Column)]
+    return _figures(columns) if columns else _rows([p for p in parts if isinstance(p, Rows)])
+
+
+def _figures(columns: Sequence[Column]) -> Table:
+    cells: dict[str, dict[str, str]] = {}
+    for column in columns:
+        cells.setdefault(column.name, {}).update(column.cells)
+    table = Table(
+        title=columns[0].title,
+        title_justify="left",
+        box=box.SIMPLE,
+        show_header=cells.keys() != {""},
+    )
+    table.add_column("")
+    for name in cells:
+        table.add_column(name, justify="right")
+    for row in dict.fromkeys(row for of_column in cells.values() for row in of_column):
+        table.add_row(row, *(of_column.get(row, "-") for of_column in cells.values()))
+    return table
+
+
+def _rows(parts: Sequence[Rows]) -> Table:
+    first = parts[0]
+    table = Table(
+        title=first.title,
+        title_justify="left",
+        box=box.SIMPLE,
+        caption=next((part.caption for part in parts if part.caption), None),
+        caption_justify="left",
+    )
+    for column in first.columns:
+        left = column in (first.left or first.columns[:1])
+        table.add_column(column, justify="left" if left else "right", no_wrap=not first.left)
+    for part in parts:
+        for row in part.rows:
+            table.add_row(*row)
+    return table

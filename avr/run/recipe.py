@@ -1,0 +1,30 @@
+"""A recipe: the steps of one job, and what is written when they are done."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from avr.run.step import Run, Step
+
+
+def nothing() -> None:
+    """Check nothing more than the steps do."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The steps in their order, each of which builds on those before it.
+
+    `title` heads the summary. Where `finish` is given, it writes what the job is for, in the place
+    of the summary. `check` raises ConfigError for what no single step could know to be wrong.
+    """
+
+    title: str
+    steps: tuple[Step, ...]
+    finish: Callable[[Run], None] | None = None
+    check: Callable[[], None] = nothing
+
+    def made(self, run_dir: str) -> dict[str, str]:
+        """Map the models that the steps will leave to those that they start from."""
+        origins = {step.name: step.origin() for step in self.steps}
+        folder = run_dir.rstrip("/")
+        return {f"{folder}/{name}": model for name, model in origins.items() if model is not None}

@@ -1,0 +1,143 @@
+"""A step of a recipe: a frozen value that owns all of itself, and the run that it works in."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from avr.config.fields import speed_only
+from avr.config.roles import LimitsConfig, RoleConfig
+from avr.config.run import RunConfig
+from avr.core.messages import content_id
+from avr.plan.models import Use
+from avr.plan.resources import StepPlan
+from avr.reports.parts import Part
+from avr.run.budget import Meter
+from avr.run.decided import fields_of
+from avr.run.ledger import Ledger
+from avr.storage import Location
+from avr.terminal import indented
+
+# Fields that say which prompts come, and not what becomes of one: ids of trees leave them out, so
+# that a prompt's tree is the same in a run of more prompts.
+_WHICH_PROMPTS = ("prompts", "apart_from")
+
+
+class NotWorthIt(RuntimeError):
+    """A step has ended the run for its own good; a summary says so before the job ends."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a step says of itself when it is done: for summary.json, and for the screen."""
+
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: what decides its result, what it needs, what it does and what it says.
+
+    `name` is its folder in the run directory and its entry in the ledger. All other fields decide
+    the result, unless they are marked as speed only. A field may hold an earlier step of the run.
+    """
+
+    name: str = speed_only()
+
+    def check(self) -> None:
+        """Raise ConfigError for what can be known to be wrong. Starts and imports nothing heavy."""
+
+    def uses(self) -> Iterable[Use]:
+        """Say which models are loaded, and what is asked of each."""
+        return ()
+
+    def needs(self) -> StepPlan | None:
+        """Say which engines or workers are started; None of a step that needs no devices."""
+        return None
+
+    def work(self, run: "Run") -> dict[str, Any]:
+        """Do the step and return plain data about it. Done again after a kill, it continues."""
+        raise NotImplementedError
+
+    def report(self, run: "Run") -> Report:
+        """Say what came of the step, once it is done."""
+        return Report(run.ledger.result(self.name))
+
+    def decides(self, run: "Run") -> Any:
+        """Return what of this step decides the results of those that build on it."""
+        return {"after": run.ledger.inputs_id(self.name)}
+
+    def origin(self) -> str | None:
+        """Name the model that this step makes another of; None of a step that leaves no model."""
+        return None
+
+    def source(self) -> "Step | None":
+        """Find the step whose prompts decide how much this one has to do."""
+        if hasattr(self, "prompts"):
+            return self
+        return next((step.source() for step in self.earlier()), None)
+
+    def earlier(self) -> list["Step"]:
+        """List the steps that this one builds on, as its fields hold them."""
+        values = [getattr(self, each.name) for each in fields(self)]
+        found = [value for value in values if isinstance(value, Step)]
+        several = [value for value in values if isinstance(value, tuple)]
+        return found + [each for value in several for each in value if isinstance(each, Step)]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a step works with. Data travels between steps only through files in `folder`."""
+
+    config: RunConfig
+    folder: Location
+    ledger: Ledger
+    meter: Meter
+
+    def of(self, step: Step) -> Location:
+        """Return the step's own folder."""
+        return self.folder / step.name
+
+    def decided_by(self, step: Step) -> dict[str, Any]:
+        """Return the step's fields in plain data: prompts, models and earlier steps by content."""
+
+        def other(value: Any) -> Any:
+            return value.decides(self) if isinstance(value, Step) else NotImplemented
+
+        return fields_of(step, other, step.name)
+
+    def recipe(self, step: Step) -> str:
+        """Return the id of all that decides what becomes of a prompt in this step."""
+        decided = self.ledger.begun(step.name)
+        return content_id({k: v for k, v in decided.items() if k not in _WHICH_PROMPTS})
+
+    @contextmanager
+    def placed(self, step: Step) -> Iterator[None]:
+        """Inside, the cluster has room for the step, and its device-hours are counted."""
+        from avr.hosting.cluster import place  # brings Ray along
+
+        plan = step.needs()
+        assert plan is not None
+        self.meter.check()  # before nodes are asked for
+        place(plan, self.config.placement_timeout_s, indented)
+        self.meter.start(plan)
+        try:
+            yield
+        finally:
+            self.meter.stop()
+
+    def hosted(self, step: Step, role: str, settings: RoleConfig, limits: LimitsConfig) -> Any:
+        """Describe the engine of one of the step's pools, as `avr.hosting.host.Hosted`."""
+        from avr.hosting.host import Hosted
+
+        return Hosted(
+            name=step.name,
+            role=role,
+            config=settings,
+            seed=self.config.seed,
+            folder=self.of(step),
+            max_deaths=limits.max_engine_deaths,
+            parity=limits.parity_tolerance if role == "reward_model" else None,
+            start_timeout_s=limits.start_timeout_s,
+        )

@@ -1,0 +1,261 @@
+"""Have models answer the same prompts, each in its way, and have the answers rewarded."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from avr.config.answers import Mode
+from avr.config.errors import ConfigError
+from avr.config.fields import decides_by, speed_only
+from avr.config.prompts import PromptsConfig, TemplatesConfig
+from avr.config.roles import Placement, QueriesConfig, RoleConfig, ServingConfig
+from avr.config.rows import TreeConfig
+from avr.core.growth import Shape, take_answer
+from avr.core.messages import content_id
+from avr.core.outputs import OutputSet, open_set
+from avr.core.trajectory import PLAIN, TrajectoryTemplate
+from avr.core.tree import Prompt, RefinementTree, plant
+from avr.data.ids import Ids
+from avr.data.prompt_sets import PROMPT_STEPS, prompts_of
+from avr.data.schemas import OUTPUTS, TREES
+from avr.data.tables import read_sets, read_trees
+from avr.engines.folders import check_model
+from avr.engines.settings import check_role
+from avr.plan.checks import check_prompts
+from avr.plan.models import Use, generating, judging
+from avr.plan.resources import StepPlan, engines
+from avr.run.step import Run, Step
+from avr.steps.ask import check_roles, pools, prompts_in, take_in, templates_of
+from avr.steps.train import Train, model_of
+from avr.storage import Location, location
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A model and how it answers: once, in `rounds` refinements of its own, or thinking by itself.
+
+    `model` is a folder or name, or an earlier training. `best_of` answers are sampled in mode
+    plain. `sampling` is laid over the policy's. `max_tries` is for an output without a final
+    answer; what is refined has those of the tree. `at` is the setting that names the model.
+    """
+
+    name: str
+    model: "str | Train" = decides_by("weights")
+    mode: Mode = Mode.plain
+    rounds: int = 0
+    best_of: int = 1
+    sampling: Mapping[str, Any] | None = None
+    max_tries: int = 1
+    at: str = speed_only(default="policy.model")
+
+    @property
+    def samples(self) -> bool:
+        """Whether its answers are sampled outputs, and not trees."""
+        return self.mode == Mode.recursive or self.best_of > 1
+
+    @property
+    def origin(self) -> str:
+        """The model whose shape it has."""
+        return self.model if isinstance(self.model, str) else self.model.origin()
+
+
+@dataclass(frozen=True)
+class Answer(Step):
+    """The answers of every entrant to the same prompts.
+
+    One pool of the policy's engines loads each entrant's weights in turn. With a `reward_model`
+    all answers are rewarded, under `placement` waves when all are there. `given`: the first answer
+    is what the input row brought along. `gated`: a round takes the best of its refinements, and
+    goes on only while that is better. Prompts of the steps `apart_from`, and of the runs
+    `used_in`, are set aside.
+    """
+
+    prompts: PromptsConfig
+    entrants: tuple[Entrant, ...]
+    policy: RoleConfig
+    reward_model: RoleConfig | None
+    templates: TemplatesConfig
+    template: TrajectoryTemplate
+    tree: TreeConfig
+    seed: int
+    queries: QueriesConfig = speed_only()
+    serving: ServingConfig = speed_only()
+    placement: Placement = speed_only(default=Placement.resident)
+    given: bool = False
+    gated: bool = False
+    apart_from: tuple[Step, ...] = ()
+    used_in: tuple[str, ...] = speed_only(default=())
+
+    def check(self) -> None:
+        """Raise ConfigError for prompts, models or settings that cannot be."""
+        templates_of(self.templates)
+        check_prompts({self.name: self.prompts})
+        roles = {"policy": self.policy}
+        roles |= {"reward_model": self.reward_model} if self.reward_model else {}
+        check_roles(roles)
+        if self.gated and self.placement == Placement.waves:
+            raise ConfigError(
+                "growth.placement is 'waves': a search needs both of its models at once"
+            )
+        for entrant in self.entrants:
+            if isinstance(entrant.model, str):
+                check_model(entrant.at, entrant.model)
+            if entrant.sampling is not None:
+                role = replace(self.policy, sampling=self._sampling(entrant))
+                check_role("policy", role, sampling_at="thinking")
+
+    def uses(self) -> Iterable[Use]:
+        """Every entrant in the policy's engines, and the reward model."""
+        for entrant in self.entrants:
+            more = {"thinking": self._sampling(entrant)} if entrant.sampling is not None else {}
+            use = generating("policy", self.policy, more)
+            yield replace(use, name=entrant.at, model=entrant.origin)
+        if self.reward_model is not None:
+            yield judging("reward_model", self.reward_model)
+
+    def needs(self) -> StepPlan:
+        """The pool that answers, and the one that rewards: at once, or in turn."""
+        width = self.tree.num_critiques * self.tree.num_refinements
+        texts = rewards = 0
+        for entrant in self.entrants:
+            texts += (0 if self.given else entrant.best_of) + entrant.rounds * (
+                self.tree.num_critiques + width
+            )
+            rewards += entrant.best_of + entrant.rounds * width
+        pooled = [engines("policy", self.policy, texts)]
+        if self.reward_model is not None:
+            pooled.append(engines("reward_model", self.reward_model, rewards))
+        together, reserve = self.placement == Placement.resident, self.queries.cpus_per_task
+        whole = any(entrant.mode == Mode.recursive for entrant in self.entrants)
+        return StepPlan(self.name, tuple(pooled), together, reserve, waves=together, whole=whole)
+
+    def work(self, run: Run) -> dict[str, Any]:
+        """Ask one entrant after the other; each query is committed when it is done."""
+        from avr.hosting.witness import witness_beside_driver
+
+        ingested = take_in(
+            run,
+            self,
+            self.prompts,
+            apart_from=self.apart_from,
+            others=_used_in(self.used_in),
+            needs_answer=self.given,
+        )
+        prompts = list(prompts_in(run.of(self)))
+        recipe, witness = run.recipe(self), witness_beside_driver()
+        roles = {"policy": self.policy}
+        if self.reward_model is None or self.placement == Placement.resident:
+            roles |= {"reward_model": self.reward_model} if self.reward_model else {}
+            with pools(run, self, roles, self.queries, self.serving, witness) as up:
+                worked = {
+                    entrant.name: self._ask(run, entrant, prompts, recipe, up, witness)
+                    for entrant in self.entrants
+                }
+            return {"input": asdict(ingested), "queries": worked}
+        with pools(run, self, roles, self.queries, self.serving, witness) as up:
+            for entrant in self.entrants:
+                self._ask(run, entrant, prompts, recipe, up, witness, rewarded=False)
+        roles = {"reward_model": self.reward_model}
+        with pools(run, self, roles, self.queries, self.serving, witness) as up:
+            worked = {
+                entrant.name: self._reward(run, entrant, up, witness) for entrant in self.entrants
+            }
+        return {"input": asdict(ingested), "queries": worked}
+
+    def trees(self, run: Run, name: str) -> Iterator[RefinementTree]:
+        """Read the answers and refinements of an entrant."""
+        yield from read_trees(run.of(self) / name / "trees")
+
+    def sets(self, run: Run, name: str) -> Iterator[OutputSet]:
+        """Read the sampled outputs of an entrant."""
+        yield from read_sets(run.of(self) / name / "outputs")
+
+    def _ask(
+        self,
+        run: Run,
+        entrant: Entrant,
+        prompts: list[Prompt],
+        recipe: str,
+        up: Any,
+        witness: Any,
+        *,
+        rewarded: bool = True,
+    ) -> dict[str, Any]:
+        from avr.serving.queries import run_queries
+        from avr.serving.works import (
+            AnswerAndRefine,
+            SampleOutputs,
+            SearchTree,
+            set_query,
+            tree_query,
+        )
+
+        name, words = entrant.name, templates_of(self.templates)
+        own = content_id(name, recipe)
+        model = model_of(entrant.model, run)
+        policy = up.generate("policy", model, self._sampling(entrant))
+        score = up.score() if self.reward_model is not None and rewarded else None
+        work: Any
+        if entrant.samples:
+            template = self.template if entrant.mode == Mode.recursive else PLAIN
+            work = SampleOutputs(
+                policies={name: policy},
+                reward_model=score,
+                templates=words,
+                template=template,
+                num_outputs=entrant.best_of,
+                max_tries=entrant.max_tries,
+                failures_count=score is not None,
+            )
+            queries = (set_query(open_set(prompt, own), name) for prompt in prompts)
+        else:
+            shape = asdict(self.tree)
+            if self.gated and score is not None:
+                work = SearchTree(policy, score, words, Shape(**shape), entrant.rounds)
+            else:
+                last = Shape(**shape, follow="last")
+                work = AnswerAndRefine({name: policy}, score, words, last)
+            planted = (plant(prompt, own) for prompt in prompts)
+            trees = map(take_answer, planted) if self.given else planted
+            queries = (tree_query(tree, name, entrant.rounds) for tree in trees)
+        place = self._place(run.of(self) / name / ("" if rewarded else "unrewarded"), entrant)
+        return asdict(run_queries(queries, work, up, self.queries, place, name, witness))
+
+    def _reward(self, run: Run, entrant: Entrant, up: Any, witness: Any) -> dict[str, Any]:
+        from avr.serving.queries import run_queries
+        from avr.serving.works import ScoreSet, ScoreTree, set_query, tree_query
+
+        folder = run.of(self) / entrant.name
+        before = self._place(folder / "unrewarded", entrant)
+        parts = [before.folder / part for part in (before.out, "quarantine")]
+        work: Any
+        if entrant.samples:
+            work = ScoreSet(up.score())
+            queries = (set_query(each, "") for part in parts for each in read_sets(part))
+        else:
+            work = ScoreTree(up.score())
+            queries = (tree_query(each) for part in parts for each in read_trees(part))
+        place = self._place(folder, entrant)
+        name = f"{entrant.name}, rewards"
+        return asdict(run_queries(queries, work, up, self.queries, place, name, witness))
+
+    def _place(self, folder: Location, entrant: Entrant) -> Any:
+        from avr.serving.journal import Place
+
+        if entrant.samples:
+            return Place(folder, "outputs", OUTPUTS)
+        return Place(folder, "trees", TREES)
+
+    def _sampling(self, entrant: Entrant) -> dict[str, Any] | None:
+        if entrant.sampling is None:
+            return None
+        return {**self.policy.sampling, **entrant.sampling}
+
+
+def _used_in(runs: Iterable[str]) -> dict[str, Ids]:
+    """The prompts that other runs used, by run and step."""
+    return {
+        f"{step} of {run}": ids
+        for run in runs
+        for step, ids in prompts_of(location(run), PROMPT_STEPS).items()
+    }

@@ -1,0 +1,101 @@
+"""What steps that ask models share: prompts in, roles, pools of engines up, queries through."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import islice
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from avr.config.errors import ConfigError
+from avr.config.prompts import PromptsConfig, TemplatesConfig
+from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
+from avr.core.prompts import Templates
+from avr.data.ids import Ids
+from avr.data.prompt_sets import Ingested, ingest, prompts_of
+from avr.data.tables import read_rows
+from avr.engines.folders import check_model
+from avr.engines.settings import check_role
+from avr.plan.checks import check_replicas
+from avr.run.step import Run, Step
+from avr.storage import Location
+from avr.terminal import indented
+
+if TYPE_CHECKING:
+    from avr.serving.pools import Pools
+
+
+def templates_of(config: TemplatesConfig) -> Templates:
+    """The words around models' texts. Raises ConfigError for empty ones."""
+    try:
+        return Templates(**asdict(config))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def check_roles(roles: Mapping[str, RoleConfig]) -> None:
+    """Raise ConfigError for a role whose settings, or whose model, cannot be; by its setting."""
+    check_replicas(roles)
+    for name, role in roles.items():
+        scores = name.endswith("reward_model")
+        check_model(f"{name}.model", role.model, scores=scores)
+        check_role(name, role, scores=scores)
+
+
+def take_in(
+    run: Run,
+    step: Step,
+    prompts: PromptsConfig,
+    *,
+    apart_from: Sequence[Step] = (),
+    others: Mapping[str, Ids] = MappingProxyType({}),
+    needs_answer: bool = False,
+) -> Ingested:
+    """Read a step's prompts into its folder, and say which rows cannot be used.
+
+    A prompt that one of the steps `apart_from` uses, or that is among the `others`, is none.
+    """
+    folder = run.of(step)
+    rejected = folder / "rejected.parquet"
+    taken = {**prompts_of(run.folder, [other.name for other in apart_from]), **others}
+    ingested = ingest(prompts, folder / "prompts.parquet", rejected, needs_answer, taken)
+    if ingested.num_quarantined:
+        said = f"{ingested.num_quarantined} of {ingested.num_rows} input rows cannot be used:"
+        indented(said)
+        for row in islice(read_rows(rejected), 3):
+            indented(f"  {row['source']}: {row['reason']}")
+        indented(f"  all of them: {rejected}")
+    return ingested
+
+
+@contextmanager
+def pools(
+    run: Run,
+    step: Step,
+    roles: Mapping[str, RoleConfig],
+    queries: QueriesConfig,
+    serving: ServingConfig,
+    witness: Any,
+) -> Iterator["Pools"]:
+    """Inside, each role has a pool of engines on Ray Serve, once the cluster has room for all."""
+    from avr.serving.pools import Pools
+
+    hosted = [run.hosted(step, role, settings, queries) for role, settings in roles.items()]
+    pooled = Pools(hosted, serving, witness, run.meter.tick)
+    with run.placed(step), pooled as up:
+        yield up
+
+
+def check_words(run: Run, step: Step, grown: Step, templates: TemplatesConfig) -> None:
+    """Raise ConfigError where rows would ask in other words than their trees were grown with."""
+    if run.ledger.inputs(grown.name)["templates"] != asdict(templates):
+        raise ConfigError(
+            f"templates differ from those that the trees of {grown.name} were grown with"
+        )
+
+
+def prompts_in(folder: Location) -> Iterator[Any]:
+    """The prompts that were taken in, in their order."""
+    from avr.data.schemas import prompt_of
+
+    return map(prompt_of, read_rows(folder / "prompts.parquet"))

@@ -1,0 +1,138 @@
+"""Grow refinement trees on Ray Data: answers, critiques, refinements, rewards."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from avr.config.errors import ConfigError
+from avr.config.prompts import PromptsConfig, TemplatesConfig
+from avr.config.roles import FirstAnswer, GrowthConfig, Placement, RoleConfig
+from avr.config.rows import TreeConfig
+from avr.core.growth import Shape, take_answer
+from avr.core.tree import RefinementTree, plant
+from avr.plan.checks import check_prompts
+from avr.plan.models import Use, generating, judging
+from avr.plan.resources import StepPlan, engines
+from avr.reports.trees import growth_column, tree_statistics
+from avr.run.step import Report, Run, Step
+from avr.steps.ask import check_roles, prompts_in, take_in, templates_of
+from avr.steps.train import Train
+from avr.terminal import indented
+
+if TYPE_CHECKING:
+    from avr.dataflow.operators import Operator
+
+
+@dataclass(frozen=True)
+class Grow(Step):
+    """A tree for every prompt.
+
+    Without a `corrector` the policy corrects itself in the same pool; with `weights`, an earlier
+    training, it does so as what that has made of it. Without a `policy` y0 is the answer that the
+    input row brought along. A prompt of the steps `apart_from` is set aside. `title` heads the
+    column of the report.
+    """
+
+    prompts: PromptsConfig
+    policy: RoleConfig | None
+    corrector: RoleConfig | None
+    reward_model: RoleConfig
+    templates: TemplatesConfig
+    tree: TreeConfig
+    growth: GrowthConfig
+    seed: int
+    weights: Train | None = None
+    apart_from: tuple[Step, ...] = ()
+    title: str = ""
+
+    def check(self) -> None:
+        """Raise ConfigError for prompts, roles or templates that cannot be."""
+        templates_of(self.templates)
+        if self._from_input and not self.prompts.answer_field:
+            raise ConfigError(
+                "growth.first_answer is 'input', but prompts.rsft.answer_field is not set"
+            )
+        check_prompts({self.name: self.prompts})
+        check_roles({**self._roles(), "reward_model": self.reward_model})
+
+    def uses(self) -> Iterable[Use]:
+        """The roles, with the shape that the policy has before it is trained."""
+        roles = [generating(name, role) for name, role in self._roles().items()]
+        return [*roles, judging("reward_model", self.reward_model)]
+
+    def needs(self) -> StepPlan:
+        """All pools at once, or one after the other where `placement` is waves."""
+        width = self.tree.num_critiques * self.tree.num_refinements
+        refining = self.tree.num_critiques + width
+        texts = {"policy": 1, "corrector": refining}
+        if self.corrector is None:
+            texts = {"policy": (not self._from_input) + refining}
+        pools = [engines(name, role, texts[name]) for name, role in self._roles().items()]
+        if self.weights is not None:
+            pools = [replace(pool, trained=True) for pool in pools]
+        pools.append(engines("reward_model", self.reward_model, 1 + width))
+        together = self.growth.placement == Placement.resident
+        return StepPlan(self.name, tuple(pools), together, waves=together)
+
+    def work(self, run: Run) -> dict[str, Any]:
+        """Stream the prompts through the pools; trees are committed block by block."""
+        from avr.dataflow.grow import grow, waves
+        from avr.steps.health import HealthWatch
+
+        folder, config = run.of(self), self.growth
+        ingested = take_in(
+            run, self, self.prompts, apart_from=self.apart_from, needs_answer=self._from_input
+        )
+        recipe = run.recipe(self)
+
+        def planted() -> Iterator[RefinementTree]:
+            trees = (plant(prompt, recipe) for prompt in prompts_in(folder))
+            return map(take_answer, trees) if self._from_input else trees
+
+        first = (tree.id for tree in islice(planted(), config.health.num_trees))
+        words = templates_of(self.templates)
+        watch = HealthWatch(folder, config.health, "growth.health", first, words, indented)
+        operators = self._operators(run)
+        parts = [out for out, _ in waves(operators, config.placement, folder)]
+
+        def committed() -> None:
+            watch.look_at_parts([*parts, folder / "quarantine"])
+            run.meter.tick()
+
+        watch.look_at_parts([*parts, folder / "quarantine"])
+        grown = grow(planted(), operators, config, folder, lambda: run.placed(self), committed)
+        return {"input": asdict(ingested), "growth": asdict(grown)}
+
+    def report(self, run: Run) -> Report:
+        """Counts and gains of the trees."""
+        result = run.ledger.result(self.name) | {"trees": tree_statistics(run.of(self))}
+        return Report(result, (growth_column(self.title, result, run.of(self)),))
+
+    @property
+    def _from_input(self) -> bool:
+        return self.growth.first_answer == FirstAnswer.input
+
+    def _roles(self) -> dict[str, RoleConfig]:
+        """The roles that generate. A policy that gives no text plays no part."""
+        roles = {}
+        if self.policy is not None and (self.corrector is None or not self._from_input):
+            roles["policy"] = self.policy
+        return roles | ({"corrector": self.corrector} if self.corrector else {})
+
+    def _operators(self, run: Run) -> list["Operator"]:
+        from avr.dataflow.operators import Operator
+
+        roles = self._roles()
+        if self.weights is not None:
+            roles["policy"] = replace(roles["policy"], model=self.weights.model(run))
+        acts = {"policy": "grow"} if self.corrector is None else {}
+        acts = acts or {"policy": "respond", "corrector": "correct"}
+        words, shape = templates_of(self.templates), Shape(**asdict(self.tree))
+        return [
+            Operator(act, run.hosted(self, role, settings, self.growth), words, shape)
+            for act, role, settings in (
+                *((acts[name], name, role) for name, role in roles.items()),
+                ("score", "reward_model", self.reward_model),
+            )
+        ]

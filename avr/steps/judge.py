@@ -1,0 +1,135 @@
+"""Have a judge compare a model's answers with those of a baseline."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from avr.config.answers import Format, Mode
+from avr.config.errors import ConfigError
+from avr.config.fields import speed_only
+from avr.config.judges import EndpointConfig
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
+from avr.core.messages import content_id
+from avr.data.prompt_files import on_hub
+from avr.evaluation.judged import load_oracle
+from avr.evaluation.judges import INSTRUCTIONS
+from avr.plan.checks import check_set
+from avr.plan.models import Use, judging
+from avr.plan.resources import StepPlan, engines
+from avr.reports.answers import baseline_of, duels_of
+from avr.run.step import Run, Step
+from avr.steps.answer import Answer
+from avr.steps.ask import check_roles, pools
+from avr.storage import files_at, location, reached
+
+
+@dataclass(frozen=True)
+class Judge(Step):
+    """A preference for every prompt, by a server, a reward model or an oracle (its name)."""
+
+    answers: Answer
+    baseline: PromptsConfig
+    format: Format
+    by: EndpointConfig | RoleConfig | str
+    queries: QueriesConfig = speed_only()
+    serving: ServingConfig = speed_only()
+    words: str = content_id(INSTRUCTIONS)
+
+    def check(self) -> None:
+        """Raise ConfigError for a judge that cannot be, or a prompt that would have no duel."""
+        self._check_baseline()
+        if isinstance(self.by, RoleConfig):
+            check_roles({"judge.reward_model": self.by})
+        elif isinstance(self.by, str):
+            if load_oracle(self.by or None) is None:
+                raise ConfigError("judge.oracle is not set, and judge.kind is oracle")
+        else:
+            self._check_endpoint(self.by)
+        baseline_of(self)
+
+    def uses(self) -> Iterable[Use]:
+        """The reward model, where one judges."""
+        return [judging("judge.reward_model", self.by)] if isinstance(self.by, RoleConfig) else []
+
+    def needs(self) -> StepPlan | None:
+        """Engines, where a reward model judges."""
+        if not isinstance(self.by, RoleConfig):
+            return None
+        pool = engines("reward_model", self.by, 2)
+        return StepPlan(self.name, (pool,), True, self.queries.cpus_per_task)
+
+    def work(self, run: Run) -> dict[str, Any]:
+        """Judge each duel once; those of equal texts are one."""
+        from avr.hosting.witness import witness_beside_driver
+        from avr.serving.duels import PREFERENCES, JudgeDuels, NoPools, duel_queries
+        from avr.serving.journal import Place
+        from avr.serving.queries import run_queries
+
+        duels = [duel for _, duel in duels_of(self, run.of(self.answers) / self._entrant)]
+        witness, place = witness_beside_driver(), Place(run.of(self), "preferences", PREFERENCES)
+
+        def judged(work: JudgeDuels, up: Any) -> dict[str, Any]:
+            queries = duel_queries(duels)
+            done = run_queries(queries, work, up, self.queries, place, self.name, witness)
+            return asdict(done)
+
+        if isinstance(self.by, EndpointConfig):
+            return judged(JudgeDuels(endpoint=self.by), NoPools())
+        if isinstance(self.by, str):
+            return judged(JudgeDuels(oracle=self.by), NoPools())
+        roles = {"reward_model": self.by}
+        with pools(run, self, roles, self.queries, self.serving, witness) as up:
+            return judged(JudgeDuels(reward_model=up.score()), up)
+
+    def source(self) -> Step:
+        """The answers' prompts."""
+        return self.answers
+
+    @property
+    def prompts(self) -> PromptsConfig:
+        """What was asked."""
+        return self.answers.prompts
+
+    @property
+    def mode(self) -> Mode:
+        """How the model answered."""
+        return self.answers.entrants[0].mode
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of mode refine."""
+        return self.answers.entrants[0].rounds
+
+    @property
+    def _entrant(self) -> str:
+        return self.answers.entrants[0].name
+
+    def _check_baseline(self) -> None:
+        path = self.baseline.path or ""
+        if not path:
+            raise ConfigError("baseline.path is not set: which file holds the baseline's answers?")
+        if self.format == Format.alpaca_eval and not self.baseline.answer_field:
+            raise ConfigError("baseline.answer_field is not set: which field holds the answers?")
+        there = on_hub(self.baseline)
+        if not there:
+            with reached("baseline.path", location(path)):
+                there = bool(files_at(path))
+        if not there:
+            left = "outputs.json" if self.format == Format.alpaca_eval else "NAME.jsonl"
+            raise ConfigError(
+                f"baseline.path: no answers at {path}; an evaluation of the baseline leaves them "
+                f"there, as RUN_DIR/{left}"
+            )
+        if self.format == Format.alpaca_eval:  # Arena-Hard's own records hold no prompt
+            check_set("baseline", self.baseline)
+
+    def _check_endpoint(self, endpoint: EndpointConfig) -> None:
+        if not endpoint.model:
+            raise ConfigError("judge.endpoint.model is not set: which model is to judge?")
+        endpoint.check_address()
+        variable = endpoint.key_variable
+        if variable and not os.environ.get(variable):
+            where = endpoint.base_url
+            raise ConfigError(f"{variable} is not set, and the key for {where} is to be in it")

@@ -1,0 +1,200 @@
+"""Make training rows: select refinements, pair, unroll trajectories, pair whole outputs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from avr.config.errors import ConfigError
+from avr.config.prompts import TemplatesConfig
+from avr.config.rows import OutputPairsConfig, RulesConfig
+from avr.core.search import Closing
+from avr.core.trajectory import TrajectoryTemplate
+from avr.data import tables
+from avr.data.schemas import PAIRS, RSFT_ROWS, pair_row, rsft_row
+from avr.reports.outputs import pair_lengths, pairs_column
+from avr.reports.trees import funnel_rows, trajectories_column
+from avr.rows.funnel import Funnel
+from avr.rows.judgement_pairs import make_judgement_pairs
+from avr.rows.output_pairs import make_malformed_pairs, make_output_pairs
+from avr.rows.refinements import select_rsft
+from avr.rows.row import KINDS, PreferencePair
+from avr.rows.rules import switched_on
+from avr.rows.trajectories import select_trajectories
+from avr.rows.tree_pairs import make_pairs
+from avr.run.step import Report, Run, Step
+from avr.steps.ask import check_words, templates_of
+from avr.steps.sample import Sample
+
+
+def rules_of(at: str, rows: str, config: RulesConfig) -> frozenset[str]:
+    """The rules in force. Raises ConfigError, naming the setting `at`, for what is none."""
+    try:
+        return switched_on(rows, config.profile, config.switches)
+    except ValueError as error:
+        raise ConfigError(f"{at}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Select(Step):
+    """RSFT rows: the best refinement of each tree, where it improves."""
+
+    trees: Step
+    rules: frozenset[str]
+    templates: TemplatesConfig
+
+    def work(self, run: Run) -> dict[str, Any]:
+        """Write a row for each tree that the rules let through."""
+        check_words(run, self, self.trees, self.templates)
+        funnel = Funnel("rsft")
+        trees = tables.read_trees(run.of(self.trees) / "trees")
+        rows = select_rsft(trees, templates_of(self.templates), self.rules, funnel)
+        count = tables.write_rows(_file(run, self), map(rsft_row, rows), RSFT_ROWS)
+        return {"num_rows": count, "funnel": funnel.to_dict()}
+
+    def report(self, run: Run) -> Report:
+        """What each rule removed."""
+        result = run.ledger.result(self.name)
+        return Report(result, (funnel_rows([result["funnel"]]),))
+
+
+@dataclass(frozen=True)
+class Pair(Step):
+    """Preference pairs of up to three kinds from each tree."""
+
+    trees: Step
+    kinds: Sequence[str]
+    min_margin: float
+    rules: frozenset[str]
+    templates: TemplatesConfig
+
+    def check(self) -> None:
+        """Raise ConfigError for a kind that is none."""
+        strange = [kind for kind in self.kinds if kind not in KINDS]
+        if strange:
+            raise ConfigError(f"unknown kind of pair {strange[0]!r}; there are: {', '.join(KINDS)}")
+
+    def work(self, run: Run) -> dict[str, Any]:
+        """Write the pairs that the rules let through."""
+        check_words(run, self, self.trees, self.templates)
+        funnels = {kind: Funnel(kind) for kind in self.kinds}
+        trees, words = tables.read_trees(run.of(self.trees) / "trees"), templates_of(self.templates)
+        pairs = make_pairs(trees, words, self.rules, funnels, self.min_margin)
+        count = tables.write_rows(_file(run, self), map(pair_row, pairs), PAIRS)
+        return {"num_pairs": count, "funnels": {k: f.to_dict() for k, f in funnels.items()}}
+
+    def report(self, run: Run) -> Report:
+        """What each rule removed, by kind."""
+        result = run.ledger.result(self.name)
+        return Report(result, (funnel_rows(list(result["funnels"].values())),))
+
+
+@dataclass(frozen=True)
+class Unroll(Step):
+    """RSFT rows that hold a whole loop in one turn: a trajectory of each search."""
+
+    trees: Step
+    rules: frozenset[str]
+    template: TrajectoryTemplate
+    closing: Closing
+    unchanged_share: float
+    min_gain: float
+    templates: TemplatesConfig
+
+    def check(self) -> None:
+        """Raise ConfigError for a share that is none."""
+        if not 0 <= self.unchanged_share <= 1:
+            raise ConfigError(
+                f"trajectories.unchanged_share is {self.unchanged_share}, must lie between 0 and 1"
+            )
+
+    def work(self, run: Run) -> dict[str, Any]:
+        """Write a row for each search that the rules let through."""
+        check_words(run, self, self.trees, self.templates)
+        funnel, file = Funnel("trajectories"), _file(run, self)
+        rows = select_trajectories(
+            tables.read_trees(run.of(self.trees) / "trees"),
+            templates_of(self.templates),
+            self.template,
+            self.rules,
+            funnel,
+            unchanged_share=self.unchanged_share,
+            min_gain=self.min_gain,
+            closing=self.closing,
+        )
+        count = tables.write_rows(file, map(rsft_row, rows), RSFT_ROWS)
+        num_unchanged = sum(row["gain"] == 0 for row in tables.read_rows(file, ["gain"]))
+        return {"num_rows": count, "num_unchanged": num_unchanged, "funnel": funnel.to_dict()}
+
+    def report(self, run: Run) -> Report:
+        """How many trajectories there are, and what each rule removed."""
+        result = run.ledger.result(self.name)
+        return Report(result, (trajectories_column(result), funnel_rows([result["funnel"]])))
+
+
+@dataclass(frozen=True)
+class PairOutputs(Step):
+    """Preference pairs of whole outputs; where the policy judged them, of its judgements too."""
+
+    outputs: Sample
+    rules: frozenset[str]
+    numbers: OutputPairsConfig
+    templates: TemplatesConfig
+
+    def check(self) -> None:
+        """Raise ConfigError for more pairs than outputs can give."""
+        malformed = self.numbers.malformed_share
+        if not malformed < 1:
+            raise ConfigError(f"pairs.malformed_share is {malformed}, must lie below 1")
+        pairs, outputs = self.numbers.per_prompt, self.outputs.outputs.num_outputs
+        if pairs > outputs // 2:
+            raise ConfigError(
+                f"pairs.per_prompt is {pairs}, which takes {2 * pairs} outputs of a prompt;"
+                f" outputs.num_outputs is {outputs}"
+            )
+
+    def work(self, run: Run) -> dict[str, Any]:
+        """Write pairs of outputs, then those with malformed ones, then those of judgements."""
+        check_words(run, self, self.outputs, self.templates)
+        words, numbers = templates_of(self.templates), self.numbers
+        read = partial(tables.read_sets, run.of(self.outputs) / "outputs")
+        funnels = [Funnel("outputs")]
+        pairs = make_output_pairs(
+            read,
+            words,
+            self.rules,
+            funnels[0],
+            numbers.min_margin,
+            per_prompt=numbers.per_prompt,
+            max_pairs=numbers.max_pairs,
+        )
+        if numbers.malformed_share:
+            funnels.append(Funnel("malformed"))
+
+            def malformed(of_outputs: Funnel, funnel: Funnel) -> Iterator[PreferencePair]:
+                """Begin when all pairs of outputs are made: their number decides that of these."""
+                share, others = numbers.malformed_share, of_outputs.num_out
+                yield from make_malformed_pairs(
+                    read(), words, self.rules, funnel, share=share, num_others=others
+                )
+
+            pairs = chain(pairs, malformed(*funnels))
+        if self.outputs.reward_model is None:
+            funnels.append(Funnel("judgements"))
+            pairs = chain(pairs, make_judgement_pairs(read(), words, funnels[-1]))
+        count = tables.write_rows(_file(run, self), map(pair_row, pairs), PAIRS)
+        return {"num_pairs": count, "funnels": [funnel.to_dict() for funnel in funnels]}
+
+    def report(self, run: Run) -> Report:
+        """Lengths of both sides, and what each rule removed."""
+        result = run.ledger.result(self.name)
+        lengths = pair_lengths(run.of(self.outputs) / "outputs", _file(run, self))
+        result |= {"lengths": lengths}
+        return Report(
+            result, (pairs_column(self.outputs.title, result), funnel_rows(result["funnels"]))
+        )
+
+
+def _file(run: Run, step: Step) -> Any:
+    return run.of(step) / "rows.parquet"

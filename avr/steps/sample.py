@@ -1,0 +1,132 @@
+"""Sample whole outputs of a model for every prompt, their final answers judged."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from avr.config.errors import ConfigError
+from avr.config.fields import speed_only
+from avr.config.prompts import PromptsConfig, TemplatesConfig
+from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
+from avr.config.rows import OutputsConfig
+from avr.core.outputs import open_set
+from avr.core.own_judge import OwnJudge
+from avr.core.trajectory import TrajectoryTemplate
+from avr.data.schemas import OUTPUTS
+from avr.engines.settings import check_role
+from avr.evaluation.judged import load_oracle
+from avr.plan.checks import check_prompts
+from avr.plan.models import Use, generating, judging
+from avr.plan.resources import StepPlan, engines
+from avr.reports.outputs import output_statistics, outputs_column
+from avr.run.step import Report, Run, Step
+from avr.steps.ask import check_roles, pools, prompts_in, take_in, templates_of
+from avr.steps.train import Train
+
+
+@dataclass(frozen=True)
+class Sample(Step):
+    """Outputs of the policy, or of what an earlier training has made of it (`weights`).
+
+    Without a `reward_model` the policy judges its outputs itself (Meta-Rewarding). A prompt of the
+    steps `apart_from` is set aside. `title` heads the report, for which alone `oracle` is.
+    """
+
+    prompts: PromptsConfig
+    policy: RoleConfig
+    reward_model: RoleConfig | None
+    templates: TemplatesConfig
+    template: TrajectoryTemplate
+    outputs: OutputsConfig
+    seed: int
+    queries: QueriesConfig
+    serving: ServingConfig
+    weights: Train | None = None
+    apart_from: tuple[Step, ...] = ()
+    title: str = speed_only(default="Whole outputs")
+    oracle: str | None = speed_only(default=None)
+
+    def check(self) -> None:
+        """Raise ConfigError for prompts, roles or judgements that cannot be."""
+        templates_of(self.templates)
+        check_prompts({self.name: self.prompts})
+        roles = {"policy": self.policy}
+        roles |= {"reward_model": self.reward_model} if self.reward_model else {}
+        check_roles(roles)
+        whole = replace(self.policy, sampling=self._sampling)
+        check_role("policy", whole, sampling_at="outputs.sampling")
+        if self.reward_model is None:
+            self._check_judgements()
+
+    def uses(self) -> Iterable[Use]:
+        """The roles; the policy's outputs are as long as `outputs.sampling` says."""
+        policy = generating("policy", self.policy, {"outputs.sampling": self._sampling})
+        model = self.reward_model
+        return [policy, *([judging("reward_model", model)] if model else [])]
+
+    def needs(self) -> StepPlan:
+        """The pools at once. Of one output of a prompt the judgements are judged, too."""
+        number, own = self.outputs.num_outputs, self.outputs.judgements
+        judged = (number + 1) * own if self.reward_model is None else 0
+        policy = engines("policy", self.policy, number + judged)
+        if self.weights is not None:
+            policy = replace(policy, model=self.weights.origin(), trained=True)
+        pooled = [policy]
+        if self.reward_model is not None:
+            rewards = number + bool(self.prompts.answer_field)
+            pooled.append(engines("reward_model", self.reward_model, rewards))
+        whole = not self.template.plain
+        return StepPlan(self.name, tuple(pooled), True, self.queries.cpus_per_task, whole=whole)
+
+    def work(self, run: Run) -> dict[str, Any]:
+        """Sample; each prompt is committed when its outputs are judged."""
+        from avr.hosting.witness import witness_beside_driver
+        from avr.serving.journal import Place
+        from avr.serving.queries import run_queries
+        from avr.serving.works import SampleOutputs, set_query
+
+        place = Place(run.of(self), "outputs", OUTPUTS)
+        ingested = take_in(run, self, self.prompts, apart_from=self.apart_from)
+        recipe, witness, own = run.recipe(self), witness_beside_driver(), None
+        policy = self.policy
+        if self.weights is not None:
+            policy = replace(policy, model=self.weights.model(run))
+        roles = {"policy": policy}
+        if self.reward_model is not None:
+            roles["reward_model"] = self.reward_model
+        else:
+            asked = self.outputs
+            own = OwnJudge(asked.judgements, asked.meta_request, asked.max_tries)
+        with pools(run, self, roles, self.queries, self.serving, witness) as up:
+            work = SampleOutputs(
+                policies={"policy": up.generate("policy", sampling=self._sampling)},
+                reward_model=up.score() if self.reward_model else None,
+                templates=templates_of(self.templates),
+                template=self.template,
+                num_outputs=self.outputs.num_outputs,
+                max_tries=self.outputs.max_tries,
+                own_judge=own,
+            )
+            sets = (open_set(prompt, recipe) for prompt in prompts_in(place.folder))
+            queries = (set_query(each, "policy") for each in sets)
+            worked = run_queries(queries, work, up, self.queries, place, self.name, witness)
+        return {"input": asdict(ingested), "queries": asdict(worked)}
+
+    def report(self, run: Run) -> Report:
+        """Failures, turns and qualities of the outputs."""
+        statistics = output_statistics(run.of(self), load_oracle(self.oracle))
+        result = run.ledger.result(self.name) | {"outputs": statistics}
+        return Report(result, (outputs_column(self.title, result),))
+
+    @property
+    def _sampling(self) -> dict[str, Any]:
+        """The policy's, with what is said for outputs laid over."""
+        return {**self.policy.sampling, **self.outputs.sampling}
+
+    def _check_judgements(self) -> None:
+        if not self.template.plain:
+            raise ConfigError("outputs.judgements goes with trajectories.template 'plain'")
+        if self.prompts.answer_field:
+            raise ConfigError("outputs.judgements: prompts.sample.answer_field is not judged by it")
+        if not self.outputs.meta_request.strip():
+            raise ConfigError("outputs.meta_request is empty: the policy would not be asked")

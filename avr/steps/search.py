@@ -1,0 +1,103 @@
+"""Search greedily for a better answer to every query, in Ray tasks."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from avr.config.errors import ConfigError
+from avr.config.fields import speed_only
+from avr.config.health import HealthConfig
+from avr.config.prompts import PromptsConfig, TemplatesConfig
+from avr.config.roles import FirstAnswer, QueriesConfig, RoleConfig, ServingConfig
+from avr.config.rows import TreeConfig
+from avr.core.growth import Shape, take_answer
+from avr.core.tree import RefinementTree, plant
+from avr.data.schemas import TREES
+from avr.evaluation.judged import load_oracle
+from avr.plan.checks import check_prompts
+from avr.plan.models import Use, generating, judging
+from avr.plan.resources import StepPlan, engines
+from avr.reports.trees import search_column, search_statistics
+from avr.run.step import Report, Run, Step
+from avr.steps.ask import check_roles, pools, prompts_in, take_in, templates_of
+from avr.terminal import indented
+
+
+@dataclass(frozen=True)
+class Search(Step):
+    """A searched tree for every query: up to `max_depth` turns, each better than the last.
+
+    `oracle` is for the report alone.
+    """
+
+    prompts: PromptsConfig
+    policy: RoleConfig
+    reward_model: RoleConfig
+    templates: TemplatesConfig
+    tree: TreeConfig
+    max_depth: int
+    first_answer: FirstAnswer
+    seed: int
+    queries: QueriesConfig
+    serving: ServingConfig
+    health: HealthConfig = speed_only()
+    oracle: str | None = speed_only(default=None)
+
+    def check(self) -> None:
+        """Raise ConfigError for queries, roles or templates that cannot be."""
+        templates_of(self.templates)
+        if self._from_input and not self.prompts.answer_field:
+            raise ConfigError("first_answer is 'input', but prompts.search.answer_field is not set")
+        check_prompts({self.name: self.prompts})
+        check_roles({"policy": self.policy, "reward_model": self.reward_model})
+
+    def uses(self) -> Iterable[Use]:
+        """Both roles."""
+        return [generating("policy", self.policy), judging("reward_model", self.reward_model)]
+
+    def needs(self) -> StepPlan:
+        """Both pools at once. Texts are the most there can be: a search may end at any turn."""
+        width = self.tree.num_critiques * self.tree.num_refinements
+        texts = (not self._from_input) + self.max_depth * (self.tree.num_critiques + width)
+        pooled = (
+            engines("policy", self.policy, texts),
+            engines("reward_model", self.reward_model, 1 + self.max_depth * width),
+        )
+        return StepPlan(self.name, pooled, True, self.queries.cpus_per_task)
+
+    def work(self, run: Run) -> dict[str, Any]:
+        """Search; each query is committed when it is done."""
+        from avr.hosting.witness import witness_beside_driver
+        from avr.serving.journal import Place
+        from avr.serving.queries import run_queries
+        from avr.serving.works import SearchTree, tree_query
+        from avr.steps.health import SearchWatch
+
+        place, words = Place(run.of(self), "trees", TREES), templates_of(self.templates)
+        ingested = take_in(run, self, self.prompts, needs_answer=self._from_input)
+        recipe = run.recipe(self)
+
+        def planted() -> Iterator[RefinementTree]:
+            trees = (plant(prompt, recipe) for prompt in prompts_in(place.folder))
+            return map(take_answer, trees) if self._from_input else trees
+
+        watch = SearchWatch(place, self.health, planted(), words, indented)
+        witness = witness_beside_driver()
+        roles = {"policy": self.policy, "reward_model": self.reward_model}
+        with pools(run, self, roles, self.queries, self.serving, witness) as up:
+            shape = Shape(**asdict(self.tree))
+            work = SearchTree(up.generate("policy"), up.score(), words, shape, self.max_depth)
+            asked, watched = map(tree_query, planted()), watch.over(up)
+            worked = run_queries(asked, work, watched, self.queries, place, self.name, witness)
+        watch.look()
+        return {"input": asdict(ingested), "queries": asdict(worked)}
+
+    def report(self, run: Run) -> Report:
+        """Depths, gains and rewards of the searches."""
+        statistics = search_statistics(run.of(self), load_oracle(self.oracle))
+        result = run.ledger.result(self.name) | {"trees": statistics}
+        return Report(result, (search_column(result),))
+
+    @property
+    def _from_input(self) -> bool:
+        return self.first_answer == FirstAnswer.input

@@ -1,0 +1,83 @@
+"""Train a model on the rows of an earlier step."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from avr.config.fields import decides_by
+from avr.config.training import TrainingConfig
+from avr.data.tables import read_rows
+from avr.engines.folders import check_model
+from avr.engines.weights import weights_id
+from avr.plan.models import Use, training
+from avr.plan.resources import StepPlan, workers
+from avr.run.step import Run, Step
+from avr.terminal import indented
+
+
+@dataclass(frozen=True)
+class Train(Step):
+    """A training by `method`, from a model or what an earlier training made of one.
+
+    The step's name is the section of the configuration that holds `config`; `at` is the setting
+    that names the model at the beginning.
+    """
+
+    method: str
+    config: TrainingConfig
+    base: "str | Train" = decides_by("weights")
+    rows: Step
+    at: str = "policy.model"
+
+    def check(self) -> None:
+        """Raise ConfigError for settings that TRL does not have, or a model that is not there."""
+        from avr.training.settings import check_training  # imports TRL: seconds
+
+        if isinstance(self.base, str):
+            check_model(self.at, self.base)
+        check_training(self.method, self.config)
+
+    def origin(self) -> str:
+        """Name the model that this training, or those before it, started from."""
+        return self.base if isinstance(self.base, str) else self.base.origin()
+
+    def uses(self) -> Iterable[Use]:
+        """The base, whose shape no training changes."""
+        return [training(self.name, self.at, self.origin(), self.config)]
+
+    def needs(self) -> StepPlan:
+        """One group of workers."""
+        trained = isinstance(self.base, Train)
+        return StepPlan(self.name, (workers(self.origin(), self.config, trained),), True, 0.0)
+
+    def source(self) -> Step | None:
+        """The prompts behind the rows."""
+        return self.rows.source()
+
+    def model(self, run: Run) -> str:
+        """Return the folder of the trained model. Raises LedgerError where it is not there yet."""
+        run.ledger.result(self.name)
+        return str(run.of(self))
+
+    def decides(self, run: Run) -> Any:
+        """A training counts by the weights that it has left."""
+        return {"weights": weights_id(self.model(run))}
+
+    def work(self, run: Run) -> dict[str, Any]:
+        """Train, from the last checkpoint where there is one."""
+        from avr.training.launch import train
+
+        rows = run.of(self.rows) / "rows.parquet"
+        if not any(True for _ in read_rows(rows, ["id"])):
+            raise RuntimeError(
+                f"{rows} holds no rows to train on: see the funnel of {self.rows.name}"
+            )
+        base = self.base if isinstance(self.base, str) else self.base.model(run)
+        with run.placed(self):
+            done = train(self.method, self.config, base, rows, run.of(self), say=indented)
+        return asdict(done)
+
+
+def model_of(model: "str | Train", run: Run) -> str:
+    """Return the folder or name of a model that is there, or was made by an earlier step."""
+    return model if isinstance(model, str) else model.model(run)
