@@ -7,6 +7,9 @@ from dataclasses import field
 from typing import Any
 
 MAX_SEED = 2**64 - 1
+# Metadata of fields that have no default: what they stand for (see `avr.run.decided`).
+WEIGHTS = {"decides_by": "weights"}
+SPEED_ONLY = {"decides_by": "nothing"}
 
 
 def at_least(least: float, default: Any, *, speed: bool = False) -> Any:
@@ -21,7 +24,7 @@ def at_least(least: float, default: Any, *, speed: bool = False) -> Any:
 def decides_by(what: str, **default: Any) -> Any:
     """A field that counts by what it stands for: a form that `avr.run.decided` knows.
 
-    `default` is dataclasses.field's `default` or `default_factory`, if there is one.
+    `default` is dataclasses.field's `default` or `default_factory`.
     """
     return field(**default, metadata={"decides_by": what})
 

@@ -16,9 +16,12 @@ class Completion:
 
 
 class Generate(Protocol):
-    """A language model. `identity` names its weights, sampling settings and seed."""
+    """A language model."""
 
-    identity: str
+    @property
+    def identity(self) -> str:
+        """Its weights, sampling settings and seed, by name."""
+        ...
 
     async def generate(
         self, conversation: Conversation, n: int, seed: int
@@ -33,7 +36,10 @@ class Generate(Protocol):
 class Score(Protocol):
     """A Bradley-Terry reward model."""
 
-    identity: str
+    @property
+    def identity(self) -> str:
+        """Its weights, by name."""
+        ...
 
     async def score(self, conversation: Conversation) -> float:
         """The raw logit (any real number) of a conversation that ends with an assistant turn."""

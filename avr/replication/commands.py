@@ -35,7 +35,7 @@ def check(config: ReplicateConfig) -> None:
         raise ConfigError(f"seeds is {config.seeds}: it takes different seeds, at least one")
     if not all(0 <= seed <= MAX_SEED for seed in config.seeds):
         raise ConfigError(f"seeds: each must lie between 0 and {MAX_SEED}")
-    asked: dict[str, list[str]] = {}  # steps of the jobs before, by name
+    before: dict[str, list[str]] = {}  # steps of the jobs before, by name
     uses: list[Use] = []
     made: dict[str, str] = {}  # by jobs before, from which model
     for name, job in config.jobs.items():
@@ -53,13 +53,16 @@ def check(config: ReplicateConfig) -> None:
         uses += [replace(use, job=f"jobs.{name}: ") for step in steps for use in step.uses()]
         trained = recipe.made(own_config.run_dir)
         made |= {model: made.get(origin, origin) for model, origin in trained.items()}
-        _check_takes(name, job.takes, [step.name for step in steps], asked)
-        asked[name] = [step.name for step in steps]
+        _check_takes(name, job.takes, [step.name for step in steps], before)
+        before[name] = [step.name for step in steps]
     check_models(uses, made)
-    for what, name, kind in (("table", config.table, "table"), ("search", config.search, "stage2")):
+    for what, asked, kind in (
+        ("table", config.table, "table"),
+        ("search", config.search, "stage2"),
+    ):
         there = [known for known, job in config.jobs.items() if job.job == kind]
-        if name is not None and name not in there:
-            raise ConfigError(f"{what} is {name!r}; jobs of {kind} are {', '.join(there)}")
+        if asked is not None and asked not in there:
+            raise ConfigError(f"{what} is {asked!r}; jobs of {kind} are {', '.join(there)}")
     rows = row_names(table_config(config, config.seeds[0]))
     try:
         claims = list(map(Claim.parsed, config.orderings))

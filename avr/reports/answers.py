@@ -112,7 +112,8 @@ def baseline_of(config: Compared) -> dict[str, str]:
     one that the baseline has no answer to.
     """
     assert config.baseline is not None
-    field, answers = config.baseline.answer_field or "", {}
+    field = config.baseline.answer_field or ""
+    answers: dict[str, str] = {}
     useless = []
     for row in input_rows(config.baseline):
         fields = fields_of(row)

@@ -25,8 +25,8 @@ def output_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]
         reasons.update(failure.failure for failure in outputs.failures)
         turns.update(output.num_turns for output in outputs.outputs)
         num_missing += outputs.num_missing
-        texts = (*outputs.outputs, *outputs.failures)
-        num_tokens += sum(text.num_tokens for o in texts for text in (o, *o.judgements))
+        for output in (*outputs.outputs, *outputs.failures):
+            num_tokens += output.num_tokens + sum(j.num_tokens for j in output.judgements)
         if oracle is not None:
             query = outputs.prompt.query[-1].content
             qualities += [oracle(query, output.answer) for output in outputs.outputs]

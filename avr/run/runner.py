@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -72,7 +73,7 @@ def run(config: RunConfig, recipe: Recipe) -> Location:
     plan = checked(config, recipe)
     check_memory(plan, config.gpu_memory_gib)
     folder = location(config.run_dir).resolve()
-    logs = scratch() if is_remote(folder) else folder
+    logs = scratch() if is_remote(folder) else Path(folder)
     names = [step.name for step in recipe.steps]
     ledger = Ledger(
         folder / "ledger",
@@ -123,7 +124,7 @@ def _do(run: Run, step: Step) -> None:
     run.ledger.step(step.name, run.decided_by(step), lambda: step.work(run))
 
 
-def _connect(config: RunConfig, plan: Sequence[StepPlan], logs: Location) -> None:
+def _connect(config: RunConfig, plan: Sequence[StepPlan], logs: Path) -> None:
     from avr.hosting.cluster import connect  # brings Ray along, which a run that is done needs not
 
     connect(config.ray, plan, logs / "logs" / "driver.log")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from avr.config.fields import speed_only
+from avr.config.fields import SPEED_ONLY
 from avr.config.roles import LimitsConfig, RoleConfig
 from avr.config.run import RunConfig
 from avr.core.messages import content_id
@@ -43,7 +43,7 @@ class Step:
     the result, unless they are marked as speed only. A field may hold an earlier step of the run.
     """
 
-    name: str = speed_only()
+    name: str = field(metadata=SPEED_ONLY)
 
     def check(self) -> None:
         """Raise ConfigError for what can be known to be wrong. Starts and imports nothing heavy."""

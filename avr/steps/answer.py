@@ -1,12 +1,12 @@
 """Have models answer the same prompts, each in its way, and have the answers rewarded."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from avr.config.answers import Mode
 from avr.config.errors import ConfigError
-from avr.config.fields import decides_by, speed_only
+from avr.config.fields import SPEED_ONLY, WEIGHTS, speed_only
 from avr.config.prompts import PromptsConfig, TemplatesConfig
 from avr.config.roles import Placement, QueriesConfig, RoleConfig, ServingConfig
 from avr.config.rows import TreeConfig
@@ -40,7 +40,7 @@ class Entrant:
     """
 
     name: str
-    model: "str | Train" = decides_by("weights")
+    model: "str | Train" = field(metadata=WEIGHTS)
     mode: Mode = Mode.plain
     rounds: int = 0
     best_of: int = 1
@@ -78,8 +78,8 @@ class Answer(Step):
     template: TrajectoryTemplate
     tree: TreeConfig
     seed: int
-    queries: QueriesConfig = speed_only()
-    serving: ServingConfig = speed_only()
+    queries: QueriesConfig = field(metadata=SPEED_ONLY)
+    serving: ServingConfig = field(metadata=SPEED_ONLY)
     placement: Placement = speed_only(default=Placement.resident)
     given: bool = False
     gated: bool = False
@@ -246,10 +246,8 @@ class Answer(Step):
             return Place(folder, "outputs", OUTPUTS)
         return Place(folder, "trees", TREES)
 
-    def _sampling(self, entrant: Entrant) -> dict[str, Any] | None:
-        if entrant.sampling is None:
-            return None
-        return {**self.policy.sampling, **entrant.sampling}
+    def _sampling(self, entrant: Entrant) -> dict[str, Any]:
+        return {**self.policy.sampling, **(entrant.sampling or {})}
 
 
 def _used_in(runs: Iterable[str]) -> dict[str, Ids]:

@@ -60,7 +60,8 @@ class HealthWatch:
         if self._judged or self._judge_again():
             return
         for folder in folders:
-            for file in sorted(folder.glob("*.parquet"), key=str):
+            files: list[Location] = sorted(folder.glob("*.parquet"), key=str)
+            for file in files:
                 self._read(file)
         self._judge_if_complete()
 

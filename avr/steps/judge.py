@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from avr.config.answers import Format, Mode
 from avr.config.errors import ConfigError
-from avr.config.fields import speed_only
+from avr.config.fields import SPEED_ONLY
 from avr.config.judges import EndpointConfig
 from avr.config.prompts import PromptsConfig
 from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
@@ -33,8 +33,8 @@ class Judge(Step):
     baseline: PromptsConfig
     format: Format
     by: EndpointConfig | RoleConfig | str
-    queries: QueriesConfig = speed_only()
-    serving: ServingConfig = speed_only()
+    queries: QueriesConfig = field(metadata=SPEED_ONLY)
+    serving: ServingConfig = field(metadata=SPEED_ONLY)
     words: str = content_id(INSTRUCTIONS)
 
     def check(self) -> None:

@@ -1,11 +1,11 @@
 """Search greedily for a better answer to every query, in Ray tasks."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from avr.config.errors import ConfigError
-from avr.config.fields import speed_only
+from avr.config.fields import SPEED_ONLY, speed_only
 from avr.config.health import HealthConfig
 from avr.config.prompts import PromptsConfig, TemplatesConfig
 from avr.config.roles import FirstAnswer, QueriesConfig, RoleConfig, ServingConfig
@@ -40,7 +40,7 @@ class Search(Step):
     seed: int
     queries: QueriesConfig
     serving: ServingConfig
-    health: HealthConfig = speed_only()
+    health: HealthConfig = field(metadata=SPEED_ONLY)
     oracle: str | None = speed_only(default=None)
 
     def check(self) -> None:

@@ -1,10 +1,10 @@
 """Train a model on the rows of an earlier step."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from avr.config.fields import decides_by
+from avr.config.fields import WEIGHTS
 from avr.config.training import TrainingConfig
 from avr.data.tables import read_rows
 from avr.engines.folders import check_model
@@ -25,7 +25,7 @@ class Train(Step):
 
     method: str
     config: TrainingConfig
-    base: "str | Train" = decides_by("weights")
+    base: "str | Train" = field(metadata=WEIGHTS)
     rows: Step
     at: str = "policy.model"
 
