@@ -55,7 +55,7 @@ from avr.data.prompt_sets import ingest
 from avr.hosting.cluster import connect
 from avr.hosting.host import Hosted
 from avr.hosting.witness import witness_beside_driver
-from avr.reports.stage2 import search_statistics
+from avr.reports.trees import search_statistics
 from avr.serving.journal import Place
 from avr.serving.pools import Pools
 from avr.serving.queries import run_queries

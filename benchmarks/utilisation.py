@@ -30,7 +30,7 @@ from avr.config.stage1 import Stage1Config
 from avr.core.outputs import set_from_dict
 from avr.core.tree import tree_from_dict
 from avr.data.tables import read_rows
-from avr.pipeline.plan_stage1 import second_policy
+from avr.recipes.stage1 import second_policy
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from avr.pipeline.entrants import prompts_seen
 
 from avr.config.errors import ConfigError
 from avr.config.table import EntrantConfig, TableConfig
 from avr.core.tree import tree_to_dict
 from avr.data import tables
-from avr.pipeline.entrants import prompts_seen
 from avr.storage import location
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]

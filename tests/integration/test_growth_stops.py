@@ -17,12 +17,12 @@ from avr.data.schemas import TREES
 from avr.data.tables import read_ids, read_rows, write_part
 from avr.dataflow import grow as dataflow
 from avr.dataflow.grown import GrowthError
-from avr.dataflow.health import HealthError, HealthWatch
 from avr.dataflow.operators import Operator
 from avr.hosting.host import Hosted
 from avr.hosting.witness import Report, Tally, witness_beside_driver
 from avr.plan.resources import Pool, StepPlan
 from avr.run.budget import BudgetSpent, Meter
+from avr.steps.health import HealthError, HealthWatch
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 NUM_TREES = 24

@@ -1,14 +1,14 @@
 """A job's first steps in a folder that is not its own."""
 
 import pytest
+from avr.pipeline import run
+from avr.pipeline.plan_stage1 import plan_stage1
+from avr.pipeline.run import Run, model_settings, run_steps
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.run import RunConfig
 from avr.config.stage1 import Stage1Config
-from avr.pipeline import run
-from avr.pipeline.plan_stage1 import plan_stage1
-from avr.pipeline.run import Run, model_settings, run_steps
 
 pytestmark = pytest.mark.integration
 STEPS = ("grow_rsft", "rsft")

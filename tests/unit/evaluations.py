@@ -14,9 +14,9 @@ from avr.data.prompt_sets import input_rows
 from avr.data.schemas import TREES
 from avr.data.tables import write_part
 from avr.evaluation.judges import Preference
-from avr.pipeline.judging import PREFERENCES
 from avr.reports.answers import answers_of, duels_of
 from avr.reports.evaluation import report
+from avr.serving.duels import PREFERENCES
 
 TEXTS = {"a?": "alpha", "b?": "beta beta", "c?": ""}
 

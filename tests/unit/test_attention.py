@@ -1,12 +1,13 @@
 """Which attention a model is trained with: one that keeps the caps of Gemma-2's scores."""
 
 import pytest
+from recipes import uses_of
 
 from avr.config.errors import ConfigError
 from avr.config.roles import RoleConfig
 from avr.config.stage1 import Stage1Config
 from avr.config.training import TrainingConfig
-from avr.pipeline.model_checks import check_models, uses_of
+from avr.plan.models import check_models
 from avr.training.attention import attention_for
 
 CAPPED = {"attn_logit_softcapping": 50.0}

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from recipes import checked
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
@@ -15,10 +16,6 @@ from avr.config.stage1 import Stage1Config
 from avr.config.stage2 import Stage2Config
 from avr.data.tables import read_ids
 from avr.engines.folders import check_model
-from avr.pipeline.plan_stage1 import plan_stage1
-from avr.pipeline.plan_stage2 import plan_stage2
-from avr.pipeline.plan_stage2 import preflight as preflight_stage2
-from avr.pipeline.preflight import preflight
 from avr.storage import check_writable, location
 
 MINIATURE = Path("avr/miniature/models")
@@ -259,8 +256,7 @@ TRAINING = [
 def test_a_value_of_a_wrong_kind_is_refused_before_anything_starts(override, words):
     with pytest.raises(ConfigError) as caught:
         config = load(Stage1Config, "conf/miniature/stage1.yaml", [override])
-        plan_stage1(config)
-        preflight(config)
+        checked(config)
     assert str(caught.value) == words
 
 
@@ -281,7 +277,7 @@ def test_a_value_of_a_wrong_kind_is_refused_before_anything_starts(override, wor
     ],
 )
 def test_values_that_trl_takes_are_let_through(trl):
-    preflight(load(Stage1Config, "conf/miniature/stage1.yaml", [f"rsft.trl.{trl}"]))
+    checked(load(Stage1Config, "conf/miniature/stage1.yaml", [f"rsft.trl.{trl}"]))
 
 
 STAGE2 = [
@@ -319,8 +315,7 @@ STAGE2 = [
 def test_a_bad_setting_of_stage_two_is_refused_before_anything_starts(override, words):
     with pytest.raises(ConfigError) as caught:
         config = load(Stage2Config, "conf/miniature/stage2.yaml", [override])
-        plan_stage2(config)
-        preflight_stage2(config)
+        checked(config)
     assert str(caught.value) == words
 
 

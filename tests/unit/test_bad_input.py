@@ -5,6 +5,7 @@ ends the job before anything starts and names the key.
 """
 
 import pytest
+from recipes import checked
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
@@ -12,8 +13,6 @@ from avr.config.prompts import PromptsConfig
 from avr.config.stage1 import Stage1Config
 from avr.data import tables
 from avr.data.prompt_sets import ingest
-from avr.pipeline.plan_stage1 import plan_stage1
-from avr.pipeline.preflight import preflight
 
 ROWS = [
     (
@@ -420,6 +419,5 @@ def test_a_bad_row_is_set_aside_with_its_reason_and_good_ones_come_through(tmp_p
 def test_a_bad_setting_is_refused_before_anything_starts(override, words):
     with pytest.raises(ConfigError) as caught:
         config = load(Stage1Config, "conf/miniature/stage1.yaml", [override])
-        plan_stage1(config)
-        preflight(config)
+        checked(config)
     assert str(caught.value) == words

@@ -12,18 +12,16 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from recipes import needs
 import yaml
 
 from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
 from avr.config.errors import ConfigError
 from avr.config.load import load
+from avr.config.baseline import BaselineConfig
 from avr.config.stage1 import Stage1Config
 from avr.config.stage2 import Stage2Config
 from avr.config.table import TableConfig
-from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
-from avr.pipeline.plan_stage1 import plan_stage1
-from avr.pipeline.plan_stage2 import plan_answer, plan_stage2
-from avr.pipeline.plan_table import plan_table
 from avr.plan.cluster_files import autoscaling, node_types, spec_of
 from avr.plan.fit import NodeType, misfits
 
@@ -42,22 +40,22 @@ def entrants_of(recipe):
 
 
 RECIPES = {
-    "stage1": (Stage1Config, plan_stage1, []),
-    "one_gpu": (Stage1Config, plan_stage1, []),
-    "alpaca_eval": (Stage1Config, plan_stage1, [f"prompts.rsft.path={ANY}"]),
-    "stage2": (Stage2Config, plan_stage2, []),
-    "answer": (AnswerConfig, plan_answer, [POLICY]),
-    "baseline_dpo": (Stage2Config, plan_stage2, []),
-    "baseline_simpo": (Stage2Config, plan_stage2, []),
-    "baseline": (EvaluateConfig, plan_evaluate, []),
-    "evaluate": (EvaluateConfig, plan_evaluate, [POLICY, *COMPARED]),
-    "self_refine": (EvaluateConfig, plan_evaluate, COMPARED),
-    "evaluate_alpaca": (EvaluateConfig, plan_evaluate, [POLICY, *COMPARED]),
-    "evaluate_arena": (EvaluateConfig, plan_evaluate, [POLICY, *COMPARED]),
-    "meta_rewarding": (Stage2Config, plan_stage2, []),
-    "table": (TableConfig, plan_table, entrants_of("table")),
-    "ablation_table": (TableConfig, plan_table, entrants_of("ablation_table")),
-    "refine": (RefineConfig, plan_refine, [POLICY, f"answers.path={ANY}"]),
+    "stage1": (Stage1Config, []),
+    "one_gpu": (Stage1Config, []),
+    "alpaca_eval": (Stage1Config, [f"prompts.rsft.path={ANY}"]),
+    "stage2": (Stage2Config, []),
+    "answer": (AnswerConfig, [POLICY]),
+    "baseline_dpo": (BaselineConfig, []),
+    "baseline_simpo": (BaselineConfig, []),
+    "baseline": (EvaluateConfig, []),
+    "evaluate": (EvaluateConfig, [POLICY, *COMPARED]),
+    "self_refine": (EvaluateConfig, COMPARED),
+    "evaluate_alpaca": (EvaluateConfig, [POLICY, *COMPARED]),
+    "evaluate_arena": (EvaluateConfig, [POLICY, *COMPARED]),
+    "meta_rewarding": (BaselineConfig, []),
+    "table": (TableConfig, entrants_of("table")),
+    "ablation_table": (TableConfig, entrants_of("ablation_table")),
+    "refine": (RefineConfig, [POLICY, f"answers.path={ANY}"]),
 }
 # A replication plans nothing of its own; its jobs are recipes of this list.
 PLANNED = [
@@ -78,8 +76,8 @@ def key(monkeypatch):
 
 
 def plan_of(recipe, *overrides):
-    schema, plan, given = RECIPES[recipe.stem]
-    return plan(load(schema, recipe, [*given, *overrides]))
+    schema, given = RECIPES[recipe.stem]
+    return needs(load(schema, recipe, [*given, *overrides]))
 
 
 def closed(schema):

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from avr.pipeline.plan_stage1 import plan_stage1
 
 from avr.config.stage1 import Stage1Config
-from avr.pipeline.plan_stage1 import plan_stage1
 from avr.run.command import job
 
 PROGRAM = """

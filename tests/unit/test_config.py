@@ -1,14 +1,14 @@
 from pathlib import Path
 
 import pytest
+from avr.pipeline.plan_stage1 import check, plan_stage1, second_policy
+from avr.pipeline.preflight import _check_paths
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.roles import Placement, RoleConfig
 from avr.config.stage1 import Stage1Config
 from avr.engines.settings import _ONLY_SPEED, _fields, check_role, text_settings
-from avr.pipeline.plan_stage1 import check, plan_stage1, second_policy
-from avr.pipeline.preflight import _check_paths
 
 RECIPES = sorted(Path("conf").glob("*/stage1.yaml"))
 PLUMBING = ["prompts.rsft.path=outputs.json"]

@@ -5,6 +5,13 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from avr.pipeline.entrants import Entrants
+from avr.pipeline.evaluating import Evaluating
+from avr.pipeline.evaluation_stage2 import answering
+from avr.pipeline.refining import Refining
+from avr.pipeline.run import tree_settings
+from avr.pipeline.stage1 import Stage1
+from avr.pipeline.stage2 import Stage2
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
 from avr.config.answers import EvaluateConfig, RefineConfig
@@ -18,13 +25,6 @@ from avr.core.messages import assistant, user
 from avr.core.roles import ContextTooLong, TreeFault
 from avr.core.search import best_answer, improving_turns, search
 from avr.core.tree import Prompt, plant
-from avr.pipeline.entrants import Entrants
-from avr.pipeline.evaluating import Evaluating
-from avr.pipeline.evaluation_stage2 import answering
-from avr.pipeline.refining import Refining
-from avr.pipeline.run import tree_settings
-from avr.pipeline.stage1 import Stage1
-from avr.pipeline.stage2 import Stage2
 
 PLANTED = plant(Prompt.of((user("question"),)), "recipe")
 CRITIQUE, REFINE = user("CRITIQUE?"), user("REFINE?")

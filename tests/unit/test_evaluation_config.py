@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
 
 from avr.config.answers import EvaluateConfig, RefineConfig
 from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
 
 SCHEMAS = {
     "conf/miniature/baseline.yaml": EvaluateConfig,

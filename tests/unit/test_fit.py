@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recipes import needs
 
 from avr.config.load import load
 from avr.config.roles import GrowthConfig, RoleConfig
 from avr.config.stage1 import Stage1Config
-from avr.pipeline.plan_stage1 import plan_stage1
 from avr.plan.fit import NodeType, misfit, misfits
 from avr.plan.resources import Pool, StepPlan, rows_per_block
 
@@ -88,7 +88,7 @@ def test_a_cluster_without_nodes_is_said_to_be_one():
 
 
 def test_the_large_recipe_fits_one_node_of_8_gpus_or_two_of_4_but_no_single_gpus():
-    plan = plan_stage1(load(Stage1Config, LLAMA))
+    plan = needs(load(Stage1Config, LLAMA))
     assert misfits(plan, [NodeType("node", 1, 96, 8)]) == []
     assert misfits(plan, [NodeType("half", 2, 48, 4)]) == []
     single = misfits(plan, [NodeType("single", 8, 12, 1)])

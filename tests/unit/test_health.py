@@ -18,8 +18,9 @@ from avr.core.prompts import Templates
 from avr.core.tree import Level, tree_to_dict
 from avr.data.schemas import TREES
 from avr.data.tables import write_part
-from avr.dataflow.health import HealthError, HealthWatch, health_of, health_of_all
+from avr.reports.health import health_of, health_of_all
 from avr.serving.journal import Writer
+from avr.steps.health import HealthError, HealthWatch
 
 CODE = "```python\ndef f(x):\n    return x\n```"
 GROWTHS = ("grow_rsft", "grow_dpo")

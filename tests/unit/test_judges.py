@@ -11,7 +11,7 @@ from avr.config.errors import ConfigError
 from avr.core.messages import assistant, to_dicts, user
 from avr.evaluation.arena_hard import Verdict
 from avr.evaluation.judges import Duel, EndpointJudge, JudgeError, OracleJudge, Reply, RewardJudge
-from avr.pipeline.judging import JudgeDuels
+from avr.serving.duels import JudgeDuels
 
 PROMPT = (user("Name a fruit."), assistant("Which?"), user("A red one."))
 

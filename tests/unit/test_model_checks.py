@@ -7,6 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from avr.pipeline import plan_replicate
+from avr.pipeline.model_checks import check_models, uses_of
+from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
+from avr.pipeline.plan_stage2 import plan_answer
+from avr.pipeline.plan_stage2 import preflight as preflight_stage2
+from avr.pipeline.plan_table import plan_table
 from fake_hub import forget, hub_of
 from huggingface_hub import constants
 
@@ -18,12 +24,6 @@ from avr.config.stage2 import Stage2Config
 from avr.config.table import ReplicateConfig, TableConfig
 from avr.engines import model_config
 from avr.engines.shape import heads
-from avr.pipeline import plan_replicate
-from avr.pipeline.model_checks import check_models, uses_of
-from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
-from avr.pipeline.plan_stage2 import plan_answer
-from avr.pipeline.plan_stage2 import preflight as preflight_stage2
-from avr.pipeline.plan_table import plan_table
 
 _file = importlib.util.spec_from_file_location("stage1_job", "jobs/stage1.py")
 stage1_job = importlib.util.module_from_spec(_file)

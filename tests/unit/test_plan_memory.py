@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from avr.pipeline.plan_evaluation import plan_refine
+from avr.pipeline.plan_stage1 import plan_stage1, prompts_stage1
+from avr.pipeline.plan_stage2 import plan_stage2
+from avr.pipeline.run import run_steps
 from model_shapes import BY_NAME, GEMMA_27B, LLAMA_8B, LLAMA_70B, QWEN_32B, read
 
 from avr.config.answers import RefineConfig
@@ -16,10 +20,6 @@ from avr.config.training import TrainingConfig
 from avr.engines.model_config import HubUnreachableError, ModelConfigError
 from avr.memory.dry_run import model_of, saved_by
 from avr.memory.model import GIB, UnknownMemoryError
-from avr.pipeline.plan_evaluation import plan_refine
-from avr.pipeline.plan_stage1 import plan_stage1, prompts_stage1
-from avr.pipeline.plan_stage2 import plan_stage2
-from avr.pipeline.run import run_steps
 from avr.plan import memory as plan_memory
 from avr.plan.fit import NodeType
 from avr.plan.memory import memory_of

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_hub import forget, hub_of
+from recipes import checked, planned
 
 from avr.config.answers import AnswerConfig
 from avr.config.errors import ConfigError
@@ -15,9 +16,6 @@ from avr.config.prompts import PromptsConfig
 from avr.config.stage1 import Stage1Config
 from avr.config.stage2 import Stage2Config
 from avr.data.prompt_sets import check_rows, ingest, input_rows
-from avr.pipeline.plan_stage2 import plan_answer
-from avr.pipeline.plan_stage2 import preflight as preflight_stage2
-from avr.pipeline.preflight import preflight
 
 HELDOUT = "avr/miniature/data/heldout.jsonl"
 SETS = [
@@ -36,12 +34,12 @@ def refused(job, key, *overrides):
     recipe = f"conf/miniature/{job}.yaml"
     with pytest.raises(ConfigError) as caught:
         if job == "stage1":
-            preflight(load(Stage1Config, recipe, overrides))
+            checked(load(Stage1Config, recipe, overrides))
         elif job == "stage2":
-            preflight_stage2(load(Stage2Config, recipe, overrides), planned=True)
+            planned(load(Stage2Config, recipe, overrides))
         else:
             model = "policy.model=avr/miniature/models/policy"
-            plan_answer(load(AnswerConfig, recipe, [model, *overrides]))
+            checked(load(AnswerConfig, recipe, [model, *overrides]))
     return str(caught.value)
 
 
@@ -190,7 +188,7 @@ def test_offline_a_hub_set_is_said_to_be_unseen(capsys, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     forget()
     overrides = ["prompts.dpo.path=hf://us/set"]
-    preflight(load(Stage1Config, "conf/miniature/stage1.yaml", overrides))
+    checked(load(Stage1Config, "conf/miniature/stage1.yaml", overrides))
     said = "could not look at hf://us/set (HF_HUB_OFFLINE is set); the prompts of step grow_dpo "
     assert said + "are not checked" in capsys.readouterr().out
     forget()

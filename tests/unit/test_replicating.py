@@ -8,7 +8,7 @@ import pytest
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.table import ReplicaJobConfig, ReplicateConfig
-from avr.pipeline.plan_replicate import check, command_of, job_config, table_config
+from avr.replication.commands import check, command_of, job_config, table_config
 
 RECIPE = "conf/miniature/replicate.yaml"
 

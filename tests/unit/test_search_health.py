@@ -8,9 +8,8 @@ from scripted import TEMPLATES, critique, response, tree
 from avr.config.health import HealthConfig
 from avr.core.tree import tree_to_dict
 from avr.data.schemas import TREES
-from avr.dataflow.health import HealthError
-from avr.serving.health import SearchWatch
 from avr.serving.journal import Place, Writer, compact
+from avr.steps.health import HealthError, SearchWatch
 
 SICK = [
     tree(response("1 ```\n"), critique("wrong [[4]]", response("no", 1.0)), query=f"q {n}")

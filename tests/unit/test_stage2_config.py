@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from avr.pipeline.plan_stage2 import plan_answer, plan_stage2, possible_steps, preflight
+from avr.pipeline.rows_stage2 import more_pairs
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
 from avr.config.answers import AnswerConfig
@@ -22,8 +24,6 @@ from avr.core.search import search
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.core.tree import Prompt, plant
 from avr.miniature.thinking import TEMPLATE
-from avr.pipeline.plan_stage2 import plan_answer, plan_stage2, possible_steps, preflight
-from avr.pipeline.rows_stage2 import more_pairs
 from avr.rows.rules import switched_on
 from avr.training import settings
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from avr.pipeline.inputs_stage2 import recipe_of, search_inputs
+from avr.pipeline.plan_stage2 import plan_stage2, preflight, start_model
+from avr.pipeline.stage2 import Stage2
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 from test_context import Ledger, Pools
 
@@ -19,9 +22,6 @@ from avr.core.search import search
 from avr.core.tree import Prompt, plant, tree_from_dict
 from avr.data.tables import read_rows
 from avr.engines.weights import weights_id
-from avr.pipeline.inputs_stage2 import recipe_of, search_inputs
-from avr.pipeline.plan_stage2 import plan_stage2, preflight, start_model
-from avr.pipeline.stage2 import Stage2
 from avr.plan.forecast import other_models
 from avr.serving.queries import Worked
 

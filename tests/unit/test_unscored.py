@@ -3,6 +3,9 @@
 import io
 from dataclasses import replace
 
+from avr.pipeline.evaluation import num_unscored, refined_row
+from avr.reports.stage2 import search_statistics
+from avr.reports.summary import evaluation_table, tree_statistics
 from evaluations import unnamed
 from rich.console import Console
 from scripted import critique, response, searched
@@ -12,10 +15,7 @@ from avr.core.tree import tree_from_dict, tree_to_dict
 from avr.data.prompt_sets import input_rows
 from avr.data.schemas import TREES
 from avr.data.tables import write_part
-from avr.pipeline.evaluation import num_unscored, refined_row
 from avr.reports.refined import outcome_of, outcomes_of, report_of
-from avr.reports.stage2 import search_statistics
-from avr.reports.summary import evaluation_table, tree_statistics
 
 REFINED = searched(
     response("first", 1.0), (critique("one", response("better", 2.0)),), (critique("two"),)

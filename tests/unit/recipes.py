@@ -1,0 +1,50 @@
+"""The recipe of a configuration, and what the runner makes of it before anything starts."""
+
+from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
+from avr.config.baseline import BaselineConfig
+from avr.config.stage1 import Stage1Config
+from avr.config.stage2 import Stage2Config
+from avr.config.table import TableConfig
+from avr.recipes import answer, baseline, evaluate, refine, stage1, stage2, table
+from avr.run.runner import asked_for
+from avr.run.runner import checked as checked_by_the_runner
+
+MODULES = {
+    Stage1Config: stage1,
+    Stage2Config: stage2,
+    BaselineConfig: baseline,
+    AnswerConfig: answer,
+    EvaluateConfig: evaluate,
+    RefineConfig: refine,
+    TableConfig: table,
+}
+
+
+def recipe_of(config):
+    return MODULES[type(config)].recipe(config)
+
+
+def steps_of(config):
+    """The steps asked for, by name."""
+    return {step.name: step for step in asked_for(config, recipe_of(config))}
+
+
+def needs(config):
+    """The plans of the steps asked for; nothing is checked."""
+    plans = [step.needs() for step in steps_of(config).values()]
+    return [plan for plan in plans if plan is not None]
+
+
+def uses_of(config):
+    return [use for step in steps_of(config).values() for use in step.uses()]
+
+
+def checked(config):
+    """The plans, after all that a run checks before it starts."""
+    return checked_by_the_runner(config, recipe_of(config))
+
+
+def planned(config):
+    """The plans, after all that --plan checks."""
+    same = getattr(MODULES[type(config)], "planned", lambda same: same)
+    return checked(same(config))
