@@ -9,8 +9,7 @@ Writes RUN_DIR/answers.jsonl. Run it again and it continues where it stopped. Fr
 
 import sys
 
-from avr.recipes import answer
 from avr.run.command import job
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, answer))
+    sys.exit(job(__doc__, "avr.recipes.answer"))

@@ -10,8 +10,7 @@ continues where it stopped.
 
 import sys
 
-from avr.recipes import baseline
 from avr.run.command import job
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, baseline))
+    sys.exit(job(__doc__, "avr.recipes.baseline"))

@@ -10,8 +10,7 @@ win rate unless every prompt was judged. Run it again and it continues where it 
 
 import sys
 
-from avr.recipes import evaluate
 from avr.run.command import job
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, evaluate))
+    sys.exit(job(__doc__, "avr.recipes.evaluate"))

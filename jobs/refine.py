@@ -10,8 +10,7 @@ refined, to RUN_DIR/answers.json(l). Run it again and it continues where it stop
 
 import sys
 
-from avr.recipes import refine
 from avr.run.command import job
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, refine))
+    sys.exit(job(__doc__, "avr.recipes.refine"))

@@ -9,8 +9,7 @@ Run it again and it continues where it stopped. `steps=[grow_rsft,select]` runs 
 
 import sys
 
-from avr.recipes import stage1
 from avr.run.command import job
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, stage1))
+    sys.exit(job(__doc__, "avr.recipes.stage1"))

@@ -11,8 +11,7 @@ Searches with the model that Stage I ended with (`stage1_dir`), and trains that 
 
 import sys
 
-from avr.recipes import stage2
 from avr.run.command import job
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, stage2))
+    sys.exit(job(__doc__, "avr.recipes.stage2"))

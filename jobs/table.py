@@ -8,8 +8,7 @@ Run it again and it continues where it stopped.
 
 import sys
 
-from avr.recipes import table
 from avr.run.command import job
 
 if __name__ == "__main__":
-    sys.exit(job(__doc__, table))
+    sys.exit(job(__doc__, "avr.recipes.table"))

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,8 +42,11 @@ class Recipes(Protocol):
         ...
 
 
-def job(documentation: str | None, recipes: Recipes) -> int:
-    """Parse, check, run; returns the exit status. What a user did wrong is one line on stderr."""
+def job(documentation: str | None, module: str) -> int:
+    """Parse, check, run; returns the exit status. What a user did wrong is one line on stderr.
+
+    `module` names what is like `Recipes`; it is imported here, after what Arrow has to be told.
+    """
     parser = argparse.ArgumentParser(
         description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,6 +68,7 @@ def job(documentation: str | None, recipes: Recipes) -> int:
     )
     arguments = parser.parse_intermixed_args()
     os.environ.setdefault(*MALLOC)
+    recipes: Recipes = import_module(module)  # type: ignore[assignment]
     for option in ("cluster", "probe", "mean_tokens", "tokens_per_second"):
         if getattr(arguments, option) is not None and not arguments.plan:
             parser.error(f"--{option.replace('_', '-')} goes with --plan; nothing was started")

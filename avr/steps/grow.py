@@ -1,5 +1,6 @@
 """Grow refinement trees on Ray Data: answers, critiques, refinements, rewards."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -54,6 +55,9 @@ class Grow(Step):
                 "growth.first_answer is 'input', but prompts.rsft.answer_field is not set"
             )
         check_prompts({self.name: self.prompts})
+        for other in self.apart_from:
+            if isinstance(other, Grow):
+                check_apart(other.prompts, self.prompts)
         check_roles({**self._roles(), "reward_model": self.reward_model})
 
     def uses(self) -> Iterable[Use]:
@@ -136,3 +140,20 @@ class Grow(Step):
                 ("score", "reward_model", self.reward_model),
             )
         ]
+
+
+def check_apart(first: PromptsConfig, second: PromptsConfig) -> None:
+    """Raise ConfigError where every row of the second growth is one that the first has.
+
+    All would be set aside, hours later.
+    """
+
+    def end(prompts: PromptsConfig) -> float:
+        return math.inf if prompts.limit is None else prompts.skip + prompts.limit
+
+    same = all(getattr(first, f) == getattr(second, f) for f in ("path", "split", "subset"))
+    if same and first.skip <= second.skip and end(second) <= end(first):
+        raise ConfigError(
+            f"prompts.dpo asks for rows of {second.path} that prompts.rsft has: the two growths"
+            " need different prompts (prompts.dpo.skip leaves out the first so many)"
+        )

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from recipes import needs
 import yaml
+from recipes import needs
 
 from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
+from avr.config.baseline import BaselineConfig
 from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.config.baseline import BaselineConfig
 from avr.config.stage1 import Stage1Config
 from avr.config.stage2 import Stage2Config
 from avr.config.table import TableConfig

@@ -5,19 +5,15 @@ import subprocess
 import sys
 
 import pytest
-from avr.pipeline.plan_stage1 import plan_stage1
 
-from avr.config.stage1 import Stage1Config
 from avr.run.command import job
 
 PROGRAM = """
 import sys
-sys.path.insert(0, "jobs")
-import stage1
 from avr.run.command import job
 sys.argv = ["stage1.py", "conf/miniature/stage1.yaml", "--plan"]
 assert "pyarrow" not in sys.modules
-assert job("", stage1.Stage1Config, stage1.run, stage1.plan, stage1.prompts_stage1) == 0
+assert job("", "avr.recipes.stage1") == 0
 import pyarrow
 print(pyarrow.default_memory_pool().backend_name)
 """
@@ -27,7 +23,7 @@ def test_a_rate_without_anything_to_measure_with_it_is_refused(monkeypatch, caps
     words = ["stage1.py", "conf/miniature/stage1.yaml", "--plan", "--tokens-per-second", "9"]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit):
-        job("", Stage1Config, print, lambda config: None, lambda config: {})
+        job("", "avr.recipes.stage1")
     assert "--tokens-per-second needs the tokens of a text" in capsys.readouterr().err
 
 
@@ -35,7 +31,7 @@ def test_a_small_run_without_trees_says_nothing_of_tokens(monkeypatch, capsys, t
     (tmp_path / "summary.json").write_text("{}")
     words = ["stage1.py", "conf/miniature/stage1.yaml", "--plan", "--probe", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", [*words, "--tokens-per-second", "9"])
-    assert job("", Stage1Config, print, plan_stage1, lambda config: {}) == 1
+    assert job("", "avr.recipes.stage1") == 1
     assert "has grown no trees: --tokens-per-second needs" in capsys.readouterr().err
 
 

@@ -1,14 +1,14 @@
 from pathlib import Path
 
 import pytest
-from avr.pipeline.plan_stage1 import check, plan_stage1, second_policy
-from avr.pipeline.preflight import _check_paths
+from recipes import checked, needs
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.roles import Placement, RoleConfig
 from avr.config.stage1 import Stage1Config
 from avr.engines.settings import _ONLY_SPEED, _fields, check_role, text_settings
+from avr.recipes.stage1 import second_policy
 
 RECIPES = sorted(Path("conf").glob("*/stage1.yaml"))
 PLUMBING = ["prompts.rsft.path=outputs.json"]
@@ -36,15 +36,15 @@ def wrong(file, *overrides):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.parent.name)
 def test_every_recipe_loads_plans_and_says_why_it_is_there(recipe):
     config = load(Stage1Config, recipe)
-    assert {step.step for step in plan_stage1(config)} >= {"grow_rsft", "rsft", "grow_dpo", "dpo"}
+    assert {step.step for step in needs(config)} >= {"grow_rsft", "rsft", "grow_dpo", "dpo"}
     assert recipe.read_text().startswith("# ")
 
 
 def test_recipe_for_alpaca_eval_outputs_wants_its_file_named():
     file = "conf/miniature/alpaca_eval.yaml"
-    with pytest.raises(ConfigError, match=r"prompts\.rsft\.path is not set"):
-        check(load(Stage1Config, file))
-    assert [s.step for s in plan_stage1(load(Stage1Config, file, PLUMBING))] == ["grow_rsft"]
+    with pytest.raises(ConfigError, match="the prompts of step grow_rsft have no path"):
+        checked(load(Stage1Config, file))
+    assert [s.step for s in needs(load(Stage1Config, file, PLUMBING))] == ["grow_rsft"]
 
 
 def test_there_are_the_two_recipes():
@@ -70,7 +70,7 @@ def test_an_interpolation_of_what_is_not_there_names_the_file_and_the_key(file, 
 
 
 def test_the_second_growth_is_of_the_model_that_is_trained_in_between(file):
-    trained = {step.step: step.pools[0].trained for step in plan_stage1(load(Stage1Config, file))}
+    trained = {step.step: step.pools[0].trained for step in needs(load(Stage1Config, file))}
     assert trained["grow_dpo"] and trained["dpo"]
     assert not (trained["grow_rsft"] or trained["rsft"])
 
@@ -185,11 +185,11 @@ def test_values_no_type_excludes_are_refused(file):
     for override, message in (
         ("tree.num_critiques=0", "tree.num_critiques"),
         ("policy.min_replicas=3", "policy.max_replicas 1 < min_replicas 3"),
-        ("prompts.dpo.path=null", "prompts.dpo.path is not set, and step grow_dpo"),
+        ("prompts.dpo.path=null", "the prompts of step grow_dpo have no path"),
     ):
         config = load(Stage1Config, file, [override])
         with pytest.raises(ConfigError, match=message):
-            check(config)
+            checked(config)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.parent.name)
@@ -217,10 +217,10 @@ def test_settings_vllm_does_not_know_are_refused(change, message):
 
 def test_plan_sums_pools_when_resident_and_takes_the_largest_in_waves():
     config = load(Stage1Config, "conf/llama3_8b/stage1.yaml")
-    grow = plan_stage1(config)[0]
+    grow = needs(config)[0]
     assert grow.least()[1] == 2 * 1 + 2 * 2 + 1 * 2
     config.growth.placement = Placement.waves
-    assert plan_stage1(config)[0].least()[1] == 4
+    assert needs(config)[0].least()[1] == 4
 
 
 def test_corrector_gpus_go_to_the_policy_in_the_second_growth():
@@ -234,28 +234,27 @@ def test_engines_that_share_a_gpu_take_their_share_of_it():
         "conf/llama3_8b/stage1.yaml",
         ["policy.gpu_share=0.25", "policy.engine.gpu_memory_utilization=0.2"],
     )
-    assert plan_stage1(config)[0].least()[1] == 2 * 0.25 + 2 * 2 + 1 * 2
+    assert needs(config)[0].least()[1] == 2 * 0.25 + 2 * 2 + 1 * 2
     assert second_policy(config).max_replicas == 2 + 16
     config.policy.engine["gpu_memory_utilization"] = 0.9
     with pytest.raises(ConfigError, match=r"gpu_memory_utilization is 0\.9: it must be at most"):
-        check(config)
+        checked(config)
     config.policy.gpu_share = 1.0
     config.corrector.gpu_share = 0.5
     with pytest.raises(ConfigError, match=r"corrector\.gpu_share is 0\.5, and its engine is"):
-        check(config)
+        checked(config)
 
 
 def test_mistyped_paths_are_found_before_anything_starts(tmp_path):
     def wrong(*overrides):
         config = load(Stage1Config, "conf/miniature/stage1.yaml", overrides)
         with pytest.raises(ConfigError) as caught:
-            _check_paths(config)
+            checked(config)
         return str(caught.value)
 
     assert "no prompts at none.jsonl (for step grow_dpo)" in wrong("prompts.dpo.path=none.jsonl")
     assert "no model folder at /none" in wrong("reward_model.model=/none")
-    _check_paths(load(Stage1Config, "conf/miniature/stage1.yaml"))
-    _check_paths(load(Stage1Config, "conf/llama3_8b/stage1.yaml"))
+    checked(load(Stage1Config, "conf/miniature/stage1.yaml"))
 
 
 def test_a_run_may_go_on_with_other_batches_but_not_with_other_texts():
@@ -283,7 +282,7 @@ def test_rows_that_the_first_growth_has_are_refused_before_it_begins(rows, apart
     recipe = "conf/miniature/stage1.yaml"
     config = load(Stage1Config, recipe, [f"prompts.dpo.path={RSFT}", *rows])
     if apart:
-        _check_paths(config)
+        checked(config)
     else:
         with pytest.raises(ConfigError, match="the two growths need different prompts"):
-            _check_paths(config)
+            checked(config)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
+from recipes import checked
 
 from avr.config.answers import EvaluateConfig, RefineConfig
 from avr.config.errors import ConfigError
@@ -48,12 +48,12 @@ def test_the_seed_refines_as_the_demos_model_does_and_is_the_one_they_are_compar
 
 def evaluate(*overrides):
     words = [CORRECTOR, f"baseline.path={ANSWERS}", *overrides]
-    return plan_evaluate(load(EvaluateConfig, "conf/miniature/evaluate.yaml", words))
+    return checked(load(EvaluateConfig, "conf/miniature/evaluate.yaml", words))
 
 
 def refine(*overrides):
     words = [f"answers.path={ANSWERS}", *overrides]
-    return plan_refine(load(RefineConfig, "conf/miniature/refine.yaml", words))
+    return checked(load(RefineConfig, "conf/miniature/refine.yaml", words))
 
 
 def test_plans_name_the_pools_and_the_texts_of_a_prompt():

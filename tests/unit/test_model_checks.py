@@ -1,22 +1,17 @@
 """Every recipe against the models that it names; what a job says of models before it starts."""
 
-import importlib.util
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 
 import pytest
-from avr.pipeline import plan_replicate
-from avr.pipeline.model_checks import check_models, uses_of
-from avr.pipeline.plan_evaluation import plan_evaluate, plan_refine
-from avr.pipeline.plan_stage2 import plan_answer
-from avr.pipeline.plan_stage2 import preflight as preflight_stage2
-from avr.pipeline.plan_table import plan_table
 from fake_hub import forget, hub_of
 from huggingface_hub import constants
+from recipes import checked as checked_by_a_run
+from recipes import planned, uses_of
 
 from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
+from avr.config.baseline import BaselineConfig
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.stage1 import Stage1Config
@@ -24,10 +19,9 @@ from avr.config.stage2 import Stage2Config
 from avr.config.table import ReplicateConfig, TableConfig
 from avr.engines import model_config
 from avr.engines.shape import heads
+from avr.plan.models import check_models
+from avr.replication import commands
 
-_file = importlib.util.spec_from_file_location("stage1_job", "jobs/stage1.py")
-stage1_job = importlib.util.module_from_spec(_file)
-_file.loader.exec_module(stage1_job)
 MODELS = Path("tests/models")
 NAMES = sorted(str(file.parent.relative_to(MODELS)) for file in MODELS.glob("*/*/config.json"))
 LLAMA, SKYWORK = "meta-llama/Meta-Llama-3-8B-Instruct", "Skywork/Skywork-Reward-Gemma-2-27B"
@@ -49,9 +43,9 @@ RECIPES = {
     "miniature/one_gpu": Stage1Config,
     "miniature/alpaca_eval": Stage1Config,
     "miniature/stage2": Stage2Config,
-    "miniature/baseline_dpo": Stage2Config,
-    "miniature/baseline_simpo": Stage2Config,
-    "miniature/meta_rewarding": Stage2Config,
+    "miniature/baseline_dpo": BaselineConfig,
+    "miniature/baseline_simpo": BaselineConfig,
+    "miniature/meta_rewarding": BaselineConfig,
     "miniature/answer": AnswerConfig,
     "miniature/evaluate": EvaluateConfig,
     "miniature/baseline": EvaluateConfig,
@@ -219,7 +213,7 @@ jobs:
 def test_a_replication_looks_at_the_models_of_all_its_jobs(tmp_path, capsys, more):
     file = tmp_path / "replicate.yaml"
     file.write_text(TWO_JOBS.replace("RUN", str(tmp_path)).replace("MORE", more))
-    said = refused(plan_replicate.check, load(ReplicateConfig, file, []))
+    said = refused(commands.check, load(ReplicateConfig, file, []))
     if more == "seed=1":  # what a job makes for the next has the shape of what it starts from
         assert said == "table is 'table'; jobs of table are "
     else:
@@ -257,7 +251,7 @@ def refused(check, config):
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_plan_and_a_run_end_in_one_line_where_the_hub_gates_a_model(tmp_path, hub, status):
     hub.gated[LLAMA] = status
-    for command in (stage1_job.plan, stage1_job.run):
+    for command in (planned, checked_by_a_run):
         assert refused(command, large(tmp_path)) == (
             f"policy.model: {LLAMA} is gated: accept its terms at {hub.url}/{LLAMA} and set"
             " HF_TOKEN to a token of that account"
@@ -267,9 +261,9 @@ def test_a_plan_and_a_run_end_in_one_line_where_the_hub_gates_a_model(tmp_path, 
 
 def test_a_plan_reads_shapes_from_the_hub_at_the_revision_asked_for(tmp_path, hub, capsys):
     commit = hub.commit(LLAMA)
-    stage1_job.plan(large(tmp_path, f"policy.model={LLAMA}@{commit}"))
+    planned(large(tmp_path, f"policy.model={LLAMA}@{commit}"))
     assert f"/{LLAMA}/resolve/{commit}/config.json" in hub.asked
-    stage1_job.plan(large(tmp_path))
+    planned(large(tmp_path))
     assert capsys.readouterr().out == ""
     assert f"/{SKYWORK}/resolve/main/config.json" in hub.asked
     for override, words in (
@@ -278,13 +272,13 @@ def test_a_plan_reads_shapes_from_the_hub_at_the_revision_asked_for(tmp_path, hu
         ("corrector.model=Qwen/Qwen2.5-23B", "corrector.model: there is no model Qwen/Qwen2.5-23B"),
         ("reward_model.model=Qwen/Qwen2.5-32B-Instruct", "is a Qwen2ForCausalLM, not a sequence"),
     ):
-        assert words in refused(stage1_job.plan, large(tmp_path, override))
+        assert words in refused(planned, large(tmp_path, override))
 
 
 def test_offline_a_plan_says_that_it_could_not_look_and_goes_on(tmp_path, hub, monkeypatch, capsys):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     forget()
-    steps = [step.step for step in stage1_job.plan(large(tmp_path))]
+    steps = [step.step for step in planned(large(tmp_path))]
     assert steps == ["grow_rsft", "rsft", "grow_dpo", "dpo"]
     assert capsys.readouterr().out == (
         f"could not look at {LLAMA}, Qwen/Qwen2.5-32B-Instruct, {SKYWORK} (HF_HUB_OFFLINE is set);"
@@ -298,15 +292,15 @@ def test_every_job_looks_at_its_models(tmp_path, hub):
     file = tmp_path / "rows.jsonl"
     file.write_text('{"prompt": "a", "instruction": "a", "output": "b", "answer": "b", "uid": 1}\n')
     missing = "policy.model=us/missing"
-    for name, check, *words in (
-        ("miniature/baseline", plan_evaluate),
-        ("llama3_8b/refine", plan_refine, f"answers.path={file}"),
-        ("miniature/answer", plan_answer),
-        ("miniature/stage2", partial(preflight_stage2, planned=True)),
-        ("miniature/table", plan_table, "entrants={a: {model: us/missing}}", "baseline=a"),
+    for name, *words in (
+        ("miniature/baseline",),
+        ("llama3_8b/refine", f"answers.path={file}"),
+        ("miniature/answer",),
+        ("miniature/stage2", "stage1_dir=null"),
+        ("miniature/table", "entrants={a: {model: us/missing}}", "baseline=a"),
     ):
         config = recipe(name, missing, *words)
         if name == "miniature/table":
             config.entrants = {"a": config.entrants["a"]}
-        said = refused(check, config)
+        said = refused(planned, config)
         assert said.startswith("policy.model: there is no model us/missing on the Hub"), name

@@ -5,11 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from avr.pipeline.plan_evaluation import plan_refine
-from avr.pipeline.plan_stage1 import plan_stage1, prompts_stage1
-from avr.pipeline.plan_stage2 import plan_stage2
-from avr.pipeline.run import run_steps
 from model_shapes import BY_NAME, GEMMA_27B, LLAMA_8B, LLAMA_70B, QWEN_32B, read
+from recipes import needs, recipe_of
 
 from avr.config.answers import RefineConfig
 from avr.config.errors import ConfigError
@@ -23,14 +20,16 @@ from avr.memory.model import GIB, UnknownMemoryError
 from avr.plan import memory as plan_memory
 from avr.plan.fit import NodeType
 from avr.plan.memory import memory_of
+from avr.recipes.stage2 import planned as as_planned
 from avr.run.command import job
+from avr.run.runner import run
 from avr.training.memory import rank_settings
 
 ANY = "avr/miniature/data/rsft.jsonl"
 
 
 def stage1(*overrides):
-    return plan_stage1(load(Stage1Config, "conf/llama3_8b/stage1.yaml", overrides))
+    return needs(load(Stage1Config, "conf/llama3_8b/stage1.yaml", overrides))
 
 
 def by_pool(memory):
@@ -95,7 +94,7 @@ def test_stage_1_of_8b_fits_without_checkpointing_too():
 
 def test_stage_2_of_8b_fits_its_eight_gpus_of_80_gb_as_its_recipe_says():
     config = load(Stage2Config, "conf/llama3_8b/stage2.yaml", [])
-    memory = memory_of(plan_stage2(config), 80, read=read)
+    memory = memory_of(needs(config), 80, read=read)
     assert [one.pool for one in memory if one.pool != "training worker"] == [
         "policy",
         "reward_model",
@@ -114,11 +113,10 @@ def test_a_model_that_stage_1_has_yet_to_train_is_as_large_as_its_policy(tmp_pat
             raise ModelConfigError(f"{model} has no config.json")
         return BY_NAME[model]
 
-    policy, _ = memory_of(plan_stage2(config), 80, read=not_there)
+    policy, _ = memory_of(needs(config), 80, read=not_there)
     assert not policy.unknown and "weights 15" in policy.parts
     later = load(Stage2Config, "conf/llama3_8b/stage2.yaml", ["steps=[search]"])
-    made = {later.policy.model: str(later.seed_model)}
-    policy, _ = memory_of(plan_stage2(later), 80, read=not_there, made=made)
+    policy, _ = memory_of(needs(as_planned(later)), 80, read=not_there)
     assert not policy.unknown and "weights 15" in policy.parts
 
 
@@ -186,7 +184,7 @@ def test_what_cannot_be_worked_out_is_named_with_its_reason():
 
 def test_pools_on_cpus_say_nothing_and_ask_nobody():
     config = load(Stage1Config, "conf/miniature/stage1.yaml", [])
-    assert memory_of(plan_stage1(config), None, read=None) == []
+    assert memory_of(needs(config), None, read=None) == []
 
 
 def test_settings_of_a_rank_are_read_with_the_defaults_of_trl():
@@ -222,7 +220,7 @@ def models(tmp_path, **configs):
 def run_job(monkeypatch, config, overrides):
     words = ["stage1.py", config, *overrides, "--plan"]
     monkeypatch.setattr(sys, "argv", words)
-    return job("", Stage1Config, lambda _: None, plan_stage1, prompts_stage1)
+    return job("", "avr.recipes.stage1")
 
 
 def test_plan_prints_what_is_needed_of_how_much(monkeypatch, capfd, tmp_path):
@@ -243,7 +241,7 @@ def test_a_run_of_what_cannot_fit_ends_before_it_has_a_folder(tmp_path):
     overrides = models(tmp_path, policy=LLAMA_70B, reward=GEMMA_27B)
     config = load(Stage1Config, "conf/llama3_8b/stage1.yaml", overrides)
     with pytest.raises(ConfigError, match="policy needs 141 of 72 GiB"):
-        run_steps(None, config, plan_stage1(config), (), (), None)
+        run(config, recipe_of(config))
     assert not (tmp_path / "run").exists()
 
 
@@ -260,7 +258,7 @@ def test_other_jobs_say_their_memory_as_well(tmp_path):
     policy = f"policy.model={Path('avr/miniature/models/policy')}"
     overrides = [policy, f"answers.path={answers}"]
     config = load(RefineConfig, "conf/llama3_8b/refine.yaml", overrides)
-    memory = memory_of(plan_refine(config), 80, read=lambda m: BY_NAME.get(m, LLAMA_8B))
+    memory = memory_of(needs(config), 80, read=lambda m: BY_NAME.get(m, LLAMA_8B))
     assert [(one.pool, one.unknown) for one in memory] == [("policy", ""), ("reward_model", "")]
     assert all(one.surely > 15 * GIB for one in memory)  # 8B in 16 bits
 
@@ -271,7 +269,7 @@ def test_a_run_is_held_against_the_gpus_of_this_machine_and_a_clusters_job_is_no
     monkeypatch.setattr(plan_memory._Here, "gpu_gib", 16.0)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     overrides = models(tmp_path, policy=LLAMA_8B, reward=LLAMA_8B)
-    plan = plan_stage1(load(Stage1Config, "conf/llama3_8b/stage1.yaml", overrides))
+    plan = needs(load(Stage1Config, "conf/llama3_8b/stage1.yaml", overrides))
     with pytest.raises(ConfigError, match="this machine's GPUs have 16 GiB"):
         plan_memory.check_memory(plan, 80)
     monkeypatch.setenv("RAY_ADDRESS", "auto")
