@@ -6,7 +6,7 @@ from avr.config.judges import EndpointConfig, JudgeConfig, JudgeKind
 from avr.config.roles import RoleConfig
 from avr.config.texts import template_of
 from avr.data.answer_files import alpaca_record, arena_record, write_records
-from avr.reports.answers import answers_of, duels_of
+from avr.reports.answers import answers_of, baseline_of, duels_of
 from avr.reports.evaluation import report
 from avr.run.recipe import Recipe
 from avr.run.step import Run, Step
@@ -45,7 +45,13 @@ def recipe(c: EvaluateConfig) -> Recipe:
         steps.append(Judge("judge", answers, c.baseline, c.format, by, c.queries, c.serving))
     elif c.steps and "judge" in c.steps:
         raise ConfigError("baseline is not set, and step judge needs it")
-    return Recipe("Evaluation", tuple(steps), lambda run: _write(c, run, answers))
+
+    def ready() -> None:
+        """A prompt without a duel is found before anything is spent."""
+        if c.baseline is not None:
+            baseline_of(c)
+
+    return Recipe("Evaluation", tuple(steps), lambda run: _write(c, run, answers), ready=ready)
 
 
 def _judge(config: JudgeConfig) -> EndpointConfig | RoleConfig | str:

@@ -75,7 +75,7 @@ def recipe(c: Stage2Config) -> Recipe:
     steps: list[Step] = [trees, rows, rsft, outputs, pairs, dpo]
     if c.evaluation is not None:
         steps.append(_evaluated(c, (rsft, dpo), (trees, outputs)))
-    return Recipe("Stage II", tuple(steps), check=lambda: check_stage1(c))
+    return Recipe("Stage II", tuple(steps), ready=lambda: check_stage1(c))
 
 
 def start_model(c: Stage2Config) -> tuple[str, str]:
@@ -148,4 +148,4 @@ def planned(c: Stage2Config) -> Stage2Config:
     folder = folder_of(c.policy.model)
     if c.seed_model is None or folder is None or (folder / "config.json").exists():
         return c
-    return replace(c, stage1_dir=None, policy=replace(c.policy, model=c.seed_model))
+    return replace(c, policy=replace(c.policy, model=c.seed_model))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
@@ -17,10 +17,11 @@ from avr.plan.fit import NodeType, misfits
 from avr.plan.forecast import Means, by_role, forecast, mean_tokens, other_models
 from avr.plan.memory import PoolMemory, memory_of
 from avr.plan.resources import StepPlan
-from avr.run.recipe import Recipe
-from avr.run.runner import asked_for, checked, run
-from avr.run.step import Step
 from avr.run.versions import check_versions
+
+if TYPE_CHECKING:
+    from avr.run.recipe import Recipe
+    from avr.run.step import Step
 
 STOPPED = 130  # the shell's for an interrupted command
 # Arrow's own pool keeps what it once needed: 28 MiB of a driver's memory more than malloc, with
@@ -37,7 +38,7 @@ class Recipes(Protocol):
 
     SCHEMA: type[RunConfig]
 
-    def recipe(self, config: Any, /) -> Recipe:
+    def recipe(self, config: Any, /) -> "Recipe":
         """Put the steps together. Raises ConfigError."""
         ...
 
@@ -68,6 +69,8 @@ def job(documentation: str | None, module: str) -> int:
     )
     arguments = parser.parse_intermixed_args()
     os.environ.setdefault(*MALLOC)
+    from avr.run.runner import asked_for, checked, run
+
     recipes: Recipes = import_module(module)  # type: ignore[assignment]
     for option in ("cluster", "probe", "mean_tokens", "tokens_per_second"):
         if getattr(arguments, option) is not None and not arguments.plan:
@@ -99,7 +102,7 @@ def job(documentation: str | None, module: str) -> int:
         return STOPPED
 
 
-def _sources(steps: Sequence[Step]) -> dict[str, tuple[str, PromptsConfig]]:
+def _sources(steps: Sequence["Step"]) -> dict[str, tuple[str, PromptsConfig]]:
     """For each step that needs devices, the step whose prompts it depends on, and which."""
     sources = {step.name: step.source() for step in steps if step.needs() is not None}
     return {

@@ -15,13 +15,15 @@ class Recipe:
     """The steps in their order, each of which builds on those before it.
 
     `title` heads the summary. Where `finish` is given, it writes what the job is for, in the place
-    of the summary. `check` raises ConfigError for what no single step could know to be wrong.
+    of the summary. `check` raises ConfigError for what no single step could know to be wrong, and
+    `ready` for what a run needs and a plan does not: what other runs have yet to leave.
     """
 
     title: str
     steps: tuple[Step, ...]
     finish: Callable[[Run], None] | None = None
     check: Callable[[], None] = nothing
+    ready: Callable[[], object] = nothing
 
     def made(self, run_dir: str) -> dict[str, str]:
         """Map the models that the steps will leave to those that they start from."""

@@ -70,6 +70,7 @@ def run(config: RunConfig, recipe: Recipe) -> Location:
     Raises ConfigError where something cannot be, LedgerError while another job holds the folder or
     where it belongs to other settings, and NotWorthIt, after a summary.
     """
+    recipe.ready()
     plan = checked(config, recipe)
     check_memory(plan, config.gpu_memory_gib)
     folder = location(config.run_dir).resolve()

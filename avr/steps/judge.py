@@ -18,7 +18,7 @@ from avr.evaluation.judges import INSTRUCTIONS
 from avr.plan.checks import check_set
 from avr.plan.models import Use, judging
 from avr.plan.resources import StepPlan, engines
-from avr.reports.answers import baseline_of, duels_of
+from avr.reports.answers import duels_of
 from avr.run.step import Run, Step
 from avr.steps.answer import Answer
 from avr.steps.ask import check_roles, pools
@@ -38,7 +38,7 @@ class Judge(Step):
     words: str = content_id(INSTRUCTIONS)
 
     def check(self) -> None:
-        """Raise ConfigError for a judge that cannot be, or a prompt that would have no duel."""
+        """Raise ConfigError for a baseline or a judge that cannot be."""
         self._check_baseline()
         if isinstance(self.by, RoleConfig):
             check_roles({"judge.reward_model": self.by})
@@ -47,7 +47,6 @@ class Judge(Step):
                 raise ConfigError("judge.oracle is not set, and judge.kind is oracle")
         else:
             self._check_endpoint(self.by)
-        baseline_of(self)
 
     def uses(self) -> Iterable[Use]:
         """The reward model, where one judges."""

@@ -41,10 +41,12 @@ def uses_of(config):
 
 def checked(config):
     """The plans, after all that a run checks before it starts."""
-    return checked_by_the_runner(config, recipe_of(config))
+    recipe = recipe_of(config)
+    recipe.ready()
+    return checked_by_the_runner(config, recipe)
 
 
 def planned(config):
     """The plans, after all that --plan checks."""
     same = getattr(MODULES[type(config)], "planned", lambda same: same)
-    return checked(same(config))
+    return checked_by_the_runner(same(config), recipe_of(same(config)))

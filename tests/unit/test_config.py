@@ -181,13 +181,13 @@ def test_foreign_settings_pass_through_under_their_own_names(file):
     assert config.rsft.deepspeed["zero_optimization"]["stage"] == 3
 
 
-def test_values_no_type_excludes_are_refused(file):
+def test_values_no_type_excludes_are_refused():
     for override, message in (
         ("tree.num_critiques=0", "tree.num_critiques"),
         ("policy.min_replicas=3", "policy.max_replicas 1 < min_replicas 3"),
         ("prompts.dpo.path=null", "the prompts of step grow_dpo have no path"),
     ):
-        config = load(Stage1Config, file, [override])
+        config = load(Stage1Config, "conf/miniature/stage1.yaml", [override])
         with pytest.raises(ConfigError, match=message):
             checked(config)
 
