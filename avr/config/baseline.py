@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from avr.config.answers import Stage2EvaluationConfig
 from avr.config.fields import at_least
 from avr.config.prompts import PromptsConfig
 from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
@@ -16,6 +15,18 @@ class BaselinePrompts:
     """The prompts that are answered."""
 
     sample: PromptsConfig = field(default_factory=PromptsConfig)
+
+
+@dataclass
+class BaselineEvaluationConfig:
+    """Held-out prompts answered by the seed policy and by the model that this run trains.
+
+    `rounds` is r of the seed, which may refine its answers.
+    """
+
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    rounds: dict[str, int] = field(default_factory=lambda: {"seed": 0})
+    oracle: str | None = None
 
 
 @dataclass
@@ -35,4 +46,4 @@ class BaselineConfig(RunConfig):
     queries: QueriesConfig = field(default_factory=QueriesConfig)
     serving: ServingConfig = field(default_factory=ServingConfig)
     dpo: TrainingConfig = field(default_factory=TrainingConfig)
-    evaluation: Stage2EvaluationConfig | None = None
+    evaluation: BaselineEvaluationConfig | None = None

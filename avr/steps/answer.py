@@ -105,7 +105,9 @@ class Answer(Step):
                 check_role("policy", role, sampling_at="thinking")
 
     def uses(self) -> Iterable[Use]:
-        """Every entrant in the policy's engines, and the reward model."""
+        """The model that the pool starts with, every entrant in its engines, the reward model."""
+        more = next((self._sampling(e) for e in self.entrants if e.sampling is not None), None)
+        yield generating("policy", self.policy, {"thinking": more} if more else {})
         for entrant in self.entrants:
             more = {"thinking": self._sampling(entrant)} if entrant.sampling is not None else {}
             use = generating("policy", self.policy, more)

@@ -26,6 +26,7 @@ from avr.run.runner import run
 from avr.training.memory import rank_settings
 
 ANY = "avr/miniature/data/rsft.jsonl"
+DPO = "avr/miniature/data/dpo.jsonl"
 
 
 def stage1(*overrides):
@@ -210,7 +211,8 @@ def models(tmp_path, **configs):
         f"policy.model={tmp_path}/policy",
         f"reward_model.model={tmp_path}/reward",
         f"prompts.rsft.path={ANY}",
-        f"prompts.dpo.path={ANY}",
+        f"prompts.dpo.path={DPO}",
+        *(f"prompts.{kind}.answer_field=null" for kind in ("rsft", "dpo")),
         f"run_dir={tmp_path}/run",
         "corrector=null",
         "gpu_memory_gib=80",

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from avr.pipeline.plan_stage2 import plan_answer, plan_stage2, possible_steps, preflight
-from avr.pipeline.rows_stage2 import more_pairs
+from recipes import checked, needs, planned
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
 from avr.config.answers import AnswerConfig
+from avr.config.baseline import BaselineConfig
 from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.config.stage2 import STAGE2_STEPS, Stage2Config
+from avr.config.stage2 import Stage2Config
 from avr.config.texts import template_of
 from avr.core.growth import Shape
 from avr.core.messages import user
@@ -76,8 +76,7 @@ def wrong(check, *arguments, **more):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parent.name)
 def test_every_recipe_passes_all_checks_and_says_why_it_is_there(recipe, stage1_dir):
     config = stage2(stage1_dir, recipe=recipe)
-    preflight(config)
-    assert {step.step for step in plan_stage2(config)} >= {"search", "rsft", "sample", "dpo"}
+    assert {step.step for step in checked(config)} >= {"search", "rsft", "sample", "dpo"}
     assert recipe.read_text().startswith("# ")
 
 
@@ -93,8 +92,8 @@ def test_policy_is_the_last_model_of_the_stage_1_run_that_is_named(recipe):
 
 
 def test_steps_and_their_pools_are_planned():
-    plans = {step.step: step for step in plan_stage2(stage2())}
-    assert list(plans) == [step for step in STAGE2_STEPS if step not in ("unroll", "pair")]
+    plans = {step.step: step for step in needs(stage2())}
+    assert list(plans) == ["search", "rsft", "sample", "dpo", "evaluate"]
     for step in ("search", "sample", "evaluate"):
         assert [pool.name for pool in plans[step].pools] == ["policy", "reward_model"]
         assert plans[step].least() == (2.5, 0)
@@ -103,21 +102,19 @@ def test_steps_and_their_pools_are_planned():
         assert plans[step].least() == (2, 0)
     assert [name for name, p in plans.items() if p.pools[0].trained] == ["sample", "dpo"]
     assert [name for name, plan in plans.items() if plan.whole] == ["sample", "evaluate"]
-    assert [s.step for s in plan_stage2(stage2("steps=[pair,dpo,search]"))] == ["search", "dpo"]
+    assert [s.step for s in needs(stage2("steps=[pair,dpo,search]"))] == ["search", "dpo"]
 
 
 def test_without_an_evaluation_nothing_is_planned_for_it():
-    assert "evaluate" not in {step.step for step in plan_stage2(stage2(recipe=LLAMA))}
-    assert {step.least()[1] for step in plan_stage2(stage2(recipe=LLAMA))} == {4 + 2, 8}
+    assert "evaluate" not in {step.step for step in needs(stage2(recipe=LLAMA))}
+    assert {step.least()[1] for step in needs(stage2(recipe=LLAMA))} == {4 + 2, 8}
 
 
 @pytest.mark.parametrize(("depth", "critiques", "refinements"), [(1, 1, 1), (3, 2, 4), (5, 3, 2)])
 def test_planned_texts_are_those_of_a_search_that_always_improves(depth, critiques, refinements):
     shape = Shape(critiques, refinements)
     overrides = [f"max_depth={depth}", f"tree.num_critiques={critiques}"]
-    (plan,) = plan_stage2(
-        stage2(*overrides, f"tree.num_refinements={refinements}", "steps=[search]")
-    )
+    (plan,) = needs(stage2(*overrides, f"tree.num_refinements={refinements}", "steps=[search]"))
     says = {"CRITIQUE?": "fine as it is Rating: [[7]]"}
     policy = ScriptedGenerate(
         lambda asked, number, _: says.get(asked[-1].content, "a" * (number + 1))
@@ -131,7 +128,7 @@ def test_planned_texts_are_those_of_a_search_that_always_improves(depth, critiqu
 
 def test_planned_outputs_and_rounds_of_evaluation_are_the_most_there_can_be():
     overrides = ["outputs.num_outputs=7", "evaluation.rounds.seed=4", "evaluation.rounds.stage1=3"]
-    plans = {step.step: step for step in plan_stage2(stage2(*overrides))}
+    plans = {step.step: step for step in needs(stage2(*overrides))}
     assert [pool.samples for pool in plans["sample"].pools] == [7, 7]
     refining, recursive = (4, 3), 2
     texts = sum(1 + 2 * rounds for rounds in refining) + recursive
@@ -142,7 +139,7 @@ def test_planned_outputs_and_rounds_of_evaluation_are_the_most_there_can_be():
 def test_answering_is_one_step_with_one_pool(stage1_dir):
     model = stage1_dir.partition("=")[2] + "/dpo"
     config = load(AnswerConfig, ANSWER, [f"policy.model={model}", "policy.max_replicas=3"])
-    (plan,) = plan_answer(config)
+    (plan,) = checked(config)
     assert (plan.step, plan.least()) == ("answer", (1.5, 0))
     (pool,) = plan.pools
     assert (pool.name, pool.model, pool.max_replicas, pool.samples) == ("policy", model, 3, 1)
@@ -164,7 +161,7 @@ def test_answering_is_one_step_with_one_pool(stage1_dir):
 def test_what_is_wrong_with_answering_is_named(stage1_dir, override, message):
     model = stage1_dir.partition("=")[2] + "/dpo"
     config = load(AnswerConfig, ANSWER, [f"policy.model={model}", override])
-    assert message in wrong(plan_answer, config)
+    assert message in wrong(checked, config)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +190,7 @@ def test_what_is_wrong_with_answering_is_named(stage1_dir, override, message):
     ],
 )
 def test_values_no_type_excludes_are_refused(override, message):
-    assert message in wrong(plan_stage2, stage2(override))
+    assert message in wrong(planned, stage2(override))
 
 
 @pytest.mark.parametrize(
@@ -221,16 +218,16 @@ def test_values_no_type_excludes_are_refused(override, message):
     ],
 )
 def test_what_would_fail_later_is_found_before_anything_starts(stage1_dir, override, message):
-    assert message in wrong(preflight, stage2(stage1_dir, override))
+    assert message in wrong(checked, stage2(stage1_dir, override))
 
 
 def test_prompts_of_steps_that_are_not_asked_for_need_not_be_there(stage1_dir):
-    preflight(stage2(stage1_dir, "prompts.search.path=none.jsonl", "steps=[sample,pair,dpo]"))
+    checked(stage2(stage1_dir, "prompts.search.path=none.jsonl", "steps=[sample,pair,dpo]"))
 
 
 def test_relative_run_dir_is_refused_on_a_cluster(stage1_dir, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    assert "must be an absolute path" in wrong(preflight, stage2(stage1_dir))
+    assert "must be an absolute path" in wrong(checked, stage2(stage1_dir))
 
 
 def test_misspelt_keys_suggest_the_ones_meant(tmp_path):
@@ -256,7 +253,7 @@ def test_trajectory_template_is_found_by_name_ones_own_first():
 def test_own_template_that_cannot_be_told_apart_is_refused_by_its_name(stage1_dir):
     config = stage2(stage1_dir, *MINE, f"{OWN}.end='[b]'")
     assert wrong(template_of, config.trajectories).startswith(f"{OWN}: trajectory template: the ")
-    assert wrong(preflight, config).startswith(f"{OWN}: ")
+    assert wrong(checked, config).startswith(f"{OWN}: ")
     assert f"no value for {OWN}.critique, {OWN}.end" in wrong(stage2, f"{OWN}.start=x")
 
 
@@ -265,29 +262,14 @@ def test_miniature_recipes_and_documents_have_one_trajectory_template():
     assert template_of(load(AnswerConfig, ANSWER).trajectories) == TEMPLATE
 
 
-def test_traditional_dpo_is_a_recipe_of_the_same_job_without_the_loop():
+def test_traditional_dpo_is_a_recipe_without_the_loop():
     recipe = Path("conf/miniature/baseline_dpo.yaml")
-    config = load(Stage2Config, recipe)
-    preflight(config)
-    plans = {step.step: step for step in plan_stage2(config)}
+    config = load(BaselineConfig, recipe)
+    plans = {step.step: step for step in checked(config)}
     assert list(plans) == ["sample", "dpo", "evaluate"]
-    assert possible_steps(config) == ["sample", "pair", "dpo", "evaluate"]
     assert [pool.samples for pool in plans["evaluate"].pools] == [1 + 1, 1 + 1]
     assert plans["dpo"].pools[0].model == config.policy.model
     assert not any(plan.pools[0].trained or plan.whole for plan in plans.values())
-    assert template_of(config.trajectories).plain
     switches = switched_on("outputs", config.pairs.profile, config.pairs.switches)
     assert "answer_no_longer" not in switches
-    for step in ("search", "unroll", "rsft"):
-        config = load(Stage2Config, recipe, [f"steps=[{step},sample]"])
-        assert f"step {step} has no use for it" in wrong(plan_stage2, config)
-    preflight(load(Stage2Config, recipe.with_name("baseline_simpo.yaml")))
-
-
-def test_pairs_depend_on_how_many_there_may_be_and_as_ever_where_there_is_one_each():
-    assert more_pairs(stage2().pairs) == {}
-    both = more_pairs(stage2("pairs.per_prompt=2", "pairs.max_pairs=9").pairs)
-    for override in ("pairs.per_prompt=2", "pairs.max_pairs=9"):
-        asked = stage2(override).pairs
-        alone = {"per_prompt": asked.per_prompt, "max_pairs": asked.max_pairs}
-        assert more_pairs(asked) == alone != both
+    checked(load(BaselineConfig, recipe.with_name("baseline_simpo.yaml")))

@@ -3,9 +3,6 @@
 import io
 from dataclasses import replace
 
-from avr.pipeline.evaluation import num_unscored, refined_row
-from avr.reports.stage2 import search_statistics
-from avr.reports.summary import evaluation_table, tree_statistics
 from evaluations import unnamed
 from rich.console import Console
 from scripted import critique, response, searched
@@ -15,7 +12,10 @@ from avr.core.tree import tree_from_dict, tree_to_dict
 from avr.data.prompt_sets import input_rows
 from avr.data.schemas import TREES
 from avr.data.tables import write_part
+from avr.reports.comparison import comparison_rows, num_unscored, refined_rows
+from avr.reports.parts import tables_of
 from avr.reports.refined import outcome_of, outcomes_of, report_of
+from avr.reports.trees import search_statistics, tree_statistics
 
 REFINED = searched(
     response("first", 1.0), (critique("one", response("better", 2.0)),), (critique("two"),)
@@ -45,11 +45,14 @@ def test_growth_and_search_count_them(tmp_path):
 def test_evaluation_counts_each_as_a_round_that_failed_and_says_so():
     trees = [UNJUDGED, replace(REFINED, levels=(*REFINED.levels[:1], *REFINED.levels[:1]))]
     assert num_unscored(trees) == 3
-    row = refined_row("seed", 2, {"seed": trees}, None)
-    assert row["failed"] == 1 / 4
+    named = {str(number): tree for number, tree in enumerate(trees)}
+    rows = refined_rows("seed", 2, named, named, "seed", None)
+    assert rows[-1]["failed"] == 1 / 4
     said = "3 refinements got no reward and count as failed"
-    assert said in printed(evaluation_table({"evaluate": {"table": [row], "num_unscored": 3}}))
-    assert said[2:] not in printed(evaluation_table({"evaluate": {"table": [row]}}))
+    (table,) = tables_of([comparison_rows(rows, 3, "seed")])
+    assert said in printed(table)
+    (table,) = tables_of([comparison_rows(rows, 0, "seed")])
+    assert said[2:] not in printed(table)
 
 
 def test_answer_whose_refinements_all_cannot_be_judged_stays_and_says_why(tmp_path):
