@@ -1,14 +1,16 @@
 """Shape trees and outputs, and choose the rules that make training rows of them."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING
 
+from avr.config.errors import ConfigError
 from avr.config.fields import at_least
 from avr.core.own_judge import META_REQUEST
 from avr.core.prompts import Context
+from avr.core.trajectory import PLAIN, TRAJECTORY_TEMPLATES, TrajectoryTemplate
 
 
 @dataclass
@@ -121,3 +123,18 @@ class OutputPairsConfig(PairsConfig):
     per_prompt: int = at_least(1, 1)
     max_pairs: int | None = at_least(1, None)
     malformed_share: float = at_least(0, 0.0)
+
+
+def template_of(config: TrajectoriesConfig) -> TrajectoryTemplate:
+    """The trajectory template that is named. Raises ConfigError naming those there are."""
+    own = {name: asdict(separators) for name, separators in config.templates.items()}
+    if config.template in own:
+        try:
+            return TrajectoryTemplate(**own[config.template])
+        except ValueError as error:
+            raise ConfigError(f"trajectories.templates.{config.template}: {error}") from error
+    known = TRAJECTORY_TEMPLATES | {"plain": PLAIN}
+    if config.template not in known:
+        names = ", ".join(sorted({*own, *known}))
+        raise ConfigError(f"trajectories.template {config.template!r}: there are {names}")
+    return known[config.template]

@@ -6,8 +6,8 @@ from typing import Any
 from openai import APIStatusError, AsyncOpenAI, Omit, OpenAIError
 from openai.types.chat import ChatCompletion
 
+from avr.config.answers import OPENAI, EndpointConfig
 from avr.config.errors import ConfigError
-from avr.config.judges import OPENAI, EndpointConfig
 from avr.evaluation.judges import JudgeError, Reply
 
 # Of one request: too long for the model, refused for what it says, malformed to the server.

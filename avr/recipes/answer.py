@@ -1,8 +1,7 @@
 """Answer prompts with a recursive model: the final answer and the thinking apart."""
 
 from avr.config.answers import AnswerConfig, Mode
-from avr.config.rows import TreeConfig
-from avr.config.texts import template_of
+from avr.config.rows import TreeConfig, template_of
 from avr.reports.answered import write_answers
 from avr.run.recipe import Recipe
 from avr.run.step import Run

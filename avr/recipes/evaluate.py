@@ -1,10 +1,9 @@
 """Answer a prompt set with a model, and have a judge compare it with a baseline."""
 
-from avr.config.answers import EvaluateConfig, Format, Mode
+from avr.config.answers import EndpointConfig, EvaluateConfig, Format, JudgeConfig, JudgeKind, Mode
 from avr.config.errors import ConfigError
-from avr.config.judges import EndpointConfig, JudgeConfig, JudgeKind
 from avr.config.roles import RoleConfig
-from avr.config.texts import template_of
+from avr.config.rows import template_of
 from avr.data.answer_files import alpaca_record, arena_record, write_records
 from avr.reports.answers import answers_of, baseline_of, duels_of
 from avr.reports.evaluation import report

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 from avr.config.answers import Mode
 from avr.config.errors import ConfigError
-from avr.config.rows import TreeConfig
+from avr.config.rows import TreeConfig, template_of
 from avr.config.stage2 import Stage2Config, Start
-from avr.config.texts import template_of
 from avr.engines.model_config import folder_of
 from avr.plan.checks import check_rounds
 from avr.rows.rules import CLOSINGS

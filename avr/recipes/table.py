@@ -7,9 +7,8 @@ from dataclasses import asdict
 from avr.config.answers import Mode
 from avr.config.checks import check_values
 from avr.config.errors import ConfigError
-from avr.config.rows import TreeConfig
+from avr.config.rows import TreeConfig, template_of
 from avr.config.table import EntrantConfig, TableConfig
-from avr.config.texts import template_of
 from avr.core.outputs import OutputSet
 from avr.core.tree import RefinementTree
 from avr.data.prompt_sets import PROMPT_STEPS, prompts_of

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from statistics import fmean, median
 from typing import Any
 
-from avr.config.answers import EvaluateConfig, Format
-from avr.config.judges import EndpointConfig, JudgeKind
+from avr.config.answers import EndpointConfig, EvaluateConfig, Format, JudgeKind
 from avr.data.answer_files import fields_of, kind_of_reason
 from avr.data.prompt_sets import PROMPT_STEPS
 from avr.data.tables import read_rows

@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from avr.config.answers import Mode
 from avr.config.errors import ConfigError
+from avr.config.rows import template_of
 from avr.config.table import EntrantConfig, TableConfig
-from avr.config.texts import template_of
 from avr.core.outputs import Output, OutputSet
 from avr.core.trajectory import TrajectoryTemplate, parse_trajectory
 from avr.core.tree import RefinementTree, reward_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from avr.config.judges import EndpointConfig
+from avr.config.answers import EndpointConfig
 from avr.core.messages import from_dicts, to_dicts
 from avr.core.roles import Score, TreeFault
 from avr.evaluation.endpoint import ChatEndpoint

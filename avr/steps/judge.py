@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from avr.config.answers import Format, Mode
+from avr.config.answers import EndpointConfig, Format, Mode
 from avr.config.errors import ConfigError
 from avr.config.fields import SPEED_ONLY
-from avr.config.judges import EndpointConfig
 from avr.config.prompts import PromptsConfig
 from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
 from avr.core.messages import content_id

@@ -4,8 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from avr.config.answers import EvaluateConfig
-from avr.config.judges import JudgeConfig, JudgeKind
+from avr.config.answers import EvaluateConfig, JudgeConfig, JudgeKind
 from avr.config.prompts import PromptsConfig
 from avr.config.roles import RoleConfig
 from avr.core.growth import Response

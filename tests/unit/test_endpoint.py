@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from avr.config.answers import EndpointConfig
 from avr.config.errors import ConfigError
-from avr.config.judges import EndpointConfig
 from avr.evaluation.endpoint import ChatEndpoint, EndpointError
 from avr.evaluation.judges import JudgeError, Reply
 

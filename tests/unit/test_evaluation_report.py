@@ -5,9 +5,8 @@ import json
 import pytest
 from evaluations import TEXTS, answered, configured, judged, reported
 
-from avr.config.answers import Format, Mode
+from avr.config.answers import Format, JudgeConfig, JudgeKind, Mode
 from avr.config.errors import ConfigError
-from avr.config.judges import JudgeConfig, JudgeKind
 from avr.config.roles import RoleConfig
 from avr.data.answer_files import alpaca_record, arena_record
 from avr.data.prompt_sets import input_rows

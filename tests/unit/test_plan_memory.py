@@ -207,6 +207,8 @@ def models(tmp_path, **configs):
     for name, config in configs.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(config))
+        for file in ("model.safetensors", "tokenizer.json", "chat_template.jinja"):
+            (tmp_path / name / file).write_text("{}")
     return [
         f"policy.model={tmp_path}/policy",
         f"reward_model.model={tmp_path}/reward",

@@ -16,8 +16,8 @@ from avr.config.answers import AnswerConfig
 from avr.config.baseline import BaselineConfig
 from avr.config.errors import ConfigError
 from avr.config.load import load
+from avr.config.rows import template_of
 from avr.config.stage2 import Stage2Config
-from avr.config.texts import template_of
 from avr.core.growth import Shape
 from avr.core.messages import user
 from avr.core.search import search
