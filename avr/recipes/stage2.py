@@ -110,11 +110,12 @@ def _evaluated(
 ) -> Evaluate:
     """The seed and Stage I's model, which refine when asked, and those that do so unasked."""
     assert c.evaluation is not None
-    if c.seed_model is None:
-        raise ConfigError("evaluation: seed_model is not set, and all models are compared with it")
     rounds = c.evaluation.rounds
     check_rounds(rounds, ("seed", "stage1"))
-    refining = {"seed": (c.seed_model, "seed_model"), "stage1": (c.policy.model, "policy.model")}
+    refining = {
+        "seed": (c.seed_model or "", "seed_model"),
+        "stage1": (c.policy.model, "policy.model"),
+    }
     entrants = [
         Entrant(name, model, Mode.refine, rounds.get(name, 0), at=at)
         for name, (model, at) in refining.items()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from avr.config.answers import Mode
+from avr.config.errors import ConfigError
 from avr.config.fields import speed_only
 from avr.evaluation.judged import load_oracle
 from avr.reports.comparison import comparison_rows, num_unscored, recursive_row, refined_rows
@@ -23,6 +24,11 @@ class Evaluate(Answer):
     def check(self) -> None:
         """Raise ConfigError for an oracle that is none, and as for any answers."""
         load_oracle(self.oracle)
+        seed = self.entrants[0]
+        if not seed.model:
+            raise ConfigError(
+                f"evaluation: {seed.at} is not set, and all models are compared with it"
+            )
         super().check()
 
     def report(self, run: Run) -> Report:

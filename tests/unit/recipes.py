@@ -6,8 +6,10 @@ from avr.config.stage1 import Stage1Config
 from avr.config.stage2 import Stage2Config
 from avr.config.table import TableConfig
 from avr.recipes import answer, baseline, evaluate, refine, stage1, stage2, table
+from avr.run.decided import fields_of
 from avr.run.runner import asked_for
 from avr.run.runner import checked as checked_by_the_runner
+from avr.run.step import Step
 
 MODULES = {
     Stage1Config: stage1,
@@ -50,3 +52,12 @@ def planned(config):
     """The plans, after all that --plan checks."""
     same = getattr(MODULES[type(config)], "planned", lambda same: same)
     return checked_by_the_runner(same(config), recipe_of(same(config)))
+
+
+def decided(config, name):
+    """What decides the result of a step; earlier steps by their names."""
+
+    def other(value):
+        return value.name if isinstance(value, Step) else NotImplemented
+
+    return fields_of(steps_of(config)[name], other, name)

@@ -2,20 +2,12 @@
 
 import asyncio
 import json
-from types import SimpleNamespace
 
 import pytest
-from avr.pipeline.entrants import Entrants
-from avr.pipeline.evaluating import Evaluating
-from avr.pipeline.evaluation_stage2 import answering
-from avr.pipeline.refining import Refining
-from avr.pipeline.run import tree_settings
-from avr.pipeline.stage1 import Stage1
-from avr.pipeline.stage2 import Stage2
+from recipes import decided
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
 from avr.config.answers import EvaluateConfig, RefineConfig
-from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.stage1 import Stage1Config
 from avr.config.stage2 import Stage2Config
@@ -140,96 +132,42 @@ def test_history_that_no_longer_fits_ends_self_refinement_with_the_answers_so_fa
     assert len(tree.levels) == 1 and tree.after(3).text == "answer 2.0"
 
 
-class Ledger:
-    """Notes the inputs of the steps and does none."""
-
-    def __init__(self):
-        self.inputs, self.works = {}, {}
-
-    def step(self, name, inputs, work):
-        self.inputs[name] = json.loads(json.dumps(inputs))
-        self.works[name] = work
-
-    def seconds(self):
-        return {}
-
-
 MODEL = "avr/miniature/models/policy"
 STAGE2 = ["stage1_dir=null", f"policy.model={MODEL}"]
 STEPS = [
-    (Stage1, Stage1Config, "stage1", "evaluate", [], "tree.context"),
-    (Stage2, Stage2Config, "stage2", "search", STAGE2, "tree.context"),
-    (Stage2, Stage2Config, "stage2", "evaluate", STAGE2, "tree.context"),
-    (Evaluating, EvaluateConfig, "evaluate", "answer", [f"policy.model={MODEL}"], "tree.context"),
-    (Refining, RefineConfig, "refine", "refine", [], "tree.context"),
-    (Entrants, TableConfig, "table", "answer", [], "context"),
+    (Stage1Config, "stage1", "evaluate", [], "tree.context"),
+    (Stage2Config, "stage2", "search", STAGE2, "tree.context"),
+    (Stage2Config, "stage2", "evaluate", STAGE2, "tree.context"),
+    (EvaluateConfig, "evaluate", "answer", [f"policy.model={MODEL}"], "tree.context"),
+    (RefineConfig, "refine", "refine", [f"policy.model={MODEL}"], "tree.context"),
+    (TableConfig, "table", "answer", [], "context"),
 ]
 
 
-def job(kind, schema, recipe, tmp_path, overrides):
-    config = load(schema, f"conf/miniature/{recipe}.yaml", overrides)
+def recipe(schema, name, overrides):
+    config = load(schema, f"conf/miniature/{name}.yaml", overrides)
     if schema is TableConfig:
         config.entrants = {"seed": config.entrants["seed"]}
-    return kind(config, tmp_path, Ledger(), {}, SimpleNamespace(tick=None))
+    return config
 
 
-@pytest.mark.parametrize(("kind", "schema", "recipe", "step", "overrides", "key"), STEPS)
+@pytest.mark.parametrize(("schema", "name", "step", "overrides", "key"), STEPS)
 def test_context_decides_the_results_of_every_step_that_has_levels(
-    tmp_path, monkeypatch, kind, schema, recipe, step, overrides, key
+    monkeypatch, schema, name, step, overrides, key
 ):
-    monkeypatch.setattr("avr.pipeline.evaluating.content_of", lambda prompts: "content")
-    monkeypatch.setattr("avr.pipeline.refining.content_of", lambda prompts: "content")
+    monkeypatch.setattr("avr.run.decided.content_of", lambda prompts: "content")
 
     def inputs(*more):
-        one = job(kind, schema, recipe, tmp_path, [*overrides, *more])
-        getattr(one, step)()
-        return one.ledger.inputs[step]
+        return decided(recipe(schema, name, [*overrides, *more]), step)
 
     assert inputs() == inputs(f"{key}=answer")
     assert "history" not in json.dumps(inputs())
     assert '"context": "history"' in json.dumps(inputs(f"{key}=history"))
 
 
-def test_growths_of_stage_1_have_one_level_and_do_not_depend_on_it(tmp_path):
+def test_growths_of_stage_1_have_one_level_and_do_not_depend_on_it():
     def inputs(*more):
-        one = job(Stage1, Stage1Config, "stage1", tmp_path, more)
-        one.grow_rsft()
-        return one.ledger.inputs["grow_rsft"]
+        return decided(recipe(Stage1Config, "stage1", more), "grow_rsft")
 
     assert inputs() == inputs("tree.context=history")
-
-
-class Pools:
-    """Hands out the names of what is asked for."""
-
-    def generate(self, role, model=None, sampling=None):
-        return role
-
-    def score(self):
-        return "reward_model"
-
-
-@pytest.mark.parametrize("context", ["answer", "history"])
-def test_works_of_all_jobs_are_told_the_context(tmp_path, monkeypatch, context):
-    chosen = f"tree.context={context}"
-    config = load(Stage2Config, "conf/miniature/stage2.yaml", [*STAGE2, chosen])
-    shapes = [answering(config, Pools(), {"seed": MODEL}).shape]
-    for more in ([], ["reward_model=null"]):
-        one = job(Refining, RefineConfig, "refine", tmp_path, [chosen, *more])
-        shapes.append(one._work(Pools()).shape)
-    table = job(Entrants, TableConfig, "table", tmp_path, [f"context={context}"])
-    shapes.append(table._refine("seed", [], "recipe", Pools())[1].shape)
-    stage1 = job(Stage1, Stage1Config, "stage1", tmp_path, [chosen])
-    monkeypatch.setattr("avr.pipeline.stage1.evaluate", lambda *given: shapes.append(given[2]))
-    stage1.evaluate()
-    stage1.ledger.works["evaluate"]()
-    shapes[-1:] = [operator.shape for operator in shapes[-1]]
-    assert [shape.context for shape in shapes] == [context] * 6
-    assert Shape(**vars(config.tree)).context == context
-
-
-def test_a_context_that_nobody_knows_is_refused():
-    with pytest.raises(ConfigError, match=r"tree.context: .*'histry', expected one of"):
-        load(Stage2Config, "conf/miniature/stage2.yaml", [*STAGE2, "tree.context=histry"])
-    tree = load(Stage2Config, "conf/miniature/stage2.yaml", STAGE2).tree
-    assert "context" not in tree_settings(tree)  # as in runs of before there was a choice
+    assert Shape(**vars(recipe(Stage1Config, "stage1", ["tree.context=history"]).tree)).context

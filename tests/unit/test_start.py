@@ -4,14 +4,10 @@ import asyncio
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from avr.pipeline.inputs_stage2 import recipe_of, search_inputs
-from avr.pipeline.plan_stage2 import plan_stage2, preflight, start_model
-from avr.pipeline.stage2 import Stage2
+from recipes import checked, decided, needs, steps_of
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
-from test_context import Ledger, Pools
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
@@ -23,9 +19,11 @@ from avr.core.tree import Prompt, plant, tree_from_dict
 from avr.data.tables import read_rows
 from avr.engines.weights import weights_id
 from avr.plan.forecast import other_models
+from avr.run.ledger import Ledger
+from avr.run.step import Run
 from avr.serving.queries import Worked
 
-MINIATURE, PLAIN = Path("conf/miniature/stage2.yaml"), Path("conf/miniature/baseline_dpo.yaml")
+MINIATURE = Path("conf/miniature/stage2.yaml")
 SEED, SEARCHER = "avr/miniature/models/policy", "avr/miniature/models/corrector"
 HERE = ["stage1_dir=null", f"policy.model={SEARCHER}"]
 FROM_INPUT = ["first_answer=input", "prompts.search.answer_field=chosen"]
@@ -41,29 +39,11 @@ def wrong(check, config):
     return str(caught.value)
 
 
-class Done(Ledger):
-    """All steps before are done."""
-
-    def inputs_id(self, name):
-        return name
-
-    def result(self, name):
-        return {}
-
-
-def job(config, folder):
-    return Stage2(config, folder, Done(), {}, SimpleNamespace(tick=None))
-
-
 @pytest.mark.parametrize(("start", "model"), [("policy", SEED), ("stage1", SEARCHER)])
-def test_what_is_trained_on_trajectories_is_what_start_says(tmp_path, start, model):
+def test_what_is_trained_on_trajectories_is_what_start_says(start, model):
     config = stage2(f"start={start}")
-    preflight(config)
-    one = job(config, tmp_path)
-    one.rsft()
-    assert one.ledger.inputs["rsft"]["model"] == weights_id(model)
-    assert start_model(config) == model
-    plans = {plan.step: plan for plan in plan_stage2(config)}
+    assert decided(config, "rsft")["base"] == weights_id(model)
+    plans = {plan.step: plan for plan in checked(config)}
     for step in ("rsft", "sample", "dpo"):
         assert plans[step].pools[0].model == model
     assert [plans[step].pools[0].trained for step in ("rsft", "sample", "dpo")] == [
@@ -79,40 +59,28 @@ def test_stage_1s_model_is_the_default_and_needs_no_seed():
     assert weights_id(SEED) != weights_id(SEARCHER)
     for more in (["evaluation=null"], ["steps=[search,unroll,rsft,sample,pair,dpo]"]):
         config = stage2("seed_model=null", *more)
-        preflight(config)
-        assert start_model(config) == SEARCHER
-        assert plan_stage2(config)
+        assert steps_of(config)["rsft"].base == SEARCHER
+        assert checked(config)
 
 
 def test_seed_model_that_is_asked_for_and_not_given_is_named():
     missing = "start is 'policy', but seed_model is not set: which is the untrained?"
-    assert (
-        wrong(plan_stage2, stage2("start=policy", "seed_model=null", "evaluation=null")) == missing
-    )
+    assert wrong(checked, stage2("start=policy", "seed_model=null", "evaluation=null")) == missing
     compared = "evaluation: seed_model is not set, and all models are compared with it"
-    assert wrong(plan_stage2, stage2("seed_model=null")) == compared
+    assert wrong(checked, stage2("seed_model=null")) == compared
     nowhere = "seed_model: no model folder at ./none"
     for more in (["start=policy", "evaluation=null"], ["start=stage1"]):
-        assert wrong(preflight, stage2("seed_model=./none", *more)) == nowhere
-    preflight(stage2("seed_model=./none", "evaluation=null"))  # which nobody asks for
-
-
-def test_start_is_refused_where_there_is_no_rsft():
-    assert "'plain', which has no RSFT: DPO starts from policy.model" in wrong(
-        plan_stage2, stage2("start=policy", recipe=PLAIN)
-    )
-    config = stage2(recipe=PLAIN)
-    assert plan_stage2(config)
-    assert start_model(config) == config.policy.model
+        assert wrong(checked, stage2("seed_model=./none", *more)) == nowhere
+    checked(stage2("seed_model=./none", "evaluation=null"))  # which nobody asks for
 
 
 def test_model_that_rsft_makes_is_no_other_model_of_a_small_run(tmp_path):
     (tmp_path / "config.yaml").write_text(f"policy: {{model: {SEARCHER}}}\n")
-    plan = plan_stage2(stage2("start=policy", "steps=[search,unroll,rsft,sample,pair,dpo]"))
+    plan = needs(stage2("start=policy", "steps=[search,unroll,rsft,sample,pair,dpo]"))
     assert other_models(plan, tmp_path) == []
     (tmp_path / "config.yaml").write_text("policy: {model: another}\n")
     assert other_models(plan, tmp_path) == [f"policy another in the place of {SEARCHER}"]
-    plan = plan_stage2(stage2("start=policy", "steps=[sample,pair,dpo]"))
+    plan = needs(stage2("start=policy", "steps=[sample,pair,dpo]"))
     (tmp_path / "config.yaml").write_text(f"policy: {{model: {SEARCHER}}}\nseed_model: {SEED}\n")
     assert other_models(plan, tmp_path) == []
     (tmp_path / "config.yaml").write_text(f"policy: {{model: {SEARCHER}}}\nseed_model: another\n")
@@ -121,20 +89,17 @@ def test_model_that_rsft_makes_is_no_other_model_of_a_small_run(tmp_path):
 
 def test_first_answers_from_the_input_need_a_field_before_anything_starts():
     message = "first_answer is 'input', but prompts.search.answer_field is not set"
-    assert wrong(plan_stage2, stage2("first_answer=input")) == message
-    assert plan_stage2(stage2("first_answer=input", "steps=[unroll,rsft]"))
+    assert wrong(checked, stage2("first_answer=input")) == message
+    assert needs(stage2("first_answer=input", "steps=[unroll,rsft]"))
 
 
 def test_first_answers_decide_what_a_search_finds():
-    sampled, taken = search_inputs(stage2()), search_inputs(stage2(*FROM_INPUT))
-    assert "first_answer" not in sampled and taken["first_answer"] == "input"
-    assert recipe_of(sampled) != recipe_of(taken)
-    again = search_inputs(stage2("first_answer=sampled", "prompts.search.answer_field=chosen"))
-    assert recipe_of(again) == recipe_of(sampled)
+    sampled, taken = decided(stage2(), "search"), decided(stage2(*FROM_INPUT), "search")
+    assert (sampled["first_answer"], taken["first_answer"]) == ("sampled", "input")
 
 
 def test_planned_texts_of_a_search_from_the_input_are_those_of_one_that_always_improves():
-    (plan,) = plan_stage2(stage2(*FROM_INPUT, "steps=[search]", "max_depth=3"))
+    (plan,) = needs(stage2(*FROM_INPUT, "steps=[search]", "max_depth=3"))
     says = {"CRITIQUE?": "It says enough. Rating: [[7]]"}
     policy = ScriptedGenerate(
         lambda asked, number, _: says.get(asked[-1].content, "a" * (number + 9))
@@ -163,16 +128,26 @@ def searched(tmp_path, monkeypatch):
         def pools(*arguments):
             yield Pools()
 
-        monkeypatch.setattr("avr.pipeline.stage2.run_queries", run_queries)
-        monkeypatch.setattr("avr.pipeline.stage2.witness_beside_driver", lambda: None)
+        monkeypatch.setattr("avr.serving.queries.run_queries", run_queries)
+        monkeypatch.setattr("avr.hosting.witness.witness_beside_driver", lambda: None)
+        monkeypatch.setattr("avr.steps.search.pools", pools)
         config = stage2(f"prompts.search.path={file}", "prompts.search.limit=null", *overrides)
-        one = job(config, tmp_path / "run")
-        monkeypatch.setattr(Stage2, "_pools", pools)
-        one.search()
-        one.ledger.works["search"]()
+        run = Run(config, tmp_path / "run", Ledger(tmp_path / "run" / "ledger", print), None)
+        step = steps_of(config)["search"]
+        run.ledger.step("search", run.decided_by(step), lambda: step.work(run))
         return there, list(read_rows(tmp_path / "run" / "search" / "rejected.parquet"))
 
     return start
+
+
+class Pools:
+    """Hands out the names of what is asked for."""
+
+    def generate(self, role):
+        return role
+
+    def score(self):
+        return "reward_model"
 
 
 def test_search_from_the_input_starts_with_its_answers_and_sets_rows_without_one_aside(searched):
