@@ -94,10 +94,10 @@ requirements: .venv/bin/uv
 
 miniature-models: setup
 	$(PYTHON_) -m avr.miniature.prompts
-	$(PYTHON_) -m avr.miniature.train --out build/miniature
+	$(PYTHON_) -m avr.miniature.making.train --out build/miniature
 	for role in policy corrector reward; do \
 	    cp build/miniature/$$role/* avr/miniature/models/$$role/; done
-	$(PYTHON_) -m avr.miniature.gates
+	$(PYTHON_) -m avr.miniature.making.gates
 
 clean:
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache

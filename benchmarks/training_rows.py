@@ -3,9 +3,10 @@
 import random
 from itertools import chain
 
-from avr.miniature import demonstrations, world
+from avr.miniature import world
+from avr.miniature.making import demonstrations
+from avr.miniature.making.thinking import thinking_demonstration
 from avr.miniature.prompts import draw_requests
-from avr.miniature.thinking import thinking_demonstration
 from avr.miniature.vocabulary import CATEGORIES
 
 # Words of Llama-3-8B-Instruct's 805 published answers to AlpacaEval's instructions, and of these

@@ -16,7 +16,7 @@ from avr.config.training import TrainingConfig
 from avr.data.schemas import PAIRS, RSFT_ROWS
 from avr.data.tables import write_rows
 from avr.hosting.cluster import place
-from avr.miniature.demonstrations import CORRECTOR, POLICY, draw_answer
+from avr.miniature.making.demonstrations import CORRECTOR, POLICY, draw_answer
 from avr.miniature.prompts import draw_requests
 from avr.miniature.world import Request, render_answer, render_prompt
 from avr.plan.resources import StepPlan, workers

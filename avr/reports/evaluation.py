@@ -126,13 +126,14 @@ def _chose_training_data(config: EvaluateConfig, judge: Mapping[str, Any]) -> bo
 
     A model has a history: what another run's reward model chose before is not seen.
     """
-    if config.judge.kind != JudgeKind.reward_model:
+    by = judge.get("by")
+    if not isinstance(by, Mapping) or "base_url" in by:  # an oracle's name, or a server
         return None
     ledger = location(config.policy.model).parent / "ledger"
     files = [ledger / f"{step}.json" for step in PROMPT_STEPS]
     began = [json.loads(file.read_text())["inputs"] for file in files if file.exists()]
     asked = {(inputs.get("reward_model") or {}).get("model") for inputs in began}
-    return judge["by"]["model"] in asked or None
+    return by["model"] in asked or None
 
 
 Judged = Sequence[tuple[Answer, Duel, dict[str, Any]]]

@@ -6,12 +6,17 @@ import random
 import pytest
 import torch
 
-from avr.miniature.demonstrations import CORRECTOR, corrector_demonstration, draw_answer, draw_fault
-from avr.miniature.documents import encode
-from avr.miniature.networks import new_language_model
+from avr.miniature.making.demonstrations import (
+    CORRECTOR,
+    corrector_demonstration,
+    draw_answer,
+    draw_fault,
+)
+from avr.miniature.making.documents import encode
+from avr.miniature.making.networks import new_language_model
+from avr.miniature.making.repeats import protect, see_repeats
+from avr.miniature.making.tokenizer import build_tokenizer
 from avr.miniature.prompts import draw_requests
-from avr.miniature.repeats import protect, see_repeats
-from avr.miniature.tokenizer import build_tokenizer
 from avr.miniature.world import render_answer, render_prompt
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]

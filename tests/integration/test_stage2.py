@@ -15,8 +15,8 @@ from avr.core.search import best_answer, has_improved
 from avr.core.trajectory import parse_trajectory
 from avr.core.tree import reward_of
 from avr.data.tables import read_ids, read_rows, read_sets, read_trees
+from avr.miniature.making.thinking import TEMPLATE
 from avr.miniature.oracle import quality
-from avr.miniature.thinking import TEMPLATE
 
 pytestmark = pytest.mark.integration
 NUM_SEARCH, NUM_SAMPLE, NUM_HELDOUT = 64, 24, 8

@@ -55,7 +55,7 @@ def answered(config, folder, texts=TEXTS):
 def judged(config, folder, preferences):
     """Preferences in the order of the rows; a text is a reason for none."""
     rows, bad = {}, {}
-    for (_, duel), preference in zip(duels_of(config, folder), preferences, strict=True):
+    for (_, duel), preference in zip(duels_of(config, folder / "answer"), preferences, strict=True):
         if isinstance(preference, str):
             bad[duel.id] = asdict(Preference(0.0)) | {"id": duel.id, "quarantined": preference}
             continue
@@ -68,10 +68,10 @@ def judged(config, folder, preferences):
 
 def reported(config, folder, settings=None):
     lines = []
-    answers = list(answers_of(config, folder))
+    answers = list(answers_of(config, folder / "answer"))
     try:
-        duels = list(duels_of(config, folder))
-        report(config, folder, duels, answers, settings or {"judge": "oracle"}, lines.append)
+        duels = list(duels_of(config, folder / "answer"))
+        report(config, folder, duels, answers, settings or {"by": "an:oracle"}, lines.append)
     finally:
         figures = json.loads((folder / "report.json").read_text())
         assert not unnamed(figures)

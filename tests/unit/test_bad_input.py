@@ -253,7 +253,7 @@ SETTINGS = [
     ("policy.model=./nope", "policy.model: no model folder at ./nope"),
     ("policy.model=avr/nope", "policy.model: no model folder at avr/nope"),
     ("policy.model=''", "policy.model is empty: it takes a folder or a hub name"),
-    ("prompts.rsft.path=null", "prompts.rsft.path is not set, and step grow_rsft needs it"),
+    ("prompts.rsft.path=null", "the prompts of step grow_rsft have no path"),
     ("prompts.rsft.path=nowhere.jsonl", "no prompts at nowhere.jsonl (for step grow_rsft)"),
     ("prompts.rsft.limit=-1", "prompts.rsft.limit is -1, must be at least 1"),
     ("prompts.rsft.limit=0", "prompts.rsft.limit is 0, must be at least 1"),
@@ -349,8 +349,8 @@ SETTINGS = [
         "override 'evaluation.rounds={seed:0}': evaluation.rounds.seed:0: field 'evaluation.rounds.seed:0' is not Optional",
     ),
     (
-        "queries=1",
-        "override 'queries=1': unknown key 'queries'; there are: run_dir, seed, steps, templates, resume, placement_timeout_s, budget, gpu_memory_gib, ray, prompts, policy, corrector, reward_model, tree, growth, selection, pairs, rsft, dpo, evaluation",
+        "zeal=1",
+        "override 'zeal=1': unknown key 'zeal'; there are: run_dir, seed, steps, templates, resume, placement_timeout_s, budget, gpu_memory_gib, ray, prompts, policy, corrector, reward_model, tree, growth, selection, pairs, rsft, dpo, evaluation, queries, serving",
     ),
     ("corrector.model=nowhere/at/all", "corrector.model: no model folder at nowhere/at/all"),
     (

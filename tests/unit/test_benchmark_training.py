@@ -23,7 +23,7 @@ from bare_trl import (
 from measuring import padding
 from training_rows import ANSWER, chats, conversations, drawn, pairs
 
-from avr.data import tables
+from avr.data import schemas
 
 LOG = """rank 1: begins in process 4711 on a node
 rank 1: rows ready after 20.0 s
@@ -171,8 +171,8 @@ def test_memory_arms_differ_in_their_deepspeed_settings_only(tmp_path):
 def test_rsft_rows_have_the_schema_and_are_the_same_every_time(like):
     rows = list(islice(conversations(like), 30))
     assert rows == list(islice(conversations(like), 30))
-    assert pa.Table.from_pylist(rows, tables.RSFT_ROWS).num_rows == 30
-    assert set(rows[0]) == set(tables.RSFT_ROWS.names)
+    assert pa.Table.from_pylist(rows, schemas.RSFT_ROWS).num_rows == 30
+    assert set(rows[0]) == set(schemas.RSFT_ROWS.names)
     assert all(row["messages"][-1]["role"] == "assistant" for row in rows)
     assert len({row["id"] for row in rows}) == 30
 
@@ -181,7 +181,7 @@ def test_rsft_rows_have_the_schema_and_are_the_same_every_time(like):
 def test_pairs_have_the_schema_and_two_sides_and_all_kinds(like):
     rows = list(islice(pairs(like), 60))
     assert rows == list(islice(pairs(like), 60))
-    assert set(rows[0]) | {"margin"} == set(tables.PAIRS.names)
+    assert set(rows[0]) | {"margin"} == set(schemas.PAIRS.names)
     assert {row["kind"] for row in rows} == {"generation", "critique", "refinement"}
     turns = {"generation": 1, "critique": 3, "refinement": 5}
     for row in rows:

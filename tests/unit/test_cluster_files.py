@@ -173,7 +173,7 @@ def test_every_recipe_can_be_placed_on_every_cluster(recipe, cluster):
     **by_name,
 )
 def test_laptop_recipes_fit_the_logical_cpus_they_ask_for(recipe):
-    schema, _, given = RECIPES[recipe.stem]
+    schema, given = RECIPES[recipe.stem]
     cpus = load(schema, recipe, given).ray["num_cpus"]
     assert misfits(plan_of(recipe), [NodeType("laptop", 1, cpus)]) == []
 

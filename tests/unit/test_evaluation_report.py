@@ -20,7 +20,7 @@ from avr.run.ledger import Ledger
 def test_what_could_not_be_answered_is_an_empty_output_and_a_loss(tmp_path):
     config = configured(tmp_path)
     answered(config, tmp_path)
-    answers = list(answers_of(config, tmp_path))
+    answers = list(answers_of(config, tmp_path / "answer"))
     assert [answer.text for answer in answers] == ["alpha", "beta beta", ""]
     judged(config, tmp_path, [Preference(2.0), Preference(2.0), Preference(1.0)])
     figures, lines = reported(config, tmp_path)
@@ -64,20 +64,20 @@ def test_a_judge_that_chose_what_the_model_learned_from_is_no_independent_one(
 ):
     run = tmp_path / "run"
     if trained_by:
-        inputs = {"reward_model": {"weights": trained_by}, "policy": {"weights": "the judge"}}
+        inputs = {"reward_model": {"model": trained_by}, "policy": {"model": "the judge"}}
         ledger = Ledger(run / "ledger", print)
         ledger.step("grow_rsft", inputs, dict)
-        ledger.step("evaluate", {"reward_model": {"weights": "the judge"}}, dict)
+        ledger.step("evaluate", {"reward_model": {"model": "the judge"}}, dict)
     model = RoleConfig(model="reward")
     judge = JudgeConfig(JudgeKind.reward_model, reward_model=model)
     config = configured(tmp_path, judge=judge, policy=RoleConfig(model=str(run / "dpo")))
     answered(config, tmp_path)
     judged(config, tmp_path, [Preference(2.0), Preference(2.0), Preference(1.0)])
-    settings = {"judge": "reward_model", "model": {"weights": "the judge"}}
+    settings = {"by": {"model": "the judge"}}
     figures, lines = reported(config, tmp_path, settings)
     assert figures["judge"]["chose_training_data"] is chose
     assert any("no independent judge" in line for line in lines) == bool(chose)
-    figures, _ = reported(config, tmp_path, {"judge": "oracle"})  # whatever is configured now
+    figures, _ = reported(config, tmp_path, {"by": "an:oracle"})  # whatever is configured now
     assert figures["judge"]["chose_training_data"] is None
 
 
@@ -123,7 +123,7 @@ def test_answers_of_other_prompts_are_stale(tmp_path):
     rows = rows_of(tmp_path / "prompts.json")
     (tmp_path / "prompts.json").write_text(json.dumps([*rows, {"instruction": "d?"}]))
     with pytest.raises(StaleError, match=r"\[3\] was not answered"):
-        list(answers_of(config, tmp_path))
+        list(answers_of(config, tmp_path / "answer"))
 
 
 def test_answers_that_were_made_anew_were_never_judged(tmp_path):
@@ -138,8 +138,8 @@ def test_answers_that_were_made_anew_were_never_judged(tmp_path):
         report(
             config,
             tmp_path,
-            list(duels_of(config, tmp_path)),
-            list(answers_of(config, tmp_path)),
+            list(duels_of(config, tmp_path / "answer")),
+            list(answers_of(config, tmp_path / "answer")),
             {},
             lines.append,
         )
@@ -156,7 +156,9 @@ def test_arena_hards_own_records_are_a_baseline_by_question(tmp_path, form):
     (tmp_path / "baseline.json").write_text(json.dumps(records))
     config = configured(tmp_path, format=Format.arena_hard)
     answered(config, tmp_path)
-    assert [d.baseline for _, d in duels_of(config, tmp_path)] == [f"choice {q}" for q in TEXTS]
+    assert [d.baseline for _, d in duels_of(config, tmp_path / "answer")] == [
+        f"choice {q}" for q in TEXTS
+    ]
 
 
 def test_arena_hard_counts_both_verdicts(tmp_path):
@@ -173,7 +175,7 @@ def test_arena_hard_counts_both_verdicts(tmp_path):
     assert figures["win_rate"]["win_rate"] == pytest.approx(100 * (4 + 1) / (4 + 2 + 6))
     assert figures["win_rate"]["num_prompts"] == 3
     assert figures["judge"]["prompt_tokens"] == 20
-    assert figures["judge"]["settings"] == {"judge": "oracle"}
+    assert figures["judge"]["settings"] == {"by": "an:oracle"}
 
 
 def test_where_both_answers_are_missing_it_is_a_tie_like_any_other(tmp_path):
@@ -208,5 +210,5 @@ def test_records_are_what_the_benchmarks_read(tmp_path):
 def test_rounds_that_failed_are_failures_and_the_answer_stands(tmp_path):
     config = configured(tmp_path, mode=Mode.refine, rounds=2)
     answered(config, tmp_path)
-    first, *_ = answers_of(config, tmp_path)
+    first, *_ = answers_of(config, tmp_path / "answer")
     assert (first.text, first.failure) == ("alpha", "2 of 2 rounds failed")

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from avr.miniature.demonstrations import (
+from avr.miniature.making.demonstrations import (
     CORRECTOR,
     FALSE_BELIEFS,
     LURES,

@@ -1,6 +1,6 @@
 """The figures of the gate report, on cases small enough to count."""
 
-from avr.miniature.measures import copies_answer, flag_rates, pairwise_accuracy, well_formed
+from avr.miniature.making.measures import copies_answer, flag_rates, pairwise_accuracy, well_formed
 
 PROMPT = "List (a) two fruits and (b) two tools."
 GOOD = "Fruits: a1 apple, a2 plum. Tools: b1 saw, b2 axe."

@@ -7,17 +7,17 @@ import pytest
 
 from avr.config.load import load
 from avr.config.stage2 import Stage2Config
-from avr.miniature.demonstrations import POLICY, draw_answer, draw_critique
-from avr.miniature.meta_judging import (
+from avr.miniature.making.demonstrations import POLICY, draw_answer, draw_critique
+from avr.miniature.making.meta_judging import (
     META_REQUEST,
     is_meta_judgement,
     meta_demonstration,
     meta_judgement,
     two_critiques,
 )
+from avr.miniature.making.tokenizer import build_tokenizer
 from avr.miniature.oracle import true_critique
 from avr.miniature.prompts import draw_requests
-from avr.miniature.tokenizer import build_tokenizer
 from avr.miniature.world import (
     CHECK_REQUEST,
     Answer,

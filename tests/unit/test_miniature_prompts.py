@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from avr.miniature.measures import num_shared_prompts
+from avr.miniature.making.measures import num_shared_prompts
 from avr.miniature.prompts import (
     DATA,
     MODEL_SETS,

@@ -5,8 +5,8 @@ import random
 from collections import Counter
 
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, parse_trajectory, render_trajectory
+from avr.miniature.making.thinking import SYSTEM, TEMPLATE, thinking_demonstration
 from avr.miniature.prompts import draw_requests
-from avr.miniature.thinking import SYSTEM, TEMPLATE, thinking_demonstration
 from avr.miniature.world import (
     parse_answer,
     parse_critique,

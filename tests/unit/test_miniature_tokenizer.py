@@ -21,7 +21,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(MODELS / request.param)
-    from avr.miniature.tokenizer import build_tokenizer
+    from avr.miniature.making.tokenizer import build_tokenizer
 
     return build_tokenizer()
 
@@ -62,8 +62,8 @@ def test_template_masks_exactly_the_assistant_turn(tokenizer: Any) -> None:
 
 
 def test_training_documents_have_the_template_ids(tokenizer: Any) -> None:
-    from avr.miniature.demonstrations import policy_demonstration
-    from avr.miniature.documents import encode
+    from avr.miniature.making.demonstrations import policy_demonstration
+    from avr.miniature.making.documents import encode
 
     turns = policy_demonstration(Request((Slot(2, "gems"), Slot(3, "games"))), random.Random(0))
     talk = [{"role": turn.role, "content": turn.text} for turn in turns]

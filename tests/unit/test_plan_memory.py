@@ -215,6 +215,7 @@ def models(tmp_path, **configs):
         f"prompts.rsft.path={ANY}",
         f"prompts.dpo.path={DPO}",
         *(f"prompts.{kind}.answer_field=null" for kind in ("rsft", "dpo")),
+        "prompts.dpo.skip=0",
         f"run_dir={tmp_path}/run",
         "corrector=null",
         "gpu_memory_gib=80",

@@ -73,7 +73,7 @@ def test_simpo_is_traditional_dpo_under_another_loss():
         ("jobs.simpo.takes.smaple=dpo", "takes is sample, smaple; the first steps of simpo are s"),
         ("jobs.meta-2.takes.pair=meta-1", "takes is pair; the first steps of meta-2 are sample"),
         ("table=tabel", "table is 'tabel'; jobs of table are table"),
-        ("search=stage1", "search is 'stage1'; jobs of stage2 are stage2, dpo"),
+        ("search=stage1", "search is 'stage1'; jobs of stage2 are stage2"),
         ("efficiency=[dpo r9]", "no row 'dpo r9' in the table; there are seed r0"),
         ("orderings=[dpo]", "'dpo' is not of the form"),
         ("orderings=[dpo r0 < nobody]", "no row 'nobody'"),

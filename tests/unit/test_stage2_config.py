@@ -23,7 +23,7 @@ from avr.core.messages import user
 from avr.core.search import search
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.core.tree import Prompt, plant
-from avr.miniature.thinking import TEMPLATE
+from avr.miniature.making.thinking import TEMPLATE
 from avr.rows.rules import switched_on
 from avr.training import settings
 

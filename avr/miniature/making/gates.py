@@ -1,4 +1,4 @@
-"""Do the three models deserve to be used? `python -m avr.miniature.gates` measures and says.
+"""Do the three models deserve to be used? `python -m avr.miniature.making.gates` measures and says.
 
 On held-out prompts the policy answers, the corrector checks and refines those answers, the policy
 checks and refines them itself and judges critiques, and the reward model ranks what all of them
@@ -19,19 +19,19 @@ import torch
 
 from avr.core.ratings import parse_rating
 from avr.engines.weights import weights_id
-from avr.miniature.measures import (
+from avr.miniature.making.measures import (
     copies_answer,
     flag_rates,
     num_shared_prompts,
     pairwise_accuracy,
     well_formed,
 )
-from avr.miniature.meta_judging import is_meta_judgement, two_critiques
+from avr.miniature.making.meta_judging import is_meta_judgement, two_critiques
+from avr.miniature.making.trial import TEMPERATURE, TOP_P, Bench, Refined, one_fault
 from avr.miniature.prompts import read_prompts
-from avr.miniature.trial import TEMPERATURE, TOP_P, Bench, Refined, one_fault
 from avr.miniature.world import parse_critique, parse_prompt
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 _NUM_SAMPLES = 10
 ROLES = ("policy", "corrector", "reward")
 
@@ -225,8 +225,8 @@ def _render_report(gates: list[Gate], num_prompts: int, samples: str) -> str:
         [
             "# Gates of the miniature models",
             "",
-            f"Written by `python -m avr.miniature.gates` on {num_prompts} held-out prompts, one "
-            f"sample each at temperature {TEMPERATURE}, top_p {TOP_P}. Good answers: refinements "
+            f"Written by `python -m avr.miniature.making.gates` on {num_prompts} held-out prompts, "
+            f"one sample each at temperature {TEMPERATURE}, top_p {TOP_P}. Good answers: refinements "
             "and answers by the corrector.",
             "",
             "| figure | value | wanted | passed |",

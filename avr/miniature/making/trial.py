@@ -15,9 +15,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from avr.miniature import sampling
-from avr.miniature.demonstrations import Profile, draw_answer, draw_fault
-from avr.miniature.meta_judging import META_REQUEST
+from avr.miniature.making import sampling
+from avr.miniature.making.demonstrations import Profile, draw_answer, draw_fault
+from avr.miniature.making.meta_judging import META_REQUEST
 from avr.miniature.oracle import quality
 from avr.miniature.world import (
     CHECK_REQUEST,

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
-from avr.miniature.documents import IGNORED, Batch
+from avr.miniature.making.documents import IGNORED, Batch
 
 _LOG_EVERY = 20
 _WARM_UP = 30

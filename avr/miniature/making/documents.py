@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from avr.miniature.demonstrations import Turn
-from avr.miniature.tokenizer import ROLES
+from avr.miniature.making.demonstrations import Turn
+from avr.miniature.making.tokenizer import ROLES
 
 #: What cross entropy skips.
 IGNORED = -100

@@ -11,7 +11,7 @@ import random
 
 from avr.core.trajectory import Trajectory, TrajectoryTemplate, render_trajectory
 from avr.core.trajectory import Turn as Step
-from avr.miniature.demonstrations import (
+from avr.miniature.making.demonstrations import (
     POLICY,
     Turn,
     draw_answer,

@@ -19,12 +19,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from avr.miniature.demonstrations import POLICY, draw_answer, draw_fault_profile
-from avr.miniature.networks import new_reward_model
-from avr.miniature.optimisation import Optimiser
+from avr.miniature.making.demonstrations import POLICY, draw_answer, draw_fault_profile
+from avr.miniature.making.networks import new_reward_model
+from avr.miniature.making.optimisation import Optimiser
+from avr.miniature.making.repeats import protect
 from avr.miniature.oracle import answer_quality, true_verdicts
 from avr.miniature.prompts import draw_requests
-from avr.miniature.repeats import protect
 from avr.miniature.world import (
     LETTERS,
     MAX_ITEMS,

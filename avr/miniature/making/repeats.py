@@ -20,9 +20,9 @@ from collections.abc import Iterable
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from avr.miniature.demonstrations import corrector_demonstration
-from avr.miniature.documents import encode
-from avr.miniature.networks import look_back
+from avr.miniature.making.demonstrations import corrector_demonstration
+from avr.miniature.making.documents import encode
+from avr.miniature.making.networks import look_back
 from avr.miniature.prompts import draw_requests
 from avr.miniature.vocabulary import CATEGORY_OF
 

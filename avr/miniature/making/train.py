@@ -1,4 +1,4 @@
-"""Build the three models from nothing: `python -m avr.miniature.train --out DIR`.
+"""Build the three models from nothing: `python -m avr.miniature.making.train --out DIR`.
 
 Stages, each of which reads what earlier ones left in DIR (`--stage NAME ...` runs a choice):
   base       from random weights, on programmatic faults of many kinds and rates -> work/base
@@ -25,23 +25,23 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from avr.miniature.demonstrations import (
+from avr.miniature.making.demonstrations import (
     CORRECTOR,
     Turn,
     converse,
     corrector_demonstration,
     policy_demonstration,
 )
-from avr.miniature.documents import batches
-from avr.miniature.meta_judging import meta_demonstration
-from avr.miniature.networks import new_language_model, save
-from avr.miniature.optimisation import train_language_model
+from avr.miniature.making.documents import batches
+from avr.miniature.making.meta_judging import meta_demonstration
+from avr.miniature.making.networks import new_language_model, save
+from avr.miniature.making.optimisation import train_language_model
+from avr.miniature.making.repeats import protect, see_repeats
+from avr.miniature.making.reward_training import train_reward_model
+from avr.miniature.making.sampling import sample
+from avr.miniature.making.thinking import thinking_demonstration
+from avr.miniature.making.tokenizer import build_tokenizer
 from avr.miniature.prompts import draw_requests
-from avr.miniature.repeats import protect, see_repeats
-from avr.miniature.reward_training import train_reward_model
-from avr.miniature.sampling import sample
-from avr.miniature.thinking import thinking_demonstration
-from avr.miniature.tokenizer import build_tokenizer
 from avr.miniature.world import (
     CHECK_REQUEST,
     REFINE_REQUEST,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from avr.miniature.demonstrations import POLICY, Turn, draw_answer, draw_critique
+from avr.miniature.making.demonstrations import POLICY, Turn, draw_answer, draw_critique
 from avr.miniature.oracle import rating_of, true_critique
 from avr.miniature.world import (
     CHECK_REQUEST,
