@@ -4,9 +4,9 @@
 
 mutmut makes the changes, each in a copy of the tree, and runs the tests that reach it. It changes
 functions and methods, no properties and nothing outside of functions: rules stand in functions,
-but for `RefinementTree.gain` (test_rules.py holds it). Survivors
-that tests/mutation_survivors.toml explains are fine; any other, and an explanation that explains
-nothing any more, ends the run with status 1.
+but for `RefinementTree.gain` (test_rules.py holds it). Survivors that tests/mutation_survivors.toml
+explains are fine; any other, and an explanation that explains nothing any more, ends the run with
+status 1.
 """
 
 import ast

@@ -16,7 +16,7 @@ _WORDS = (
 _SECRET = re.compile(rf"{_WORDS}|(^|_)token$")
 _IN_HEADERS = re.compile(rf"{_WORDS}|(^|_)(auth|code|key|pass|pw|token)$")
 _NO_SECRET = re.compile(r"^(bos|cls|eos|image|mask|pad|sep|stop|unk)_token$")
-_NOT_SHOWN = ("env",)  # of a role: its values are not written down, here or by Ray
+_NOT_SHOWN = ("env",)  # a role's field: its values are not written down, here or by Ray
 # Of an address: what signs it (a presigned URL is a key to what it names), or is called a secret.
 _IN_QUERY = re.compile(rf"{_WORDS}|(^|_)(auth|code|key|sig|signature|token)$")
 _PARAMETER = re.compile(r"[?&]([^=&#\s]+)=[^&#\s]")
@@ -52,8 +52,6 @@ def check_secrets(settings: Any, path: str) -> None:
     for key, value in items:
         name = f"{path}.{key}"
         if isinstance(settings, dict):
-            if key in _NOT_SHOWN:
-                continue
             _check_key(str(key), value, name)
         check_secrets(value, name)
 

@@ -16,12 +16,14 @@ from avr.core.ratings import is_critique, parse_rating
 from avr.core.roles import Completion, Generate, TreeFault
 from avr.core.sampling import sample
 
+# Tried on Qwen2.5-Coder-1.5B beside one that asked for the rating behind: 8 of 8 judgements were
+# well-formed, there 3 of 8.
 META_REQUEST = """\
-Now judge your review above, not the answer. Write in full sentences: Is each of its points true \
-of the answer? Did it miss anything that matters? Does its rating follow from what it says? When \
-that is done, close with a last line that rates the review, of this form, where N is a whole \
-number from 1 (useless) to 10 (nothing left to improve):
-Rating: [[N]]"""
+Now judge your review above, not the answer. Begin with a line of this form, where N is a whole \
+number from 1 (useless) to 10 (nothing left to improve) for the review:
+Rating: [[N]]
+Below it, explain that rating in two to five sentences: say whether each point of the review is \
+true of the answer, what it missed, and whether its rating follows from what it says."""
 
 
 @dataclass(frozen=True, slots=True)

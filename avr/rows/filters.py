@@ -32,10 +32,9 @@ def no_loop(text: str, min_repeats: int = 4, min_words: int = 24, max_period: in
     has no spaces) is looked at in the same way by its characters.
     """
     words = text.split()
-    last = words[-1] if words else ""
     return not (
         _repeats_at_its_end(words, min_repeats, min_words, max_period)
-        or _repeats_at_its_end(last, min_repeats, _LONG_WORD, max_period)
+        or any(_repeats_at_its_end(w, min_repeats, _LONG_WORD, max_period) for w in words[-1:])
     )
 
 

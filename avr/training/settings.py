@@ -45,7 +45,7 @@ OWNED = {
     "load_best_model_at_end": "there is no evaluation inside training",
     "push_to_hub": "publishing is no part of training",
 }
-MAX_SEED = 2**32 - 1  # Transformers seeds NumPy, which takes no more
+LARGEST_SEED = 2**32 - 1  # Transformers seeds NumPy, which takes no more
 
 
 def check_training(kind: str, config: TrainingConfig) -> None:
@@ -98,8 +98,8 @@ def check_number(name: str, value: Any, *, above_zero: bool) -> None:
 
 def check_seed(name: str, value: Any) -> None:
     """Raises ConfigError for a seed of a training that NumPy would refuse once it has begun."""
-    if name.endswith("seed") and value is not None and not 0 <= value <= MAX_SEED:
-        raise ConfigError(f"{name} is {value}, must be from 0 to {MAX_SEED}")
+    if name.endswith("seed") and value is not None and not 0 <= value <= LARGEST_SEED:
+        raise ConfigError(f"{name} is {value}, must be from 0 to {LARGEST_SEED}")
 
 
 def check_simpo(kind: str, config: TrainingConfig) -> None:

@@ -110,6 +110,7 @@ def test_loops_are_found_and_long_honest_texts_are_not():
     assert filters.no_loop("ha ha ha")
     assert filters.no_loop("很好。" * 50) and not filters.no_loop("很好。" * 100)
     assert filters.no_loop("-" * 80) and not filters.no_loop("an answer\n" + "=" * 300)
+    assert filters.no_loop("=" * 300 + " end")
     sentence = " ".join(f"w{i}" for i in range(20)) + " "
     assert not filters.no_loop("It began. " + sentence * 4)
     assert filters.no_loop("It began. " + sentence * 3)

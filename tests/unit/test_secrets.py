@@ -31,6 +31,7 @@ PLACES = [
     f"ray.runtime_env.pip=['--extra-index-url https://u:{SECRET}@pypi.example.org/simple']",
     f"ray.runtime_env.pip=['--extra-index-url https://{SECRET}@pypi.example.org/simple']",
     f"ray.runtime_env.env_vars={{HF_TOKEN: {SECRET}}}",
+    f"judge.endpoint.request={{env: {{API_KEY: {SECRET}}}}}",
     f"ray.runtime_env.env_vars={{PIP_EXTRA_INDEX_URL: 'https://u:{SECRET}@pypi.example.org'}}",
     f"policy.engine.hf_overrides={{note: 'hf_{'a' * 24}'}}",
     f"policy.model=sk-proj-{SECRET}",
@@ -76,7 +77,7 @@ FINE = [
     {"extra_headers": {"X-Team": "judges", "X-Note": "Bearer of news"}},
     {"stop": ["secret", "Authorization: none"], "url": "https://example.org/v1?version=2&k=v"},
     {"path": "s3://bucket/a@b/c.jsonl", "other": "hf://owner/set", "git": "git+ssh://git@host/x"},
-    {"env_vars": {"HF_HOME": "/mnt/models"}, "env": {"API_KEY": "not written down"}},
+    {"env_vars": {"HF_HOME": "/mnt/models"}},
     {"model": "org/sk-llama-3-8b-instruct-v2", "sort_key": "id"},
     {"note": "what the key is worth", "short": "none", "where": "/secrets/gcs/key.json"},
 ]

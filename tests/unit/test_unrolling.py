@@ -183,14 +183,14 @@ def test_each_profile_keeps_what_its_rules_say(profile):
 
 
 def test_traces_without_change_are_kept_up_to_their_share_of_the_rows_so_far():
-    kinds = (unchanged, improving, unchanged, unchanged, improving, unchanged)
+    kinds = (unchanged, improving, unchanged, unchanged, improving, unchanged, unchanged)
     trees = [kind(str(place)) for place, kind in enumerate(kinds, 1)]
     rows, funnel = rows_of(*trees, share=0.5)
     assert [row.messages[0].content for row in rows] == ["2", "3", "5", "6"]
-    assert funnel.examples == {"unchanged_share": [trees[0].id, trees[3].id]}
-    assert len(rows_of(*trees, share=1.0)[0]) == 6
+    assert funnel.examples == {"unchanged_share": [trees[0].id, trees[3].id, trees[6].id]}
+    assert len(rows_of(*trees, share=1.0)[0]) == 7
     assert [row.gain > 0 for row in rows_of(*trees, share=0.0)[0]] == [True, True]
-    assert rows_of(*trees, switches={"improved"})[1].removed["improved"] == 4
+    assert rows_of(*trees, switches={"improved"})[1].removed["improved"] == 5
 
 
 PIECES = ["word", "</think>", "<critique>\n", "<\\think>", "\\", "\n"]
