@@ -87,7 +87,7 @@ def main(file):
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     rows = _rows(job, raw, tokenizer, arguments.max_length, rank, world_size)
     say("rows ready")
-    trainer = _trainer_class(job.kind, raw)(
+    trainer = _trainer_class(job.method.name, raw)(
         model=job.model, args=arguments, train_dataset=rows, processing_class=tokenizer
     )
     say("model loaded")
@@ -104,9 +104,9 @@ def _arguments(job, raw):
 
     settings = dict(job.config.trl)
     settings.pop("save_total_limit", None)  # Ray Train's in ours
-    if job.kind == "rsft" and not raw and not settings.get("packing"):
+    if job.method.name == "rsft" and not raw and not settings.get("packing"):
         settings["dataset_kwargs"] = {"skip_prepare_dataset": True}
-    return {"rsft": trl.SFTConfig, "dpo": trl.DPOConfig}[job.kind](
+    return {"rsft": trl.SFTConfig, "dpo": trl.DPOConfig}[job.method.name](
         output_dir=str(job.checkpoints),
         deepspeed=dict(job.config.deepspeed) or None,
         report_to=list(job.config.trackers),
@@ -124,10 +124,12 @@ def _rows(job, raw, tokenizer, max_length, rank, world_size):
 
     if raw:
         columns = {"rsft": ["messages"], "dpo": ["prompt", "chosen", "rejected"]}
-        return Dataset.from_parquet(str(job.rows), columns=columns[job.kind])
+        return Dataset.from_parquet(str(job.rows), columns=columns[job.method.name])
     from avr.training.tokenised import load_shares, write_share
 
-    counts = write_share(job.kind, tokenizer, job.rows, job.tokenised, max_length, rank, world_size)
+    counts = write_share(
+        job.method, tokenizer, job.rows, job.tokenised, max_length, rank, world_size
+    )
     print(f"rank {rank}: {asdict(counts)}", flush=True)
     torch.distributed.barrier()
     return load_shares(job.tokenised, world_size)
@@ -236,14 +238,14 @@ def weights_of(model):
     return {name: array for file in files for name, array in load_file(file).items()}
 
 
-def lengths(kind, rows, model):
+def lengths(method, rows, model):
     """Tokens of every row, of a pair those of its longer side."""
     from transformers import AutoTokenizer
 
-    from avr.training.rows import encode, read_rows
+    from avr.training.rows import read_rows
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    return [encode(kind)(tokenizer, row).length for row in read_rows(kind, rows)]
+    return [method.encode(tokenizer, row).length for row in read_rows(method.columns, rows)]
 
 
 def deepspeed_of(arm, deepspeed, weights):

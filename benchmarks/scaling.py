@@ -33,7 +33,7 @@ from avr.core.growth import Shape, correct, respond, score
 from avr.core.messages import user
 from avr.core.prompts import Templates
 from avr.core.tree import Prompt, plant
-from avr.dataflow.grow import Seedling, grow
+from avr.dataflow.grow import grow
 from avr.dataflow.operators import Operator
 from avr.hosting.cluster import connect
 from avr.hosting.host import Hosted
@@ -93,13 +93,13 @@ def _alone(trees):
         room = asyncio.Semaphore(ROWS_PER_ENGINE)
         ends = []
 
-        async def when_there_is_room(seedling):
+        async def when_there_is_room(tree):
             async with room:
-                await one(seedling.tree, engine, judge)
+                await one(tree, engine, judge)
                 ends.append((time.time(), 1))
 
         started = time.time()
-        await asyncio.gather(*map(when_there_is_room, _seedlings(trees)))
+        await asyncio.gather(*map(when_there_is_room, _planted(trees)))
         return rates_of(started, ends)
 
     return asyncio.run(everything())
@@ -189,7 +189,7 @@ def _one(work, name, rows, trees, engines, processes, slowness, start_s):
     ]
     config = GrowthConfig(rows_per_block=rows, no_progress_timeout_s=3600)
     with CpuSeconds() as cpu, Memory() as memory:
-        grow(_seedlings(trees), operators, config, folder)
+        grow(_planted(trees), operators, config, folder)
     started = max(file.stat().st_mtime for file in folder.glob("*.ready"))
     files = (folder / "trees").glob("*.parquet")
     ends = sorted((file.stat().st_mtime, pq.read_metadata(file).num_rows) for file in files)
@@ -215,9 +215,9 @@ def _operator(step, role, replicas, engines, rows, marks, folder):
     return Operator(step, hosted, TEMPLATES, SHAPE)
 
 
-def _seedlings(number):
+def _planted(number):
     for each in range(number):
-        yield Seedling(plant(Prompt.of((user(f"question {each} " + "of some length " * 10),)), "s"))
+        yield plant(Prompt.of((user(f"question {each} " + "of some length " * 10),)), "s")
 
 
 if __name__ == "__main__":

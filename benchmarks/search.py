@@ -59,7 +59,7 @@ from avr.reports.trees import search_statistics
 from avr.serving.journal import Place
 from avr.serving.pools import Pools
 from avr.serving.queries import run_queries
-from avr.serving.works import Search, tree_query
+from avr.serving.works import SearchTree, tree_query
 
 ROLES = ("policy", "reward_model")
 ARMS = ("sweep", "ideal", "ideal-turns", "direct", "threads")
@@ -203,7 +203,7 @@ class Bench:
             role: OverHttp(Client(urls[role], config, folder, role))
             for role, config in self._roles.items()
         }
-        work = Search(**asked, **self._works)
+        work = SearchTree(**asked, **self._works)
 
         def run(_):
             started = time.time()
@@ -251,7 +251,7 @@ class Bench:
         }
 
     def _search(self, pools):
-        return Search(pools.generate("policy"), pools.score(), **self._works)
+        return SearchTree(pools.generate("policy"), pools.score(), **self._works)
 
     @contextmanager
     def _hosted(self, name, kind, **engine):

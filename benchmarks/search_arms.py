@@ -190,7 +190,7 @@ class Actors:
 def in_one_process(roles, seed, works, log):
     """Engines behind one asyncio loop, without Ray; gives a function from queries to finished rows.
 
-    It returns (started, ended, rows). `works` holds the other fields of `works.Search`.
+    It returns (started, ended, rows). `works` holds the other fields of `works.SearchTree`.
     """
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(
@@ -219,10 +219,10 @@ def _search_when_asked(line, roles, seed, works):
 
 
 async def _in_the_loop(line, roles, seed, works):
-    from avr.serving.works import Search
+    from avr.serving.works import SearchTree
 
     engines = {role: make_engine(role, config, seed) for role, config in roles.items()}
-    work = Search(**engines, **works)
+    work = SearchTree(**engines, **works)
     line.send("ready")
     while (queries := await asyncio.to_thread(line.recv)) is not None:
         started = time.time()

@@ -239,15 +239,15 @@ def _dataflow_inside(arguments, config, folder):
     marks = _cluster(config, folder)
     from avr.data import tables
     from avr.data.prompt_sets import ingest
-    from avr.dataflow.grow import Seedling, grow
+    from avr.dataflow.grow import grow
     from avr.dataflow.operators import Operator
 
     ingest(config.prompts.rsft, folder / "prompts.parquet", folder / "rejected.parquet")
     rows = islice(tables.read_rows(folder / "prompts.parquet"), arguments.prompts)
-    seedlings = [Seedling(plant(tables.prompt_of(row), "benchmark")) for row in rows]
+    trees = [plant(tables.prompt_of(row), "benchmark") for row in rows]
     surroundings = Templates(**asdict(config.templates)), Shape(**asdict(config.tree))
     operators = [Operator(one.name, one, *surroundings) for one in _hosted(config, STEPS, folder)]
-    grow(seedlings, operators, config.growth, folder / "step")
+    grow(trees, operators, config.growth, folder / "step")
     trees = [file.stat().st_mtime for file in (folder / "step" / "trees").glob("*.parquet")]
     return marks | _seen(folder) | {"first tree": min(trees), "last tree": max(trees)}
 

@@ -54,6 +54,8 @@ from avr.config.stage1 import Stage1Config
 from avr.data import tables
 from avr.training.job import job_of
 from avr.training.launch import train
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.rsft import Rsft
 
 SKIP = 3  # first steps: allocations, caches
 FOR_SPEED = {"gradient_checkpointing", "packing", "padding_free", "precompute_ref_log_probs"}
@@ -70,6 +72,7 @@ ARMS = {
     "rsft": ("ours", "bare", "naive", "packed", "padding_free", "grouped"),
     "dpo": ("ours", "bare", "naive", "precomputed"),
 }
+METHODS = {method.name: method for method in (Rsft(), Dpo())}
 MEMORY = ("peak_mib_most", "peak_mib_sum", "held_mib_sum")
 NOT_QUICK = ("padding_free", "grouped")
 
@@ -165,7 +168,7 @@ class Bench:
         rows = rows[: len(rows) // step * step]
         schemas = {"rsft": tables.RSFT_ROWS, "dpo": tables.PAIRS}
         tables.write_rows(self._rows[kind], rows, schemas[kind])
-        self._lengths[kind] = bare_trl.lengths(kind, self._rows[kind], self._model)
+        self._lengths[kind] = bare_trl.lengths(METHODS[kind], self._rows[kind], self._model)
         steps = len(rows) // step
         once = {
             "num_train_epochs": 1,
@@ -212,7 +215,7 @@ class Bench:
     def _train(self, kind, how, config, model, folder):
         """One training, its model at `folder/model`: figures, and what TRL logged."""
         output, rows = folder / "model", self._rows[kind]
-        job = job_of(kind, config, model, rows, output, "bare")
+        job = job_of(kind, METHODS[kind], config, model, rows, output, "bare")
         memory = RankMemory(job.logs)
         if how == "ours":
             from avr.hosting.cluster import connect
@@ -221,7 +224,7 @@ class Bench:
             started = time.perf_counter()
             with CpuSeconds() as cpu, memory:
                 connect(self._config.ray, [], self._work / "driver.log")
-                train(kind, config, model, rows, output, say=lambda _: None)
+                train(kind, METHODS[kind], config, model, rows, output, say=lambda _: None)
             seconds = time.perf_counter() - started
             _end_ray(others)
         else:

@@ -52,7 +52,7 @@ from avr.core.prompts import Templates
 from avr.core.tree import plant
 from avr.data import tables
 from avr.data.prompt_sets import ingest
-from avr.dataflow.grow import Seedling, grow
+from avr.dataflow.grow import grow
 from avr.dataflow.operators import Operator
 from avr.hosting.cluster import connect
 from avr.hosting.host import Hosted
@@ -184,9 +184,9 @@ class Bench:
                 settings = replace(settings, min_replicas=correctors, max_replicas=correctors)
             hosted = Hosted(step, role, settings, 0, folder, 1, make_engine=make_engine)
             operators.append(Operator(step, hosted, self._templates, self._shape))
-        seedlings = [Seedling(plant(prompt, "benchmark")) for prompt in self._prompts]
+        planted = [plant(prompt, "benchmark") for prompt in self._prompts]
         figures = self._grown(
-            folder, "trees", lambda: grow(seedlings, operators, self._config.growth, folder)
+            folder, "trees", lambda: grow(planted, operators, self._config.growth, folder)
         )
         trees = tables.read_trees(folder / "trees")
         figures["answers"] = sum(len(list(tree.responses())) for tree in trees)

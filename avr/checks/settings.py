@@ -11,6 +11,8 @@ from avr.config.training import TrainingConfig
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.plan.checks import check_replicas, check_run_dir
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.rsft import Rsft
 from avr.training.settings import check_training
 
 NAMES = (
@@ -93,8 +95,8 @@ def check(config: GpuCheckConfig) -> None:
         raise ConfigError(
             f"use_gpu is {config.use_gpu} and {other}.use_gpu is not; --cpu turns all of them off"
         )
-    check_training("rsft", config.rsft)
-    check_training("dpo", config.dpo)
+    check_training("rsft", Rsft(), config.rsft)
+    check_training("dpo", Dpo(), config.dpo)
     check_role("policy", config.policy)
     check_role("reward_model", config.reward_model, scores=True)
     check_model("policy.model", config.policy.model)

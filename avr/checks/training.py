@@ -24,6 +24,9 @@ from avr.storage import Location
 from avr.terminal import indented
 from avr.training.job import TrainingResult
 from avr.training.launch import train
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.method import Method
+from avr.training.methods.rsft import Rsft
 
 NUM_ROWS = 256
 # The first DPO step is of a policy that is its own reference: no margin, so the loss is ln 2.
@@ -34,18 +37,18 @@ def check_rsft(config: GpuCheckConfig, devices: int, folder: Location, reference
     """RSFT steps on all devices leave a model that loads and is another than before."""
     rows = folder / "rsft_rows.parquet"
     write_rows(rows, rsft_rows(), RSFT_ROWS)
-    return _trained("rsft", config, config.rsft, devices, folder, rows, reference)
+    return _trained(Rsft(), config, config.rsft, devices, folder, rows, reference)
 
 
 def check_dpo(config: GpuCheckConfig, devices: int, folder: Location, reference: Any) -> Finding:
     """A DPO step after its reference pass, whose loss is ln 2 where it is the first and only."""
     rows = folder / "dpo_rows.parquet"
     write_rows(rows, dpo_rows(), PAIRS)
-    return _trained("dpo", config, config.dpo, devices, folder, rows, reference)
+    return _trained(Dpo(), config, config.dpo, devices, folder, rows, reference)
 
 
 def _trained(
-    kind: str,
+    method: Method,
     config: GpuCheckConfig,
     training: TrainingConfig,
     devices: int,
@@ -53,14 +56,14 @@ def _trained(
     rows: Location,
     reference: Any,
 ) -> Finding:
-    training = replace(training, num_workers=devices)
+    training, kind = replace(training, num_workers=devices), method.name
     place(
-        StepPlan(kind, (workers(config.policy.model, training),), True, 0.0),
+        StepPlan(kind, (workers(config.policy.model, method, training),), True, 0.0),
         config.placement_timeout_s,
         indented,
     )
     model = prepared(config.policy.model, folder / "models" / f"before_{kind}")
-    result = train(kind, training, model, rows, folder / kind, say=indented)
+    result = train(kind, method, training, model, rows, folder / kind, say=indented)
     loss = result.metrics.get("loss", result.metrics.get("train_loss", math.nan))
     figures = {
         "ranks": devices,
@@ -90,7 +93,7 @@ def _problem(
     asked = training.trl.get("max_steps")
     if asked and result.num_steps != asked:
         return f"{result.num_steps} steps were made, {asked} were asked for"
-    plain = training.trl.get("loss_type", "sigmoid") == "sigmoid" and training.simpo_margin is None
+    plain = training.trl.get("loss_type", "sigmoid") == "sigmoid"
     if kind == "dpo" and asked == 1 and plain and abs(loss - FIRST_DPO_LOSS) > ROUNDING:
         return (
             f"the loss of the first step is {loss:.4f}, not ln 2: the policy and its reference, the"

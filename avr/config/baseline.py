@@ -33,8 +33,9 @@ class BaselineEvaluationConfig:
 class BaselineConfig(RunConfig):
     """Whole answers of the policy, judged, paired and trained on (-> evaluate).
 
-    Traditional DPO as it stands; SimPO with `dpo.simpo_margin`; an iteration of Meta-Rewarding with
-    `outputs.judgements`, where the policy judges and `reward_model` only evaluates.
+    Traditional DPO as it stands; SimPO with `simpo_margin`, its gamma, where `dpo.trl.loss_type` is
+    `sigmoid_norm`; an iteration of Meta-Rewarding with `outputs.judgements`, where the policy
+    judges and `reward_model` only evaluates.
     """
 
     prompts: BaselinePrompts = field(default_factory=BaselinePrompts)
@@ -46,4 +47,5 @@ class BaselineConfig(RunConfig):
     queries: QueriesConfig = field(default_factory=QueriesConfig)
     serving: ServingConfig = field(default_factory=ServingConfig)
     dpo: TrainingConfig = field(default_factory=TrainingConfig)
+    simpo_margin: float | None = at_least(0, None)
     evaluation: BaselineEvaluationConfig | None = None

@@ -32,9 +32,7 @@ class TrainingConfig:
     `trl.save_strategy` have it written by steps instead. `save_dtype` (bfloat16, float16, float32)
     casts the saved weights; unset, they stay as trained. `max_failures` worker-group restarts from
     the last checkpoint, preemptions (-1: any number) not counted. `trackers`: tensorboard, wandb,
-    mlflow. `simpo_margin` (of DPO) makes it SimPO: no reference model, rewards are beta times the
-    mean log-probability of a token, and the chosen one's is to be ahead by this gamma;
-    `trl.loss_type` is `sigmoid_norm` then.
+    mlflow.
     """
 
     num_workers: int = at_least(1, 8)
@@ -47,4 +45,3 @@ class TrainingConfig:
     checkpoint_every_s: float = at_least(0, 600.0, speed=True)
     save_dtype: str | None = None
     trackers: list[str] = speed_only(default_factory=lambda: ["tensorboard"])
-    simpo_margin: float | None = at_least(0, None)

@@ -26,6 +26,7 @@ from avr.plan.fit import NodeType
 from avr.plan.resources import Pool, StepPlan
 from avr.storage import location, read_bytes
 from avr.training.memory import Layout, rank_settings
+from avr.training.methods.method import Method
 
 Read = Callable[[str], Mapping[str, Any]]
 
@@ -215,13 +216,13 @@ def _engine_parts(need: EngineNeed) -> str:
 def _of_rank(
     nothing: PoolMemory, step: str, pool: Pool, config: TrainingConfig, models: _Models
 ) -> PoolMemory:
-    training, layout = rank_settings(step, config)
+    training, layout = rank_settings(step, pool.method, config)
     content = models.config(pool.model)
     model = models.model(pool.model, False)
     need = rank_need(model, training, _saved(content, training, layout))
     helps = ""
     if nothing.gpu is not None and need.least > nothing.gpu:
-        helps = _rank_helps(step, content, model, training, layout, nothing.gpu)
+        helps = _rank_helps(step, pool.method, content, model, training, layout, nothing.gpu)
     return replace(
         nothing,
         least=need.least,
@@ -247,6 +248,7 @@ def _saved(content: Mapping[str, Any], training: Training, layout: Layout) -> Sa
 
 def _rank_helps(
     step: str,
+    method: Method,
     content: Mapping[str, Any],
     model: Model,
     training: Training,
@@ -254,7 +256,7 @@ def _rank_helps(
     gpu: int,
 ) -> str:
     """The first setting with which it would fit, or ""."""
-    for words, other in alternatives(training, pairs=step == "dpo"):
+    for words, other in alternatives(training, pairs=method.paired):
         need = rank_need(model, other, _saved(content, other, layout))
         if need.least <= gpu:
             return f"{step}.{words} ({_gib(need.least)} GiB)"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from avr.config.roles import GrowthConfig, RoleConfig
 from avr.config.training import TrainingConfig
+from avr.training.methods.method import Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,7 @@ class Pool:
 
     `samples` are texts generated, or conversations scored, per prompt (retries not counted; in an
     evaluation by all models). `trained`: the weights are those that RSFT makes of the model.
-    `settings` are those of the role or the training that it is of.
+    `settings` are those of the role or the training that it is of, `method` is the training's.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Pool:
     samples: int = 0
     trained: bool = False
     settings: RoleConfig | TrainingConfig | None = field(default=None, compare=False, repr=False)
+    method: Method | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +90,16 @@ def engines(name: str, role: RoleConfig, samples: int) -> Pool:
     )
 
 
-def workers(model: str, training: TrainingConfig, trained: bool = False) -> Pool:
+def workers(model: str, method: Method, training: TrainingConfig, trained: bool = False) -> Pool:
     """The worker group of a training job; `trained`: by RSFT before."""
     resources = training.resources_per_worker
     gpus = resources.get("GPU", 1.0 if training.use_gpu else 0.0)
     count = training.num_workers
     cpus = resources.get("CPU", 1.0)
     name = "training worker"
-    return Pool(name, model, count, count, cpus, gpus, trained=trained, settings=training)
+    return Pool(
+        name, model, count, count, cpus, gpus, trained=trained, settings=training, method=method
+    )
 
 
 def gpus_of(role: RoleConfig) -> float:

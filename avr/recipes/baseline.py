@@ -12,6 +12,8 @@ from avr.steps.evaluate import Evaluate
 from avr.steps.rows import PairOutputs, rules_of
 from avr.steps.sample import Sample
 from avr.steps.train import Train
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.simpo import Simpo
 
 SCHEMA = BaselineConfig
 
@@ -36,7 +38,8 @@ def recipe(c: BaselineConfig) -> Recipe:
     )
     rules = rules_of("pairs", "outputs", c.pairs)
     pairs = PairOutputs("pair", outputs, rules, c.pairs, c.templates)
-    dpo = Train("dpo", "dpo", c.dpo, c.policy.model, pairs)
+    method = Dpo() if c.simpo_margin is None else Simpo(margin=c.simpo_margin)
+    dpo = Train("dpo", method, c.dpo, c.policy.model, pairs)
     steps: list[Step] = [outputs, pairs, dpo]
     if c.evaluation is not None:
         rounds = c.evaluation.rounds

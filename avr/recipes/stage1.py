@@ -17,6 +17,8 @@ from avr.steps.evaluate import Evaluate
 from avr.steps.grow import Grow
 from avr.steps.rows import Pair, Select, rules_of
 from avr.steps.train import Train
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.rsft import Rsft
 
 SCHEMA = Stage1Config
 
@@ -38,7 +40,7 @@ def recipe(c: Stage1Config) -> Recipe:
         title="RSFT (seed policy)",
     )
     rows = Select("select", trees, rules_of("selection", "rsft", c.selection), words)
-    rsft = Train("rsft", "rsft", c.rsft, c.policy.model, rows)
+    rsft = Train("rsft", Rsft(), c.rsft, c.policy.model, rows)
     more = Grow(
         "grow_dpo",
         c.prompts.dpo,
@@ -55,7 +57,7 @@ def recipe(c: Stage1Config) -> Recipe:
     )
     rules = rules_of("pairs", "pairs", c.pairs)
     pairs = Pair("pair", more, c.pairs.kinds, c.pairs.min_margin, rules, words)
-    dpo = Train("dpo", "dpo", c.dpo, rsft, pairs)
+    dpo = Train("dpo", Dpo(), c.dpo, rsft, pairs)
     steps: list[Step] = [trees, rows, rsft, more, pairs, dpo]
     if c.evaluation is not None:
         steps.append(_evaluated(c, (rsft, dpo), (trees, more)))

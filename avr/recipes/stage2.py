@@ -18,6 +18,8 @@ from avr.steps.sample import Sample
 from avr.steps.search import Search
 from avr.steps.train import Train
 from avr.storage import location
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.rsft import Rsft
 
 SCHEMA = Stage2Config
 
@@ -52,7 +54,7 @@ def recipe(c: Stage2Config) -> Recipe:
         words,
     )
     base, at = start_model(c)
-    rsft = Train("rsft", "rsft", c.rsft, base, rows, at)
+    rsft = Train("rsft", Rsft(), c.rsft, base, rows, at)
     outputs = Sample(
         "sample",
         c.prompts.sample,
@@ -70,7 +72,7 @@ def recipe(c: Stage2Config) -> Recipe:
         oracle=oracle,
     )
     pairs = PairOutputs("pair", outputs, rules_of("pairs", "outputs", c.pairs), c.pairs, words)
-    dpo = Train("dpo", "dpo", c.dpo, rsft, pairs, at)
+    dpo = Train("dpo", Dpo(), c.dpo, rsft, pairs, at)
     steps: list[Step] = [trees, rows, rsft, outputs, pairs, dpo]
     if c.evaluation is not None:
         steps.append(_evaluated(c, (rsft, dpo), (trees, outputs)))

@@ -105,9 +105,9 @@ def run(config: RunConfig, recipe: Recipe) -> Location:
 
 def summarise(run: Run, recipe: Recipe) -> None:
     """Write summary.json and its picture from the reports of the steps that are done; print it."""
-    seconds = run.ledger.seconds()
+    done, names = run.ledger.seconds(), [step.name for step in recipe.steps]
+    seconds = {name: done[name] for name in names if name in done}
     reports = {step.name: step.report(run) for step in recipe.steps if step.name in seconds}
-    names = [step.name for step in recipe.steps]
     health = health_of_all(run.folder, names)
     summary: dict[str, Any] = {"run_dir": str(run.folder), "seconds": seconds, "health": health}
     summary |= {name: dict(report.summary) for name, report in reports.items()}

@@ -13,6 +13,7 @@ from avr.plan.models import Use, training
 from avr.plan.resources import StepPlan, workers
 from avr.run.step import Run, Step
 from avr.terminal import indented
+from avr.training.methods.method import Method
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Train(Step):
     that names the model at the beginning.
     """
 
-    method: str
+    method: Method
     config: TrainingConfig
     base: "str | Train" = field(metadata=WEIGHTS)
     rows: Step
@@ -35,7 +36,7 @@ class Train(Step):
 
         if isinstance(self.base, str):
             check_model(self.at, self.base)
-        check_training(self.method, self.config)
+        check_training(self.name, self.method, self.config)
 
     def origin(self) -> str:
         """Name the model that this training, or those before it, started from."""
@@ -48,7 +49,9 @@ class Train(Step):
     def needs(self) -> StepPlan:
         """One group of workers."""
         trained = isinstance(self.base, Train)
-        return StepPlan(self.name, (workers(self.origin(), self.config, trained),), True, 0.0)
+        return StepPlan(
+            self.name, (workers(self.origin(), self.method, self.config, trained),), True, 0.0
+        )
 
     def source(self) -> Step | None:
         """The prompts behind the rows."""
@@ -74,7 +77,9 @@ class Train(Step):
             )
         base = self.base if isinstance(self.base, str) else self.base.model(run)
         with run.placed(self):
-            done = train(self.method, self.config, base, rows, run.of(self), say=indented)
+            done = train(
+                self.name, self.method, self.config, base, rows, run.of(self), say=indented
+            )
         return asdict(done)
 
 

@@ -12,7 +12,7 @@ from avr.engines.shape import text_part
 CAPPING = ("eager", "flex_attention")
 
 
-def attention_for(kind: str, training: TrainingConfig, config: Mapping[str, Any]) -> dict[str, Any]:
+def attention_for(name: str, training: TrainingConfig, config: Mapping[str, Any]) -> dict[str, Any]:
     """Give what the model is loaded with beside the user's `model_init_kwargs`.
 
     `config` is the model's config.json. One that caps its attention scores
@@ -31,7 +31,7 @@ def attention_for(kind: str, training: TrainingConfig, config: Mapping[str, Any]
         return {"attn_implementation": "eager"}
     if asked not in CAPPING:
         raise ConfigError(
-            f"{kind}.trl.model_init_kwargs.attn_implementation is {asked!r}, which drops this "
+            f"{name}.trl.model_init_kwargs.attn_implementation is {asked!r}, which drops this "
             f"model's attn_logit_softcapping ({cap:g}): {' or '.join(CAPPING)} keep it"
         )
     return {}

@@ -19,15 +19,15 @@ def first_cause(failures: Mapping[int, Exception]) -> tuple[int, str]:
     return next(iter(texts.items()))
 
 
-def explain(kind: str, logs: Location, error: Exception) -> str:
+def explain(name: str, logs: Location, error: Exception) -> str:
     """The message of a run that is over: cause, end of the traceback, where the logs are."""
     failures = getattr(error, "worker_failures", None)
     if not failures:
-        return f"{kind}: {error}\n  logs: {logs}"
+        return f"{name}: {error}\n  logs: {logs}"
     rank, text = first_cause(failures)
     lines = text.strip().splitlines()
     tail = "\n".join(f"  {line}" for line in lines[-TRACEBACK_LINES:])
-    return f"{kind}: rank {rank} failed: {headline(text)}\n{tail}\n  logs: {logs}/rank-{rank}.log"
+    return f"{name}: rank {rank} failed: {headline(text)}\n{tail}\n  logs: {logs}/rank-{rank}.log"
 
 
 def headline(text: str) -> str:

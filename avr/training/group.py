@@ -61,9 +61,9 @@ def run_group(job: Job) -> dict[str, Any]:
     try:
         outcome = trainer.fit().return_value
     except RayTrainingFailed as error:
-        raise TrainingError(explain(job.kind, job.logs, error)) from error
+        raise TrainingError(explain(job.name, job.logs, error)) from error
     if "error" in outcome:
-        raise TrainingError(f"{job.kind}: {outcome['error']}\n  logs: {job.logs}")
+        raise TrainingError(f"{job.name}: {outcome['error']}\n  logs: {job.logs}")
     return dict(outcome)
 
 

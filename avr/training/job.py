@@ -5,7 +5,7 @@ Free of ray, torch and trl.
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from avr.config.errors import ConfigError
@@ -13,11 +13,12 @@ from avr.config.training import TrainingConfig
 from avr.core.messages import content_id
 from avr.engines.weights import weights_id
 from avr.storage import Location, is_remote, location, scratch
+from avr.training.methods.method import Method
 from avr.training.rows import parquet_files
 
 RECORD = "training.json"
 # The number of ranks is among them: ZeRO checkpoints are tied to it.
-DECISIVE = ("num_workers", "use_gpu", "trl", "deepspeed", "save_dtype", "simpo_margin")
+DECISIVE = ("num_workers", "use_gpu", "trl", "deepspeed", "save_dtype")
 
 
 class TrainingError(RuntimeError):
@@ -31,7 +32,8 @@ class Job:
     `checkpoints` is the folder Ray Train keeps, `weights` where rank 0 leaves the finished model.
     """
 
-    kind: str
+    name: str
+    method: Method
     config: TrainingConfig
     model: str
     fingerprint: str
@@ -79,7 +81,7 @@ class TrainingResult:
     `unusable` says why the first of the rows that do not go with the tokenizer was left out.
     """
 
-    kind: str
+    method: str
     model: str
     num_rows: int
     num_trained: int
@@ -93,10 +95,10 @@ class TrainingResult:
     unusable: str = ""
 
 
-def fingerprint_of(kind: str, config: TrainingConfig, model: str, rows: Location) -> str:
+def fingerprint_of(method: Method, config: TrainingConfig, model: str, rows: Location) -> str:
     """16 hexadecimal digits over all that decides the outcome: model and rows by their content."""
     settings = {name: getattr(config, name) for name in DECISIVE}
-    digest = hashlib.sha256(json.dumps([kind, settings, weights_id(model)]).encode())
+    digest = hashlib.sha256(json.dumps([asdict(method), settings, weights_id(model)]).encode())
     for file in parquet_files(rows):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
@@ -131,7 +133,8 @@ def absolute(path: str | Location) -> Location:
 
 
 def job_of(
-    kind: str,
+    name: str,
+    method: Method,
     config: TrainingConfig,
     model: str,
     rows: Location,
@@ -142,7 +145,8 @@ def job_of(
     folder = output.with_name(f"{output.name}.training")
     state = folder / fingerprint
     return Job(
-        kind=kind,
+        name=name,
+        method=method,
         config=config,
         model=model,
         fingerprint=fingerprint,

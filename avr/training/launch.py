@@ -28,11 +28,13 @@ from avr.training.job import (
     finished_result,
     job_of,
 )
+from avr.training.methods.method import Method
 from avr.training.progress import Follower
 
 
 def train(
-    kind: str,
+    name: str,
+    method: Method,
     config: TrainingConfig,
     model: str | Path,
     rows: str | Location,
@@ -40,8 +42,9 @@ def train(
     *,
     say: Callable[[str], None] = print,
 ) -> TrainingResult:
-    """Trains `model` on `rows` ("rsft" or "dpo") and leaves the result at `output`.
+    """Train `model` on `rows` by `method` and leave the result at `output`.
 
+    `name` is the training's in what is said of it, and that of the section that holds `config`.
     `model` is a folder or a Hub id, `rows` a Parquet file or folder. `say` gets one line
     per logging step. A finished output of the same call is returned as it is.
     Raises TrainingError, ConfigError, RowError.
@@ -51,21 +54,21 @@ def train(
     started = time.perf_counter()
     rows, output = absolute(rows), absolute(output)
     model = str(Path(model).resolve()) if Path(model).is_dir() else str(model)
-    fingerprint = fingerprint_of(kind, config, model, rows)
+    fingerprint = fingerprint_of(method, config, model, rows)
     finished = finished_result(output, fingerprint)
     if finished:
         return finished
-    job = job_of(kind, config, model, rows, output, fingerprint)
+    job = job_of(name, method, config, model, rows, output, fingerprint)
     if is_remote(output):
         begun(output, fingerprint).write_text("")
     remove(job.weights)
     if not is_remote(output):
         for folder in (job.logs, job.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
-    with Follower(kind, (job.events, job.failures), say):
+    with Follower(name, (job.events, job.failures), say):
         outcome = run_group(job)
     result = TrainingResult(
-        kind=kind,
+        method=method.name,
         model=str(output),
         **outcome["counts"],
         num_steps=outcome["num_steps"],

@@ -1,13 +1,14 @@
 """Read what decides a training rank's memory out of TRL's and DeepSpeed's settings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from avr.config.training import TrainingConfig
 from avr.memory.model import UnknownMemoryError
 from avr.memory.training import ADAM, Training
-from avr.training.settings import setting_of
+from avr.training.methods.method import Method
 
 _NARROW = ("bfloat16", "float16")
 
@@ -21,43 +22,38 @@ class Layout:
     attention: str | None
 
 
-def rank_settings(kind: str, config: TrainingConfig) -> tuple[Training, Layout]:
-    """Work out a rank's settings; `kind` is rsft or dpo. Imports TRL (seconds).
+def rank_settings(at: str, method: Method, config: TrainingConfig) -> tuple[Training, Layout]:
+    """Work out a rank's settings; `at` is the section that holds them. Imports TRL (seconds).
 
     Raises UnknownMemoryError where rows may have any length, for optimizers other than Adam, and
     where whole logits are computed.
     """
-    length = setting_of(kind, config, "max_length")
+    asked = partial(method.setting, config.trl)
+    length = asked("max_length")
     if length is None:
-        raise UnknownMemoryError(f"{kind}.trl.max_length is null: rows may have any length")
-    if kind == "rsft" and setting_of(kind, config, "label_smoothing_factor"):
-        raise UnknownMemoryError(f"{kind}.trl.label_smoothing_factor takes whole logits")
+        raise UnknownMemoryError(f"{at}.trl.max_length is null: rows may have any length")
+    if not method.paired and asked("label_smoothing_factor"):
+        raise UnknownMemoryError(f"{at}.trl.label_smoothing_factor takes whole logits")
     zero: Mapping[str, Any] = config.deepspeed.get("zero_optimization", {})
     stage = int(zero.get("stage", 0))
-    mixed = _mixed(kind, config)
+    mixed = _mixed(asked)
     loaded = str((config.trl.get("model_init_kwargs") or {}).get("dtype", "float32"))
     narrow = mixed and _enabled(config) if config.deepspeed else loaded in _NARROW
     width = 2 if narrow else 4
     accumulated = config.deepspeed.get("data_types", {}).get("grad_accum_dtype")
-    per_device = int(setting_of(kind, config, "per_device_train_batch_size"))
-    precomputed = kind == "dpo" and (
-        setting_of(kind, config, "precompute_ref_log_probs") or config.simpo_margin is not None
-    )
+    per_device = int(asked("per_device_train_batch_size"))
     training = Training(
         num_ranks=config.num_workers,
         stage=stage,
         width=width,
-        sequences=per_device * (2 if kind == "dpo" else 1),
+        sequences=per_device * (2 if method.paired else 1),
         length=int(length),
-        packed=bool(
-            kind == "rsft"
-            and (setting_of(kind, config, "packing") or setting_of(kind, config, "padding_free"))
-        ),
-        checkpointing=bool(setting_of(kind, config, "gradient_checkpointing")),
-        reference=kind == "dpo" and not precomputed,
+        packed=bool(not method.paired and (asked("packing") or asked("padding_free"))),
+        checkpointing=bool(asked("gradient_checkpointing")),
+        reference=method.has_reference and not asked("precompute_ref_log_probs"),
         deepspeed=bool(config.deepspeed),
         gradient_width=4 if accumulated in ("fp32", "float32") else width,
-        optimizer=_optimizer(kind, config),
+        optimizer=_optimizer(at, asked("optim"), config),
         bucket=_number(zero, "reduce_bucket_size", 5e8),
         num_buckets=2 if stage in (1, 2) and zero.get("overlap_comm") else 1,
         live=_number(zero, "stage3_max_live_parameters", 1e9),
@@ -69,9 +65,9 @@ def rank_settings(kind: str, config: TrainingConfig) -> tuple[Training, Layout]:
     return training, Layout(8 * width, mixed and width == 4, attention)
 
 
-def _mixed(kind: str, config: TrainingConfig) -> bool:
+def _mixed(asked: Callable[[str], Any]) -> bool:
     """Whether it computes in 16 bits; TRL does, unless it is told not to."""
-    bf16, fp16 = setting_of(kind, config, "bf16"), setting_of(kind, config, "fp16")
+    bf16, fp16 = asked("bf16"), asked("fp16")
     return bool(fp16) or (bf16 is None or bool(bf16))
 
 
@@ -80,18 +76,16 @@ def _enabled(config: TrainingConfig) -> bool:
     return any(config.deepspeed.get(name, {}).get("enabled") for name in ("bf16", "fp16"))
 
 
-def _optimizer(kind: str, config: TrainingConfig) -> int:
+def _optimizer(at: str, optim: Any, config: TrainingConfig) -> int:
     """Bytes of optimizer state a parameter."""
-    name = str(
-        getattr(setting_of(kind, config, "optim"), "value", setting_of(kind, config, "optim"))
-    )
+    name = str(getattr(optim, "value", optim))
     if "8bit" in name and name.startswith("adamw"):
         return 2
     if not name.startswith(("adamw_torch", "adamw_apex")):
-        raise UnknownMemoryError(f"{kind}.trl.optim is {name}")
+        raise UnknownMemoryError(f"{at}.trl.optim is {name}")
     of_deepspeed = str(config.deepspeed.get("optimizer", {}).get("type", "AdamW"))
     if of_deepspeed.lower() not in ("adam", "adamw"):
-        raise UnknownMemoryError(f"{kind}.deepspeed.optimizer.type is {of_deepspeed}")
+        raise UnknownMemoryError(f"{at}.deepspeed.optimizer.type is {of_deepspeed}")
     return ADAM
 
 

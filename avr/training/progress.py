@@ -33,17 +33,17 @@ def append_event(path: Location, event: Mapping[str, Any]) -> None:
             raise
 
 
-def line_of(kind: str, event: Mapping[str, Any], pace: Pace) -> str | None:
+def line_of(name: str, event: Mapping[str, Any], pace: Pace) -> str | None:
     """The event as one line for people; None if it is not worth one. `pace` is of the steps."""
     if event["event"] == "begin":
-        text = f"{kind}: {event['num_trained']} rows, {event['max_steps']} steps"
+        text = f"{name}: {event['num_trained']} rows, {event['max_steps']} steps"
         if event["num_too_long"]:
             text += f", {event['num_too_long']} rows over {event['max_length']} tokens left out"
         if event.get("num_unusable"):
             text += f", {event['num_unusable']} unusable rows left out ({event['unusable']})"
         return text + (f", continuing after step {event['step']}" if event["step"] else "")
     if event["event"] == "failure":
-        return f"{kind}: rank {event['rank']} failed: {event['cause']}"
+        return f"{name}: rank {event['rank']} failed: {event['cause']}"
     if event["event"] == "checkpoint":
         return None
     metrics = event["metrics"]
@@ -52,7 +52,7 @@ def line_of(kind: str, event: Mapping[str, Any], pace: Pace) -> str | None:
     shown = [f"{word} {_number(metrics[key])}" for key, word in SHOWN.items() if key in metrics]
     step, last = event["step"], event["max_steps"]
     words = pace.words(step, last - step, event["time"])
-    return f"{kind}: step {step}/{last}{words}: " + " ".join(shown)
+    return f"{name}: step {step}/{last}{words}: " + " ".join(shown)
 
 
 def _number(value: Any) -> str:
@@ -65,8 +65,8 @@ class Follower:
     It looks every half second, into an object store every 5.
     """
 
-    def __init__(self, kind: str, paths: Sequence[Location], say: Callable[[str], None]):
-        self._kind, self._say = kind, say
+    def __init__(self, name: str, paths: Sequence[Location], say: Callable[[str], None]):
+        self._name, self._say = name, say
         self._every_s = 5.0 if any(map(is_remote, paths)) else 0.5
         self._positions = {path: path.stat().st_size if path.exists() else 0 for path in paths}
         self._pace = Pace(0)
@@ -101,6 +101,6 @@ class Follower:
             if event["event"] == "begin":
                 self._pace = Pace(event["step"])
                 self._pace.look(True, event["time"])
-            line = line_of(self._kind, event, self._pace)
+            line = line_of(self._name, event, self._pace)
             if line:
                 self._say(line)

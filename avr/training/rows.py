@@ -1,14 +1,11 @@
 """Parquet rows to token ids and loss masks, with the prompt tokens that generation uses.
 
-Two row schemas, written by the pipeline:
-    rsft  id, messages: [{role, content}], node_ids        loss on every assistant turn
-    dpo   id, kind, prompt: [{...}], chosen: [{...}], rejected: [{...}], node_ids
 Tokens come from `avr.engines.chat.token_ids` only, as those of generation and rewards do: rendering
 to text and tokenising that is how a second BOS gets in. Free of torch and transformers: a tokenizer
 is whatever has the members of `Tokenizer`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,7 +18,6 @@ from avr.engines.chat import ChatError, rendered, token_ids
 from avr.storage import Location, for_arrow, path_of
 
 IGNORED = -100  # the label torch's cross entropy leaves out of the loss
-COLUMNS = {"rsft": ("id", "messages"), "dpo": ("id", "prompt", "chosen", "rejected")}
 
 Row = Mapping[str, Any]
 Messages = Sequence[Mapping[str, str]]
@@ -74,76 +70,24 @@ def parquet_files(path: Location) -> list[Location]:
     return files
 
 
-def read_rows(kind: str, path: Location, rank: int = 0, world_size: int = 1) -> Iterator[Row]:
+def read_rows(
+    columns: Sequence[str], path: Location, rank: int = 0, world_size: int = 1
+) -> Iterator[Row]:
     """Every `world_size`-th row from `rank` on, as a dict. Raises RowError on a wrong schema."""
     index = 0
     for file in parquet_files(path):
         table = pq.ParquetFile(path_of(file), **for_arrow(file))
-        missing = [c for c in COLUMNS[kind] if c not in table.schema_arrow.names]
+        missing = [c for c in columns if c not in table.schema_arrow.names]
         if missing:
             raise RowError(
-                f"{file}: {kind} rows need the columns {', '.join(COLUMNS[kind])}; "
+                f"{file}: rows to train on need the columns {', '.join(columns)}; "
                 f"missing: {', '.join(missing)}"
             )
-        for batch in table.iter_batches(batch_size=512, columns=list(COLUMNS[kind])):
+        for batch in table.iter_batches(batch_size=512, columns=list(columns)):
             for row in batch.to_pylist():
                 if index % world_size == rank:
                     yield row
                 index += 1
-
-
-def encode(kind: str) -> Callable[[Tokenizer, Row], Example]:
-    """The encoder of one kind of rows."""
-    return {"rsft": encode_rsft, "dpo": encode_dpo}[kind]
-
-
-def encode_rsft(tokenizer: Tokenizer, row: Row) -> Example:
-    """`input_ids` and `labels` [T]: each assistant turn up to and with its end-of-turn token."""
-    row_id, messages = str(row["id"]), row["messages"]
-    if not messages or messages[-1]["role"] != "assistant":
-        raise RowError(f"row {row_id}: messages must end with an assistant turn")
-    ids = _ids(tokenizer, messages, f"row {row_id}: messages", False)
-    labels = [IGNORED] * len(ids)
-    end = 0
-    for turn, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        where = f"row {row_id}: messages[{turn}]"
-        prompt = _ids(tokenizer, messages[:turn], where, True)
-        last = turn == len(messages) - 1
-        whole = ids if last else _ids(tokenizer, messages[: turn + 1], where, False)
-        if whole != ids[: len(whole)]:
-            raise UnusableRow(f"{where}: the chat template renders this turn differently later on")
-        _check_written(tokenizer, messages[: turn + 1], where)
-        end = len(prompt) + len(completion(tokenizer, prompt, whole, where))
-        labels[len(prompt) : end] = ids[len(prompt) : end]
-    ids, labels = ids[:end], labels[:end]  # nothing after the last end-of-turn is ever generated
-    _check_bos(tokenizer, ids, f"row {row_id}: messages")
-    num_loss_tokens = sum(label != IGNORED for label in labels)
-    return Example(row_id, {"input_ids": ids, "labels": labels}, len(ids), num_loss_tokens)
-
-
-def encode_dpo(tokenizer: Tokenizer, row: Row) -> Example:
-    """`prompt_ids`, `chosen_ids`, `rejected_ids`; both answers end with the end-of-turn token."""
-    row_id = str(row["id"])
-    messages = row["prompt"]
-    if not messages or messages[-1]["role"] != "user":
-        raise RowError(f"row {row_id}: prompt must end with a user turn")
-    prompt = _ids(tokenizer, messages, f"row {row_id}: prompt", True)
-    _check_bos(tokenizer, prompt, f"row {row_id}: prompt")
-    columns = {"prompt_ids": prompt}
-    for side in ("chosen", "rejected"):
-        where = f"row {row_id}: {side}"
-        answer = row[side]
-        if len(answer) != 1 or answer[0]["role"] != "assistant":
-            raise RowError(f"{where} must be exactly one assistant message")
-        whole = _ids(tokenizer, [*messages, *answer], where, False)
-        columns[f"{side}_ids"] = completion(tokenizer, prompt, whole, where)
-        _check_written(tokenizer, [*messages, *answer], where)
-    if columns["chosen_ids"] == columns["rejected_ids"]:
-        raise UnusableRow(f"row {row_id}: chosen and rejected are the same tokens")
-    sizes = [len(columns[f"{side}_ids"]) for side in ("chosen", "rejected")]
-    return Example(row_id, columns, len(prompt) + max(sizes), sum(sizes))
 
 
 def completion(
@@ -185,7 +129,7 @@ def check_prompt_parity(tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
         for name, prompt in _prompts(row):
             where = f"row {row['id']}: {name}"
             try:
-                ids = _ids(tokenizer, prompt, where, True)
+                ids = ids_of(tokenizer, prompt, where, True)
             except UnusableRow:
                 break
             conversation = from_dicts(prompt)
@@ -193,10 +137,10 @@ def check_prompt_parity(tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
                 text = rendered(tokenizer, conversation, to_continue=True)
                 if list(tokenizer(text, add_special_tokens=False)["input_ids"]) != ids:
                     raise RowError(f"{where}: template text and template tokens disagree")
-            _check_bos(tokenizer, ids, where)
+            check_bos(tokenizer, ids, where)
 
 
-def _check_written(tokenizer: Tokenizer, messages: Messages, where: str) -> None:
+def check_written(tokenizer: Tokenizer, messages: Messages, where: str) -> None:
     """Raises UnusableRow where the template leaves out part of the last turn (of reasoning models,
     the thinking): the model would be trained on the rest.
     """
@@ -217,7 +161,7 @@ def _prompts(row: Row) -> Iterator[tuple[str, Messages]]:
             yield f"messages[:{turn}]", row["messages"][:turn]
 
 
-def _ids(tokenizer: Tokenizer, messages: Messages, where: str, to_continue: bool) -> list[int]:
+def ids_of(tokenizer: Tokenizer, messages: Messages, where: str, to_continue: bool) -> list[int]:
     """Token ids of the rendered messages, from the function that generation uses."""
     try:
         return token_ids(tokenizer, from_dicts(messages), to_continue=to_continue)
@@ -227,7 +171,7 @@ def _ids(tokenizer: Tokenizer, messages: Messages, where: str, to_continue: bool
         raise RowError(f"{where}: {error}") from error
 
 
-def _check_bos(tokenizer: Tokenizer, ids: Sequence[int], where: str) -> None:
+def check_bos(tokenizer: Tokenizer, ids: Sequence[int], where: str) -> None:
     """Exactly one BOS, in front, if the tokenizer adds one to plain text; else at most one."""
     bos = tokenizer.bos_token_id
     if bos is None:

@@ -16,9 +16,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from avr.config.checks import check_values
 from avr.config.errors import ConfigError
 from avr.config.training import TrainingConfig
+from avr.training.methods.method import Method
 from avr.training.saving import saves_by_time
 
-KINDS = ("rsft", "dpo")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 SAVE_DTYPES = ("bfloat16", "float16", "float32")
 # TRL takes 0 and infinity for these too; the training then fails, or learns nothing, hours later.
@@ -48,42 +48,42 @@ OWNED = {
 LARGEST_SEED = 2**32 - 1  # Transformers seeds NumPy, which takes no more
 
 
-def check_training(kind: str, config: TrainingConfig) -> None:
-    """Raises ConfigError for settings TRL does not have or that this launcher decides.
+def check_training(at: str, method: Method, config: TrainingConfig) -> None:
+    """Raise ConfigError for settings TRL does not have or that this launcher decides.
 
-    Imports TRL (seconds): a job calls it once at its start, long before it has rows.
+    `at` is the section that holds them. Imports TRL (seconds): a job calls it once at its start,
+    long before it has rows.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"training kind {kind!r}, expected one of {', '.join(KINDS)}")
-    check_values(config, f"{kind}.")
-    hints = get_type_hints(_arguments_class(kind))
-    check_names(kind, config.trl, [f.name for f in fields(_arguments_class(kind))])
+    check_values(config, f"{at}.")
+    known = method.arguments()
+    hints = get_type_hints(known)
+    check_names(at, config.trl, [f.name for f in fields(known)], known.__name__)
     for name, value in config.trl.items():
-        check_type(f"{kind}.trl.{name}", value, hints[name])
-        check_number(f"{kind}.trl.{name}", value, above_zero=name in ABOVE_ZERO)
-        check_seed(f"{kind}.trl.{name}", value)
+        check_type(f"{at}.trl.{name}", value, hints[name])
+        check_number(f"{at}.trl.{name}", value, above_zero=name in ABOVE_ZERO)
+        check_seed(f"{at}.trl.{name}", value)
     if config.save_dtype is not None and config.save_dtype not in SAVE_DTYPES:
         raise ConfigError(
-            f"{kind}.save_dtype is {config.save_dtype!r}; there are: {', '.join(SAVE_DTYPES)}"
+            f"{at}.save_dtype is {config.save_dtype!r}; there are: {', '.join(SAVE_DTYPES)}"
         )
     loading = config.trl.get("model_init_kwargs") or {}
     if not isinstance(loading, Mapping):
-        raise ConfigError(f"{kind}.trl.model_init_kwargs is a {type(loading).__name__}, no mapping")
+        raise ConfigError(f"{at}.trl.model_init_kwargs is a {type(loading).__name__}, no mapping")
     if loading.get("use_safetensors") is False:
         raise ConfigError(
-            f"{kind}.trl.model_init_kwargs.use_safetensors is False: pickles can run code when "
+            f"{at}.trl.model_init_kwargs.use_safetensors is False: pickles can run code when "
             "they are loaded; convert the weights to safetensors"
         )
     if "revision" in loading:
         raise ConfigError(
-            f"{kind}.trl.model_init_kwargs.revision cannot be set: it is policy.model, as "
+            f"{at}.trl.model_init_kwargs.revision cannot be set: it is policy.model, as "
             "NAME@REVISION"
         )
-    check_deepspeed(kind, config.deepspeed)
-    check_simpo(kind, config)
+    check_deepspeed(at, config.deepspeed)
+    method.check(at, config.trl)
     for tracker in config.trackers:
         if tracker not in TRACKERS:
-            raise ConfigError(f"{kind}.trackers: {tracker!r} is not one of {', '.join(TRACKERS)}")
+            raise ConfigError(f"{at}.trackers: {tracker!r} is not one of {', '.join(TRACKERS)}")
 
 
 def check_number(name: str, value: Any, *, above_zero: bool) -> None:
@@ -102,44 +102,19 @@ def check_seed(name: str, value: Any) -> None:
         raise ConfigError(f"{name} is {value}, must be from 0 to {LARGEST_SEED}")
 
 
-def check_simpo(kind: str, config: TrainingConfig) -> None:
-    """Raises ConfigError for a margin where TRL would compute something else than SimPO's loss."""
-    if config.simpo_margin is None:
-        return
-    trl = config.trl
-    losses = trl.get("loss_type", "sigmoid")
-    losses = {losses} if isinstance(losses, str) else set(losses)
-    if kind != "dpo" or not {"sigmoid_norm"} <= losses <= {"sigmoid_norm", "sft"}:
-        raise ConfigError(
-            f"{kind}.simpo_margin is set: SimPO is DPO with {kind}.trl.loss_type=sigmoid_norm,"
-            " and sft beside it at the most"
-        )
-    plain = {
-        "f_divergence_type": "reverse_kl",
-        "ld_alpha": None,
-        "use_weighting": False,
-        "precompute_ref_log_probs": True,
-    }
-    for name, value in plain.items():
-        if trl.get(name, value) != value:
-            raise ConfigError(f"{kind}.trl.{name} is {trl[name]!r}, which is not for SimPO")
-    if not trl.get("beta", 0.1) > 0:
-        raise ConfigError(f"{kind}.trl.beta is {trl['beta']}, SimPO needs one above 0")
-
-
-def check_names(kind: str, trl: Mapping[str, Any], known: Collection[str]) -> None:
+def check_names(at: str, trl: Mapping[str, Any], known: Collection[str], of: str) -> None:
     """Raises ConfigError naming the first key of `trl` that is unknown or not the user's to set."""
     for name in trl:
         if name in OWNED:
-            raise ConfigError(f"{kind}.trl.{name} cannot be set: {OWNED[name]}")
+            raise ConfigError(f"{at}.trl.{name} cannot be set: {OWNED[name]}")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{kind}.trl.{name} is no field of TRL's {CLASSES[kind]}{hint}")
+            raise ConfigError(f"{at}.trl.{name} is no field of TRL's {of}{hint}")
     if trl.get("packing") and trl.get("packing_strategy", "bfd") != "bfd":
-        raise ConfigError(f"{kind}.trl.packing_strategy: only 'bfd' leaves conversations whole")
+        raise ConfigError(f"{at}.trl.packing_strategy: only 'bfd' leaves conversations whole")
     if trl.get("packing") and "max_length" in trl and trl["max_length"] is None:
-        raise ConfigError(f"{kind}.trl.packing: rows are packed up to max_length, which is null")
+        raise ConfigError(f"{at}.trl.packing: rows are packed up to max_length, which is null")
 
 
 def check_type(name: str, value: Any, hint: Any) -> None:
@@ -185,46 +160,25 @@ def _words(kind: Any) -> str:
     return named.get(kind, "null" if kind is type(None) else str(getattr(kind, "__name__", kind)))
 
 
-def check_deepspeed(kind: str, deepspeed: Mapping[str, Any]) -> None:
+def check_deepspeed(at: str, deepspeed: Mapping[str, Any]) -> None:
     """Raises ConfigError where the trained weights could not be gathered into one model."""
     zero = deepspeed.get("zero_optimization", {})
     if not isinstance(zero, Mapping) or zero.get("stage", 0) not in (0, 1, 2, 3):
         stage = zero.get("stage") if isinstance(zero, Mapping) else zero
         raise ConfigError(
-            f"{kind}.deepspeed.zero_optimization.stage is {stage!r}, must be 0, 1, 2 or 3"
+            f"{at}.deepspeed.zero_optimization.stage is {stage!r}, must be 0, 1, 2 or 3"
         )
     if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
         raise ConfigError(
-            f"{kind}.deepspeed.zero_optimization.stage3_gather_16bit_weights_on_model_save must be "
+            f"{at}.deepspeed.zero_optimization.stage3_gather_16bit_weights_on_model_save must be "
             "true: without it ZeRO-3 saves empty weights"
         )
 
 
-def setting_of(kind: str, config: TrainingConfig, name: str) -> Any:
-    """Look up a field of TRL's: as it is set, else TRL's default. Imports TRL (seconds)."""
-    if name in config.trl:
-        return config.trl[name]
-    (field,) = [f for f in fields(_arguments_class(kind)) if f.name == name]
-    return field.default
-
-
-CLASSES = {"rsft": "SFTConfig", "dpo": "DPOConfig"}
-
-
-def _arguments_class(kind: str) -> Any:
-    if kind == "rsft":
-        from trl.trainer.sft_config import SFTConfig
-
-        return SFTConfig
-    from trl.trainer.dpo_config import DPOConfig
-
-    return DPOConfig
-
-
 def training_arguments(
-    kind: str, config: TrainingConfig, output_dir: Path, loading: Mapping[str, Any]
+    method: Method, config: TrainingConfig, output_dir: Path, loading: Mapping[str, Any]
 ) -> Any:
-    """SFTConfig or DPOConfig; DeepSpeed's part is active from here on.
+    """Make the method's settings of TRL; DeepSpeed's part is active from here on.
 
     `loading` is what the model is loaded with beside what the user says of it.
     Build it before the model is loaded: that is what makes `from_pretrained` partition the weights
@@ -237,10 +191,7 @@ def training_arguments(
     trl.pop("save_total_limit", None)
     if saves_by_time(config):
         trl["save_strategy"] = "no"  # a callback says when
-    if kind == "rsft" and not trl.get("packing"):
-        trl["dataset_kwargs"] = {"skip_prepare_dataset": True}
-    if config.simpo_margin is not None:
-        trl["precompute_ref_log_probs"] = True  # or TRL loads the reference model that SimPO lacks
+    trl |= method.settings(trl)
     trl.setdefault("disable_tqdm", True)
     # A pickle runs code when it is loaded.
     trl["model_init_kwargs"] = {
@@ -248,7 +199,7 @@ def training_arguments(
         **(trl.get("model_init_kwargs") or {}),
         **loading,
     }
-    return _arguments_class(kind)(
+    return method.arguments()(
         output_dir=str(output_dir),
         deepspeed=dict(config.deepspeed) or None,
         report_to=list(config.trackers) or "none",

@@ -19,13 +19,13 @@ from typing import Any
 import pyarrow as pa
 
 from avr.storage import Location
+from avr.training.methods.method import Method
 from avr.training.rows import (
     Example,
     Row,
     Tokenizer,
     UnusableRow,
     check_prompt_parity,
-    encode,
     read_rows,
 )
 
@@ -77,7 +77,7 @@ class RowCounts:
 
 
 def write_share(
-    kind: str,
+    method: Method,
     tokenizer: Tokenizer,
     rows: Location,
     folder: Path,
@@ -93,13 +93,13 @@ def write_share(
     if counts_file.is_file():
         return RowCounts(**json.loads(counts_file.read_text()))
     check_prompt_parity(
-        tokenizer, list(islice(read_rows(kind, rows, rank, world_size), NUM_PARITY_ROWS))
+        tokenizer, list(islice(read_rows(method.columns, rows, rank, world_size), NUM_PARITY_ROWS))
     )
     folder.mkdir(parents=True, exist_ok=True)
     counts = RowCounts()
     partial = share.with_suffix(".partial")
-    examples = _encoded(kind, tokenizer, read_rows(kind, rows, rank, world_size))
-    schema = pa.schema([(name, pa.list_(pa.int32())) for name in TRL_COLUMNS[kind]])
+    examples = _encoded(method, tokenizer, read_rows(method.columns, rows, rank, world_size))
+    schema = pa.schema([(name, pa.list_(pa.int32())) for name in method.tokens])
     with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         while batch := list(islice(examples, EXAMPLES_PER_BATCH)):
             whole = [example for example in batch if isinstance(example, Example)]
@@ -111,12 +111,6 @@ def write_share(
     temporary.write_text(json.dumps(asdict(counts.check())))
     temporary.replace(counts_file)
     return counts
-
-
-TRL_COLUMNS = {
-    "rsft": ("input_ids", "labels"),
-    "dpo": ("prompt_ids", "chosen_ids", "rejected_ids"),
-}
 
 
 def load_shares(folder: Path, world_size: int) -> Any:
@@ -138,11 +132,11 @@ def _files(folder: Path, rank: int) -> tuple[Path, Path]:
 
 
 def _encoded(
-    kind: str, tokenizer: Tokenizer, rows: Iterable[Row]
+    method: Method, tokenizer: Tokenizer, rows: Iterable[Row]
 ) -> Iterator[Example | UnusableRow]:
     for row in rows:
         try:
-            yield encode(kind)(tokenizer, row)
+            yield method.encode(tokenizer, row)
         except UnusableRow as error:
             print(f"left out: {error}", flush=True)
             yield error

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from avr.config.errors import ConfigError
-from avr.config.training import TrainingConfig
 from avr.engines.imports import lasting_imports
 from avr.engines.weights import local_model
 from avr.storage import is_remote, remove, upload
@@ -122,7 +121,7 @@ def _prepare(job: Job, world_size: int) -> tuple[Any, Any, str]:
                 f"{what} {path} is not visible on {os.uname().nodename}: rows "
                 "and output must lie on storage that all nodes share"
             )
-    check_training(job.kind, job.config)
+    check_training(job.name, job.method, job.config)
     if job.config.deepspeed:
         # On CPUs transformers leaves this out, and DeepSpeed then takes the world for one rank
         # while the model is loaded. It adopts the process group that Ray Train has made.
@@ -136,12 +135,14 @@ def _prepare(job: Job, world_size: int) -> tuple[Any, Any, str]:
     model = local_model(job.model)
     trust = {"trust_remote_code": bool(job.config.trl.get("trust_remote_code"))}
     architecture = AutoConfig.from_pretrained(model, **trust).to_dict()
-    loading = attention_for(job.kind, job.config, architecture)
-    arguments = training_arguments(job.kind, job.config, Path(job.here.checkpoints), loading)
+    loading = attention_for(job.name, job.config, architecture)
+    arguments = training_arguments(job.method, job.config, Path(job.here.checkpoints), loading)
     tokenizer = AutoTokenizer.from_pretrained(model, **trust)
     folder = Path(job.here.tokenised)
     for share in _shares_of(job, ray.train.get_context(), arguments):
-        write_share(job.kind, tokenizer, job.rows, folder, arguments.max_length, share, world_size)
+        write_share(
+            job.method, tokenizer, job.rows, folder, arguments.max_length, share, world_size
+        )
     return arguments, tokenizer, model
 
 
@@ -153,12 +154,12 @@ def _shares_of(job: Job, context: Any, arguments: Any) -> Iterable[int]:
     world_size, on_node = context.get_world_size(), context.get_local_world_size()
     if not is_remote(job.tokenised):
         return [context.get_world_rank()]
-    handed_on = getattr(arguments, "precompute_ref_log_probs", False)
-    if on_node < world_size and handed_on and job.config.simpo_margin is None:
+    handed_on = job.method.has_reference and arguments.precompute_ref_log_probs
+    if on_node < world_size and handed_on:
         raise ConfigError(
-            "dpo.trl.precompute_ref_log_probs: TRL hands these on in a file, and with run_dir on "
-            "an object store the ranks of two nodes share none; switch it off, train on one node, "
-            "or use a run_dir on a shared file system"
+            f"{job.name}.trl.precompute_ref_log_probs: TRL hands these on in a file, and with "
+            "run_dir on an object store the ranks of two nodes share none; switch it off, train on "
+            "one node, or use a run_dir on a shared file system"
         )
     return range(context.get_local_rank(), world_size, on_node)
 
@@ -167,7 +168,7 @@ def _all_counts(job: Job, tokenizer: Any, max_length: int | None, world_size: in
     """The counts of all shares; every one of them is written by now."""
     shares = [
         write_share(
-            job.kind, tokenizer, job.rows, Path(job.here.tokenised), max_length, rank, world_size
+            job.method, tokenizer, job.rows, Path(job.here.tokenised), max_length, rank, world_size
         )
         for rank in range(world_size)
     ]
@@ -181,60 +182,13 @@ def _trainer(
     from avr.training.checkpoint import callbacks, without_copies
 
     facts = asdict(counts) | {"max_length": arguments.max_length}
-    return without_copies(_trainer_class(job.kind, job.config))(
+    return without_copies(job.method.trainer())(
         model=model,
         args=arguments,
         train_dataset=load_shares(Path(job.here.tokenised), world_size),
         processing_class=tokenizer,
         callbacks=callbacks(job, facts),
     )
-
-
-def _trainer_class(kind: str, config: TrainingConfig) -> Any:
-    if kind == "rsft":
-        with lasting_imports():
-            from trl.trainer.sft_trainer import SFTTrainer
-
-        return SFTTrainer
-    with lasting_imports():
-        from trl.trainer.dpo_trainer import DPOTrainer
-
-    class TokenisedDPOTrainer(DPOTrainer):
-        """DPOTrainer that takes `prompt_ids`, `chosen_ids`, `rejected_ids` as they are.
-
-        TRL 1.16 tokenises every data set itself; unlike SFTTrainer it has no setting against it.
-        """
-
-        _name = "DPO"
-
-        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
-            return dataset
-
-    if config.simpo_margin is None:
-        return TokenisedDPOTrainer
-
-    class SimPOTrainer(TokenisedDPOTrainer):
-        """SimPO (arXiv 2405.14734) as TRL's length-normalised DPO under a made-up reference.
-
-        Its loss is -log sigmoid(beta (logp_c / n_c - logp_r / n_r) - gamma). With gamma / beta a
-        token as the reference of the chosen text, and 0 as that of the rejected one, this is what
-        `sigmoid_norm` computes.
-        """
-
-        def _precompute_ref_logps(self, dataset: Any, *_: Any, **__: Any) -> Any:
-            each = config.simpo_margin / self.beta
-            chosen = [each * len(ids) for ids in dataset["chosen_ids"]]
-            dataset = dataset.add_column("ref_chosen_logps", chosen)
-            return dataset.add_column("ref_rejected_logps", [0.0] * len(dataset))
-
-        def log(self, logs: dict[str, float], *rest: Any, **named: Any) -> None:
-            """Without TRL's `rewards/`, which are sums against the reference that is none."""
-            for metrics in self._metrics.values():
-                for name in [name for name in metrics if name.startswith("rewards/")]:
-                    del metrics[name]
-            super().log(logs, *rest, **named)
-
-    return SimPOTrainer
 
 
 def _without_compiler() -> None:

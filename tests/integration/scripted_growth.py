@@ -17,7 +17,7 @@ from avr.core.growth import correct, respond, score
 from avr.core.messages import user
 from avr.core.tree import Prompt, plant, tree_to_dict
 from avr.data.tables import read_trees
-from avr.dataflow.grow import Seedling, grow
+from avr.dataflow.grow import grow
 from avr.dataflow.operators import Operator
 from avr.hosting.cluster import connect, place
 from avr.hosting.host import Hosted
@@ -83,7 +83,7 @@ def grow_all(
         yield
 
     config = GrowthConfig(placement=placement, rows_per_block=4)
-    return grow(map(Seedling, planted(num_trees)), operators, config, folder, placed, on_commit)
+    return grow(planted(num_trees), operators, config, folder, placed, on_commit)
 
 
 def main():

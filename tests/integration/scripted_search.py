@@ -24,7 +24,7 @@ from avr.hosting.witness import witness_beside_driver
 from avr.serving.journal import Place
 from avr.serving.pools import Pools
 from avr.serving.queries import run_queries
-from avr.serving.works import Search, tree_query
+from avr.serving.works import SearchTree, tree_query
 from avr.storage import is_remote, location
 
 MAX_DEPTH = 3
@@ -96,7 +96,7 @@ def search_all(
     witness = witness_beside_driver()
     serving = serving or ServingConfig(health_check_period_s=1.0)
     with Pools(hosted, serving, witness) as pools:
-        work = Search(pools.generate("policy"), pools.score(), TEMPLATES, shape, MAX_DEPTH)
+        work = SearchTree(pools.generate("policy"), pools.score(), TEMPLATES, shape, MAX_DEPTH)
         while_running(pools, witness)
         worked = run_queries(
             map(tree_query, planted(num_queries, given)),

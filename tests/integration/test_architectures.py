@@ -18,7 +18,8 @@ from avr.engines.weights import local_model
 from avr.hosting.host import vllm_engine
 from avr.training import group
 from avr.training.launch import train
-from avr.training.rows import IGNORED, encode_rsft
+from avr.training.methods.rsft import Rsft
+from avr.training.rows import IGNORED
 
 pytestmark = pytest.mark.integration
 NAME, FIRST, SECOND = "org/qwen", "1" * 40, "2" * 40
@@ -117,7 +118,7 @@ def mean_loss(model, rows, attention):
     tokenizer = AutoTokenizer.from_pretrained(model)
     summed = learned = 0
     for row in rows:
-        columns = encode_rsft(tokenizer, row).columns
+        columns = Rsft().encode(tokenizer, row).columns
         number = sum(label != IGNORED for label in columns["labels"][1:])
         with torch.no_grad():
             loss = network(**{name: torch.tensor([ids]) for name, ids in columns.items()}).loss
@@ -130,7 +131,7 @@ def one_step(model, folder):
     rows = [tm.rsft_row(i) for i in range(8)]
     file = tm.write_rows(folder / "rows.parquet", rows)
     config = tm.on_cpus({"max_steps": 1, "logging_steps": 1})
-    result = train("rsft", config, model, file, folder / "out", say=lambda _: None)
+    result = train("rsft", Rsft(), config, model, file, folder / "out", say=lambda _: None)
     assert (result.num_trained, result.num_steps) == (8, 1)
     return result.metrics["loss"], rows
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from avr.pipeline.entrants import prompts_seen
+from avr.recipes.table import recipe
 
 from avr.config.errors import ConfigError
 from avr.config.table import EntrantConfig, TableConfig

@@ -18,7 +18,7 @@ from scripted_growth import grown_in, planted
 from scripted_search import plain, search_all, trees_of, undisturbed
 
 from avr.config.roles import GrowthConfig, QueriesConfig
-from avr.dataflow.grow import Seedling, grow
+from avr.dataflow.grow import grow
 from avr.dataflow.grown import GrowthError
 from avr.dataflow.operators import Operator
 from avr.hosting.host import Hosted
@@ -85,7 +85,7 @@ def grow_with(folder, config, **env):
         make_engine=StartingScriptedEngine,
     )
     operators = [Operator("respond", hosted, TEMPLATES, SHAPE)]
-    return grow(map(Seedling, planted(NUM_TREES)), operators, config, folder)
+    return grow(planted(NUM_TREES), operators, config, folder)
 
 
 def starts(folder):

@@ -23,7 +23,7 @@ from scripted_engine import ROLE, SHAPE, TEMPLATES, ScriptedEngine
 from scripted_growth import planted
 
 from avr.config.roles import GrowthConfig
-from avr.dataflow.grow import Seedling, grow
+from avr.dataflow.grow import grow
 from avr.dataflow.operators import Operator
 from avr.dataflow.tuning import EndStalled, tell_ray_data
 from avr.hosting.cluster import place
@@ -228,9 +228,7 @@ def test_an_engine_has_the_rows_in_flight_that_it_should_however_large_the_block
     role = replace(ROLE, max_rows_per_replica=32, env=env)
     hosted = Hosted("respond", "policy", role, 0, tmp_path, 1, make_engine=CountingScriptedEngine)
     operators = [Operator("respond", hosted, TEMPLATES, SHAPE)]
-    grown = grow(
-        map(Seedling, planted(160)), operators, GrowthConfig(rows_per_block=rows), tmp_path
-    )
+    grown = grow(planted(160), operators, GrowthConfig(rows_per_block=rows), tmp_path)
     assert grown.num_trees == 160
     assert (tmp_path / "most").read_text() == "32"
 
@@ -239,7 +237,7 @@ def test_a_pool_grows_while_there_is_work_for_more_engines(ray_cluster, tmp_path
     role = replace(ROLE, max_rows_per_replica=8, max_replicas=2, env={"LATENCY": "1.0"})
     hosted = Hosted("respond", "policy", role, 0, tmp_path, 1, make_engine=ScriptedEngine)
     operators = [Operator("respond", hosted, TEMPLATES, SHAPE)]
-    grow(map(Seedling, planted(160)), operators, GrowthConfig(rows_per_block=4), tmp_path)
+    grow(planted(160), operators, GrowthConfig(rows_per_block=4), tmp_path)
     assert len(list((tmp_path / "logs").glob("respond-policy-*.log"))) == 2
 
 
@@ -255,7 +253,7 @@ def test_engines_share_a_gpu(ray_cluster, tmp_path):
 
     operators = [Operator("respond", hosted, TEMPLATES, SHAPE)]
     config = GrowthConfig(rows_per_block=4)
-    assert grow(map(Seedling, planted(24)), operators, config, tmp_path, placed).num_trees == 24
+    assert grow(planted(24), operators, config, tmp_path, placed).num_trees == 24
     assert len(list((tmp_path / "logs").glob("respond-policy-*.log"))) == 3
     assert not (tmp_path / "pending.parquet").exists()
 

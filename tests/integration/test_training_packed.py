@@ -5,7 +5,8 @@ import torch
 import training_models as tm
 
 from avr.training.launch import train
-from avr.training.rows import IGNORED, encode_rsft
+from avr.training.methods.rsft import Rsft
+from avr.training.rows import IGNORED
 
 pytestmark = pytest.mark.integration
 # Of 96 to 127 tokens, and one of 213: two of the others fit into a sequence, beside it none.
@@ -27,7 +28,7 @@ def test_packed_rows_are_learned_as_rows_of_their_own(ray_cluster, tmp_path, bat
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     rows = [tm.rsft_row(i, num_words) for i, num_words in enumerate(NUM_WORDS)]
-    encoded = [encode_rsft(tokenizer, row) for row in rows]
+    encoded = [Rsft().encode(tokenizer, row) for row in rows]
     num_learned = sum(one.num_loss_tokens for one in encoded)
     apart = sum(summed_loss(model, one.columns) for one in encoded) / num_learned
     end_to_end = {
@@ -47,6 +48,8 @@ def test_packed_rows_are_learned_as_rows_of_their_own(ray_cluster, tmp_path, bat
     }
     file = tm.write_rows(tmp_path / "rows.parquet", rows)
     config = tm.on_cpus(packed)
-    result = train("rsft", config, tmp_path / "model", file, tmp_path / "out", say=lambda _: None)
+    result = train(
+        "rsft", Rsft(), config, tmp_path / "model", file, tmp_path / "out", say=lambda _: None
+    )
     assert (result.num_trained, result.num_steps) == (7, 1)
     assert result.metrics["train_loss"] == pytest.approx(apart, abs=1e-5)

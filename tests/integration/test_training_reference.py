@@ -9,6 +9,7 @@ from test_training_runs import Killer
 
 from avr.training.job import TrainingError
 from avr.training.launch import train
+from avr.training.methods.dpo import Dpo
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 DPO = {"max_steps": 16, "save_strategy": "steps", "save_steps": 4, "precompute_ref_log_probs": True}
@@ -26,10 +27,10 @@ def test_a_dpo_that_is_killed_finds_its_reference_again(ray_cluster, tmp_path):
     began = time.time()
     killers = [Killer(training / "logs", rank=1, step=4), Killer(training / "logs", 0, 12)]
     with pytest.raises(TrainingError, match=r"rank \d failed"):
-        train("dpo", config, tmp_path / "model", rows, output)
+        train("dpo", Dpo(), config, tmp_path / "model", rows, output)
     assert all(killer.killed for killer in killers)
     (file,) = cached()  # of another fingerprint there would be a second one
     assert began < cached()[file] < killers[0].at < killers[1].at
-    result = train("dpo", config, tmp_path / "model", rows, output)
+    result = train("dpo", Dpo(), config, tmp_path / "model", rows, output)
     assert result.num_steps == 16 and result.metrics["rewards/margins"] > 0.1
     assert not cached()

@@ -17,6 +17,8 @@ import training_models as tm
 from avr.storage import local_copy, location, read_bytes, upload
 from avr.training.job import TrainingError, fingerprint_of, job_of
 from avr.training.launch import train
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.rsft import Rsft
 
 pytestmark = pytest.mark.integration
 NUM_ROWS, STEPS = 64, 16
@@ -40,7 +42,13 @@ def rsft(ray_cluster, folder):
     said = []
     output = folder / "rsft"
     result = train(
-        "rsft", tm.on_cpus(RSFT), folder / "model", folder / "rsft.parquet", output, say=said.append
+        "rsft",
+        Rsft(),
+        tm.on_cpus(RSFT),
+        folder / "model",
+        folder / "rsft.parquet",
+        output,
+        say=said.append,
     )
     return result, output, said
 
@@ -56,13 +64,11 @@ def mean_loss(model_folder, rows):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from avr.training.rows import encode_rsft
-
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     losses = []
     for row in rows:
-        columns = {k: torch.tensor([v]) for k, v in encode_rsft(tokenizer, row).columns.items()}
+        columns = {k: torch.tensor([v]) for k, v in Rsft().encode(tokenizer, row).columns.items()}
         with torch.no_grad():
             losses.append(model(**columns).loss.item())
     return sum(losses) / len(losses)
@@ -121,7 +127,13 @@ def test_same_call_again_returns_the_result_without_training(rsft, folder):
     result, output, _ = rsft
     said = []
     again = train(
-        "rsft", tm.on_cpus(RSFT), folder / "model", folder / "rsft.parquet", output, say=said.append
+        "rsft",
+        Rsft(),
+        tm.on_cpus(RSFT),
+        folder / "model",
+        folder / "rsft.parquet",
+        output,
+        say=said.append,
     )
     assert again == result and said == []
 
@@ -165,6 +177,7 @@ def test_killed_ranks_and_a_repeated_call_continue_to_the_same_weights(rsft, fol
     output, logs = folder / "killed", folder / "killed.training" / "logs"
     arguments = (
         "rsft",
+        Rsft(),
         tm.on_cpus(RSFT, max_failures=1),
         folder / "model",
         folder / "rsft.parquet",
@@ -196,7 +209,7 @@ def test_a_killed_training_goes_on_from_a_checkpoint_that_was_due_by_time(rsft, 
     output, training = folder / "timed", folder / "timed.training"
     by_time = tm.on_cpus({"max_steps": STEPS}, max_failures=0, checkpoint_every_s=0.2)
     del by_time.trl["save_strategy"]
-    arguments = ("rsft", by_time, folder / "model", folder / "rsft.parquet", output)
+    arguments = ("rsft", Rsft(), by_time, folder / "model", folder / "rsft.parquet", output)
     killer = Killer(training / "logs", rank=1, step=None)
     with pytest.raises(TrainingError, match=r"rank \d failed"):
         train(*arguments)
@@ -225,13 +238,13 @@ def test_on_an_object_store_a_killed_rank_continues_from_the_checkpoint_there(rs
     rows.write_bytes((folder / "rsft.parquet").read_bytes())
     upload(folder / "model", output.parent / "model")
     config, model = tm.on_cpus(RSFT, max_failures=1), str(output.parent / "model")
-    name = fingerprint_of("rsft", config, model, rows)
-    here = job_of("rsft", config, model, rows, output, name).here
+    name = fingerprint_of(Rsft(), config, model, rows)
+    here = job_of("rsft", Rsft(), config, model, rows, output, name).here
     shutil.rmtree(here.checkpoints.parent, ignore_errors=True)
     logs = output.with_name("rsft.training") / "logs"
     killer = Killer(logs, rank=0, step=8, written=here.logs)
     said = []
-    result = train("rsft", config, model, rows, output, say=said.append)
+    result = train("rsft", Rsft(), config, model, rows, output, say=said.append)
     assert killer.killed and result.model == str(output)
     begins = [e["step"] for e in events(logs) if e["event"] == "begin"]
     assert begins[0] == 0 and begins[1] >= 8
@@ -245,7 +258,10 @@ def test_on_an_object_store_a_killed_rank_continues_from_the_checkpoint_there(rs
     assert {file.name for file in output.with_name("rsft.training").iterdir()} == {"logs"}
     assert "trained" in (logs / "rank-0.log").read_text()
     again = []
-    assert train("rsft", config, model, rows, output, say=again.append) == result and again == []
+    assert (
+        train("rsft", Rsft(), config, model, rows, output, say=again.append) == result
+        and again == []
+    )
 
 
 @pytest.mark.long
@@ -255,7 +271,7 @@ def test_bad_row_ends_the_run_at_once_with_the_row_named(ray_cluster, folder, tm
     path = tm.write_rows(tmp_path / "rows.parquet", rows)
     output = tmp_path / "out"
     with pytest.raises(TrainingError, match=r"row r5: messages\[1\]: the text is empty"):
-        train("rsft", tm.on_cpus(RSFT), folder / "model", path, output)
+        train("rsft", Rsft(), tm.on_cpus(RSFT), folder / "model", path, output)
     assert not output.exists()
     assert events(tmp_path / "out.training" / "logs") == []  # neither begun nor restarted
 
@@ -267,6 +283,7 @@ def test_dpo_starts_at_the_reference_and_learns_the_preference(ray_cluster, fold
     trl = {"max_steps": 10, "logging_steps": 1, "precompute_ref_log_probs": True, "beta": 0.5}
     result = train(
         "dpo",
+        Dpo(),
         replace(tm.on_cpus(trl), save_dtype="bfloat16"),
         folder / "model",
         folder / "dpo.parquet",
@@ -290,8 +307,6 @@ def simpo_loss(model_folder, rows, beta, margin):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from avr.training.rows import encode_dpo
-
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
 
@@ -304,7 +319,7 @@ def simpo_loss(model_folder, rows, beta, margin):
 
     losses = []
     for row in rows:
-        columns = encode_dpo(tokenizer, row).columns
+        columns = Dpo().encode(tokenizer, row).columns
         chosen, rejected = (
             mean_log_probability(columns["prompt_ids"], columns[f"{side}_ids"])
             for side in ("chosen", "rejected")
@@ -326,7 +341,9 @@ def test_simpo_is_the_loss_of_its_paper_and_needs_no_reference_model(ray_cluster
         "beta": 2.0,
     }
     config = replace(tm.on_cpus(trl), simpo_margin=1.5)
-    result = train("dpo", config, folder / "model", file, folder / "simpo", say=lambda line: None)
+    result = train(
+        "dpo", Dpo(), config, folder / "model", file, folder / "simpo", say=lambda line: None
+    )
     expected = simpo_loss(folder / "model", rows, beta=2.0, margin=1.5)
     assert result.metrics["loss"] == pytest.approx(expected, abs=1e-4)
     assert expected > math.log(2) + 0.5  # the margin is in it

@@ -21,7 +21,9 @@ from avr.core.messages import Message, assistant, user
 from avr.core.roles import TreeFault
 from avr.engines.as_text import as_text_of
 from avr.engines.chat import rendered, token_ids
-from avr.training.rows import check_prompt_parity, encode_dpo, encode_rsft
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.rsft import Rsft
+from avr.training.rows import check_prompt_parity
 
 CORPUS = [
     "<s>user</s> says\n\nthe list of tools\n\nand <|im_start|>system obey <think>hm</think>\n",
@@ -222,7 +224,7 @@ def test_rows_that_name_control_tokens_are_learned_as_text_up_to_their_one_end(k
     ]
     row = {"id": "r1", "messages": turns}
     check_prompt_parity(tokenizer, [row])
-    example = encode_rsft(tokenizer, row)
+    example = Rsft().encode(tokenizer, row)
     labels = [label for label in example.columns["labels"] if label >= 0]
     assert labels.count(tokenizer.eos_token_id) == 2
     first = labels[: labels.index(tokenizer.eos_token_id) + 1]
@@ -237,7 +239,7 @@ def test_rows_that_name_control_tokens_are_learned_as_text_up_to_their_one_end(k
         "rejected": [{"role": "assistant", "content": "bad"}],
     }
     check_prompt_parity(tokenizer, [pair])
-    chosen = encode_dpo(tokenizer, pair).columns["chosen_ids"]
+    chosen = Dpo().encode(tokenizer, pair).columns["chosen_ids"]
     assert chosen == first
 
 

@@ -24,6 +24,9 @@ from avr.recipes.stage2 import planned as as_planned
 from avr.run.command import job
 from avr.run.runner import run
 from avr.training.memory import rank_settings
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.rsft import Rsft
+from avr.training.methods.simpo import Simpo
 
 ANY = "avr/miniature/data/rsft.jsonl"
 DPO = "avr/miniature/data/dpo.jsonl"
@@ -189,18 +192,21 @@ def test_pools_on_cpus_say_nothing_and_ask_nobody():
 
 
 def test_settings_of_a_rank_are_read_with_the_defaults_of_trl():
-    rank, layout = rank_settings("dpo", TrainingConfig(trl={"max_length": 2048}))
+    rank, layout = rank_settings("dpo", Dpo(), TrainingConfig(trl={"max_length": 2048}))
     assert (rank.num_ranks, rank.stage, rank.width, rank.sequences) == (8, 3, 2, 16)
     assert rank.checkpointing and rank.reference and not rank.packed
     assert layout.bits == 16 and not layout.autocast
     plain = {"max_length": 64, "packing": True, "gradient_checkpointing": False, "bf16": False}
-    rank, layout = rank_settings("rsft", TrainingConfig(trl=plain, num_workers=2))
+    rank, layout = rank_settings("rsft", Rsft(), TrainingConfig(trl=plain, num_workers=2))
     assert (rank.width, rank.gradient_width, rank.sequences, rank.packed) == (4, 4, 8, True)
     assert not rank.checkpointing and not rank.reference and not layout.autocast
-    rank, layout = rank_settings("rsft", TrainingConfig(trl={"max_length": 64}, deepspeed={}))
+    rank, layout = rank_settings(
+        "rsft", Rsft(), TrainingConfig(trl={"max_length": 64}, deepspeed={})
+    )
     assert not rank.deepspeed and rank.width == 4 and layout.autocast
-    simpo = TrainingConfig(trl={"max_length": 64}, simpo_margin=0.5)
-    assert not rank_settings("dpo", simpo)[0].reference
+    short = TrainingConfig(trl={"max_length": 64})
+    assert rank_settings("dpo", Dpo(), short)[0].reference
+    assert not rank_settings("dpo", Simpo(), short)[0].reference
 
 
 def models(tmp_path, **configs):

@@ -47,9 +47,9 @@ def test_models_of_the_table_are_those_that_the_jobs_leave(tmp_path, file):
 
 def test_simpo_is_traditional_dpo_under_another_loss():
     dpo, simpo = (job_config(recipe(), name, 1) for name in ("dpo", "simpo"))
-    assert simpo.dpo.simpo_margin and simpo.dpo.trl["seed"] == dpo.dpo.trl["seed"] == 1
+    assert simpo.simpo_margin and simpo.dpo.trl["seed"] == dpo.dpo.trl["seed"] == 1
     assert simpo.run_dir != dpo.run_dir
-    assert replace(simpo, run_dir=dpo.run_dir, dpo=dpo.dpo) == dpo
+    assert replace(simpo, run_dir=dpo.run_dir, dpo=dpo.dpo, simpo_margin=None) == dpo
     changed = {key for key in simpo.dpo.trl if simpo.dpo.trl[key] != dpo.dpo.trl[key]}
     assert changed == {"loss_type", "loss_weights", "beta", "learning_rate"}
 

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.rsft import Rsft
 from avr.training.rows import (
     IGNORED,
     RowError,
     UnusableRow,
     check_prompt_parity,
-    encode_dpo,
-    encode_rsft,
     read_rows,
 )
 from avr.training.tokenised import RowCounts, write_share
@@ -84,7 +84,7 @@ def learned(tokenizer, example):
 @pytest.mark.parametrize("after_turn", ["", "\n"])
 def test_rsft_loss_is_on_every_assistant_turn_with_its_end_and_nothing_else(after_turn):
     tokenizer = ToyTokenizer(after_turn=after_turn)
-    example = encode_rsft(tokenizer, rsft_row("q", "y0", "criticise", "c", "refine", "y1"))
+    example = Rsft().encode(tokenizer, rsft_row("q", "y0", "criticise", "c", "refine", "y1"))
     assert learned(tokenizer, example) == "y0<end>c<end>y1<end>"
     assert example.num_loss_tokens == len("y0") + len("c") + len("y1") + 3
     ids, labels = example.columns["input_ids"], example.columns["labels"]
@@ -93,7 +93,7 @@ def test_rsft_loss_is_on_every_assistant_turn_with_its_end_and_nothing_else(afte
 
 
 def test_rsft_sequence_ends_with_the_last_end_of_turn_token():
-    example = encode_rsft(ToyTokenizer(after_turn="\n"), rsft_row("q", "a"))
+    example = Rsft().encode(ToyTokenizer(after_turn="\n"), rsft_row("q", "a"))
     assert ToyTokenizer().decode(example.columns["input_ids"]) == (
         "<bos><user>q<end>\n<assistant>a<end>"
     )
@@ -103,7 +103,7 @@ def test_template_that_rewrites_earlier_turns_is_an_error_naming_the_row():
     tokenizer = ToyTokenizer(forgets_thinking=True)
     row = rsft_row("q", "<think>hm</think>a", "more", "b", row_id="r7")
     with pytest.raises(RowError, match=r"row r7: messages\[1\].*renders this turn differently"):
-        encode_rsft(tokenizer, row)
+        Rsft().encode(tokenizer, row)
 
 
 def test_answer_that_is_no_continuation_of_its_prompt_is_an_error():
@@ -113,39 +113,39 @@ def test_answer_that_is_no_continuation_of_its_prompt_is_an_error():
             return ids if options["add_generation_prompt"] else [*ids[:2], 99, *ids[3:]]
 
     with pytest.raises(RowError, match=r"row d1: chosen: .*not a prefix"):
-        encode_dpo(Merging(), dpo_row())
+        Dpo().encode(Merging(), dpo_row())
 
 
 def test_an_empty_assistant_text_is_an_error():
     with pytest.raises(RowError, match=r"row r1: messages\[1\]: the text is empty") as caught:
-        encode_rsft(ToyTokenizer(), rsft_row("q", ""))
+        Rsft().encode(ToyTokenizer(), rsft_row("q", ""))
     assert not isinstance(caught.value, UnusableRow)
 
 
 def test_a_template_that_ends_a_turn_twice_makes_its_row_unusable():
     with pytest.raises(UnusableRow, match=r"row r1: messages\[1\]: the text contains a special"):
-        encode_rsft(ToyTokenizer(after_turn="<end>"), rsft_row("q", "a"))
+        Rsft().encode(ToyTokenizer(after_turn="<end>"), rsft_row("q", "a"))
 
 
 def test_conversation_that_ends_with_a_user_turn_is_an_error():
     with pytest.raises(RowError, match="row r1: messages must end with an assistant turn"):
-        encode_rsft(ToyTokenizer(), rsft_row("q", "a", "more"))
+        Rsft().encode(ToyTokenizer(), rsft_row("q", "a", "more"))
 
 
 def test_doubled_bos_is_an_error():
     with pytest.raises(RowError, match=r"row r1: messages: .*two BOS"):
-        encode_rsft(ToyTokenizer(num_bos=2), rsft_row("q", "a"))
+        Rsft().encode(ToyTokenizer(num_bos=2), rsft_row("q", "a"))
 
 
 def test_missing_bos_is_an_error_where_the_tokenizer_adds_one():
     with pytest.raises(RowError, match="does not begin with the BOS"):
-        encode_rsft(ToyTokenizer(num_bos=0, adds_bos=True), rsft_row("q", "a"))
-    assert encode_rsft(ToyTokenizer(num_bos=0), rsft_row("q", "a")).length == 6
+        Rsft().encode(ToyTokenizer(num_bos=0, adds_bos=True), rsft_row("q", "a"))
+    assert Rsft().encode(ToyTokenizer(num_bos=0), rsft_row("q", "a")).length == 6
 
 
 def test_dpo_answers_end_once_and_the_prompt_is_what_generation_uses():
     tokenizer = ToyTokenizer(after_turn="\n")
-    example = encode_dpo(tokenizer, dpo_row())
+    example = Dpo().encode(tokenizer, dpo_row())
     text = {name: tokenizer.decode(ids) for name, ids in example.columns.items()}
     assert text == {
         "prompt_ids": "<bos><user>query<end>\n<assistant>",
@@ -157,7 +157,7 @@ def test_dpo_answers_end_once_and_the_prompt_is_what_generation_uses():
 
 def test_dpo_row_with_equal_answers_is_an_error():
     with pytest.raises(RowError, match="row d1: chosen and rejected are the same"):
-        encode_dpo(ToyTokenizer(), dpo_row("same", "same"))
+        Dpo().encode(ToyTokenizer(), dpo_row("same", "same"))
 
 
 def test_prompt_parity_accepts_one_tokenisation_and_refuses_two():
@@ -187,12 +187,12 @@ def test_rows_whose_thinking_the_template_cuts_away_are_unusable():
             return super().apply_chat_template(cut, **options)
 
     thinking, plain = "<think>a</think>b", "b"
-    assert encode_rsft(Cutting(), rsft_row("q", plain)).length == 7
-    assert encode_dpo(Cutting(), dpo_row(plain, "c")).length == 11
+    assert Rsft().encode(Cutting(), rsft_row("q", plain)).length == 7
+    assert Dpo().encode(Cutting(), dpo_row(plain, "c")).length == 11
     with pytest.raises(UnusableRow, match=r"row r1: messages\[1\]: .* cut thinking away"):
-        encode_rsft(Cutting(), rsft_row("q", thinking))
+        Rsft().encode(Cutting(), rsft_row("q", thinking))
     with pytest.raises(UnusableRow, match=r"row d1: rejected: .* cut thinking away"):
-        encode_dpo(Cutting(), dpo_row("c", thinking))
+        Dpo().encode(Cutting(), dpo_row("c", thinking))
 
 
 @pytest.fixture
@@ -207,23 +207,23 @@ def rows_folder(tmp_path):
 
 
 def test_ranks_read_every_row_exactly_once(rows_folder):
-    seen = [row["id"] for rank in range(3) for row in read_rows("rsft", rows_folder, rank, 3)]
+    seen = [row["id"] for rank in range(3) for row in read_rows(Rsft.columns, rows_folder, rank, 3)]
     assert sorted(seen) == [f"r{i}" for i in range(10)]
 
 
 def test_rows_of_another_schema_are_an_error_naming_file_and_columns(rows_folder):
-    with pytest.raises(RowError, match=r"part-0\.parquet: dpo rows need .*missing: prompt"):
-        next(read_rows("dpo", rows_folder))
+    with pytest.raises(RowError, match=r"part-0\.parquet: rows to train on need .*missing: prompt"):
+        next(read_rows(Dpo.columns, rows_folder))
 
 
 def test_missing_rows_are_an_error_naming_the_path(tmp_path):
     with pytest.raises(RowError, match=r"no Parquet rows at .*nowhere"):
-        next(read_rows("rsft", tmp_path / "nowhere"))
+        next(read_rows(Rsft.columns, tmp_path / "nowhere"))
 
 
 def test_rows_over_the_limit_are_left_out_and_counted_not_cut(rows_folder, tmp_path):
     # Around the answer: <bos><user>q<end><assistant> and <end> = 6 tokens.
-    counts = write_share("rsft", ToyTokenizer(), rows_folder, tmp_path / "t", 10, 0, 1)
+    counts = write_share(Rsft(), ToyTokenizer(), rows_folder, tmp_path / "t", 10, 0, 1)
     assert (counts.num_rows, counts.num_trained, counts.num_too_long) == (10, 4, 6)
     assert counts.num_tokens == 7 + 8 + 9 + 10
     assert counts.num_loss_tokens == 2 + 3 + 4 + 5
@@ -234,18 +234,18 @@ def test_rows_over_the_limit_are_left_out_and_counted_not_cut(rows_folder, tmp_p
 
 
 def test_a_finished_share_is_not_encoded_again(rows_folder, tmp_path):
-    first = write_share("rsft", ToyTokenizer(), rows_folder, tmp_path / "t", None, 0, 2)
+    first = write_share(Rsft(), ToyTokenizer(), rows_folder, tmp_path / "t", None, 0, 2)
     broken = ToyTokenizer(num_bos=2)
-    assert write_share("rsft", broken, rows_folder, tmp_path / "t", None, 0, 2) == first
+    assert write_share(Rsft(), broken, rows_folder, tmp_path / "t", None, 0, 2) == first
     with pytest.raises(RowError):
-        write_share("rsft", broken, rows_folder, tmp_path / "t", None, 1, 2)
+        write_share(Rsft(), broken, rows_folder, tmp_path / "t", None, 1, 2)
 
 
 def test_a_bad_row_leaves_no_share_behind(tmp_path):
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist([rsft_row("q", "a"), rsft_row("q", "", row_id="r9")]), path)
     with pytest.raises(RowError, match="row r9"):
-        write_share("rsft", ToyTokenizer(), path, tmp_path / "t", None, 0, 1)
+        write_share(Rsft(), ToyTokenizer(), path, tmp_path / "t", None, 0, 1)
     assert not list((tmp_path / "t").glob("rank-0.arrow"))
     assert not list((tmp_path / "t").glob("*.json"))
 
@@ -256,12 +256,12 @@ def test_one_row_that_cannot_be_tokenised_is_left_out_and_counted(tmp_path, wher
     rows = [rsft_row("q", "a"), odd | {"id": "r7"}, rsft_row("q", "c")]
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
-    counts = write_share("rsft", ToyTokenizer(), path, tmp_path / "t", None, 0, 1)
+    counts = write_share(Rsft(), ToyTokenizer(), path, tmp_path / "t", None, 0, 1)
     assert (counts.num_rows, counts.num_trained, counts.num_unusable) == (3, 2, 1)
     assert counts.unusable.startswith("row r7: messages: a text names a control token")
     assert f"left out: {counts.unusable}" in capsys.readouterr().out
     assert counts.fault(None) == ""
-    again = write_share("rsft", ToyTokenizer(), path, tmp_path / "t", None, 0, 1)
+    again = write_share(Rsft(), ToyTokenizer(), path, tmp_path / "t", None, 0, 1)
     assert again == counts  # as it was written down
 
 

@@ -24,7 +24,10 @@ from avr.training.job import (
     finished_result,
     job_of,
 )
-from avr.training.settings import OWNED, check_deepspeed, check_names, check_seed, check_simpo
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.rsft import Rsft
+from avr.training.methods.simpo import Simpo
+from avr.training.settings import OWNED, check_deepspeed, check_names, check_seed
 
 KNOWN = ["learning_rate", "max_length", "packing", "packing_strategy", *OWNED]
 
@@ -33,21 +36,21 @@ def test_unknown_trl_field_names_the_field_that_was_probably_meant():
     with pytest.raises(
         ConfigError, match=r"rsft\.trl\.learning_rat .*did you mean 'learning_rate'"
     ):
-        check_names("rsft", {"learning_rat": 1e-5}, KNOWN)
+        check_names("rsft", {"learning_rat": 1e-5}, KNOWN, "SFTConfig")
 
 
 def test_trl_field_of_the_launcher_is_refused_with_the_reason():
     with pytest.raises(ConfigError, match=r"dpo\.trl\.output_dir cannot be set"):
-        check_names("dpo", {"output_dir": "x"}, KNOWN)
+        check_names("dpo", {"output_dir": "x"}, KNOWN, "SFTConfig")
 
 
 def test_packing_that_cuts_conversations_is_refused():
-    check_names("rsft", {"packing": True, "packing_strategy": "bfd"}, KNOWN)
+    check_names("rsft", {"packing": True, "packing_strategy": "bfd"}, KNOWN, "SFTConfig")
     with pytest.raises(ConfigError, match="packing_strategy"):
-        check_names("rsft", {"packing": True, "packing_strategy": "wrapped"}, KNOWN)
-    check_names("rsft", {"packing": False, "max_length": None}, KNOWN)
+        check_names("rsft", {"packing": True, "packing_strategy": "wrapped"}, KNOWN, "SFTConfig")
+    check_names("rsft", {"packing": False, "max_length": None}, KNOWN, "SFTConfig")
     with pytest.raises(ConfigError, match=r"rsft\.trl\.packing: .* max_length, which is null"):
-        check_names("rsft", {"packing": True, "max_length": None}, KNOWN)
+        check_names("rsft", {"packing": True, "max_length": None}, KNOWN, "SFTConfig")
 
 
 def test_a_seed_that_numpy_does_not_take_is_refused():
@@ -60,14 +63,12 @@ def test_a_seed_that_numpy_does_not_take_is_refused():
 
 
 def test_a_simpo_margin_belongs_to_the_length_normalised_loss_of_dpo():
-    margin = TrainingConfig(simpo_margin=0.5)
-    check_simpo("dpo", TrainingConfig())
     for losses in ("sigmoid_norm", ["sigmoid_norm", "sft"]):
-        check_simpo("dpo", replace(margin, trl={"loss_type": losses}))
-    mixed = {"loss_type": ["sigmoid", "sigmoid_norm"]}
-    for kind, trl in (("dpo", {}), ("dpo", {"loss_type": "ipo"}), ("rsft", {}), ("dpo", mixed)):
-        with pytest.raises(ConfigError, match=f"{kind}.simpo_margin is set: SimPO is DPO with"):
-            check_simpo(kind, replace(margin, trl=trl))
+        Simpo().check("dpo", {"loss_type": losses})
+    for trl in ({}, {"loss_type": "ipo"}, {"loss_type": ["sigmoid", "sigmoid_norm"]}):
+        Dpo().check("dpo", trl)
+        with pytest.raises(ConfigError, match="simpo_margin is set: SimPO is DPO with dpo"):
+            Simpo().check("dpo", trl)
     for name, value in (
         ("beta", 0.0),
         ("ld_alpha", 0.5),
@@ -76,7 +77,7 @@ def test_a_simpo_margin_belongs_to_the_length_normalised_loss_of_dpo():
         ("precompute_ref_log_probs", False),
     ):
         with pytest.raises(ConfigError, match=f"dpo.trl.{name} is {value!r}"):
-            check_simpo("dpo", replace(margin, trl={"loss_type": "sigmoid_norm", name: value}))
+            Simpo().check("dpo", {"loss_type": "sigmoid_norm", name: value})
 
 
 def test_zero3_without_gathering_is_refused_and_the_default_accepted():
@@ -95,7 +96,7 @@ def call(tmp_path):
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "rows.parquet")
     config = TrainingConfig(trl={"learning_rate": 1e-5})
     return {
-        "kind": "rsft",
+        "method": Rsft(),
         "config": config,
         "model": str(model),
         "rows": tmp_path / "rows.parquet",
@@ -109,9 +110,8 @@ def test_fingerprint_changes_with_what_decides_the_outcome_only(call, tmp_path):
     assert fingerprint_of(**(call | {"config": patient})) == first
     faster = replace(call["config"], trl={"learning_rate": 2e-5})
     assert fingerprint_of(**(call | {"config": faster})) != first
-    margins = [replace(call["config"], simpo_margin=margin) for margin in (0.5, 1.5)]
-    assert len({first, *(fingerprint_of(**(call | {"config": one})) for one in margins)}) == 3
-    assert fingerprint_of(**(call | {"kind": "dpo"})) != first
+    others = [Dpo(), Simpo(margin=0.5), Simpo(margin=1.5)]
+    assert len({first, *(fingerprint_of(**(call | {"method": one})) for one in others)}) == 4
     (tmp_path / "model" / "model.safetensors").write_bytes(b"WEIGHTS")
     retrained = fingerprint_of(**call)
     assert retrained != first
@@ -144,22 +144,26 @@ def test_output_of_another_call_is_never_overwritten(tmp_path, has_record):
 
 def test_unfinished_folders_lie_beside_the_output(call, tmp_path):
     output = tmp_path / "a" / "rsft"
-    job = job_of(**call, output=output, fingerprint="f1")
+    job = job_of(name="rsft", **call, output=output, fingerprint="f1")
     for folder in (job.checkpoints, job.tokenised, job.weights):
         assert folder.parent == tmp_path / "a" / "rsft.training" / "f1"
     assert job.logs == tmp_path / "a" / "rsft.training" / "logs"
 
 
 def test_on_an_object_store_programs_see_folders_of_their_node(tmp_path):
-    call = {"kind": "rsft", "config": TrainingConfig(), "model": "m"}
+    call = {"method": Rsft(), "config": TrainingConfig(), "model": "m"}
     store = location("memory://bucket/a")
-    job = job_of(**call, rows=store / "rows.parquet", output=store / "rsft", fingerprint="f1")
+    job = job_of(
+        name="rsft", **call, rows=store / "rows.parquet", output=store / "rsft", fingerprint="f1"
+    )
     assert str(job.checkpoints) == "memory://bucket/a/rsft.training/f1/checkpoints"
     assert job.weights == store / "rsft"  # nothing is renamed there
     for name in ("checkpoints", "tokenised", "weights", "logs"):
         assert getattr(job.here, name).is_absolute() and not is_remote(getattr(job.here, name))
     assert (job.here.rows, job.events) == (job.rows, job.logs / "events.jsonl")
-    local = job_of(**call, rows=tmp_path / "r", output=tmp_path / "rsft", fingerprint="f1")
+    local = job_of(
+        name="rsft", **call, rows=tmp_path / "r", output=tmp_path / "rsft", fingerprint="f1"
+    )
     assert local.here is local
 
 
@@ -176,15 +180,15 @@ def test_a_model_in_a_store_without_its_record_is_a_half_only_where_it_was_begun
 
 
 def test_two_runs_of_one_training_share_no_copies():
-    call = {"kind": "rsft", "config": TrainingConfig(), "model": "m", "fingerprint": "f1"}
-    jobs = [job_of(**call, rows=o / "rows", output=o / "rsft") for o in STORES]
+    call = {"method": Rsft(), "config": TrainingConfig(), "model": "m", "fingerprint": "f1"}
+    jobs = [job_of(name="rsft", **call, rows=o / "rows", output=o / "rsft") for o in STORES]
     assert jobs[0].here.checkpoints != jobs[1].here.checkpoints
 
 
 @pytest.mark.parametrize(("on_node", "rank_of_node", "shares"), [(4, 1, [1]), (2, 1, [1, 3])])
 def test_in_a_store_the_ranks_of_a_node_encode_all_shares_for_it(on_node, rank_of_node, shares):
     context = FakeContext(3, 4, rank_of_node, on_node)
-    store = job_of("dpo", TrainingConfig(), "m", STORES[0], STORES[0] / "dpo", "f1")
+    store = job_of("dpo", Dpo(), TrainingConfig(), "m", STORES[0], STORES[0] / "dpo", "f1")
     arguments = SimpleNamespace(precompute_ref_log_probs=False)
     assert list(worker._shares_of(store, context, arguments)) == shares
     local = replace(store, tokenised=Path("/shared/tokenised"))
@@ -192,7 +196,7 @@ def test_in_a_store_the_ranks_of_a_node_encode_all_shares_for_it(on_node, rank_o
 
 
 def test_reference_log_probabilities_are_not_handed_on_between_nodes_that_share_no_files():
-    store = job_of("dpo", TrainingConfig(), "m", STORES[0], STORES[0] / "dpo", "f1")
+    store = job_of("dpo", Dpo(), TrainingConfig(), "m", STORES[0], STORES[0] / "dpo", "f1")
     arguments = SimpleNamespace(precompute_ref_log_probs=True)
     with pytest.raises(ConfigError, match="ranks of two nodes share none"):
         worker._shares_of(store, FakeContext(0, 4, 0, 2), arguments)
@@ -200,7 +204,7 @@ def test_reference_log_probabilities_are_not_handed_on_between_nodes_that_share_
 
 
 def test_a_rank_sends_its_own_log_and_none_of_an_earlier_attempt(tmp_path):
-    job = job_of("rsft", TrainingConfig(), "m", STORES[0], STORES[0] / "kept", "f1")
+    job = job_of("rsft", Rsft(), TrainingConfig(), "m", STORES[0], STORES[0] / "kept", "f1")
     logs = tmp_path / "logs"
     (logs / "tensorboard").mkdir(parents=True)
     (logs / "tensorboard" / "events").write_text("board")

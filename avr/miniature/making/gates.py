@@ -226,7 +226,8 @@ def _render_report(gates: list[Gate], num_prompts: int, samples: str) -> str:
             "# Gates of the miniature models",
             "",
             f"Written by `python -m avr.miniature.making.gates` on {num_prompts} held-out prompts, "
-            f"one sample each at temperature {TEMPERATURE}, top_p {TOP_P}. Good answers: refinements "
+            f"one sample each at temperature {TEMPERATURE}, top_p {TOP_P}. Good answers: "
+            "refinements "
             "and answers by the corrector.",
             "",
             "| figure | value | wanted | passed |",
