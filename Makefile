@@ -51,7 +51,7 @@ unit: setup
 	$(PYTHON_) -m pytest tests/unit
 
 # Small changes to the rules that make rows, each of which a unit test must notice. MODULES=all is
-# all of avr/core (an hour).
+# all of avr/core and avr/rows (an hour).
 mutation: setup
 	$(PYTHON_) tests/mutation.py $(MODULES)
 

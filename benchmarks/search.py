@@ -50,7 +50,7 @@ from avr.config.stage2 import Stage2Config
 from avr.core.growth import Shape
 from avr.core.prompts import Templates
 from avr.core.tree import plant
-from avr.data import tables
+from avr.data import schemas, tables
 from avr.data.prompt_sets import ingest
 from avr.hosting.cluster import connect
 from avr.hosting.host import Hosted
@@ -99,7 +99,7 @@ class Bench:
         self._roles = {role: self._one_engine(role) for role in ROLES}
         ingest(config.prompts.search, work / "prompts.parquet", work / "rejected.parquet")
         rows = islice(tables.read_rows(work / "prompts.parquet"), arguments.queries)
-        trees = [plant(tables.prompt_of(row), "benchmark") for row in rows]
+        trees = [plant(schemas.prompt_of(row), "benchmark") for row in rows]
         self._queries = list(map(tree_query, trees))
         self._works = {
             "templates": Templates(**asdict(config.templates)),
@@ -218,7 +218,7 @@ class Bench:
         witness = witness_beside_driver()
 
         def run(turn):
-            place = Place(turn, "trees", tables.TREES)
+            place = Place(turn, "trees", schemas.TREES)
             started = time.time()
             run_queries(iter(self._queries), work, pools, limits, place, "search", witness)
             ended = time.time()

@@ -237,14 +237,14 @@ def _seen(folder):
 
 def _dataflow_inside(arguments, config, folder):
     marks = _cluster(config, folder)
-    from avr.data import tables
+    from avr.data import schemas, tables
     from avr.data.prompt_sets import ingest
     from avr.dataflow.grow import grow
     from avr.dataflow.operators import Operator
 
     ingest(config.prompts.rsft, folder / "prompts.parquet", folder / "rejected.parquet")
     rows = islice(tables.read_rows(folder / "prompts.parquet"), arguments.prompts)
-    trees = [plant(tables.prompt_of(row), "benchmark") for row in rows]
+    trees = [plant(schemas.prompt_of(row), "benchmark") for row in rows]
     surroundings = Templates(**asdict(config.templates)), Shape(**asdict(config.tree))
     operators = [Operator(one.name, one, *surroundings) for one in _hosted(config, STEPS, folder)]
     grow(trees, operators, config.growth, folder / "step")

@@ -51,7 +51,7 @@ from training_rows import conversations, pairs, write_large
 
 from avr.config.load import load
 from avr.config.stage1 import Stage1Config
-from avr.data import tables
+from avr.data import schemas, tables
 from avr.training.job import job_of
 from avr.training.launch import train
 from avr.training.methods.dpo import Dpo
@@ -166,8 +166,8 @@ class Bench:
             rows = tables.read_rows(self._arguments.run_dir / step_of[kind] / "rows.parquet")
         rows = list(islice(rows, self._arguments.rows))
         rows = rows[: len(rows) // step * step]
-        schemas = {"rsft": tables.RSFT_ROWS, "dpo": tables.PAIRS}
-        tables.write_rows(self._rows[kind], rows, schemas[kind])
+        columns = {"rsft": schemas.RSFT_ROWS, "dpo": schemas.PAIRS}
+        tables.write_rows(self._rows[kind], rows, columns[kind])
         self._lengths[kind] = bare_trl.lengths(METHODS[kind], self._rows[kind], self._model)
         steps = len(rows) // step
         once = {

@@ -50,7 +50,7 @@ from avr.config.stage1 import Stage1Config
 from avr.core.growth import Shape
 from avr.core.prompts import Templates
 from avr.core.tree import plant
-from avr.data import tables
+from avr.data import schemas, tables
 from avr.data.prompt_sets import ingest
 from avr.dataflow.grow import grow
 from avr.dataflow.operators import Operator
@@ -123,8 +123,8 @@ class Bench:
         }
         ingest(config.prompts.rsft, work / "all.parquet", work / "rejected.parquet")
         rows = list(islice(tables.read_rows(work / "all.parquet"), arguments.prompts))
-        tables.write_rows(work / "prompts.parquet", rows, tables.PROMPTS)
-        self._prompts = [tables.prompt_of(row) for row in rows]
+        tables.write_rows(work / "prompts.parquet", rows, schemas.PROMPTS)
+        self._prompts = [schemas.prompt_of(row) for row in rows]
         self._templates = Templates(**asdict(config.templates))
         self._shape = Shape(**asdict(config.tree))
 

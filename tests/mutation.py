@@ -1,6 +1,6 @@
-"""Change avr/core in small ways and see that its unit tests notice: every survivor is explained.
+"""Change the pure rooms in small ways and see that tests notice: every survivor is explained.
 
-    python tests/mutation.py [MODULE ...]     default: the modules that decide rows; `all` for core
+    python tests/mutation.py [MODULE ...]     as core.search; default: what decides rows; `all`
 
 mutmut makes the changes, each in a copy of the tree, and runs the tests that reach it. It changes
 functions and methods, no properties and nothing outside of functions: rules stand in functions,
@@ -22,17 +22,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COPY = ROOT / "mutants/avr/core"
+ROOMS = ("core", "rows")
+COPY = ROOT / "mutants/avr"
 EXPLAINED = ROOT / "tests/mutation_survivors.toml"
 DECIDING = (
-    "filters",
-    "funnel",
-    "output_pairs",
-    "own_judge",
-    "pairs",
-    "search",
-    "selection",
-    "unrolling",
+    "core.own_judge",
+    "core.search",
+    "rows.filters",
+    "rows.funnel",
+    "rows.judgement_pairs",
+    "rows.output_pairs",
+    "rows.refinements",
+    "rows.row",
+    "rows.rules",
+    "rows.trajectories",
+    "rows.tree_pairs",
 )
 # Exit status of the tests: nothing noticed; no test reaches the change; it was skipped or not run.
 LEFT = (0, 5, 33, 34, None)
@@ -49,7 +53,7 @@ class Survivor:
 
 def survivors(module: str) -> Iterator[Survivor]:
     """Yield what no test of the last run noticed in a module."""
-    source = COPY / f"{module}.py"
+    source = COPY / f"{module.replace('.', '/')}.py"
     status = json.loads(source.with_suffix(".py.meta").read_text())["exit_code_by_key"]
     left = [name.rpartition(".")[2] for name, code in status.items() if code in LEFT]
     functions = {
@@ -76,9 +80,13 @@ def explains(entry: dict[str, str], survivor: Survivor) -> bool:
 
 def main(modules: list[str]) -> int:
     """Run the changes of these modules; return 1 where one survived without an explanation."""
-    every = sorted(path.stem for path in (ROOT / "avr/core").glob("[a-z]*.py"))
+    every = [
+        f"{room}.{path.stem}"
+        for room in ROOMS
+        for path in sorted((ROOT / "avr" / room).glob("[a-z]*.py"))
+    ]
     modules = every if modules == ["all"] else modules or list(DECIDING)
-    command = [sys.executable, "-m", "mutmut", "run", *(f"avr.core.{name}.*" for name in modules)]
+    command = [sys.executable, "-m", "mutmut", "run", *(f"avr.{name}.*" for name in modules)]
     # mutmut keeps what it found of an unchanged function, whatever the tests have become.
     shutil.rmtree(ROOT / "mutants", ignore_errors=True)
     log = ROOT / "mutants.log"
@@ -91,7 +99,7 @@ def main(modules: list[str]) -> int:
     found = [survivor for module in modules for survivor in survivors(module)]
     new = [each for each in found if not any(explains(entry, each) for entry in entries)]
     for each in new:
-        print(f"survived: avr/core/{each.module}.py\n  - {each.was}\n  + {each.now}")
+        print(f"survived: {each.module}\n  - {each.was}\n  + {each.now}")
     stale = [
         entry
         for entry in entries

@@ -178,6 +178,7 @@ class _Checks:
 
     def _beside_driver(self) -> tuple[Any, EngineChecks]:
         if self._helpers is None:
-            reference = Reference.options(scheduling_strategy=on_this_node()).remote()
+            actor: Any = Reference  # what the decorator has made of it
+            reference = actor.options(scheduling_strategy=on_this_node()).remote()
             self._helpers = reference, EngineChecks(self._config, self._folder, reference)
         return self._helpers

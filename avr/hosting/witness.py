@@ -110,7 +110,9 @@ def witness_beside_driver(
     `deaths` of engines, by role, have been seen before, and engines of the roles in `ready`. The
     affinity is hard: with a soft one Ray puts an actor that needs no devices on any node.
     """
-    return Witness.options(scheduling_strategy=on_this_node()).remote(Counter(deaths), ready)
+    actor: Any = Witness  # what the decorator has made of it
+    placed = actor.options(scheduling_strategy=on_this_node())
+    return placed.remote(Counter(deaths), ready)
 
 
 def on_this_node() -> NodeAffinitySchedulingStrategy:

@@ -180,8 +180,8 @@ def _of_pool(step: str, pool: Pool, models: _Models, gpu: int | None) -> PoolMem
     try:
         if isinstance(pool.settings, RoleConfig):
             return _of_engine(nothing, pool, pool.settings, models)
-        assert pool.settings is not None
-        return _of_rank(nothing, step, pool, pool.settings, models)
+        assert pool.settings is not None and pool.method is not None
+        return _of_rank(nothing, step, pool, pool.method, pool.settings, models)
     except (ConfigError, UnknownMemoryError) as error:
         return replace(nothing, unknown=str(error))
 
@@ -214,15 +214,20 @@ def _engine_parts(need: EngineNeed) -> str:
 
 
 def _of_rank(
-    nothing: PoolMemory, step: str, pool: Pool, config: TrainingConfig, models: _Models
+    nothing: PoolMemory,
+    step: str,
+    pool: Pool,
+    method: Method,
+    config: TrainingConfig,
+    models: _Models,
 ) -> PoolMemory:
-    training, layout = rank_settings(step, pool.method, config)
+    training, layout = rank_settings(step, method, config)
     content = models.config(pool.model)
     model = models.model(pool.model, False)
     need = rank_need(model, training, _saved(content, training, layout))
     helps = ""
     if nothing.gpu is not None and need.least > nothing.gpu:
-        helps = _rank_helps(step, pool.method, content, model, training, layout, nothing.gpu)
+        helps = _rank_helps(step, method, content, model, training, layout, nothing.gpu)
     return replace(
         nothing,
         least=need.least,

@@ -91,9 +91,9 @@ def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None
     for row in rows:
         hours, gib = number(row.device_hours, ".3g"), number(row.gib, ".3g")
         table.add_row(row.step, f"{row.prompts:,}", number(row.tokens, ",.0f"), hours, gib)
-    hours = sum(row.device_hours or 0.0 for row in rows)
-    gib = sum(row.gib or 0.0 for row in rows)
-    table.add_row("all known", "", "", f"{hours:.3g}", f"{gib:.3g}")
+    all_hours = sum(row.device_hours or 0.0 for row in rows)
+    all_gib = sum(row.gib or 0.0 for row in rows)
+    table.add_row("all known", "", "", f"{all_hours:.3g}", f"{all_gib:.3g}")
     CONSOLE.print(table)
     CONSOLE.print(
         "Scaled by the number of prompts, starts of engines too: a small run of few prompts says\n"

@@ -71,7 +71,7 @@ def job(documentation: str | None, module: str) -> int:
     os.environ.setdefault(*MALLOC)
     from avr.run.runner import asked_for, checked, run
 
-    recipes: Recipes = import_module(module)  # type: ignore[assignment]
+    recipes: Recipes = import_module(module)
     for option in ("cluster", "probe", "mean_tokens", "tokens_per_second"):
         if getattr(arguments, option) is not None and not arguments.plan:
             parser.error(f"--{option.replace('_', '-')} goes with --plan; nothing was started")

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from avr.core.messages import content_id
 from avr.data.tables import read_ids, read_rows, write_part
-from avr.storage import Location, is_remote, remove
+from avr.storage import Location, is_remote, path_of, remove
 
 Query = dict[str, Any]
 _ROWS_PER_PART = 1024
@@ -100,9 +100,9 @@ def journalled(journal: Location, prefix: str = "") -> Iterator[Query]:
 
 
 def _lines(journal: Location, prefix: str) -> Iterator[str]:
-    files = sorted(journal.glob(f"{prefix}*.jsonl"), key=str)
+    files: list[Location] = sorted(journal.glob(f"{prefix}*.jsonl"), key=str)
     if is_remote(journal):  # many small objects: asked for side by side
-        paths = iter([file.path for file in files])
+        paths = iter([path_of(file) for file in files])
         while some := list(islice(paths, _OBJECTS_AT_A_TIME)):
             texts = journal.fs.cat(some)
             for path in some:

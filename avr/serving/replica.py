@@ -50,7 +50,9 @@ class Replica:
 
         async def call(engine: Any) -> tuple[Completion, ...]:
             async with engine.serving(model):
-                return await engine.generate(conversation, n, seed, sampling)
+                texts: tuple[Completion, ...]
+                texts = await engine.generate(conversation, n, seed, sampling)
+                return texts
 
         return await self._host.use(call)
 

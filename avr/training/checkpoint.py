@@ -42,7 +42,7 @@ def resume_from(job: Job) -> str | None:
     """A folder of this node to resume from, the same checkpoint on all ranks; a collective call."""
     newest = [newest_complete(job.checkpoints) if _rank() == 0 else None]
     torch.distributed.broadcast_object_list(newest, src=0)
-    name, here = newest[0], Path(job.here.checkpoints)
+    name, here = newest[0], job.here.checkpoints
     if is_remote(job.checkpoints):
         if _first_of_node():
             # What an attempt that was killed has left, perhaps of other ranks, perhaps half
@@ -134,7 +134,7 @@ def without_copies(trainer: Any) -> Any:
     nothing reads. Without DeepSpeed it is what a training resumes from.
     """
 
-    class Trainer(trainer):  # type: ignore[misc]
+    class Trainer(trainer):
         def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
             if not (_internal_call and self.is_deepspeed_enabled):
                 super().save_model(output_dir, _internal_call)

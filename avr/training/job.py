@@ -5,7 +5,7 @@ Free of ray, torch and trl.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from avr.config.errors import ConfigError
@@ -54,22 +54,27 @@ class Job:
         return self.logs / "failures.jsonl"
 
     @property
-    def here(self) -> "Job":
-        """The same job as this node's programs see it: where its files are in a store, its copies.
+    def here(self) -> "Here":
+        """The job's folders as this node's programs see them: of those in a store, copies.
 
         DeepSpeed and TRL write to folders. On a store these are copies on each node: ranks send
         their parts of a checkpoint there, and the first of a node brings all parts back.
         """
         if not is_remote(self.weights):
-            return self
+            folders = (self.checkpoints, self.tokenised, self.weights, self.logs)
+            return Here(*(Path(str(folder)) for folder in folders))
         copy = scratch() / "training" / content_id(str(self.weights), self.fingerprint)
-        return replace(
-            self,
-            checkpoints=copy / "checkpoints",
-            tokenised=copy / "tokenised",
-            weights=copy / "weights",
-            logs=copy / "logs",
-        )
+        return Here(*(copy / each for each in ("checkpoints", "tokenised", "weights", "logs")))
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """A job's folders on one node."""
+
+    checkpoints: Path
+    tokenised: Path
+    weights: Path
+    logs: Path
 
 
 @dataclass(frozen=True, slots=True)

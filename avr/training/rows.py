@@ -64,7 +64,9 @@ class Example:
 
 def parquet_files(path: Location) -> list[Location]:
     """The file itself, or all *.parquet below a folder in a fixed order."""
-    files = sorted(path.rglob("*.parquet"), key=str) if path.is_dir() else [path]
+    files: list[Location] = [path]
+    if path.is_dir():
+        files = sorted(path.rglob("*.parquet"), key=str)
     if not files or not files[0].is_file():
         raise RowError(f"no Parquet rows at {path}")
     return files

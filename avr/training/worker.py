@@ -34,7 +34,7 @@ def run_rank(settings: dict[str, Any]) -> dict[str, Any]:
     job: Job = settings["job"]
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    log = Path(job.here.logs) / f"rank-{rank}.log"
+    log = job.here.logs / f"rank-{rank}.log"
     with _kept(job, log, rank), _output_to(log):
         print(f"rank {rank}: begins in process {os.getpid()} on {os.uname().nodename}", flush=True)
         try:
@@ -69,7 +69,7 @@ def _train(job: Job, rank: int, world_size: int) -> dict[str, Any]:
     clock.say("model loaded")
     output = trainer.train(resume_from_checkpoint=resume_from(job))
     clock.say("trained")
-    weights = Path(job.here.weights)
+    weights = job.here.weights
     trainer.save_model(str(weights))  # collective: gathers the ZeRO shards on rank 0
     if rank == 0:
         from avr.training.weights import finish
@@ -136,9 +136,9 @@ def _prepare(job: Job, world_size: int) -> tuple[Any, Any, str]:
     trust = {"trust_remote_code": bool(job.config.trl.get("trust_remote_code"))}
     architecture = AutoConfig.from_pretrained(model, **trust).to_dict()
     loading = attention_for(job.name, job.config, architecture)
-    arguments = training_arguments(job.method, job.config, Path(job.here.checkpoints), loading)
+    arguments = training_arguments(job.method, job.config, job.here.checkpoints, loading)
     tokenizer = AutoTokenizer.from_pretrained(model, **trust)
-    folder = Path(job.here.tokenised)
+    folder = job.here.tokenised
     for share in _shares_of(job, ray.train.get_context(), arguments):
         write_share(
             job.method, tokenizer, job.rows, folder, arguments.max_length, share, world_size
@@ -168,7 +168,7 @@ def _all_counts(job: Job, tokenizer: Any, max_length: int | None, world_size: in
     """The counts of all shares; every one of them is written by now."""
     shares = [
         write_share(
-            job.method, tokenizer, job.rows, Path(job.here.tokenised), max_length, rank, world_size
+            job.method, tokenizer, job.rows, job.here.tokenised, max_length, rank, world_size
         )
         for rank in range(world_size)
     ]
@@ -185,7 +185,7 @@ def _trainer(
     return without_copies(job.method.trainer())(
         model=model,
         args=arguments,
-        train_dataset=load_shares(Path(job.here.tokenised), world_size),
+        train_dataset=load_shares(job.here.tokenised, world_size),
         processing_class=tokenizer,
         callbacks=callbacks(job, facts),
     )

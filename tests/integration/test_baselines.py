@@ -12,12 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from avr.recipes.table import recipe
 
 from avr.config.errors import ConfigError
 from avr.config.table import EntrantConfig, TableConfig
 from avr.core.tree import tree_to_dict
-from avr.data import tables
+from avr.data import schemas, tables
+from avr.recipes.table import recipe
 from avr.storage import location
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -49,7 +49,7 @@ def recipe_in(folder):
     table["prompts"]["limit"] = 12
     (folder / "table.yaml").write_text(yaml.safe_dump(table, sort_keys=False))
     own = {
-        "job": "stage2",
+        "job": "baseline",
         "config": "conf/miniature/meta_rewarding.yaml",
         "overrides": ["prompts.sample.limit=16"],
     }
@@ -173,19 +173,22 @@ def say_nothing_right(folder):
     trees = list(tables.read_trees(folder))
     shutil.rmtree(folder)
     rows = [tree_to_dict(replace(t, response=replace(t.first, text="no list"))) for t in trees]
-    tables.write_part(folder, "one", rows, tables.TREES)
+    tables.write_part(folder, "one", rows, schemas.TREES)
 
 
 def test_a_model_whose_run_does_not_say_what_it_has_seen_is_refused(tmp_path):
     entrants = {"copied": EntrantConfig(trained=[str(tmp_path / "dpo")])}
-    config = TableConfig(run_dir="r", baseline="copied", entrants=entrants)
+    ready = recipe(TableConfig(run_dir="r", baseline="copied", entrants=entrants)).ready
+    with pytest.raises(ConfigError, match="no training of ours has left"):
+        ready()
+    (tmp_path / "dpo").mkdir()
+    (tmp_path / "dpo/training.json").write_text("{}")
     with pytest.raises(ConfigError, match="which ones its model has seen is not known"):
-        prompts_seen(config)
+        ready()
     (tmp_path / "sample").mkdir()
     row = {"id": "p", "source": "s"}
-    tables.write_rows(tmp_path / "sample/prompts.parquet", [row], tables.PROMPTS)
-    (seen,) = (ids for name, ids in prompts_seen(config).items() if name.startswith("sample"))
-    assert seen.num_rows == 1
+    tables.write_rows(tmp_path / "sample/prompts.parquet", [row], schemas.PROMPTS)
+    ready()
 
 
 def test_what_was_made_under_other_settings_is_refused_by_the_job_itself(replicated):
@@ -220,7 +223,7 @@ def test_traditional_dpo_pairs_the_best_and_the_worst_of_plain_answers(short_fol
     """
     folder = short_folder / "dpo"
     words = [f"run_dir={folder}", "steps=[sample,pair]", "prompts.sample.limit=16"]
-    status, text = run("stage2", "conf/miniature/baseline_dpo.yaml", *words)
+    status, text = run("baseline", "conf/miniature/baseline_dpo.yaml", *words)
     assert status == 0, text
     sets = {item.id: item for item in tables.read_sets(location(str(folder)) / "sample/outputs")}
     assert len(sets) == 16
@@ -232,12 +235,12 @@ def test_traditional_dpo_pairs_the_best_and_the_worst_of_plain_answers(short_fol
         rewards = {output.id: output.reward for output in sets[of_set].outputs}
         assert rewards[best] == max(rewards.values()) > min(rewards.values()) == rewards[worst]
     more = ["pairs.per_prompt=2", f"pairs.max_pairs={len(rows) + 4}"]
-    status, text = run("stage2", "conf/miniature/baseline_dpo.yaml", *words, *more)
+    status, text = run("baseline", "conf/miniature/baseline_dpo.yaml", *words, *more)
     assert status == 1
     assert "pair" in text and "under other settings (max_pairs: null -> " in text
     shutil.rmtree(folder / "pair")
     (folder / "ledger/pair.json").unlink()
-    status, text = run("stage2", "conf/miniature/baseline_dpo.yaml", *words, *more)
+    status, text = run("baseline", "conf/miniature/baseline_dpo.yaml", *words, *more)
     assert status == 0, text
     again = list(tables.read_rows(location(str(folder)) / "pair/rows.parquet"))
     assert again[: len(rows)] == rows and len(again) == len(rows) + 4

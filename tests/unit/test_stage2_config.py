@@ -25,7 +25,8 @@ from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.core.tree import Prompt, plant
 from avr.miniature.making.thinking import TEMPLATE
 from avr.rows.rules import switched_on
-from avr.training import settings
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.rsft import Rsft
 
 RECIPES = sorted(Path("conf").glob("*/stage2.yaml"))
 MINIATURE, LLAMA = Path("conf/miniature/stage2.yaml"), Path("conf/llama3_8b/stage2.yaml")
@@ -48,9 +49,8 @@ def fields_in(package, file, name):
     return {node.target.id for node in found.body if isinstance(node, ast.AnnAssign)}
 
 
-def trl_arguments(kind):
+def trl_arguments(name):
     """Stands in for TRL's configuration classes, with the same fields."""
-    name = settings.CLASSES[kind]
     names = fields_in("transformers", "training_args.py", "TrainingArguments")
     names |= fields_in("trl", "trainer/base_config.py", "_BaseConfig")
     names |= fields_in("trl", f"trainer/{name[:3].lower()}_config.py", name)
@@ -61,7 +61,8 @@ def trl_arguments(kind):
 def stage1_dir(tmp_path, monkeypatch):
     """A run directory of Stage I with a model in it; TRL need not be imported to check names."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(settings, "_arguments_class", trl_arguments)
+    monkeypatch.setattr(Rsft, "arguments", lambda _: trl_arguments("SFTConfig"))
+    monkeypatch.setattr(Dpo, "arguments", lambda _: trl_arguments("DPOConfig"))
     model = tmp_path / "stage1" / "dpo"
     shutil.copytree("avr/miniature/models/policy", model)
     return f"stage1_dir={model.parent}"

@@ -160,11 +160,11 @@ def test_on_an_object_store_programs_see_folders_of_their_node(tmp_path):
     assert job.weights == store / "rsft"  # nothing is renamed there
     for name in ("checkpoints", "tokenised", "weights", "logs"):
         assert getattr(job.here, name).is_absolute() and not is_remote(getattr(job.here, name))
-    assert (job.here.rows, job.events) == (job.rows, job.logs / "events.jsonl")
+    assert job.events == job.logs / "events.jsonl"
     local = job_of(
         name="rsft", **call, rows=tmp_path / "r", output=tmp_path / "rsft", fingerprint="f1"
     )
-    assert local.here is local
+    assert (local.here.weights, local.here.logs) == (local.weights, local.logs)
 
 
 def test_a_model_in_a_store_without_its_record_is_a_half_only_where_it_was_begun():

@@ -45,6 +45,7 @@ from avr.miniature.prompts import draw_requests
 from avr.miniature.world import (
     CHECK_REQUEST,
     REFINE_REQUEST,
+    Answer,
     Request,
     parse_answer,
     parse_prompt,
@@ -235,10 +236,11 @@ def _refine(
     for talk, critique in zip(talks, sample(model, tokenizer, talks, seed=3), strict=True):
         talk.append({"role": "assistant", "content": critique})
         talk.append({"role": "user", "content": REFINE_REQUEST})
-    return sample(model, tokenizer, talks, seed=4)
+    refined: list[str] = sample(model, tokenizer, talks, seed=4)
+    return refined
 
 
-def _parsed_answers(path: Path) -> list[tuple[Request, object]]:
+def _parsed_answers(path: Path) -> list[tuple[Request, Answer]]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     requests = [parse_prompt(row["prompt"]) for row in rows]
     pairs = [

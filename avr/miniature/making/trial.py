@@ -76,7 +76,9 @@ class Bench:
 
     def rewards(self, answers: list[str]) -> list[float]:
         """The reward of each answer to its prompt."""
-        return sampling.rewards(self._reward, self.tokenizer, self._exchanges(answers))
+        talks = self._exchanges(answers)
+        found: list[float] = sampling.rewards(self._reward, self.tokenizer, talks)
+        return found
 
     def quality(self, answers: list[str]) -> float:
         """Mean oracle quality, in [0, 1]."""
@@ -92,7 +94,7 @@ class Bench:
         return [[*talk, _message("user", CHECK_REQUEST)] for talk in self._exchanges(answers)]
 
     def _sample(self, role: str, talks: list[sampling.Conversation], seed: int) -> list[str]:
-        return sampling.sample(
+        texts: list[str] = sampling.sample(
             self._writers[role],
             self.tokenizer,
             talks,
@@ -100,6 +102,7 @@ class Bench:
             top_p=TOP_P,
             seed=seed,
         )
+        return texts
 
 
 def one_fault(prompts: list[str], kind: str) -> tuple[list[str], list[str], list[tuple[int, int]]]:

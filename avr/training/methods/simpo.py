@@ -55,7 +55,7 @@ class Simpo(Dpo):
         """
         margin = self.margin
 
-        class SimPOTrainer(super().trainer()):  # type: ignore[misc]
+        class SimPOTrainer(super().trainer()):
             """DPOTrainer whose reference is the margin."""
 
             def _precompute_ref_logps(self, dataset: Any, *_: Any, **__: Any) -> Any:
