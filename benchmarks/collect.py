@@ -8,7 +8,7 @@
 import json
 import sys
 
-from measuring import RESULTS
+from measure.measuring import RESULTS
 
 NAME = "bench.json"
 

@@ -16,7 +16,7 @@ import sys
 import time
 
 import torch
-from measuring import write_report
+from measure.measuring import write_report
 from transformers import LlamaConfig, LlamaForCausalLM
 
 # Tokens of eight rows: a prompt, and an answer or a critique of a few hundred words.

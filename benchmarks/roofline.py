@@ -20,9 +20,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from measuring import write_report
+from measure.measuring import write_report
+from measure.utilisation import OneByOne, rates
 from omegaconf import OmegaConf
-from utilisation import OneByOne, rates
 
 from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
 from avr.config.errors import ConfigError

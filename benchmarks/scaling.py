@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py --engines 1 16 256 1024 --prompts 1000 10000 100000
 
-Engines (`simulated_engine.py`) only take time, so the rate of a thousand fits on one machine: they
-are shared out over `--processes` actors, whose engines serve one queue. Everything around them is
+Engines (`models/simulated_engine.py`) only take time, so the rate of a thousand fits on one
+machine: they are shared out over `--processes` actors, whose engines serve one queue. Everything around them is
 real: Ray Data, actors, trees, Parquet. Linear is what one engine does by itself in an event loop,
 times their number; `steady` compares the rates while the middle three fifths of the trees end, so
 without the time in which the first come and the last go, which more trees would pay for.
@@ -25,8 +25,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from measuring import CpuSeconds, Memory, fresh_folder, rates_of, write_report
-from simulated_engine import SLOTS, SimulatedEngine, make_engine
+from measure.measuring import CpuSeconds, Memory, fresh_folder, rates_of, write_report
+from models.simulated_engine import SLOTS, SimulatedEngine, make_engine
 
 from avr.config.roles import GrowthConfig, RoleConfig
 from avr.core.growth import Shape, correct, respond, score

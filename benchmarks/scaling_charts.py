@@ -12,7 +12,7 @@ import json
 import sys
 from contextlib import contextmanager
 
-import measuring
+from measure import measuring
 
 from avr.evaluation.charts import new_axes
 

@@ -29,10 +29,12 @@ from pathlib import Path
 from statistics import fmean
 
 import requests
-import search_arms
-from apart import Apart
-from http_threads import servers
-from measuring import (
+from arms import search_arms
+from arms.http_threads import servers
+from arms.plain_vllm import plain_engines, prefixes
+from arms.search_arms import Actors, Client, OverHttp, in_one_process, make_engine
+from measure.apart import Apart
+from measure.measuring import (
     CpuSeconds,
     draw_rates,
     fresh_folder,
@@ -41,9 +43,7 @@ from measuring import (
     tell,
     write_report,
 )
-from plain_vllm import plain_engines, prefixes
-from search_arms import Actors, Client, OverHttp, in_one_process, make_engine
-from widened import widened
+from models.widened import widened
 
 from avr.config.load import load
 from avr.config.stage2 import Stage2Config

@@ -28,7 +28,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 import psutil
-from measuring import KINDS, CpuSeconds, draw, fresh_folder, spread, write_report
+from measure.measuring import KINDS, CpuSeconds, draw, fresh_folder, spread, write_report
 
 from avr.config.load import load
 from avr.config.roles import ServingConfig

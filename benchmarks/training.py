@@ -9,7 +9,7 @@ its multiplications to be what a step costs (`CHAT`).
 Arms, in turn, two ranks on CPUs, for RSFT and for DPO, one pass over the rows:
 
 - ours: `avr.training.launch.train` with the recipe's settings, as a job calls it;
-- bare: the same settings, model, token ids, order and seeds under torchrun (`bare_trl.py`);
+- bare: the same settings, model, token ids, order and seeds under torchrun (`arms/bare_trl.py`);
 - naive: bare, but TRL gets conversations, and of what decides speed (`FOR_SPEED`) its own defaults;
   of batches too with `--like chat`, as many rows a step;
 - packed, padding_free, grouped, precomputed: ours with one setting changed (`CHANGES`).
@@ -36,8 +36,8 @@ from itertools import islice
 from pathlib import Path
 from statistics import mean, median
 
-import bare_trl
-from measuring import (
+from arms import bare_trl
+from measure.measuring import (
     CpuSeconds,
     Watch,
     children,
@@ -47,7 +47,7 @@ from measuring import (
     tell,
     write_report,
 )
-from training_rows import conversations, pairs, write_large
+from models.training_rows import conversations, pairs, write_large
 
 from avr.config.load import load
 from avr.config.stage1 import Stage1Config

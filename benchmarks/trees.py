@@ -4,18 +4,18 @@
 
 Arms, in turn, on the same machine, with the same models, prompts and engine flags:
 
-- ideal: the very requests of ours, recorded, replayed by plain offline vLLM (`plain_vllm.py`);
+- ideal: the very requests of ours, recorded, replayed by plain offline vLLM (`arms/plain_vllm.py`);
 - ours: `avr.dataflow.grow.grow`, from Parquet prompts to Parquet trees;
-- ray-data-llm: a chain of the processors of Ray's own library (`ray_data_llm.py`), which needs a
-  second engine for the corrector; ours-two-correctors is ours with as many;
+- ray-data-llm: a chain of the processors of Ray's own library (`arms/ray_data_llm.py`), which
+  needs a second engine for the corrector; ours-two-correctors is ours with as many;
 - threads-N: N threads, each with one request in flight over HTTP, the released code's way
-  (`http_threads.py`).
+  (`arms/http_threads.py`).
 
 Engine starts are left out: a clock starts when all engines of an arm are ready, and stops at the
 last tree on disk. Every round starts with empty prefix caches. `--widened` makes the models as
-costly as larger ones (`widened.py`), `--enlarged` gives them the shape of larger ones
-(`enlarged.py`, for a GPU). `--apart` keeps engines from computing on the cores of everything else
-(`apart.py`). Writes results/NAME.json.
+costly as larger ones (`models/widened.py`), `--enlarged` gives them the shape of larger ones
+(`models/enlarged.py`, for a GPU). `--apart` keeps engines from computing on the cores of
+everything else (`measure/apart.py`). Writes results/NAME.json.
 """
 
 import argparse
@@ -27,23 +27,23 @@ from itertools import islice
 from pathlib import Path
 from statistics import mean
 
-from apart import Apart
-from http_threads import grow_over_http, servers
-from measuring import (
+from arms.http_threads import grow_over_http, servers
+from arms.plain_vllm import plain_engines, prefixes
+from arms.ray_data_llm import grow_in_chain
+from measure.apart import Apart
+from measure.make_engine import make_engine
+from measure.measuring import (
     CpuSeconds,
     Timeline,
     draw_rates,
     engines_alive,
     fresh_folder,
-    make_engine,
     medians,
     ratios,
     tell,
     write_report,
 )
-from plain_vllm import plain_engines, prefixes
-from ray_data_llm import grow_in_chain
-from widened import widened
+from models.widened import widened
 
 from avr.config.load import load as load_config
 from avr.config.stage1 import Stage1Config
@@ -254,7 +254,7 @@ class Bench:
 def _costly(model, arguments, folder):
     if arguments.enlarged is None:
         return widened(model, arguments.widened, folder)
-    from enlarged import Size, enlarged  # it brings torch along
+    from models.enlarged import Size, enlarged  # it brings torch along
 
     return enlarged(model, Size(layers=arguments.enlarged), folder)
 

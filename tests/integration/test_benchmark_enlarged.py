@@ -7,7 +7,7 @@ import gpu_training
 import pytest
 import torch
 import transformers
-from enlarged import Size, enlarged
+from models.enlarged import Size, enlarged
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 MODELS = Path(__file__).parents[2] / "avr/miniature/models"

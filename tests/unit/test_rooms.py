@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def imported(file: Path) -> set[str]:
     return names
 
 
+def modules(file: Path) -> set[str]:
+    """What a file imports, and what would be meant by `from package import module`."""
+    found = imported(file)
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
 FILES = [f for f in sorted(Path("avr").rglob("*.py")) if f.name != "__init__.py"]
 
 
@@ -55,9 +65,23 @@ def test_imports_go_down_only(file):
     assert own <= set(ROOMS[: ROOMS.index(room) + 1])
 
 
-def test_no_room_is_a_drawer():
-    for room in (folder for folder in Path("avr").iterdir() if folder.is_dir()):
+@pytest.mark.parametrize("top", ["avr", "benchmarks", "tests/unit"])
+def test_no_room_is_a_drawer(top):
+    for room in (folder for folder in Path(top).rglob("*") if folder.is_dir()):
         assert len(list(room.glob("*.py"))) <= MOST_FILES, room
+
+
+@pytest.mark.parametrize("top", ["avr", "benchmarks"])
+def test_no_modules_import_each_other_in_a_circle(top):
+    root = Path() if top == "avr" else Path(top)  # what is on the path of those who import
+    files = {
+        ".".join(f.relative_to(root).with_suffix("").parts): f for f in Path(top).rglob("*.py")
+    }
+    imports = {name: modules(file) & files.keys() - {name} for name, file in files.items()}
+    try:
+        list(TopologicalSorter(imports).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 @pytest.mark.parametrize(
@@ -108,3 +132,8 @@ def test_init_files_hold_a_docstring_at_most():
     for file in Path("avr").rglob("__init__.py"):
         body = ast.parse(file.read_text()).body
         assert len(body) <= 1, file
+
+
+def test_unit_tests_lie_in_the_rooms_of_what_they_test():
+    found = {folder.name for folder in Path("tests/unit").iterdir() if list(folder.glob("test_*"))}
+    assert found <= {*ROOMS, "benchmarks"}

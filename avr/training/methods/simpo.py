@@ -54,8 +54,9 @@ class Simpo(Dpo):
         `sigmoid_norm` computes.
         """
         margin = self.margin
+        tokenised: Any = super().trainer()
 
-        class SimPOTrainer(super().trainer()):
+        class SimPOTrainer(tokenised):
             """DPOTrainer whose reference is the margin."""
 
             def _precompute_ref_logps(self, dataset: Any, *_: Any, **__: Any) -> Any:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import roofline
+from measure.utilisation import OneByOne, rates
 from roofline import DEVICES, SHAPES, bounds, config_of, engine_bounds, shape_of, share, show_run
-from utilisation import OneByOne, rates
 
 from avr.core.messages import user
 from avr.core.outputs import Judgement, Output, OutputSet, set_to_dict

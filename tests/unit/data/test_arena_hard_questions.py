@@ -14,7 +14,7 @@ from avr.data.tables import read_rows
 from avr.reports.answers import baseline_of, left_out
 from avr.storage import location
 
-QUESTIONS = Path(__file__).parents[3] / "shared/data/arena_hard_v0.1/questions.jsonl"
+QUESTIONS = Path(__file__).parents[4] / "shared/data/arena_hard_v0.1/questions.jsonl"
 
 pytestmark = pytest.mark.skipif(
     not QUESTIONS.exists(), reason="needs Arena-Hard's questions in ../shared/data/arena_hard_v0.1"

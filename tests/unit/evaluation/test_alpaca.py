@@ -22,7 +22,7 @@ from avr.evaluation.alpaca import (
 )
 from avr.evaluation.logistic import SeparationError
 
-FIXTURE = Path(__file__).parents[3] / "shared/data/lc_fixture"
+FIXTURE = Path(__file__).parents[4] / "shared/data/lc_fixture"
 # Their published LC does not follow from their published weights.
 INCONSISTENT = {"NullModel", "dbrx-instruct"}
 

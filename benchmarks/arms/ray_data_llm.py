@@ -113,7 +113,7 @@ def _measured_stage():
 
     class MeasuredStage(vLLMEngineStageUDF):
         def __init__(self, *args, **kwargs):
-            from measured_engine import ready
+            from measure.measured_engine import ready
 
             super().__init__(*args, **kwargs)
             folder = Path(os.environ["BENCHMARK_FOLDER"])

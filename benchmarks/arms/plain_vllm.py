@@ -84,7 +84,7 @@ def serve(line, log, answer, *arguments):
 
 def _answer(line, role, config, folder):
     os.environ.update(config.env)  # vLLM reads it on import
-    from measured_engine import sampling_params
+    from measure.measured_engine import sampling_params
     from vllm import LLM, PoolingParams
 
     from avr.engines.engine import REWARD_MODEL, engine_settings

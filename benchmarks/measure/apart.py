@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 
 import psutil
-from measuring import Watch, children, kind_of
+from measure.measuring import Watch, children, kind_of
 
 
 class Apart(Watch):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from models.widened import widened
 from safetensors.numpy import load_file
-from widened import widened
 
-MODELS = Path(__file__).parents[2] / "avr" / "miniature" / "models"
+MODELS = Path(__file__).parents[3] / "avr" / "miniature" / "models"
 
 
 def feed_forward(weights, layer, x):

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import http_threads
-import measuring
-from measuring import Flights, Timeline, engines_alive
-from plain_vllm import hear, serve
+from arms import http_threads
+from arms.plain_vllm import hear, serve
+from measure.make_engine import make_engine as measured
+from measure.measuring import Flights, Timeline, engines_alive
 
 from avr.core.roles import Completion, ContextTooLong
 
@@ -31,7 +31,7 @@ def begin(folder, name):
 
 def make_engine(role, config, seed):
     """A `make_engine` of `avr.hosting.host.Hosted`."""
-    engine = measuring.make_engine(role, config, seed)
+    engine = measured(role, config, seed)
     return Observed(engine, role, Path(config.env["BENCHMARK_FOLDER"]))
 
 

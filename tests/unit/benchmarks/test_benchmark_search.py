@@ -4,8 +4,8 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-import search_arms
-from search_arms import Landed, Observed, OverHttp, begin, flights, landed, sweep
+from arms import search_arms
+from arms.search_arms import Landed, Observed, OverHttp, begin, flights, landed, sweep
 
 from avr.core.messages import user
 from avr.core.roles import Completion

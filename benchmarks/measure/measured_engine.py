@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-from measuring import Flights
+from measure.measuring import Flights
 from vllm import SamplingParams
 from vllm.v1.metrics.reader import get_metrics_snapshot
 

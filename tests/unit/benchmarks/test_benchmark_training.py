@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
-from bare_trl import (
+from arms.bare_trl import (
     COMPARED,
     deepspeed_of,
     difference,
@@ -20,8 +20,8 @@ from bare_trl import (
     ratios,
     values_of,
 )
-from measuring import padding
-from training_rows import ANSWER, chats, conversations, drawn, pairs
+from measure.measuring import padding
+from models.training_rows import ANSWER, chats, conversations, drawn, pairs
 
 from avr.data import schemas
 

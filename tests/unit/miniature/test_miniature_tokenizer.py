@@ -11,7 +11,7 @@ from avr.miniature.world import Request, Slot
 
 pytestmark = pytest.mark.integration
 
-MODELS = Path(__file__).parents[2] / "avr/miniature/models"
+MODELS = Path(__file__).parents[3] / "avr/miniature/models"
 ODD_TEXTS = ["", " ", "Héllo wörld 😀", "a12 \n\n\t don't  <think>ok</think>\n", "中文 [[10]]]"]
 
 

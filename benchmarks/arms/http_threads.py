@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 import requests
-from measuring import Flights
+from measure.measuring import Flights
 
 from avr.config.roles import RoleConfig
 from avr.core.messages import to_dicts
@@ -48,6 +48,7 @@ def servers(roles, folder):
             command = [sys.executable, __file__, str(flags)]
             log = (folder / f"server-{role}.log").open("w")
             environment = os.environ | config.env | {"VLLM_SERVER_DEV_MODE": "1"}
+            environment["PYTHONPATH"] = str(Path(__file__).parents[1])
             # Of a connection that was idle for 5 s the server hangs up, and maybe on a request.
             environment |= {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(START_TIMEOUT_S)}
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

@@ -279,14 +279,14 @@ def ratios(arms):
 
 def over(one, other, keys):
     """Of some figures of two arms the ratios, each of the same round."""
-    from measuring import spread
+    from measure.measuring import spread
 
     return {key: spread([a[key] / b[key] for a, b in zip(one, other, strict=True)]) for key in keys}
 
 
 def shape(lengths):
     """What a report says of rows: how many, their tokens, the padding of unsorted batches."""
-    from measuring import padding, spread  # what a rank need not import
+    from measure.measuring import padding, spread  # what a rank need not import
 
     return {"number": len(lengths), "tokens": spread(lengths), "padding": padding(lengths)}
 

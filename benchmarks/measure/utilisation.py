@@ -23,7 +23,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 
-from measuring import rates_of
+from measure.measuring import rates_of
 
 from avr.config.roles import Placement
 from avr.config.stage1 import Stage1Config
