@@ -3,8 +3,8 @@
     python benchmarks/scaling.py --engines 1 16 256 1024 --prompts 1000 10000 100000
 
 Engines (`models/simulated_engine.py`) only take time, so the rate of a thousand fits on one
-machine: they are shared out over `--processes` actors, whose engines serve one queue. Everything around them is
-real: Ray Data, actors, trees, Parquet. Linear is what one engine does by itself in an event loop,
+machine: they are shared out over `--processes` actors, whose engines serve one queue. Everything
+around them is real: Ray Data, actors, trees, Parquet. Linear is what one engine does by itself in an event loop,
 times their number; `steady` compares the rates while the middle three fifths of the trees end, so
 without the time in which the first come and the last go, which more trees would pay for.
 
