@@ -15,7 +15,7 @@ from avr.core.messages import Conversation, Message, assistant, user
 # rating ("[[5]]") is copied as the whole critique, so a letter stands in its place. A list of what
 # a refinement must not have ("no review, no rating ...") came back as the refinement, in 8 of 8;
 # asked to start with the answer, 17 of 17 kept their form (one began with a rating). What a whole
-# job gave is in docs/real_models.md.
+# job gave is in docs/evidence/real_models.md.
 CRITIQUE_REQUEST = """\
 Review your answer above. Begin with a line of this form, where N is a whole number from 1 \
 (useless) to 10 (nothing left to improve):

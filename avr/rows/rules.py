@@ -7,7 +7,7 @@ from avr.core.search import Closing
 
 # What each profile switches on beyond the rules that define a row or pair (method, Stage I).
 # `as_released` has what the released scripts apply, `as_paper` only what the paper states beyond
-# the definitions, `recommended` is argued for rule by rule in docs/rows.md.
+# the definitions, `recommended` is argued for rule by rule in docs/concepts/rows.md.
 PROFILES: dict[str, dict[str, frozenset[str]]] = {
     "rsft": {
         "as_released": frozenset({"length_control", "unique", "plain_rows"}),

@@ -1,4 +1,4 @@
-"""docs/rows.md and the rules that there are."""
+"""docs/concepts/rows.md and the rules that there are."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ from avr.rows.judgement_pairs import make_judgement_pairs
 from avr.rows.rules import ALWAYS, PROFILES, SWITCHES, rules_of, switched_on
 from avr.rows.trajectories import select_trajectories
 
-ROWS = Path("docs/rows.md").read_text()
+ROWS = Path("docs/concepts/rows.md").read_text()
 ALL = frozenset(SWITCHES)
 
 
