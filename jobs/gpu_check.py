@@ -6,7 +6,8 @@
 Versions, GPUs, disks, an all-reduce; engines, rewards and trainings through the paths that jobs
 take, with the tiny models of this package. Settings: conf/gpu_check.yaml, or with --cpu
 conf/gpu_check_cpu.yaml. `checks=[host,rsft]` makes some only. Writes RUN_DIR/gpu_check.json; ends
-with 0 where something was checked and nothing failed. docs/guides/gpu_check.md says what each line means.
+with 0 where something was checked and nothing failed. docs/guides/gpu_check.md says what each line
+means.
 """
 
 import argparse

@@ -79,7 +79,7 @@ def reported(config, folder, settings=None):
 
 
 def unnamed(report, job="evaluate", given=("failures", "settings", "as_they_were", "by_rounds")):
-    """Fields that the job's part of docs/reference/reports.md lacks; those below `given` are data."""
+    """Fields that the job's part of the page lacks; those below `given` are data."""
     words = Path("docs/reference/reports.md").read_text().partition(f"## `jobs/{job}.py`")[2]
     words = words.partition("\n## ")[0]
 

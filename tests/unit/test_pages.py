@@ -1,4 +1,4 @@
-"""What the pages say of the project is there: commands, files, links, rooms; and they can be read."""
+"""What the pages say is there: commands, files, links, rooms; and they can be read."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How the released scripts choose, in examples of a few nodes; letters are of docs/concepts/rows.md."""
+"""How the released scripts choose, in small examples; letters are of docs/concepts/rows.md."""
 
 from dataclasses import replace
 
