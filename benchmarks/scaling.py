@@ -5,8 +5,9 @@
 Engines (`models/simulated_engine.py`) only take time, so the rate of a thousand fits on one
 machine: they are shared out over `--processes` actors, whose engines serve one queue. Everything
 around them is real: Ray Data, actors, trees, Parquet. Linear is what one engine does by itself in
-an event loop, times their number; `steady` compares the rates while the middle three fifths of the trees end, so
-without the time in which the first come and the last go, which more trees would pay for.
+an event loop, times their number; `steady` compares the rates while the middle three fifths of the
+trees end, so without the time in which the first come and the last go, which more trees would pay
+for.
 
 Where all engines together would ask more of this machine's cores than a cluster's nodes would, time
 is stretched for all engines alike (`slowness`), which makes what surrounds them look cheaper;
