@@ -1,10 +1,10 @@
-"""Where files lie: a folder, or an object store (`s3://`, `gs://`, ... whatever fsspec opens).
+"""Read and write files in a folder or an object store (`s3://`, `gs://`, ... any that fsspec has).
 
-A `Location` is a `pathlib.Path` or, for what has a protocol, a `UPath`: the same methods over
-fsspec. Object stores differ in three ways, and this module is where they do: an object appears
-whole when it is written (there is no rename, and none is needed), nothing can be appended to, and
-programs that want a folder (vLLM, DeepSpeed, TRL) get a copy of it on their own node. Credentials
-are the environment's, never the configuration's.
+A `Location` is a `pathlib.Path`, or a `UPath` for a path with a protocol: the same methods over
+fsspec. Object stores differ in three ways, and this module handles them. An object appears whole
+when it is written (there is no rename, and none is needed). Nothing can be appended to an object.
+Programs that want a folder (vLLM, DeepSpeed, TRL) get a copy of it on their own node. Credentials
+come from the environment, never from the configuration.
 """
 
 import fcntl
@@ -24,12 +24,15 @@ from upath import UPath
 from avr.config.errors import ConfigError
 
 Location = Path | UPath
-# Stores in which an object is there when the last byte of it has arrived, and not before.
+# Stores in which an object appears only when its last byte has arrived.
 _WHOLE = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory")
 
 
 def location(path: str | Location) -> Location:
-    """The location that a path or URL names. Raises ConfigError for a protocol nobody knows."""
+    """Return the location of a path or URL. Raises ConfigError for one that cannot be used.
+
+    It may name nothing, hold a password, or have an unknown protocol.
+    """
     if not isinstance(path, str):
         return path
     protocol, separator, rest = path.partition("://")
@@ -41,9 +44,11 @@ def location(path: str | Location) -> Location:
         return Path(rest)
     user, at, _ = rest.partition("/")[0].rpartition("@")
     if at and ":" in user:
-        raise ConfigError(f"a {protocol}:// path holds a password: it belongs into the environment")
+        raise ConfigError(
+            f"a {protocol}:// path holds a password: pass it by environment variables"
+        )
     try:
-        # Listings are not kept: what other processes have written must be seen at once.
+        # Listings are not cached: files that other processes have written must be seen at once.
         there = UPath(path.rstrip("/"), use_listings_cache=False)
         _ = there.fs  # imports what the protocol needs
     except (ValueError, ImportError) as error:
@@ -52,17 +57,17 @@ def location(path: str | Location) -> Location:
 
 
 def is_remote(place: Location) -> TypeIs[UPath]:
-    """Whether this is an object store rather than a folder."""
+    """Tell whether a place is in an object store rather than in a folder."""
     return not isinstance(place, Path)
 
 
 def for_arrow(place: Location) -> dict[str, Any]:
-    """`filesystem=` for pyarrow and Ray Data, whose paths are then those of `path_of`."""
+    """Return the argument `filesystem` for pyarrow and Ray Data; paths then come from `path_of`."""
     return {"filesystem": place.fs} if is_remote(place) else {}
 
 
 def arrow_filesystem(place: Location) -> dict[str, Any]:
-    """`filesystem=` for Ray Train, which takes pyarrow's own kind only."""
+    """Return the argument `filesystem` for Ray Train, which takes pyarrow's own kind only."""
     if not is_remote(place):
         return {}
     from pyarrow.fs import FSSpecHandler, PyFileSystem
@@ -71,15 +76,15 @@ def arrow_filesystem(place: Location) -> dict[str, Any]:
 
 
 def path_of(place: Location) -> str:
-    """The path without its protocol."""
+    """Return the path without its protocol."""
     return place.path if is_remote(place) else str(place)
 
 
 def files_at(path: str) -> list[Location]:
-    """The file, all files of the folder, or those a pattern fits (`data/*.jsonl`), in order.
+    """List the file, all files of the folder, or all that fit a pattern (`data/*.jsonl`), in order.
 
-    Of a folder, not what begins with a dot or an underscore (`.DS_Store`, `_SUCCESS`) nor what lies
-    in such a folder. Where there is no such file, none.
+    In a folder, names that begin with a dot or an underscore (`.DS_Store`, `_SUCCESS`) are left
+    out, and so are all files in such a folder. Where there is no file the list is empty.
     """
     there = location(path)
     if there.is_file():
@@ -89,25 +94,26 @@ def files_at(path: str) -> list[Location]:
         found = (f for f in there.rglob("*") if f.is_file())
         return sorted(f for f in found if not any(p[0] in "._" for p in f.parts[depth:]))
     fixed, pattern = there, ""
-    while not fixed.exists() and fixed != fixed.parent:  # so that a folder's own name is no pattern
+    # The part of the path that exists is taken literally: a folder's own name is no pattern.
+    while not fixed.exists() and fixed != fixed.parent:
         fixed, pattern = fixed.parent, f"{fixed.name}/{pattern}" if pattern else fixed.name
     return sorted(f for f in fixed.glob(pattern) if f.is_file()) if pattern else []
 
 
-# The name that `written` gives to what is not whole yet.
+# The name that `written` gives to a file that is not whole yet.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 @contextmanager
 def written(file: Location) -> Iterator[Path]:
-    """A local path to write to; when the block ends well it becomes `file`, whole and at once."""
+    """Give a local path to write to; when the block ends well it becomes `file`, all at once."""
     if is_remote(file):
         with tempfile.TemporaryDirectory() as folder:
             temporary = Path(folder) / file.name
             yield temporary
             if file.protocol in _WHOLE:
                 file.fs.put_file(str(temporary), file.path)
-            else:  # fsspec's other file systems write into the file itself
+            else:  # fsspec's other file systems write into the file, so a half of it could be seen
                 beside = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
                 file.fs.put_file(str(temporary), beside.path)
                 file.fs.mv(beside.path, file.path)
@@ -130,22 +136,25 @@ def write_text(file: Location, text: str) -> None:
 
 
 def read_bytes(file: Location) -> bytes:
-    """All of a small file, in one request: one that is replaced meanwhile is the old or the new."""
+    """Read all of a small file in one request.
+
+    If it is replaced meanwhile, the result is the old file or the new one, never a mixture.
+    """
     return bytes(file.fs.cat_file(file.path)) if is_remote(file) else file.read_bytes()
 
 
 def append(file: Location, text: str) -> None:
-    """Add to the end; on an object store, which cannot, by writing all of it again."""
+    """Append a text to a file. In an object store all of the file is written again."""
     if is_remote(file):
         before = read_bytes(file) if file.exists() else b""
         file.write_bytes(before + text.encode())
         return
-    with file.open("a") as stream:  # one write, so a kill leaves whole lines
+    with file.open("a") as stream:  # a single write, so a kill leaves whole lines
         stream.write(text)
 
 
 def remove(folder: Location) -> None:
-    """Remove a folder and all in it, where it is there."""
+    """Remove a folder and all in it, if it exists."""
     if is_remote(folder):
         with suppress(FileNotFoundError):
             folder.fs.rm(folder.path, recursive=True)
@@ -154,8 +163,10 @@ def remove(folder: Location) -> None:
 
 
 def sweep(folder: Path, own: Iterable[str]) -> None:
-    """Remove what writers that were killed have left of `written` in a folder and those below it
-    that `own` names; what else lies there is not ours.
+    """Remove the temporary files of `written` that killed writers have left in a folder.
+
+    The folders in it that `own` names are swept as well, at any depth. Other files there are not
+    ours.
     """
     inside = (file for name in own for file in (folder / name).rglob(".*.tmp"))
     for file in (*folder.glob(".*.tmp"), *inside):
@@ -164,7 +175,7 @@ def sweep(folder: Path, own: Iterable[str]) -> None:
 
 
 def size_of(folder: Location) -> int:
-    """Bytes of all files below a folder; 0 where there is none."""
+    """Count the bytes of all files below a folder; 0 where there is none."""
     if is_remote(folder):
         return int(folder.fs.du(folder.path)) if folder.exists() else 0
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -172,8 +183,9 @@ def size_of(folder: Location) -> int:
 
 @contextmanager
 def reached(name: str, place: Location) -> Iterator[None]:
-    """Errors of an object store, which have types of their own, become a ConfigError that says what
-    `name` sets and why it cannot be reached.
+    """Turn the errors of an object store, which have types of their own, into a ConfigError.
+
+    Its message gives the setting `name`, its place, and why it cannot be reached.
     """
     try:
         yield
@@ -186,7 +198,7 @@ def reached(name: str, place: Location) -> Iterator[None]:
 
 
 def check_writable(folder: Location, name: str) -> None:
-    """Raise ConfigError, with the reason, where nothing can be written to what `name` sets."""
+    """Raise ConfigError, with the reason, if the folder of the setting `name` is not writable."""
     probe = folder / f".writable-{uuid.uuid4().hex[:8]}"
     try:
         write_text(probe, "A full disk takes empty files.")
@@ -201,7 +213,7 @@ def _words(error: Exception) -> str:
 
 @contextmanager
 def local_copy(folder: Location) -> Iterator[Path]:
-    """The folder itself, or for the time of the block a copy of what the store holds."""
+    """Give the folder itself, or a local copy of a folder in a store for the time of the block."""
     if is_remote(folder):
         with tempfile.TemporaryDirectory() as copy:
             download(folder, Path(copy))
@@ -211,7 +223,10 @@ def local_copy(folder: Location) -> Iterator[Path]:
 
 
 def copy(folder: Location, to: Location) -> None:
-    """The files of a folder to another, which is not there yet and of the same kind of place."""
+    """Copy the files of a folder to another one, which is not there yet.
+
+    Both are on the same kind of place.
+    """
     with local_copy(folder) as here:
         if is_remote(to):
             upload(here, to)
@@ -220,7 +235,7 @@ def copy(folder: Location, to: Location) -> None:
 
 
 def fetched(folder: Location, name: str) -> Path:
-    """The folder itself, or a copy on this node that stays; `name` says which content it is.
+    """Return the folder itself, or a lasting copy on this node; `name` identifies its content.
 
     Processes of one node that want the same copy wait for the first to make it.
     """
@@ -239,7 +254,10 @@ def fetched(folder: Location, name: str) -> Path:
 
 
 def scratch() -> Path:
-    """A folder of this node for what is only copied from or on its way to a store; see TMPDIR."""
+    """Return this node's folder for copies of files in a store, and files on the way to one.
+
+    TMPDIR decides where it lies.
+    """
     return Path(tempfile.gettempdir()) / f"avr-{os.getuid()}"
 
 

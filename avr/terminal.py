@@ -1,37 +1,37 @@
-"""Write to the screen: the one console, lines inside a step, figures that may be missing."""
+"""Write to the screen: the one console, lines inside a step, figures, and a step's pace."""
 
 import math
 import sys
 
 from rich.console import Console
 
-# In a log file there is no width to ask for; tables need one that holds them.
+# A log file has no width of its own; tables need one that they fit into.
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def indented(line: str) -> None:
-    """Say what happens inside a step."""
+    """Print a line about what happens inside a step."""
     CONSOLE.print(f"  {line}", markup=False)
 
 
 def number(value: float | None, form: str) -> str:
-    """A figure, or a dash where there is none."""
+    """Format a figure; a missing one is a dash."""
     return "-" if value is None else f"{value:{form}}"
 
 
 class Pace:
-    """Items a second since the work has begun; `before` were done then."""
+    """The pace in items per second since the work has begun; `before` items were done by then."""
 
     def __init__(self, before: int):
         self._before, self._begun = before, math.inf
 
     def look(self, working: bool, now: float) -> None:
-        """Whether the work has begun by this second of a clock."""
+        """Note the beginning of the work: the first `now` (a clock's seconds) while `working`."""
         if working:
             self._begun = min(self._begun, now)
 
     def words(self, num_done: int, rest: int, now: float) -> str:
-        """The pace, and how long the rest takes at it; nothing before the first is done."""
+        """Describe the pace and the time that the rest takes; "" before the first item is done."""
         items, seconds = num_done - self._before, now - self._begun
         if items <= 0 or seconds <= 0:
             return ""

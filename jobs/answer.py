@@ -1,4 +1,4 @@
-"""Answer prompts with a Stage II model: final answers and thinking apart, failures reported.
+"""Answer prompts with a Stage II model: write final answers and thinking apart, count failures.
 
     python jobs/answer.py conf/miniature/answer.yaml [key=value ...] [--plan]
     python jobs/answer.py conf/miniature/answer.yaml prompts.path=mine.jsonl run_dir=runs/mine

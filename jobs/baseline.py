@@ -4,7 +4,7 @@
     python jobs/baseline.py conf/miniature/baseline_simpo.yaml
     python jobs/baseline.py conf/miniature/meta_rewarding.yaml
 
-What AvR is compared with, on the same prompts and with the same reward model. Run it again and it
+AvR is compared with these, on the same prompts and with the same reward model. Run it again and it
 continues where it stopped.
 """
 

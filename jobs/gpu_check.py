@@ -23,7 +23,7 @@ CONF = Path(__file__).parents[1] / "conf"
 
 
 def main() -> int:
-    """Returns the exit status; what a user did wrong is one line on stderr."""
+    """Run the checks; return the exit status. A user's mistake is one line on stderr."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -34,7 +34,8 @@ def main() -> int:
     try:
         config = load(GpuCheckConfig, file, arguments.overrides)
         check(config)
-        from avr.checks.run import run  # imports Ray: seconds that a misspelt key need not wait
+        # Imports Ray, which takes seconds: a misspelt key is found before.
+        from avr.checks.run import run
 
         return run(config)
     except (ConfigError, RuntimeError, ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Both stages and all baselines for several seeds, and one table of them.
+"""Run both stages and all baselines for several seeds, and make one table of them.
 
     python jobs/replicate.py conf/miniature/replicate.yaml [seeds=[0]] [key=value ...] [--plan]
 

@@ -19,7 +19,7 @@ from avr.storage import location
 
 
 def main() -> int:
-    """Returns the exit status: 1 where there is nothing to print."""
+    """Print the rows; return the exit status, which is 1 where there is nothing to print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -52,7 +52,8 @@ def main() -> int:
         return 1
     try:
         print("\n\n".join(texts), flush=True)
-    except BrokenPipeError:  # into `head`, say; Python would try once more as it ends
+    except BrokenPipeError:
+        # A reader such as `head` has ended; Python would print once more as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 

@@ -1,4 +1,4 @@
-"""Stage I: grow refinement trees, train on them by RSFT, grow again, train by DPO, evaluate.
+"""Run Stage I: grow refinement trees, train on them by RSFT, grow again, train by DPO, evaluate.
 
     python jobs/stage1.py conf/miniature/stage1.yaml [key=value ...] [--plan]
     ray job submit --working-dir . -- python jobs/stage1.py conf/llama3_8b/stage1.yaml \\

@@ -1,4 +1,4 @@
-"""Stage II: search greedily, train on whole trajectories, sample whole outputs, train by DPO.
+"""Run Stage II: search greedily, train on whole trajectories, sample whole outputs, train by DPO.
 
     python jobs/stage2.py conf/miniature/stage2.yaml [key=value ...] [--plan]
     ray job submit --working-dir . -- python jobs/stage2.py conf/llama3_8b/stage2.yaml \\

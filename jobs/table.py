@@ -1,9 +1,9 @@
-"""Several models answer the same held-out prompts; a table says how they compare.
+"""Let several models answer the same held-out prompts; a table says how they compare.
 
     python jobs/table.py conf/miniature/table.yaml runs_dir=RUNS [key=value ...] [--plan]
 
-Writes answers.parquet (every answer, to be read), table.md, table.json and pictures to RUN_DIR.
-Run it again and it continues where it stopped.
+Writes answers.parquet (every answer, to be read), table.md, table.json and pictures to RUN_DIR. Run
+it again and it continues where it stopped.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""An all-reduce over all devices, through Ray Train's worker group as trainings make it."""
+"""Check an all-reduce over all devices, in Ray Train's worker group as trainings make it."""
 
 import os
 import statistics
@@ -20,7 +20,7 @@ REPEATS = 5
 def check_all_reduce(
     folder: Location, devices: int, use_gpu: bool, mib: int, timeout_s: float
 ) -> Finding:
-    """Every rank gets the right sums; how fast numbers go round, in GB/s of each rank's link."""
+    """Check that every rank gets the right sums; measure GB/s on each rank's link."""
     trainer = Trainer(
         reduce_on_rank,
         train_loop_config={"mib": mib},
@@ -54,7 +54,7 @@ def check_all_reduce(
 
 
 def reduce_on_rank(settings: dict[str, Any]) -> dict[str, Any]:
-    """One rank's part: `mib` MiB of float32; rank 0's figures reach the driver.
+    """Reduce `mib` MiB of float32 on one rank; rank 0's figures reach the driver.
 
     Bus bandwidth is that of NCCL's own tests: 2 (n - 1) / n times the bytes over the seconds.
     """

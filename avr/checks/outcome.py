@@ -1,4 +1,4 @@
-"""One check and its outcome: passed, failed with a cause in one line, or skipped with a reason."""
+"""Make one check and record its outcome: passed, failed with a cause, or skipped with a reason."""
 
 import re
 import threading
@@ -10,11 +10,12 @@ from enum import StrEnum
 from typing import Any
 
 _LONGEST = 400  # characters of a cause on a screen
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # which Ray gives its tracebacks
+# Ray gives its tracebacks colours.
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Outcome(StrEnum):
-    """How a check ended."""
+    """The ways in which a check can end."""
 
     passed = "passed"
     failed = "failed"
@@ -23,14 +24,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check that passed has found: in words, and as figures for programs."""
+    """The finding of a check that passed: in words, and as figures for programs."""
 
     words: str
     figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CheckFailed(RuntimeError):
-    """A check found something wrong; `figures` are those that it had by then."""
+    """The failure of a check that found something wrong; `figures` are those it had by then."""
 
     def __init__(self, words: str, figures: Mapping[str, Any] | None = None):
         super().__init__(words)
@@ -38,12 +39,15 @@ class CheckFailed(RuntimeError):
 
 
 class Skipped(Exception):
-    """A check cannot be made here; the message is the reason."""
+    """The sign that a check cannot be made here; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A check that has ended. `words`: what was found, the cause of the failure, or the reason."""
+    """The result of a check that has ended.
+
+    `words` are its finding, the cause of its failure, or the reason why it was skipped.
+    """
 
     name: str
     outcome: Outcome
@@ -56,8 +60,8 @@ class Result:
 def carry_out(name: str, check: Callable[[], Finding], limit_s: float) -> Result:
     """Make one check and return its result, whatever it raises.
 
-    It runs in a thread: after `limit_s` it has failed, and the next one begins. A collective that
-    waits for a rank for ever would otherwise hide all that comes after it.
+    It runs in a thread: after `limit_s` it has failed, and the next one begins. Otherwise a
+    collective that waits for a rank for ever would hide all that comes after it.
     """
     results: list[Result] = []
     began = time.monotonic()
@@ -68,7 +72,8 @@ def carry_out(name: str, check: Callable[[], Finding], limit_s: float) -> Result
     thread = threading.Thread(target=make, name=f"check {name}", daemon=True)
     thread.start()
     while thread.is_alive() and time.monotonic() - began < limit_s:
-        thread.join(0.2)  # a moment at a time: signals are not seen inside
+        # A moment at a time: signals are not seen inside.
+        thread.join(0.2)
     if results:
         return results[0]
     words = f"no end after {limit_s:.0f} s (timeout_s); what it started may still hold devices"
@@ -93,8 +98,9 @@ def _result(name: str, check: Callable[[], Finding], began: float) -> Result:
 
 
 def cause(error: BaseException) -> str:
-    """The innermost error in one line: of an error in a worker, the worker's own words."""
-    chain = [error]  # Ray's errors carry the worker's, which may name Ray's as its cause again
+    """Return the innermost error in one line: for an error in a worker, the worker's own words."""
+    # An error of Ray's carries the worker's error, which may again name Ray's as its cause.
+    chain = [error]
     while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
         if not isinstance(inner, BaseException) or any(inner is known for known in chain):
             break
@@ -103,7 +109,8 @@ def cause(error: BaseException) -> str:
     error = next((e for e in reversed(chain) if not _is_traceback(_plain(e))), error)
     text = _plain(error) or repr(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # An error that did not survive the way to the driver is a traceback: its last line says it.
+    # An error that did not survive the way to the driver is a traceback: its last line is the
+    # error.
     line = lines[-1] if _is_traceback(text) else lines[0]
     named = type(error).__name__ not in ("RuntimeError", "CheckFailed") and not line.startswith(
         type(error).__name__
@@ -113,7 +120,7 @@ def cause(error: BaseException) -> str:
 
 
 def _plain(error: BaseException) -> str:
-    """What an error says, without colours."""
+    """Return the words of an error, without colours."""
     return _COLOURS.sub("", str(error)).strip()
 
 

@@ -1,4 +1,4 @@
-"""Hugging Face's word on what engines say and trainings leave: on a CPU, beside the driver."""
+"""Ask Hugging Face about what engines say and trainings leave: on a CPU, beside the driver."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,13 @@ from avr.engines.imports import lasting_imports
 from avr.engines.weights import local_model
 from avr.training.rows import completion
 
-QUERY = (user("List (a) two tools and (b) three fruits."),)  # what all models are asked here
+# All models are asked this here.
+QUERY = (user("List (a) two tools and (b) three fruits."),)
 
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
-    """What Hugging Face would say, and how far the engine's text is from it.
+    """Hugging Face's greedy text, and how far the engine's text is from it.
 
     `lead`: at each token of the engine's text, how far the logit of Hugging Face's own choice is
     ahead of that token's, over max(1, |logit|); the largest of all. 0 where the texts are equal.
@@ -30,7 +31,7 @@ class Greedy:
 
 @ray.remote(num_cpus=0)
 class Reference:
-    """Transformers in one process, which imports it once."""
+    """An actor with Transformers, which it imports once."""
 
     def greedy(
         self, model: str, dtype: str, conversation: Conversation, said: Completion
@@ -50,14 +51,18 @@ class Reference:
             whole = token_ids(tokenizer, (*conversation, assistant(said.text)), to_continue=False)
             tokens = completion(tokenizer, prompt, whole, "the engine's answer")
             if said.finish_reason == "length":
-                del tokens[-1]  # the end of the turn, which it did not say
+                # The end of the turn, which the engine did not say.
+                del tokens[-1]
             logits = network(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
         best = logits.float().max(dim=-1).values
         got = logits.float().gather(-1, torch.tensor(tokens)[:, None])[:, 0]
         return Greedy(text, ((best - got) / best.abs().clamp(min=1)).max().item())
 
     def says(self, model: str, conversation: Conversation, num_tokens: int) -> str:
-        """The greedy answer of a trained model. Raises ValueError where a weight is no number."""
+        """Return the greedy answer of a trained model.
+
+        Raises ValueError where a weight is not a finite number.
+        """
         import torch
 
         tokenizer, network = _load(model, "auto")
@@ -72,7 +77,7 @@ class Reference:
         return str(tokenizer.decode(out[0, len(prompt) :], skip_special_tokens=True))
 
     def has_learned(self, before: str, after: str) -> bool:
-        """Whether any weight of two model folders differs, whatever dtypes they are kept in."""
+        """Say whether any weight of two model folders differs, whatever dtypes they are kept in."""
         from safetensors import safe_open
 
         kept: dict[str, Any] = {}
@@ -94,7 +99,7 @@ def _load(model: str, dtype: str) -> tuple[Any, Any]:
 
     here = local_model(model)
     tokenizer = AutoTokenizer.from_pretrained(here)
-    # Eager: others drop the caps of a model whose attention scores are capped.
+    # Eager attention: others drop the caps of a model that caps its attention scores.
     network = AutoModelForCausalLM.from_pretrained(
         here, dtype=dtype, attn_implementation="eager", use_safetensors=True
     )

@@ -1,4 +1,4 @@
-"""The report of a check: a table on the screen, and a JSON file for programs."""
+"""Report the results of checks: as a table on the screen, and as a JSON file for programs."""
 
 import json
 import time
@@ -18,7 +18,7 @@ _COLOURS = {Outcome.passed: "green", Outcome.failed: "bold red", Outcome.skipped
 
 
 def report(results: Sequence[Result], machine: Mapping[str, Any], devices: int) -> dict[str, Any]:
-    """What the JSON file holds. `passed`: nothing failed, and something was checked."""
+    """Return the content of the JSON file; `passed`: nothing failed, and something was checked."""
     outcomes = [result.outcome for result in results]
     return {
         "passed": Outcome.failed not in outcomes and Outcome.passed in outcomes,
@@ -31,7 +31,7 @@ def report(results: Sequence[Result], machine: Mapping[str, Any], devices: int) 
 
 
 def show(results: Sequence[Result]) -> None:
-    """Print one line a check, and how many ended how."""
+    """Print one line for each check, and how many ended in each way."""
     table = Table(title="Checks", title_justify="left", box=box.SIMPLE)
     table.add_column("check", no_wrap=True)
     table.add_column("", no_wrap=True)

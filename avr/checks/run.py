@@ -1,4 +1,4 @@
-"""All checks, one after the other: each goes on whatever became of the others."""
+"""Make all checks, one after the other: each is made however the others ended."""
 
 import secrets
 from collections.abc import Callable, Mapping
@@ -29,9 +29,10 @@ NEED_DEVICES = ("devices", "all_reduce", "engine", "reload", "rewards", "rsft", 
 
 
 def run(config: GpuCheckConfig) -> int:
-    """Make the checks that `config.checks` names; returns the exit status.
+    """Make the checks that `config.checks` names; return the exit status.
 
-    0 where something was checked and nothing failed. Settings have gone through `settings.check`.
+    It is 0 where something was checked and nothing failed. Settings have gone through
+    `settings.check`.
     """
     run_dir = location(config.run_dir)
     run_dir = run_dir if is_remote(run_dir) else Path(run_dir).resolve()
@@ -64,7 +65,10 @@ def run(config: GpuCheckConfig) -> int:
 
 
 def _home(run_dir: Location) -> tuple[Location, str]:
-    """Where the checks work: run_dir, or a folder of this machine and why it is not run_dir."""
+    """Choose the place where checks work: run_dir, or a folder of this machine.
+
+    For the latter the reason why it is not run_dir is returned as well.
+    """
     try:
         check_writable(run_dir, "run_dir")
     except ConfigError as error:
@@ -73,7 +77,7 @@ def _home(run_dir: Location) -> tuple[Location, str]:
 
 
 class _Checks:
-    """What the checks share: the cluster, its devices, and the processes beside the driver."""
+    """The state that checks share: the cluster, its devices, the processes beside the driver."""
 
     def __init__(self, config: GpuCheckConfig, folder: Location, unwritable: str):
         self._config, self._folder, self._unwritable = config, folder, unwritable
@@ -88,7 +92,7 @@ class _Checks:
             self._no_devices = str(error)
 
     def named(self, name: str) -> Callable[[], Finding]:
-        """The check of that name, to be made."""
+        """Return the check of that name, to be made."""
         if name in NEED_DEVICES:
             return lambda: self._on_devices(name)
         return {"cluster": self._cluster, "versions": self._versions, "host": self._host}[name]
@@ -116,7 +120,7 @@ class _Checks:
         return there
 
     def _cluster(self) -> Finding:
-        """There are machines, and room for one process a device, after waiting for it."""
+        """Wait for room for one process a device; check that there are machines."""
         if self._no_devices:
             raise CheckFailed(self._no_devices)
         self._wait_for_room()
@@ -127,7 +131,7 @@ class _Checks:
         return Finding(listed, figures)
 
     def _wait_for_room(self) -> None:
-        """Once, whichever check comes first: a cluster may have to grow before it is looked at."""
+        """Wait for room, once and in any check: a cluster may have to grow before it is seen."""
         if self._placed:
             return
         config = self._config
@@ -178,7 +182,8 @@ class _Checks:
 
     def _beside_driver(self) -> tuple[Any, EngineChecks]:
         if self._helpers is None:
-            actor: Any = Reference  # what the decorator has made of it
+            # `Any`, because the decorator has made something else of the class.
+            actor: Any = Reference
             reference = actor.options(scheduling_strategy=on_this_node()).remote()
             self._helpers = reference, EngineChecks(self._config, self._folder, reference)
         return self._helpers

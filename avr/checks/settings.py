@@ -1,4 +1,7 @@
-"""Every knob of `jobs/gpu_check.py`; conf/gpu_check.yaml and gpu_check_cpu.yaml hold values."""
+"""Define the settings of `jobs/gpu_check.py`.
+
+conf/gpu_check.yaml and gpu_check_cpu.yaml hold values.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +34,7 @@ NAMES = (
 
 @dataclass
 class HostLimits:
-    """What every machine that works must have at the least.
+    """The least that every machine that works must have.
 
     `run_dir_gib` and `temporary_gib`: free GiB where run_dir and TMPDIR lie. `write_mib_per_s`:
     MiB/s at which `write_mib` MiB are written to run_dir and synced, by all machines at once.
@@ -50,7 +53,7 @@ class HostLimits:
 
 @dataclass
 class GpuCheckConfig:
-    """What is checked, on how many devices, and with which models.
+    """The settings of the checks: which, on how many devices, and with which models.
 
     `checks` are names of `NAMES`. `devices` are GPUs, or training workers without GPUs; unset, all
     GPUs that the cluster has now, so a cluster that still has to grow needs the number. Each check
@@ -78,7 +81,7 @@ class GpuCheckConfig:
 
 
 def check(config: GpuCheckConfig) -> None:
-    """Raise ConfigError for settings that cannot be, before anything is started."""
+    """Raise ConfigError for settings that cannot be used, before anything is started."""
     check_values(config)
     check_run_dir(config.run_dir)
     unknown = [name for name in config.checks if name not in NAMES]
@@ -93,7 +96,7 @@ def check(config: GpuCheckConfig) -> None:
     other = next((name for name, part in parts.items() if part.use_gpu != config.use_gpu), None)
     if other is not None:
         raise ConfigError(
-            f"use_gpu is {config.use_gpu} and {other}.use_gpu is not; --cpu turns all of them off"
+            f"use_gpu is {config.use_gpu}, {other}.use_gpu is not: set all alike (--cpu turns all off)"
         )
     check_training("rsft", Rsft(), config.rsft)
     check_training("dpo", Dpo(), config.dpo)

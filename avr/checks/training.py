@@ -1,4 +1,4 @@
-"""Two steps of RSFT and one of DPO by `avr.training.launch`, on rows of the miniature world."""
+"""Train two steps of RSFT and one of DPO on miniature rows, by `avr.training.launch`."""
 
 import math
 import random
@@ -29,19 +29,19 @@ from avr.training.methods.method import Method
 from avr.training.methods.rsft import Rsft
 
 NUM_ROWS = 256
-# The first DPO step is of a policy that is its own reference: no margin, so the loss is ln 2.
+# In the first DPO step the policy equals its reference: there is no margin, so the loss is ln 2.
 FIRST_DPO_LOSS, ROUNDING = math.log(2), 0.05
 
 
 def check_rsft(config: GpuCheckConfig, devices: int, folder: Location, reference: Any) -> Finding:
-    """RSFT steps on all devices leave a model that loads and is another than before."""
+    """Check that RSFT steps on all devices leave a model that loads and has new weights."""
     rows = folder / "rsft_rows.parquet"
     write_rows(rows, rsft_rows(), RSFT_ROWS)
     return _trained(Rsft(), config, config.rsft, devices, folder, rows, reference)
 
 
 def check_dpo(config: GpuCheckConfig, devices: int, folder: Location, reference: Any) -> Finding:
-    """A DPO step after its reference pass, whose loss is ln 2 where it is the first and only."""
+    """Check a DPO step after its reference pass; a first and only step has a loss of ln 2."""
     rows = folder / "dpo_rows.parquet"
     write_rows(rows, dpo_rows(), PAIRS)
     return _trained(Dpo(), config, config.dpo, devices, folder, rows, reference)
@@ -75,7 +75,7 @@ def _trained(
     }
     problem = _problem(kind, training, result, loss)
     if problem is None and not ray.get(reference.has_learned.remote(model, result.model)):
-        problem = "the weights are those from before"
+        problem = "training did not change the weights"
     if problem:
         raise CheckFailed(problem, figures)
     figures["says"] = ray.get(reference.says.remote(result.model, QUERY, 24))
@@ -87,7 +87,7 @@ def _trained(
 def _problem(
     kind: str, training: TrainingConfig, result: TrainingResult, loss: float
 ) -> str | None:
-    """Why the training's own figures are wrong; None where they are not."""
+    """Say what is wrong with the training's own figures; None where nothing is."""
     if not math.isfinite(loss):
         return f"the loss is {loss}"
     asked = training.trl.get("max_steps")
@@ -110,7 +110,7 @@ def _requests(kind: str) -> Iterator[tuple[int, Request, random.Random]]:
 
 
 def rsft_rows() -> Iterator[dict[str, Any]]:
-    """Prompts of the miniature world with faultless answers."""
+    """Make prompts of the miniature world with faultless answers."""
     for index, request, rng in _requests("rsft"):
         answer = render_answer(request, draw_answer(request, CORRECTOR, rng))
         messages = [_turn("user", render_prompt(request)), _turn("assistant", answer)]
@@ -118,7 +118,7 @@ def rsft_rows() -> Iterator[dict[str, Any]]:
 
 
 def dpo_rows() -> Iterator[dict[str, Any]]:
-    """Prompts with a faultless answer, preferred to one with the policy's faults."""
+    """Make prompts with a faultless answer, preferred to one with the policy's faults."""
     for index, request, rng in _requests("dpo"):
         chosen, rejected = (
             [_turn("assistant", render_answer(request, draw_answer(request, profile, rng)))]

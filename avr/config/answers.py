@@ -1,4 +1,4 @@
-"""Jobs in which models answer prompts: held-out ones, a user's, or other models' answers."""
+"""Settings of jobs in which models answer prompts, or refine the answers of other models."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -16,10 +16,11 @@ from avr.config.run import RunConfig
 
 @dataclass
 class EvaluationConfig:
-    """Held-out prompts answered by the seed policy and both trained models, refined r times.
+    """An evaluation in which the seed policy and both trained models answer held-out prompts.
 
     `oracle` names a function `(prompt, answer) -> quality in [0, 1]` as "module:function", for
-    worlds where the truth is known. `rounds` is r of the trained models, by step.
+    worlds where the truth is known. `rounds` holds r, the rounds of refinement, for the seed and
+    for the model of each training step.
     """
 
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
@@ -29,9 +30,10 @@ class EvaluationConfig:
 
 @dataclass
 class Stage2EvaluationConfig:
-    """Held-out prompts answered by the seed policy, the Stage I model and both recursive models.
+    """An evaluation in which four models answer held-out prompts.
 
-    `rounds` is r, for the seed (`seed_model`) and the Stage I model.
+    They are the seed policy, the Stage I model and both recursive models. `rounds` holds r, the
+    rounds of refinement, for the seed (`seed_model`) and the Stage I model.
     """
 
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
@@ -41,7 +43,7 @@ class Stage2EvaluationConfig:
 
 @dataclass
 class AnswerConfig(RunConfig):
-    """Prompts answered by a recursive model: final answers and thinking apart."""
+    """A job in which a recursive model answers prompts; answer and thinking are kept apart."""
 
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     policy: RoleConfig = field(default_factory=RoleConfig)
@@ -52,7 +54,11 @@ class AnswerConfig(RunConfig):
 
 
 class Mode(Enum):
-    """How a model answers: once; with `rounds` refinements of its own; or thinking by itself."""
+    """The way a model answers.
+
+    `plain` answers once, `refine` refines its answer for `rounds` rounds when asked, and
+    `recursive` writes the whole loop by itself in one generation.
+    """
 
     plain = "plain"
     refine = "refine"
@@ -60,7 +66,7 @@ class Mode(Enum):
 
 
 class JudgeKind(Enum):
-    """Who compares two answers."""
+    """The kind of judge that compares two answers."""
 
     endpoint = "endpoint"
     reward_model = "reward_model"
@@ -75,11 +81,11 @@ class EndpointConfig:
     """An OpenAI-compatible server.
 
     `api_key_variable` names the environment variable that holds the key. Unset, it is
-    OPENAI_API_KEY at OpenAI's own address, and at any other no key is sent. `request` (temperature,
-    max_tokens, ...) goes into each request under the server's own names. A request is repeated
-    `max_retries` times after a lost connection, a server's error or a rate limit, and a reply
-    without a verdict asked for `max_tries` times in all. Prices are per million tokens. How many
-    duels are judged at a time is `queries.max_queries_in_flight`.
+    OPENAI_API_KEY for OpenAI's own address; for any other address no key is sent. `request`
+    (temperature, max_tokens, ...) goes into each request under the server's own names. A request
+    is repeated `max_retries` times after a lost connection, a server's error or a rate limit. A
+    verdict is asked for `max_tries` times in all. Prices are per million tokens.
+    `queries.max_queries_in_flight` bounds the number of duels that are judged at a time.
     """
 
     base_url: str = OPENAI
@@ -94,17 +100,17 @@ class EndpointConfig:
 
     @property
     def key_variable(self) -> str | None:
-        """The environment variable whose value is sent as the key; None where no key is sent."""
+        """Return the environment variable that holds the key; None where no key is sent."""
         if self.api_key_variable is None and self.base_url.rstrip("/") == OPENAI:
             return "OPENAI_API_KEY"
         return self.api_key_variable or None
 
     def check_address(self) -> None:
-        """Raise ConfigError for what is no address, or one to which a key would go in the clear."""
+        """Raise ConfigError for a malformed address, or one that a key would go to unencrypted."""
         there = urlsplit(self.base_url)
         if there.scheme not in ("http", "https") or not there.hostname:
             raise ConfigError(
-                f"judge.endpoint.base_url is {self.base_url!r}, and not of the form https://HOST/v1"
+                f"judge.endpoint.base_url is {self.base_url!r}, must have the form https://HOST/v1"
             )
         if self.key_variable and there.scheme == "http" and not _is_loopback(there.hostname):
             raise ConfigError(
@@ -124,7 +130,7 @@ def _is_loopback(host: str) -> bool:
 class JudgeConfig:
     """One judge. `oracle` is a "module:function" as in `EvaluationConfig`.
 
-    `reward_model` should be one that nothing was trained or selected with.
+    `reward_model` should be one that had no part in training or selection.
     """
 
     kind: JudgeKind = JudgeKind.endpoint
@@ -134,7 +140,7 @@ class JudgeConfig:
 
 
 class Format(Enum):
-    """Whose files are written, and whose numbers reported."""
+    """The benchmark that defines the files and the numbers of an evaluation."""
 
     alpaca_eval = "alpaca_eval"
     arena_hard = "arena_hard"
@@ -142,11 +148,11 @@ class Format(Enum):
 
 @dataclass
 class EvaluateConfig(RunConfig):
-    """A model answers a prompt set; a judge compares it with a baseline's answers.
+    """A job in which a model answers a prompt set and a judge compares it with a baseline.
 
     `baseline` is a file of answers (`prompt_field`, `answer_field`) to the same prompts; without
-    one there is nothing to judge. `name` is the model's in the files that are written. `rounds` is
-    r of mode refine.
+    one there is nothing to judge. `name` is the model's name in the files that are written.
+    `rounds` is r, the rounds of refinement in mode refine.
     """
 
     name: str = "model"
@@ -165,12 +171,12 @@ class EvaluateConfig(RunConfig):
 
 @dataclass
 class RefineConfig(RunConfig):
-    """Answers of any model, criticised and refined by ours for `rounds` rounds.
+    """A job in which our model criticises and refines any model's answers for `rounds` rounds.
 
-    `answers` is a file with a prompt and an answer a row. With a `reward_model` each round takes
-    the best of its refinements, goes on only while it is better, and an answer that nothing beats
-    stays; without one each round takes the first refinement. An `oracle` ("module:function") says
-    in the report whether it helped.
+    `answers` is a file with a prompt and an answer per row. With a `reward_model` each round takes
+    the best of its refinements; rounds go on only while the answer gets better, and an answer that
+    no refinement beats stays. Without one each round takes the first refinement. With an `oracle`
+    ("module:function") the report says whether refinement helped.
     """
 
     name: str = "refined"

@@ -1,4 +1,4 @@
-"""Every knob of the baselines that train a policy on its own judged answers."""
+"""All settings of the baselines that train a policy on its own judged answers."""
 
 from dataclasses import dataclass, field
 
@@ -12,16 +12,16 @@ from avr.config.training import TrainingConfig
 
 @dataclass
 class BaselinePrompts:
-    """The prompts that are answered."""
+    """The prompt set of a baseline: the policy answers `sample`."""
 
     sample: PromptsConfig = field(default_factory=PromptsConfig)
 
 
 @dataclass
 class BaselineEvaluationConfig:
-    """Held-out prompts answered by the seed policy and by the model that this run trains.
+    """An evaluation in which the seed policy and the trained model answer held-out prompts.
 
-    `rounds` is r of the seed, which may refine its answers.
+    `rounds` holds r, the rounds of refinement, for the seed, which may refine its answers.
     """
 
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
@@ -31,11 +31,11 @@ class BaselineEvaluationConfig:
 
 @dataclass
 class BaselineConfig(RunConfig):
-    """Whole answers of the policy, judged, paired and trained on (-> evaluate).
+    """A baseline: whole answers of the policy are judged, paired and trained on (-> evaluate).
 
-    Traditional DPO as it stands; SimPO with `simpo_margin`, its gamma, where `dpo.trl.loss_type` is
-    `sigmoid_norm`; an iteration of Meta-Rewarding with `outputs.judgements`, where the policy
-    judges and `reward_model` only evaluates.
+    As it stands it is traditional DPO. With `simpo_margin`, SimPO's gamma, and `dpo.trl.loss_type`
+    `sigmoid_norm` it is SimPO. With `outputs.judgements` it is an iteration of Meta-Rewarding: the
+    policy judges, and `reward_model` only evaluates.
     """
 
     prompts: BaselinePrompts = field(default_factory=BaselinePrompts)

@@ -1,4 +1,4 @@
-"""What is true of every configuration: no value below its least, no place for a secret."""
+"""Check every configuration: no value out of its bounds, no place for a secret."""
 
 import os
 import re
@@ -17,7 +17,7 @@ _SECRET = re.compile(rf"{_WORDS}|(^|_)token$")
 _IN_HEADERS = re.compile(rf"{_WORDS}|(^|_)(auth|code|key|pass|pw|token)$")
 _NO_SECRET = re.compile(r"^(bos|cls|eos|image|mask|pad|sep|stop|unk)_token$")
 _NOT_SHOWN = ("env",)  # a role's field: its values are not written down, here or by Ray
-# Of an address: what signs it (a presigned URL is a key to what it names), or is called a secret.
+# Parameters of an address that sign it (a presigned URL opens what it names) or name a secret.
 _IN_QUERY = re.compile(rf"{_WORDS}|(^|_)(auth|code|key|sig|signature|token)$")
 _PARAMETER = re.compile(r"[?&]([^=&#\s]+)=[^&#\s]")
 _USER = re.compile(r"(https?|ftps?)://[^/?#\s@]+@|://[^/?#\s@:]*:[^/?#\s@]+@", re.IGNORECASE)
@@ -27,9 +27,9 @@ _KEY = re.compile(
     r"(?<![\w/-])(sk-[\w-]{16,}|hf_[A-Za-z0-9]{20,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|xox[abpr]-[\w-]{10,}|(AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,})"
 )
-_SHORTEST = 8  # characters of a variable that is looked for; "none" or "true" is no secret
-_ADVICE = "a secret belongs into the environment, settings are written down"
-_WHERE = {  # by the beginning of a setting's name: where else
+_SHORTEST = 8  # characters; a variable with a shorter value ("none", "true") holds no secret
+_ADVICE = "put secrets in environment variables: settings are written to files"
+_WHERE = {  # beginning of a setting's name -> the place where such a secret belongs
     "judge.endpoint": "judge.endpoint.api_key_variable names the variable that holds a key",
     "ray.runtime_env": "Ray logs this one on each node; set variables where Ray starts"
     " (PIP_EXTRA_INDEX_URL for an index), or in `env` of a role",
@@ -38,10 +38,11 @@ _WHERE = {  # by the beginning of a setting's name: where else
 
 
 def check_secrets(settings: Any, path: str) -> None:
-    """Raise ConfigError where settings, which are written down, hold or have a place for a secret.
+    """Raise ConfigError for settings that hold a secret or have a place for one.
 
-    Names are compared as `x-api-key` and `X_Api_Key` alike; values by what they look like, and with
-    the environment's secrets, so that one that `${oc.env:NAME}` has brought is found as well.
+    Settings are written down. A name counts as a secret's in any spelling: `x-api-key` and
+    `X_Api_Key` are alike. A value is compared with the usual forms of secrets, and with the secrets
+    in the environment, so that one inserted by `${oc.env:NAME}` is found as well.
     """
     if isinstance(settings, str):
         _check_text(settings, path)
@@ -79,7 +80,7 @@ def _advice(name: str) -> str:
 
 
 def _secrets_in(text: str, environment: Mapping[str, str]) -> Iterator[str]:
-    """What of a text looks like a secret, in words that do not repeat it."""
+    """Describe each part of a text that looks like a secret, without repeating it."""
     if _USER.search(text):
         yield "an address with a user or a password"
     if "://" in text:
@@ -87,16 +88,16 @@ def _secrets_in(text: str, environment: Mapping[str, str]) -> Iterator[str]:
             if _IN_QUERY.search(re.sub(r"[-.]", "_", parameter).lower()):
                 yield f"an address with {parameter}=..."
     if _HEADER.fullmatch(text):
-        yield "what a header of authorization does"
+        yield "an authorization header"
     if _KEY.search(text):
-        yield "what looks like a key"
+        yield "a text that looks like a key"
     for variable, value in environment.items():
         if _is_secret_variable(variable, value) and value in text:
             yield f"the value of the environment variable {variable}"
 
 
 def _is_secret_variable(variable: str, value: str) -> bool:
-    """By its name; the path of a file of credentials is no secret."""
+    """Tell by its name whether a variable holds a secret; a path of a credentials file is none."""
     words = variable.lower()
     named = _SECRET.search(words) or words.endswith(("_key", "_pass", "_pw"))
     if not named or len(value) < _SHORTEST:
@@ -106,7 +107,7 @@ def _is_secret_variable(variable: str, value: str) -> bool:
 
 
 def check_values(config: Any, path: str = "") -> None:
-    """Raise ConfigError for a value below its least, or one like a secret, at any depth."""
+    """Raise ConfigError for a value out of its bounds, or one like a secret, at any depth."""
     for each in fields(config):
         name, value = f"{path}{each.name}", getattr(config, each.name)
         if is_dataclass(value):

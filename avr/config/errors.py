@@ -2,4 +2,4 @@
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message says where and what would be right."""
+    """An error for an unusable configuration; the message says where, and what would be right."""

@@ -1,11 +1,11 @@
-"""Knobs of the check that a growth's first trees pass before the rest is paid for."""
+"""Settings of the health check that a growth's first trees pass before the rest is grown."""
 
 from dataclasses import dataclass, field
 from enum import Enum
 
 
 class OnFailure(Enum):
-    """Whether a growth that fails its health check stops, or goes on and says so."""
+    """The reaction of a growth to a failed health check: stop, or go on and warn."""
 
     stop = "stop"
     warn = "warn"
@@ -17,10 +17,10 @@ def _share(default: float) -> float:
 
 @dataclass
 class HealthConfig:
-    """Checks of the first `num_trees` trees, in the order of the prompts (`avr.core.health`).
+    """The checks of the first `num_trees` trees, in the order of the prompts (`avr.core.health`).
 
-    The other numbers are the largest share, 0 to 1, that each check lets pass; 1 turns it off. A
-    check that counts fewer than `num_trees` things says nothing.
+    The other numbers are the largest share of bad items, 0 to 1, that each check lets pass; 1 turns
+    a check off. A check that counts fewer than `num_trees` items says nothing.
     """
 
     num_trees: int = field(default=8, metadata={"least": 1})

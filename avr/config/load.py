@@ -1,4 +1,4 @@
-"""From a YAML file and `key=value` overrides to a checked configuration.
+"""Load a checked configuration from a YAML file and `key=value` overrides.
 
 `load(Stage1Config, "conf/miniature/stage1.yaml", ["tree.num_critiques=3"])` merges defaults, file
 and overrides. A file may start from another: `extends: other.yaml`, relative to its own folder. An
@@ -24,9 +24,10 @@ EXTENDS = "extends"
 
 
 def load(schema: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
-    """Defaults, then the file after those that it extends, then `key=value` overrides.
+    """Merge the defaults, the files that the file extends, the file itself and the overrides.
 
-    Sections are merged key by key, lists replaced. Raises ConfigError.
+    Later values win. Sections are merged key by key, lists are replaced. An override is
+    `key=value`. Raises ConfigError.
     """
     files = _contents(schema, Path(path))
     for override in overrides:
@@ -45,7 +46,10 @@ def load(schema: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
 def _contents(
     schema: type, path: Path, extended_by: tuple[Path, ...] = ()
 ) -> list[tuple[Path, Any]]:
-    """What a file holds, after what the files hold that it extends, without the word itself."""
+    """List the contents of a file, after those of the files that it extends.
+
+    The key `extends` is left out of them.
+    """
     if not path.is_file():
         named = f"{extended_by[-1]}: {EXTENDS}: " if extended_by else ""
         raise ConfigError(f"{named}no such configuration file: {path}")
@@ -64,7 +68,7 @@ def _contents(
 
 @contextmanager
 def _errors_of(origin: str, schema: type) -> Iterator[None]:
-    """What goes wrong is a ConfigError that says where it comes from."""
+    """Turn every error in the block into a ConfigError that names its origin."""
     try:
         yield
     except (OmegaConfBaseException, ValueError) as error:
@@ -74,7 +78,8 @@ def _errors_of(origin: str, schema: type) -> Iterator[None]:
 
 
 def _built(schema: type[C], config: Any, origin: str) -> C:
-    with _errors_of(origin, schema):  # interpolations: some are resolved by the first, some not
+    # Interpolations may fail: the first call resolves some of them, the second the others.
+    with _errors_of(origin, schema):
         missing = sorted(OmegaConf.missing_keys(config))
         built = None if missing else OmegaConf.to_object(config)
     if missing:
@@ -84,7 +89,7 @@ def _built(schema: type[C], config: Any, origin: str) -> C:
 
 
 def _explain(schema: type, error: Exception) -> str:
-    """The error in one line; for an unknown key, the key that was probably meant."""
+    """Explain an error in one line; for an unknown key, suggest the key that was probably meant."""
     full_key = getattr(error, "full_key", None) or ""
     first_line = str(error).splitlines()[0]
     unknown = re.search(r"Key '([^']+)' not in", first_line)
@@ -96,6 +101,7 @@ def _explain(schema: type, error: Exception) -> str:
     near = difflib.get_close_matches(unknown.group(1), known, n=1, cutoff=0.5)
     anywhere = [k for k in _all_keys(schema) if k.rpartition(".")[2] == unknown.group(1)]
     hint = f"did you mean {'.'.join(filter(None, [parent, near[0]]))!r}?" if near else ""
+    # The same name in just one other place is a better guess than a similar name here.
     if len(anywhere) == 1:
         hint = f"did you mean {anywhere[0]!r}?"
     listed = f"there are: {', '.join(known)}" if known else first_line
@@ -122,6 +128,6 @@ def _all_keys(schema: type, prefix: str = "") -> list[str]:
 
 
 def _section(hint: Any) -> type | None:
-    """The dataclass behind a type hint, through `X | None`; None for a plain value."""
+    """Find the dataclass behind a type hint, through `X | None`; None for a plain value."""
     options = [hint, *getattr(hint, "__args__", ())]
     return next((o for o in options if isinstance(o, type) and is_dataclass(o)), None)

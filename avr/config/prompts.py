@@ -1,4 +1,4 @@
-"""Name a prompt set, and the words around models' texts."""
+"""Settings of a prompt set, and of the words around the models' texts."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,10 @@ class PromptsConfig:
     """A prompt set: Parquet, JSONL or JSON files, or `hf://DATASET` (`split`, `subset`).
 
     `path` is a file, a folder or a pattern (`data/*.jsonl`); files are read in the order of names.
-    Of a folder, files and folders whose names begin with a dot or an underscore are no part.
-    `prompt_field` holds a text or a list of chat messages; `answer_field` (optional) a text or
-    messages whose last assistant turn is taken. `limit` takes the first so many rows.
+    In a folder, files and folders with a dot or an underscore at the beginning of their names are
+    left out. `prompt_field` holds a text or a list of chat messages; `answer_field` (optional)
+    holds a text, or messages of which the last assistant turn is taken. `limit` is the number of
+    rows to take.
     """
 
     path: str | None = decides_by("content", default=None)

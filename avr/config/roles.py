@@ -1,4 +1,4 @@
-"""Describe models, the pools that serve them, and how growths and queries use these."""
+"""Settings of models, of the pools that serve them, and of growths and queries on these pools."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,14 +11,18 @@ from avr.config.health import HealthConfig
 
 
 class Placement(Enum):
-    """`resident`: all pools live, trees stream. `waves`: one model at a time on all devices."""
+    """The placement of models on devices.
+
+    `resident`: all pools live, and trees stream through them. `waves`: one model at a time has all
+    devices.
+    """
 
     resident = "resident"
     waves = "waves"
 
 
 class FirstAnswer(Enum):
-    """Where y0 comes from: sampled from the policy, or the answer the input row brought along."""
+    """The source of y0: sampled from the policy, or the answer in the input row."""
 
     sampled = "sampled"
     input = "input"
@@ -29,11 +33,11 @@ class RoleConfig:
     """One model and the pool of engines that serves it.
 
     `model` is a folder or a hub name, which may end in `@REVISION` (a commit, tag or branch):
-    engine, tokenizer, reward check and training all read that one. `engine` holds vLLM's
+    engine, tokenizer, reward check and training all read that revision. `engine` holds vLLM's
     AsyncEngineArgs, `sampling` its SamplingParams, under their own names. A replica takes
-    `num_cpus` CPUs and, where `use_gpu`, `engine.tensor_parallel_size` GPUs of one node, or a
-    `gpu_share` of one (conf/miniature/one_gpu.yaml says what vLLM must know then), and has
-    `max_rows_per_replica` trees in flight at a time.
+    `num_cpus` CPUs. With `use_gpu` it also takes `engine.tensor_parallel_size` GPUs of one node, or
+    a `gpu_share` of one GPU (conf/miniature/one_gpu.yaml says what vLLM must know then). A replica
+    has `max_rows_per_replica` trees in flight at a time.
     """
 
     model: str = decides_by("weights", default=MISSING)
@@ -51,12 +55,13 @@ class RoleConfig:
 
 @dataclass
 class LimitsConfig:
-    """When a step that uses engines gives up.
+    """The limits at which a step that uses engines gives up.
 
-    `max_engine_deaths` per role end the job, with the cause. `no_progress_timeout_s` ends one in
-    which no tree or query advanced while every role had an engine; `start_timeout_s` one in which a
-    role had none (downloads, loading, compiling), and is how long a request waits for another.
-    `parity_tolerance` is how far rewards may lie from those of Hugging Face, in logits.
+    `max_engine_deaths` per role end the job, with the cause. `no_progress_timeout_s` ends a job in
+    which no tree or query advanced while every role had an engine. `start_timeout_s` ends a job in
+    which a role had no engine (downloads, loading, compiling); a request also waits this long for
+    another engine. `parity_tolerance` is the largest difference, in logits, between our rewards
+    and Hugging Face's.
     """
 
     max_engine_deaths: int = at_least(1, 5, speed=True)
@@ -67,10 +72,11 @@ class LimitsConfig:
 
 @dataclass
 class GrowthConfig(LimitsConfig):
-    """How trees are grown: placement, where y0 comes from, and what is committed at a time.
+    """The way trees are grown: placement, source of y0, size of a block, health checks.
 
-    `rows_per_block` trees travel and are committed together: what a kill can cost. Each block costs
-    the driver some CPU, so by default blocks grow with the pools (`plan.rows_per_block`).
+    `rows_per_block` trees travel and are committed together, so a kill can cost that many. Each
+    block costs the driver some CPU time, so by default blocks grow with the pools
+    (`avr.plan.resources.rows_per_block`).
     """
 
     placement: Placement = speed_only(default=Placement.resident)
@@ -81,17 +87,17 @@ class GrowthConfig(LimitsConfig):
 
 @dataclass
 class QueriesConfig(LimitsConfig):
-    """How Ray tasks work through queries that need several calls each (search, whole outputs).
+    """The way Ray tasks work through queries of several calls each (search, whole outputs).
 
-    A task carries `queries_per_task` queries and runs them concurrently, each committed on its
-    own. One query per task is possible, and then every process that runs tasks keeps a Serve
-    router for a single query: on two cores, with the engines of the miniature world and 64
-    queries, 1 gave 2.71 queries/s (2.28 to 2.86), 8 gave 3.29, 32 gave 3.26 and 64 gave 3.01
-    (2.92 to 4.07 all three; `benchmarks/search.py`, medians of 3). So the number matters little
-    above a few, where engines are the limit as here; 32 keeps routers few on a large cluster,
-    and a lost task repeats only the queries it had not committed.
+    A task carries `queries_per_task` queries and runs them concurrently; each is committed on its
+    own. With one query per task, every process that runs tasks keeps a Serve router for a single
+    query. On two cores, with the engines of the miniature world and 64 queries, 1 per task gave
+    2.71 queries/s (2.28 to 2.86), 8 gave 3.29, 32 gave 3.26 and 64 gave 3.01 (all three 2.92 to
+    4.07; `benchmarks/search.py`, medians of 3). So above a few the number matters little where
+    engines are the limit, as here. 32 keeps routers few on a large cluster, and a lost task
+    repeats only the queries that it had not committed.
     `max_queries_in_flight` bounds the queries that run at a time over all tasks (one task always
-    runs). Tasks take no more CPUs than the pools leave at their largest.
+    runs). Tasks take no more CPUs than the pools leave at their largest size.
     """
 
     queries_per_task: int = at_least(1, 32, speed=True)
@@ -101,14 +107,14 @@ class QueriesConfig(LimitsConfig):
 
 @dataclass
 class ServingConfig:
-    """Pools of engines on Ray Serve; replicas per pool are those of the role.
+    """The pools of engines on Ray Serve; the role sets the replicas of its pool.
 
-    `max_ongoing_requests` per replica is far above what an engine batches at once, because its own
-    scheduler batches better than a queue in front of it. Replicas are added, up to the role's
-    `max_replicas`, while more than `target_ongoing_requests` run or wait per replica; half of the
-    engine's `max_num_seqs` lets a second one start before the first is short of slots. (Serve
+    `max_ongoing_requests` per replica is far above the batch of an engine, because the engine's
+    own scheduler batches better than a queue in front of it. Replicas are added, up to the role's
+    `max_replicas`, while more than `target_ongoing_requests` run or wait per replica. With half of
+    the engine's `max_num_seqs` a second replica starts before the first is short of slots. (Serve
     LLM's defaults for both are 1e9: its autoscaling never fires.) A replica that is taken away has
-    `graceful_shutdown_timeout_s` for the requests it holds; what it does not finish is retried.
+    `graceful_shutdown_timeout_s` to finish its requests; unfinished ones are retried.
     """
 
     max_ongoing_requests: int = at_least(1, 1024, speed=True)

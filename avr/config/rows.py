@@ -1,4 +1,4 @@
-"""Shape trees and outputs, and choose the rules that make training rows of them."""
+"""Settings of the shape of trees and outputs, and of the rules that make training rows of them."""
 
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -15,11 +15,12 @@ from avr.core.trajectory import PLAIN, TRAJECTORY_TEMPLATES, TrajectoryTemplate
 
 @dataclass
 class TreeConfig:
-    """Shape of a level (paper: 2 x 2), and the tries for a malformed sample (released: 5).
+    """The shape of a level (paper: 2 x 2), and the tries for a malformed sample (released: 5).
 
-    `context` is what a critique and a refinement see from the second level on, in a search and
-    where a model refines answers in several rounds: `answer` (released) the query and the current
-    answer, `history` (paper) also all that led to it. Stage I's growths have one level only.
+    `context` chooses the texts that a critique and a refinement see from the second level on, in a
+    search and where a model refines answers in several rounds. With `answer` (released) they see
+    the query and the current answer, with `history` (paper) also the turns that led to it. Stage
+    I's growths have one level only.
     """
 
     num_critiques: int = at_least(1, 2)
@@ -30,7 +31,7 @@ class TreeConfig:
 
 @dataclass
 class RulesConfig:
-    """A profile of named rules (as_released, as_paper, recommended) and single switches over it."""
+    """A profile of named rules (as_released, as_paper, recommended), and switches of its rules."""
 
     profile: str = "recommended"
     switches: dict[str, bool] = field(default_factory=dict)
@@ -38,10 +39,10 @@ class RulesConfig:
 
 @dataclass
 class PairsConfig(RulesConfig):
-    """Rules for pairs, whose rewards are to differ by more than `min_margin` (0 is the method's).
+    """The rules for pairs; their rewards must differ by more than `min_margin` (method: 0).
 
     It is in the reward model's logits, or in ratings where a policy judges its own answers. Pairs
-    of such judgements need any difference only.
+    of judgements may differ by any amount.
     """
 
     min_margin: float = at_least(0, 0.0)
@@ -49,7 +50,7 @@ class PairsConfig(RulesConfig):
 
 @dataclass
 class TreePairsConfig(PairsConfig):
-    """Which kinds of pairs are made of a tree."""
+    """The rules for pairs made of a tree, and the kinds of pairs to make."""
 
     kinds: list[str] = field(default_factory=lambda: ["generation", "critique", "refinement"])
 
@@ -65,7 +66,7 @@ class TrajectoryTemplateConfig:
 
 
 class Closing(Enum):
-    """Which critique ends a trajectory: see `avr.core.search.closing_critique`."""
+    """The choice of the critique that ends a trajectory: see `avr.core.search.closing_critique`."""
 
     best_refinement = "best_refinement"
     highest_rating = "highest_rating"
@@ -73,14 +74,14 @@ class Closing(Enum):
 
 @dataclass
 class TrajectoriesConfig(RulesConfig):
-    """How searched trees become training rows.
+    """The rules and the template that make training rows of searched trees.
 
     `template` names one of `templates` or of `avr.core.trajectory.TRAJECTORY_TEMPLATES`, or is
     `plain`: whole answers without thinking, for a baseline.
-    `unchanged_share` of the rows may be traces in which nothing had to be changed (unless the rule
-    `improved` is on). A turn whose reward does not rise by more than `min_gain` logits ends the
-    trajectory as if it had not improved; 0 is the released rule. `closing` says which critique of
-    that level stands at its end; unset, it is what the profile has.
+    `unchanged_share` of the rows may be trajectories in which nothing had to be changed (unless the
+    rule `improved` is on). A turn that raises the reward by no more than `min_gain` logits ends the
+    trajectory as if it had not improved; 0 is the released rule. `closing` chooses the critique of
+    that level that ends the trajectory; unset, the profile chooses.
     """
 
     template: str = "think"
@@ -92,13 +93,13 @@ class TrajectoriesConfig(RulesConfig):
 
 @dataclass
 class OutputsConfig:
-    """Whole outputs of the recursive model (released: 5 per prompt).
+    """The whole outputs of the recursive model (released: 5 per prompt).
 
-    `sampling` replaces the policy's: a whole loop is several times as long as an answer.
-    `max_tries` requests, the first included, until every output has a final answer, and a judgement
-    its rating. With `judgements` the policy judges its outputs itself, each so often, instead of
-    the reward model, and learns from its judgements as well; `meta_request` asks it to judge one
-    (Meta-Rewarding).
+    `sampling` replaces the policy's sampling: a whole loop is several times as long as an answer.
+    There are up to `max_tries` requests, the first included, until every output has a final answer,
+    and until every judgement has its rating. With `judgements` the policy, instead of the reward
+    model, judges each of its outputs that many times, and learns from its judgements as well;
+    `meta_request` asks it to judge one (Meta-Rewarding).
     """
 
     num_outputs: int = at_least(2, 5)
@@ -110,10 +111,10 @@ class OutputsConfig:
 
 @dataclass
 class OutputPairsConfig(PairsConfig):
-    """How many pairs are made of a prompt's outputs, and of all.
+    """The rules for pairs of outputs, and their number per prompt and in all.
 
-    With `per_prompt` 2 the second best and the second worst of a prompt make a pair as well, if the
-    rules let it through, and so on. Of all these the first `max_pairs` are taken: best and worst of
+    With `per_prompt` 2 the second best and the second worst of a prompt make a pair as well, if it
+    passes the rules, and so on. The first `max_pairs` of all these are taken: the best and worst of
     every prompt come before any second pair. Pairs of judgements are not counted.
 
     `malformed_share` of all pairs of outputs may have a malformed output as rejected, with the best
@@ -126,7 +127,7 @@ class OutputPairsConfig(PairsConfig):
 
 
 def template_of(config: TrajectoriesConfig) -> TrajectoryTemplate:
-    """The trajectory template that is named. Raises ConfigError naming those there are."""
+    """Find the trajectory template by its name. Raises ConfigError with the names that exist."""
     own = {name: asdict(separators) for name, separators in config.templates.items()}
     if config.template in own:
         try:

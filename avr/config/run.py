@@ -1,4 +1,4 @@
-"""What every job has: a run directory, its budget, its cluster."""
+"""Settings of every job: its run directory, its budget, its cluster."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,7 +11,7 @@ from avr.config.prompts import TemplatesConfig
 
 
 class Resume(Enum):
-    """Whether a run directory may, or must, hold a run already."""
+    """The condition on a run directory: it may, must or must not hold a run already."""
 
     never = "never"
     always = "always"
@@ -20,10 +20,10 @@ class Resume(Enum):
 
 @dataclass
 class BudgetConfig:
-    """What a run may spend, all its jobs together.
+    """The budget of a run, for all its jobs together.
 
-    After `max_device_hours` (GPUs, or engines and workers without one) a job stops at the next
-    commit of trees or queries, or before the next step. Training is not interrupted.
+    After `max_device_hours` (of GPUs, or of engines and workers without one) a job stops at the
+    next commit of trees or queries, or before the next step. Training is not interrupted.
     """
 
     max_device_hours: float | None = at_least(0, None)
@@ -31,15 +31,15 @@ class BudgetConfig:
 
 @dataclass
 class RunConfig:
-    """What every job has. A run directory belongs to one configuration and is continued by it.
+    """The settings of every job. A run directory belongs to one configuration, which continues it.
 
-    `steps` are the ones that are done; unset, all. `resume` says whether the directory may hold a
-    run already (`if_possible`), must (`always`: a mistyped run_dir starts nothing) or must not
-    (`never`); under other settings than before none
-    is continued. Each step waits until the cluster has room for all that it needs at once, saying
-    what is missing; after `placement_timeout_s` the job ends. `ray` goes to `ray.init` of a
-    cluster that the job starts for itself. `gpu_memory_gib` is the memory of one GPU; unset, it is
-    that of the GPUs of the machine that the job is started on, if it has any.
+    `steps` lists the steps to do; unset, all are done. `resume` says whether the directory may hold
+    a run already (`if_possible`), must (`always`: a mistyped run_dir starts nothing) or must not
+    (`never`). A run is never continued under other settings. Each step waits until the cluster has
+    room for all that it needs at once, and says what is missing; after `placement_timeout_s` the
+    job ends. `ray` goes to `ray.init` of a cluster that the job starts for itself. `gpu_memory_gib`
+    is the memory of one GPU; unset, it is the memory of the GPUs of the machine that the job is
+    started on, if it has any.
     """
 
     run_dir: str = MISSING
@@ -53,6 +53,7 @@ class RunConfig:
     ray: dict[str, Any] = field(default_factory=dict)
 
     def trains(self, step: str) -> bool:
-        """Whether a training is among the steps that are done, or has been done before them."""
+        """Tell whether a training is among the steps to do, or was done before them."""
         trainings = {"rsft", "dpo"} & set(self.steps or ())
+        # If no training is named, all steps are to be done, or the trainings count as done before.
         return step in trainings if trainings else True

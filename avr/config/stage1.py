@@ -1,4 +1,4 @@
-"""Every knob of Stage I."""
+"""All settings of Stage I."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from avr.config.training import TrainingConfig
 
 @dataclass
 class Stage1Prompts:
-    """Two prompt sets: `rsft` grows the trees of the first training, `dpo` those of the second."""
+    """The two prompt sets: `rsft` for the first training's trees, `dpo` for the second's trees."""
 
     rsft: PromptsConfig = field(default_factory=PromptsConfig)
     dpo: PromptsConfig = field(default_factory=PromptsConfig)
@@ -23,8 +23,8 @@ class Stage1Config(RunConfig):
     """Stage I: grow -> select -> RSFT -> grow with the RSFT model -> pair -> DPO (-> evaluate).
 
     Without a `corrector` the policy corrects itself in the same pool, as the RSFT model does in
-    the second growth. Without `evaluation` that step is left out; `queries` and
-    `serving` are its own.
+    the second growth. Without `evaluation` that step is left out; `queries` and `serving` are for
+    that step alone.
     """
 
     prompts: Stage1Prompts = field(default_factory=Stage1Prompts)

@@ -1,4 +1,4 @@
-"""Every knob of Stage II."""
+"""All settings of Stage II."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -20,17 +20,18 @@ from avr.config.training import TrainingConfig
 
 @dataclass
 class Stage2Prompts:
-    """Two prompt sets: `search` for the trajectories, `sample` for the outputs of DPO's pairs."""
+    """The two prompt sets: `search` for the trajectories, `sample` for the outputs in DPO pairs."""
 
     search: PromptsConfig = field(default_factory=PromptsConfig)
     sample: PromptsConfig = field(default_factory=PromptsConfig)
 
 
 class Start(Enum):
-    """What RSFT trains on trajectories: the untrained policy, or the Stage I model that searched.
+    """The model that RSFT trains on trajectories: the untrained policy, or the Stage I model.
 
-    The released scripts leave it to their user. The paper's counts (10k items for Stage II's RSFT
-    beside 20k for Stage I, 14k with length control) read as `policy`.
+    The Stage I model has done the search. The released scripts leave the choice to their user. The
+    paper's counts (10k items for Stage II's RSFT beside 20k for Stage I, 14k with length control)
+    point to `policy`.
     """
 
     policy = "policy"
@@ -42,11 +43,11 @@ class Stage2Config(RunConfig):
     """Stage II: search -> unroll -> RSFT -> sample -> pair -> DPO (-> evaluate).
 
     `stage1_dir` is the run directory of Stage I: a recipe's `policy.model` is `${stage1_dir}/dpo`,
-    and held-out prompts must not be among its prompts. `seed_model` is the untrained policy, from
-    which Stage I started: `start: policy` trains it, and an evaluation compares with it.
-    `first_answer` says where a search has its y0 from (released: `input`, the data set's own).
-    `max_depth` is the number of turns a search may take (released: 5); `health` checks its first
-    trees. Of the roles `max_rows_per_replica` plays no part here: see `queries`.
+    and held-out prompts must not be among its prompts. `seed_model` is the untrained policy that
+    Stage I started from: `start: policy` trains it, and an evaluation compares with it.
+    `first_answer` is the source of a search's y0 (released: `input`, the data set's own answer).
+    `max_depth` is the number of turns that a search may take (released: 5); `health` checks its
+    first trees. A role's `max_rows_per_replica` has no effect here: see `queries`.
     """
 
     stage1_dir: str | None = None

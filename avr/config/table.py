@@ -1,4 +1,4 @@
-"""Every knob of the table that compares models, and of its replications."""
+"""All settings of the table that compares models, and of its replications."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,13 +16,14 @@ from avr.core.prompts import Context
 
 @dataclass
 class EntrantConfig:
-    """A model and how it answers: one row of the table, or in mode refine one for each r from 0.
+    """A model and the way it answers: one row of the table, or one per r from 0 in mode refine.
 
-    `trained` are the model folders that trainings of ours left on the way to it, in order; it is
-    the last of them, and the items that they were trained on are counted. `model` is a model that
-    no training of ours made. `best_of` answers (mode plain) and the one with the highest reward is
-    taken; of these only the first that, together, cost no more tokens than `tokens_of` (another
-    entrant's name) spent on the same prompt, at the least one.
+    `trained` lists the model folders that our trainings left on the way to the model, in order. The
+    model is the last of them, and the items that they were trained on are counted. `model` is a
+    model that none of our trainings made. In mode plain the model gives `best_of` answers, and the
+    one with the highest reward is taken. With `tokens_of` (another entrant's name) only the first
+    of them count: together they cost no more tokens than that entrant spent on the same prompt, but
+    there is at least one.
     """
 
     model: str | None = None
@@ -35,16 +36,16 @@ class EntrantConfig:
 
 @dataclass
 class TableConfig(RunConfig):
-    """Entrants answer the same held-out prompts and are compared with the baseline's answers.
+    """A job in which entrants answer the same held-out prompts and are compared with a baseline.
 
-    One pool of the policy's engines loads each entrant's weights in turn; `policy.model` is the one
-    it starts with. `baseline` names an entrant; its answers without refinement are what others are
-    compared with. `thinking` is laid over the policy's sampling for entrants of mode recursive.
-    `right` is the quality by the oracle from which on an answer counts as right. A prompt that one
-    of the runs of `trained` models used is not asked. `runs_dir` is for recipes to name those by.
-    `max_tries` are for a text that is empty or has no rating, of modes refine and plain with one
-    answer; samples and recursive outputs get one try. `context` is that of `TreeConfig`, for the
-    rounds of mode refine.
+    One pool of the policy's engines loads each entrant's weights in turn; `policy.model` is the
+    model it starts with. `baseline` names an entrant; the others are compared with its answers
+    without refinement. `thinking` overrides the policy's sampling for entrants of mode recursive.
+    An answer counts as right from the quality `right` on, by the oracle. A prompt that a run of the
+    `trained` models used is not asked. `runs_dir` lets recipes name these runs. A text that is
+    empty or has no rating gets `max_tries` in mode refine, and in mode plain with one answer;
+    samples and recursive outputs get one try. `context` is the one of `TreeConfig`, for the rounds
+    of mode refine.
     """
 
     runs_dir: str | None = None
@@ -68,8 +69,8 @@ class ReplicaJobConfig:
     """One command of a replication: `python jobs/JOB.py CONFIG run_dir=FOLDER/NAME OVERRIDES`.
 
     In overrides `{folder}` is the replication's folder and `{seed}` its seed. `takes` maps the
-    first steps to a job before this one, whose results of them are copied instead of made again;
-    they are refused where that job's settings are others.
+    first steps to an earlier job. That job's results of these steps are copied instead of made
+    again; they are refused where its settings differ.
     """
 
     job: str = MISSING
@@ -80,12 +81,13 @@ class ReplicaJobConfig:
 
 @dataclass
 class ReplicateConfig:
-    """The same jobs once for each of `seeds`, each seed in its own folder, and one table of all.
+    """A replication: the same jobs for each of `seeds`, in a folder per seed, and one table of all.
 
-    `table` names the job whose answers are pooled, `search` the one whose searched trees are
-    followed turn by turn. `efficiency` are rows of the table to be drawn over what they were
-    trained on. `orderings` are claims that are held against the answers: `ROW < ROW` about quality
-    (without an oracle: reward), `ROW < ROW by characters` about length.
+    `table` names the job that gives the answers to pool, `search` the job that gives the searched
+    trees to follow turn by turn. `efficiency` lists rows of the table that are drawn over the
+    number of items they were trained on. `orderings` lists claims that are compared with the
+    answers: `ROW < ROW` about quality (without an oracle: reward), `ROW < ROW by characters` about
+    length.
     """
 
     run_dir: str = MISSING

@@ -1,4 +1,4 @@
-"""Describe one training job."""
+"""Settings of one training job."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,11 +28,11 @@ class TrainingConfig:
 
     `trl` holds SFTConfig or DPOConfig fields and `deepspeed` a DeepSpeed configuration, under their
     own names. A checkpoint is written every `checkpoint_every_s`, counted from the end of the last
-    one, and at the earliest after ten times what that took to write; `trl.save_steps` or
-    `trl.save_strategy` have it written by steps instead. `save_dtype` (bfloat16, float16, float32)
-    casts the saved weights; unset, they stay as trained. `max_failures` worker-group restarts from
-    the last checkpoint, preemptions (-1: any number) not counted. `trackers`: tensorboard, wandb,
-    mlflow.
+    one, but not before ten times the time that the last one took to write. `trl.save_steps` or
+    `trl.save_strategy` make it be written by steps instead. `save_dtype` (bfloat16, float16,
+    float32) casts the saved weights; unset, they stay as trained. The worker group restarts up to
+    `max_failures` times from the last checkpoint; preemptions are counted apart, up to
+    `max_preemption_failures` (-1: any number). `trackers`: tensorboard, wandb, mlflow.
     """
 
     num_workers: int = at_least(1, 8)

@@ -1,1 +1,1 @@
-"""The algorithm, in the standard library only: trees, growth, selection, pairs."""
+"""The core algorithm: trees, growth, search, ratings. It uses the standard library only."""

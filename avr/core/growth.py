@@ -1,8 +1,8 @@
-"""Three functions grow a tree: `respond`, `correct`, `score`. Each takes a tree and one role.
+"""Grow a refinement tree with three functions: `respond`, `correct` and `score`.
 
-Stage I runs each once, as streaming operators; Stage II repeats the last two (`search`). A node's
-id says where it stands (parent, model, branch), not what was sampled there: growing the same tree
-again gives the same ids.
+Each takes a tree and one role. Stage I runs each once, as streaming operators; Stage II repeats
+the last two (`search`). A node's id comes from its place in the tree (parent, model, branch), not
+from the sampled text: growing the same tree again gives the same ids.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from avr.core.tree import Critique, Level, RefinementTree, Response, reward_of
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How wide a level grows and how often a malformed sample is asked for again.
+    """The width of a level, and how often a malformed sample is asked for again.
 
     `max_tries` (5, released code) counts the first attempt. `follow` says which response a further
     level criticises: the one with the best reward (search) or the last (self-refinement r_k).
-    `context` says what a further level sees of those before it: `answer` (released) the response
-    it criticises and nothing else, `history` (paper) also the turns that led there.
+    `context` says which texts a further level sees: with `answer` (released) only the response
+    that it criticises, with `history` (paper) also the turns that led to it.
     """
 
     num_critiques: int = 2
@@ -51,7 +51,7 @@ class Shape:
 async def respond(
     tree: RefinementTree, policy: Generate, templates: Templates, max_tries: int
 ) -> RefinementTree:
-    """Give the tree its y0, sampled from the policy; a tree that has one stays as it is.
+    """Sample the first answer y0 from the policy. A tree that has one is returned unchanged.
 
     Raises TreeFault when every one of `max_tries` samples is empty.
     """
@@ -61,13 +61,13 @@ async def respond(
     context = answer_context(tree.prompt.query, templates)
     samples = await sample(policy, context, 1, max_tries, parent, _says_something)
     if not samples.kept:
-        raise TreeFault(f"the policy answered nothing, {max_tries} times")
+        raise TreeFault(f"the policy gave an empty answer, {max_tries} times")
     ((node, completion),) = samples.kept
     return replace(tree, response=_response(node, completion))
 
 
 def take_answer(tree: RefinementTree) -> RefinementTree:
-    """Give the tree its y0 from the input row. Raises ValueError where the row has no answer."""
+    """Take y0 from the input row. Raises ValueError where the row has no answer."""
     text = tree.prompt.answer
     if not text:
         raise ValueError(f"{tree.prompt.source}: the row has no answer to take y0 from")
@@ -80,7 +80,7 @@ async def correct(
 ) -> RefinementTree:
     """Add a level: critiques of the current response, and refinements of each critique.
 
-    A tree whose last level came out empty has ended and is returned as it is.
+    A tree whose last level has no refinement has ended and is returned unchanged.
     """
     if tree.levels and not any(c.refinements for c in tree.levels[-1].critiques):
         return tree
@@ -123,9 +123,9 @@ async def correct(
 async def self_refine(
     tree: RefinementTree, policy: Generate, templates: Templates, shape: Shape, rounds: int
 ) -> RefinementTree:
-    """Answer, then refine the own answer `rounds` times, a level a round (method, Stage I.5).
+    """Sample an answer, then refine it `rounds` times, one level per round (method, Stage I.5).
 
-    A round whose context gets too long has failed and ends the tree; the answers so far stand.
+    A round whose context gets too long fails and ends the tree; the answers so far stand.
     """
     tree = await respond(tree, policy, templates, shape.max_tries)
     for _ in range(rounds):
@@ -137,10 +137,10 @@ async def self_refine(
 
 
 async def score(tree: RefinementTree, reward_model: Score) -> RefinementTree:
-    """Give every response that has no reward yet its reward.
+    """Score every response that has no reward yet.
 
     A refinement that the reward model fails on is left out, as in the released code, and counted
-    in its level. Raises TreeFault where it fails on y0: nothing could be compared with that.
+    in its level. Raises TreeFault where it fails on y0: nothing could be compared with y0.
     """
     waiting = [r for r in tree.responses() if r.reward is None]
     judged = await asyncio.gather(*(_judge(tree, r, reward_model) for r in waiting))
@@ -185,7 +185,7 @@ Verdicts = dict[str, float | TreeFault]
 async def _judge(
     tree: RefinementTree, response: Response, reward_model: Score
 ) -> float | TreeFault:
-    """The reward, or why there is none."""
+    """Return the reward, or the fault that prevents it."""
     try:
         return await reward_model.score(scored_conversation(tree.prompt.query, response.text))
     except TreeFault as fault:
@@ -199,7 +199,10 @@ def _rewarded(response: Response, verdicts: Verdicts) -> Response:
 
 
 def _judged(level: Level, verdicts: Verdicts) -> Level:
-    """The level with its rewards, less the refinements that have none."""
+    """Add the rewards to a level and remove the refinements that the reward model failed on.
+
+    The tokens of these count as rejected.
+    """
     grown = [r for c in level.critiques for r in c.refinements]
     faults = {r.id: v for r in grown if isinstance(v := verdicts.get(r.id), TreeFault)}
     critiques = (
@@ -224,16 +227,17 @@ def _says_something(completion: Completion) -> bool:
 
 
 def _current(tree: RefinementTree, shape: Shape) -> Response:
-    """The response the next level criticises."""
+    """Return the response that the next level criticises."""
     if not tree.levels:
         return tree.first
     if shape.follow == "best":
         return max(tree.responses(), key=reward_of)
+    # There is one: `correct` returns a tree early if its last level has no refinement.
     return next(_last_level(tree))
 
 
 def _history(tree: RefinementTree, current: Response) -> History:
-    """(answer, critique) of each turn on the way from y0 to the current response."""
+    """List the (answer, critique) of each turn on the way from y0 to the current response."""
     texts = {response.id: response.text for response in tree.responses()}
     came_from = {
         refinement.id: (level.of, critique.text)

@@ -1,8 +1,8 @@
-"""Tell from a growth's first trees whether it is worth going on: named checks, pure counts.
+"""Health checks on a growth's first trees: counts that show whether it is worth going on.
 
-At first contact with real models 54 of 62 critiques were the example copied out of the prompt and
-113 of 124 refinements a review instead of code, and the table said "improved 84.4%": rewards alone
-do not see it. Checks and thresholds are ours.
+At first contact with real models, 54 of 62 critiques were the example copied out of the prompt,
+and 113 of 124 refinements were a review instead of code. Yet the table said "improved 84.4%":
+rewards alone do not show such faults. Checks and thresholds are ours.
 """
 
 import json
@@ -22,7 +22,7 @@ _EXAMPLE_CHARACTERS = 160
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check counted: `num_bad` of `num_all`, and the first few bad ones in words."""
+    """The result of one check: `num_bad` of `num_all` items, and the first few bad ones as text."""
 
     name: str
     num_bad: int
@@ -31,11 +31,11 @@ class Finding:
 
     @property
     def share(self) -> float:
-        """Bad ones among all, 0 where there are none."""
+        """Return the share of bad items; 0 where nothing was counted."""
         return self.num_bad / self.num_all if self.num_all else 0.0
 
 
-#: name -> (what is counted, what to change where it is too many).
+#: Name -> (a description of the bad items, advice where there are too many of them).
 CHECKS: Mapping[str, tuple[str, str]] = {
     "barren": (
         "trees have no refinement (quarantined, or no critique was well-formed)",
@@ -68,7 +68,10 @@ CHECKS: Mapping[str, tuple[str, str]] = {
 
 
 def examine(trees: Iterable[RefinementTree], templates: Templates) -> tuple[Finding, ...]:
-    """Count over all trees, quarantined ones included; one finding a check, in their order."""
+    """Run all checks on all trees, quarantined ones included.
+
+    Returns one finding per check, in the order of `CHECKS`.
+    """
     counts = {name: _Count() for name in CHECKS}
     said: Counter[str] = Counter()
     for tree in trees:
@@ -87,16 +90,16 @@ def examine(trees: Iterable[RefinementTree], templates: Templates) -> tuple[Find
 def ailing(
     findings: Sequence[Finding], most: Mapping[str, float], least_items: int
 ) -> tuple[Finding, ...]:
-    """Pick the findings whose share is above `most` of their name.
+    """Pick the findings with a share of bad items above the threshold `most[name]`.
 
-    One that counted fewer than `least_items` says nothing yet. Raises KeyError for a name without
-    a threshold.
+    A finding that counted fewer than `least_items` items says nothing yet. Raises KeyError for a
+    name without a threshold.
     """
     return tuple(f for f in findings if f.num_all >= least_items and f.share > most[f.name])
 
 
 def describe(finding: Finding, most: float) -> str:
-    """Say in a few lines what was found, the threshold, examples, and what to change."""
+    """Describe a finding in a few lines: its counts, the threshold, examples and advice."""
     what, advice = CHECKS[finding.name]
     examples = "".join(f"\n    for example: {example}" for example in finding.examples)
     return (
@@ -106,12 +109,12 @@ def describe(finding: Finding, most: float) -> str:
 
 
 def forms_of(text: str) -> frozenset[str]:
-    """Name the forms a text has that an improved one must have as well."""
+    """Name the forms of a text that an improved text must keep, such as a code block."""
     return frozenset(name for name, has in _FORMS.items() if has(text))
 
 
 class _Count:
-    """A check while it counts."""
+    """The running counts and the first examples of one check."""
 
     def __init__(self) -> None:
         self._bad = self._all = 0
@@ -156,10 +159,15 @@ def _examine_refinements(
 
 
 def _is_no_answer(text: str, answer: str, critique: str, templates: Templates) -> bool:
-    """A refinement that rates where the answer did not, or repeats the critique or the requests."""
+    """Tell whether a refinement is no answer.
+
+    It is none if it gives a rating where the answer gave none, or if it repeats the critique or a
+    request.
+    """
     if _rates(text) and not _rates(answer):
         return True
     words = _flat(text)
+    # The unchanged answer is an answer, even where it says the same as the critique or a request.
     if words == _flat(answer):
         return False
     asked = (templates.critique_request, templates.refine_request)
@@ -167,7 +175,7 @@ def _is_no_answer(text: str, answer: str, critique: str, templates: Templates) -
 
 
 def _alike(said: Counter[str]) -> _Count:
-    """Count the critiques that say what most say, where there are at least two."""
+    """Count the critiques that share the most frequent text, if at least two of them do."""
     count = _Count()
     (text, most) = said.most_common(1)[0] if said else ("", 0)
     same = most if most > 1 else 0
@@ -186,13 +194,13 @@ def _answer_of(tree: RefinementTree, level: Level) -> Response | None:
 
 
 def _rejected(tree: RefinementTree) -> str:
-    """Why a tree came to have no refinement, as far as its levels say."""
+    """Return the reason why a tree has no refinement, or "" where its levels give none."""
     reasons = (level.unscored_reason or level.rejected_example for level in tree.levels)
     return next(filter(None, reasons), "")
 
 
 def _rates(text: str) -> bool:
-    """Whether a text is a rating in so many words; "1/2" may well be an answer."""
+    """Tell whether a text has a rating that is marked as one; "1/2" alone may be an answer."""
     return parse_rating(text) is not None and _RATING.search(text) is not None
 
 
@@ -201,12 +209,12 @@ def _flat(text: str) -> str:
 
 
 def _within(words: str, request: str) -> bool:
-    """Whether a request holds the words; fewer than MIN_WORDS ("Yes.", "2") say nothing of it."""
+    """Tell whether a request holds these words. Fewer than MIN_WORDS ("Yes.", "2") never count."""
     return len(words.split()) >= MIN_WORDS and f" {words} " in f" {request} "
 
 
 def _shortened(text: str) -> str:
-    """One line of a text; of a long one its beginning."""
+    """Shorten a text to one line; keep the beginning of a long one."""
     line = " / ".join(filter(None, map(str.strip, islice(text.splitlines(), 40))))
     return line if len(line) <= _EXAMPLE_CHARACTERS else f"{line[:_EXAMPLE_CHARACTERS]}..."
 

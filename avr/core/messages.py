@@ -1,4 +1,4 @@
-"""Chat messages as frozen values, and the content hash every id and seed comes from."""
+"""Chat messages as frozen values, and the content hash behind every id and seed."""
 
 import hashlib
 import json
@@ -20,22 +20,22 @@ Conversation = tuple[Message, ...]
 
 
 def user(content: str) -> Message:
-    """A user turn."""
+    """Make a user turn."""
     return Message("user", content)
 
 
 def assistant(content: str) -> Message:
-    """An assistant turn."""
+    """Make an assistant turn."""
     return Message("assistant", content)
 
 
 def to_dicts(conversation: Conversation) -> list[dict[str, str]]:
-    """The conversation in the form chat templates and Parquet rows take."""
+    """Convert a conversation to the form that chat templates and Parquet rows take."""
     return [{"role": m.role, "content": m.content} for m in conversation]
 
 
 def from_dicts(messages: Sequence[Mapping[str, object]]) -> Conversation:
-    """The inverse of `to_dicts`. Raises ValueError naming the turn and field that are wrong."""
+    """Convert the form of `to_dicts` back. Raises ValueError naming the wrong turn and field."""
     conversation = []
     for turn, message in enumerate(messages):
         if not isinstance(message, Mapping):
@@ -50,7 +50,7 @@ def from_dicts(messages: Sequence[Mapping[str, object]]) -> Conversation:
 
 
 def kind_of(value: object) -> str:
-    """What a value of a JSON row is, in the words of JSON."""
+    """Name the JSON kind of a value, such as "a number"."""
     kinds: dict[type, str] = {
         type(None): "null",
         bool: "true or false",
@@ -64,30 +64,33 @@ def kind_of(value: object) -> str:
 
 
 def content_id(*parts: object) -> str:
-    """A 96-bit hexadecimal id of JSON-serialisable `parts`: equal content, equal id, anywhere."""
+    """Hash JSON-serialisable `parts` to a 96-bit hexadecimal id.
+
+    Equal content has an equal id on every machine.
+    """
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 def seed_of(node_id: str, attempt: int) -> int:
-    """A sampling seed for one request, derived from the id of the node it grows from.
+    """Derive the sampling seed of one request from the id of the node that it grows from.
 
     vLLM gives child i of a request the seed + i, so seeds are spaced by 1024 (more than any n).
-    Below 2**42: every sampler takes it.
+    A seed is below 2**42, so every sampler takes it.
     """
     return int(content_id(node_id, attempt)[:8], 16) << 10
 
 
-# Above this the plain shift would leave 64 bits.
+# A run's seed from here on, shifted by 42, would not fit into 64 bits.
 _SHIFTED = 1 << 22
 
 
 def run_seed_in(seed: int, run_seed: int) -> int:
-    """Mix the seed of a run into that of a request (`seed_of`), leaving room for its children.
+    """Mix the seed of a run into the seed of a request (`seed_of`).
 
-    Below 2**22 the run's seed takes the 22 highest of 64 bits. From there on, where a shift would
-    leave the 64 bits that samplers take, a 53-bit hash of it goes over bits 10 to 62: the result
-    lies below 2**63, and requests stay 1024 apart. Ours.
+    A run's seed below 2**22 takes the 22 highest of 64 bits. A larger one would leave the 64 bits
+    that samplers take, so a 53-bit hash of it goes over bits 10 to 62, and the result lies below
+    2**63. Either way requests stay 1024 apart, which leaves room for their children. Ours.
     """
     if run_seed < _SHIFTED:
         return seed ^ (run_seed << 42)

@@ -18,15 +18,15 @@ from avr.core.trajectory import (
 )
 from avr.core.tree import Prompt
 
-UNJUDGED = "cannot be judged: "  # how the failure of a well-formed output begins
+UNJUDGED = "cannot be judged: "  # The failure of a well-formed output begins with this.
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A model's critique of its own answer and the 1..10 it gave; `meta_rating` is of the critique.
+    """A model's critique of its own answer, with the rating 1..10 that it gave the answer.
 
-    None where the model gave its critique no rating. `num_tokens` are those of the critique and of
-    its rating.
+    `meta_rating` is the rating that the model gave the critique; None where it gave none.
+    `num_tokens` counts the tokens of the critique and of its meta rating.
     """
 
     id: str
@@ -39,10 +39,11 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One sampled text. `answer` is what follows the thinking; `reward` judges it alone.
+    """One sampled text. `answer` is the part behind the thinking; `reward` judges it alone.
 
-    `failure` says why the text has no final answer; it is "" for a well-formed one. `judgements`
-    are there where the model itself is the judge; the reward is then their mean rating.
+    `failure` is the reason why the text has no final answer or could not be judged, else "".
+    `judgements` are there where the model itself is the judge; the reward is then their mean
+    rating.
     """
 
     id: str
@@ -57,16 +58,17 @@ class Output:
 
     @property
     def malformed(self) -> bool:
-        """Whether the text has no final answer, as against one that could not be judged."""
+        """Return whether the text has no final answer; False if it only could not be judged."""
         return bool(self.failure) and not self.failure.startswith(UNJUDGED)
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSet:
-    """The outputs sampled for one prompt; `failures` are those that did not parse.
+    """The outputs sampled for one prompt; `failures` did not parse or could not be judged.
 
-    `num_missing` of the outputs asked for stayed malformed after all tries. `reference` is the
-    reward of the answer that the input row brought along, None without one.
+    `num_missing` counts the outputs that were asked for and are not in `outputs`: malformed after
+    all tries, or without a judgement. `reference` is the reward of the answer in the input row,
+    None without one.
     """
 
     id: str
@@ -79,7 +81,7 @@ class OutputSet:
 
 
 def open_set(prompt: Prompt, recipe: str) -> OutputSet:
-    """A set with nothing sampled yet; `recipe` names model, sampling and templates."""
+    """Make a set with nothing sampled yet; `recipe` names model, sampling and templates."""
     return OutputSet(content_id("outputs", prompt.id, recipe), prompt)
 
 
@@ -91,9 +93,9 @@ async def sample_outputs(
     num_outputs: int,
     max_tries: int,
 ) -> OutputSet:
-    """Sample until `num_outputs` parse, in `max_tries` requests; what did not parse is kept apart.
+    """Sample until `num_outputs` outputs parse, in at most `max_tries` requests.
 
-    Source: method, Stage II.4.
+    Outputs that do not parse are kept in `failures`. Source: method, Stage II.4.
     """
     parent = content_id("output", outputs.prompt.id, policy.identity)
     samples = await sample(
@@ -116,9 +118,9 @@ async def sample_outputs(
 
 
 async def score_outputs(outputs: OutputSet, reward_model: Score) -> OutputSet:
-    """Give every final answer, and the input row's own answer if there is one, its reward.
+    """Score every final answer, and the input row's own answer if there is one.
 
-    An output whose answer cannot be judged joins the failures; the others do not pay for it.
+    An output with an answer that cannot be judged joins the failures; the others are not affected.
     """
     query, own = outputs.prompt.query, outputs.prompt.answer
 
@@ -141,7 +143,7 @@ async def score_outputs(outputs: OutputSet, reward_model: Score) -> OutputSet:
 
 
 async def score_failures(outputs: OutputSet, reward_model: Score) -> OutputSet:
-    """Give every failure the reward of the empty answer: its user would get nothing to read."""
+    """Give every failure the reward of an empty answer: its user would get nothing to read."""
     if not outputs.failures:
         return outputs
     reward = await reward_model.score(scored_conversation(outputs.prompt.query, ""))
@@ -149,7 +151,7 @@ async def score_failures(outputs: OutputSet, reward_model: Score) -> OutputSet:
 
 
 def thinking_of(output: Output, template: TrajectoryTemplate) -> str:
-    """What stands between the start and the end marker, unescaped; "" for a malformed text."""
+    """Return the text between start and end marker, unescaped; "" for a failure or plain text."""
     if output.failure or template.plain:
         return ""
     inner = output.text.split(template.markers["end"])[0]
@@ -158,12 +160,12 @@ def thinking_of(output: Output, template: TrajectoryTemplate) -> str:
 
 
 def set_to_dict(outputs: OutputSet) -> dict[str, Any]:
-    """Nested plain data: what Parquet and JSON hold."""
+    """Convert a set to nested plain data, as Parquet and JSON hold it."""
     return asdict(outputs)
 
 
 def set_from_dict(data: Mapping[str, Any]) -> OutputSet:
-    """The inverse of `set_to_dict`."""
+    """Convert the data of `set_to_dict` back to a set."""
     prompt = data["prompt"]
     return OutputSet(
         **{
@@ -194,7 +196,7 @@ def _output(node: str, completion: Completion, template: TrajectoryTemplate) -> 
 
 
 def _parsed(completion: Completion, template: TrajectoryTemplate) -> tuple[Trajectory | None, str]:
-    """The trajectory, or None and why there is none."""
+    """Parse a completion: the trajectory and "", or None and the reason why there is none."""
     try:
         trajectory = parse_trajectory(completion.text, template)
     except TrajectoryError as error:
@@ -204,6 +206,9 @@ def _parsed(completion: Completion, template: TrajectoryTemplate) -> tuple[Traje
 
 
 def _most_varied(item: OutputSet) -> Output | None:
-    """The earliest wins a tie; None where no output has two judgements."""
+    """Find the output with the most varied ratings; None where no output has two judgements.
+
+    The earliest wins a tie.
+    """
     several = [output for output in item.outputs if len(output.judgements) > 1]
     return max(several, key=lambda o: pvariance([j.rating for j in o.judgements]), default=None)

@@ -2,7 +2,7 @@
 
 Source: Wu et al. 2024 (arXiv 2407.19594). An answer's reward is the mean rating of several
 critiques by the model that gave it. The model then rates those critiques; the best and the worst of
-them teach it to judge. Ours: a critique is rated by itself, where the paper compares two at a time.
+them teach it to judge. Ours: each critique is rated alone, where the paper compares two at a time.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from avr.core.ratings import is_critique, parse_rating
 from avr.core.roles import Completion, Generate, TreeFault
 from avr.core.sampling import sample
 
-# Tried on Qwen2.5-Coder-1.5B beside one that asked for the rating behind: 8 of 8 judgements were
-# well-formed, there 3 of 8.
+# Tried on Qwen2.5-Coder-1.5B: with this request, which asks for the rating first, 8 of 8 judgements
+# were well-formed; with one that asked for the rating last, 3 of 8.
 META_REQUEST = """\
 Now judge your review above, not the answer. Begin with a line of this form, where N is a whole \
 number from 1 (useless) to 10 (nothing left to improve) for the review:
@@ -28,7 +28,11 @@ true of the answer, what it missed, and whether its rating follows from what it 
 
 @dataclass(frozen=True, slots=True)
 class OwnJudge:
-    """How often an answer is judged, in what words a judgement is, and the tries for each."""
+    """The settings of a model that judges itself.
+
+    Each answer gets `num_judgements`. A judgement is itself judged in the words of `meta_request`.
+    Each sampling takes at most `max_tries` requests.
+    """
 
     num_judgements: int
     meta_request: str
@@ -38,11 +42,11 @@ class OwnJudge:
 async def judge_outputs(
     outputs: OutputSet, policy: Generate, templates: Templates, judge: OwnJudge
 ) -> OutputSet:
-    """Give every output its judgements and their mean rating as its reward.
+    """Judge every output; its reward is the mean rating of its judgements.
 
-    The judgements of the output whose ratings vary most are judged in turn: there the judge is
-    least sure (so in the paper). An output that got no well-formed judgement, or is too long to be
-    judged, joins the failures.
+    The judgements of the output with the most varied ratings are judged in turn, because there the
+    judge is least sure (as in the paper). An output that got no well-formed judgement, or is too
+    long to be judged, joins the failures.
     """
 
     async def judged(output: Output) -> Output:
@@ -51,7 +55,7 @@ async def judge_outputs(
         except TreeFault as error:
             return replace(output, answer="", failure=f"{UNJUDGED}{error}")
         if not judgements:
-            return replace(output, answer="", failure=f"{UNJUDGED}no rating came")
+            return replace(output, answer="", failure=f"{UNJUDGED}no judgement had a rating")
         reward = fmean(judgement.rating for judgement in judgements)
         return replace(output, judgements=judgements, reward=reward)
 
@@ -73,7 +77,7 @@ async def judge_outputs(
 def meta_context(
     prompt: Conversation, answer: str, critique: str, templates: Templates, request: str
 ) -> Conversation:
-    """What the model sees before it rates a critique of its own."""
+    """Build the context in which the model rates a critique of its own."""
     head = critique_context(prompt, answer, templates)
     return (*head, assistant(critique), user(request))
 
@@ -100,7 +104,7 @@ async def _judgements(
 async def _meta_judged(
     outputs: OutputSet, output: Output, policy: Generate, templates: Templates, judge: OwnJudge
 ) -> Output:
-    """The output with its judgements judged in turn."""
+    """Let the model rate each judgement of an output."""
 
     async def rated(judgement: Judgement) -> Judgement:
         context = meta_context(

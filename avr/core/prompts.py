@@ -10,12 +10,15 @@ from typing import Literal
 
 from avr.core.messages import Conversation, Message, assistant, user
 
-# Tried on Qwen2.5-Coder 1.5B as corrector, with a dozen answers or fewer each. A rating asked for
-# behind the review was left out in 11 of 12 critiques, one in front in none of 10; an example of a
-# rating ("[[5]]") is copied as the whole critique, so a letter stands in its place. A list of what
-# a refinement must not have ("no review, no rating ...") came back as the refinement, in 8 of 8;
-# asked to start with the answer, 17 of 17 kept their form (one began with a rating). What a whole
-# job gave is in docs/evidence/real_models.md.
+# Tried on Qwen2.5-Coder 1.5B as corrector, with a dozen answers or fewer each:
+# - A rating asked for after the review was missing in 11 of 12 critiques; asked for before the
+#   review, in none of 10.
+# - An example of a rating ("[[5]]") is copied as the whole critique, so a letter stands in its
+#   place.
+# - A list of things that a refinement must not have ("no review, no rating ...") came back as the
+#   refinement, in 8 of 8. Asked to start with the answer, 17 of 17 kept their form (one began with
+#   a rating).
+# The results of a whole job are in docs/evidence/real_models.md.
 CRITIQUE_REQUEST = """\
 Review your answer above. Begin with a line of this form, where N is a whole number from 1 \
 (useless) to 10 (nothing left to improve):
@@ -30,7 +33,10 @@ it, in the form that I asked for: for code, one complete code block."""
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """The words around the model's own texts. `system` is put first where it is not empty."""
+    """The texts that we put around the model's own texts. Raises ValueError for an empty request.
+
+    `system` is put first where it is not empty.
+    """
 
     critique_request: str = CRITIQUE_REQUEST
     refine_request: str = REFINE_REQUEST
@@ -42,15 +48,18 @@ class Templates:
                 raise ValueError(f"templates.{name} is empty: the corrector would not be asked")
 
 
-# What a critique and a refinement see: the current answer alone (released), or the whole chain of
-# states that led to it, as the paper's MDP concatenates them.
+# The answers in the context of a critique or refinement: the current one alone (released), or the
+# whole chain of states that led to it, as the paper's MDP concatenates them.
 Context = Literal["answer", "history"]
 # (answer, critique) of each turn before the current answer, the oldest first.
 History = tuple[tuple[str, str], ...]
 
 
 def answer_context(query: Conversation, templates: Templates) -> Conversation:
-    """What the policy sees: the query, behind the system text if there is one."""
+    """Build the policy's context: the query, behind the system text if there is one.
+
+    A query that begins with a system turn keeps that one alone.
+    """
     if templates.system and query[0].role != "system":
         return (Message("system", templates.system), *query)
     return query
@@ -59,9 +68,9 @@ def answer_context(query: Conversation, templates: Templates) -> Conversation:
 def critique_context(
     query: Conversation, answer: str, templates: Templates, history: History = ()
 ) -> Conversation:
-    """What the corrector sees before a critique: query, answer, critique request.
+    """Build the corrector's context before a critique: query, answer, critique request.
 
-    Turns of a `history` stand before the answer, each with its answer, critique and requests.
+    The turns of a `history` stand before the answer, each with its answer, critique and requests.
     """
     head = answer_context(query, templates)
     for earlier, critique in history:
@@ -73,7 +82,7 @@ def critique_context(
 def refine_context(
     query: Conversation, answer: str, critique: str, templates: Templates, history: History = ()
 ) -> Conversation:
-    """What the corrector sees before a refinement: the critique context, critique, request."""
+    """Build the corrector's context before a refinement: critique context, critique, request."""
     head = critique_context(query, answer, templates, history)
     return (*head, assistant(critique), user(templates.refine_request))
 
@@ -81,10 +90,10 @@ def refine_context(
 def refinement_conversation(
     query: Conversation, answer: str, critique: str, refinement: str, templates: Templates
 ) -> Conversation:
-    """The whole exchange in three assistant turns, as RSFT trains on it."""
+    """Build the whole exchange in three assistant turns, as RSFT trains on it."""
     return (*refine_context(query, answer, critique, templates), assistant(refinement))
 
 
 def scored_conversation(query: Conversation, answer: str) -> Conversation:
-    """What the reward model judges: the query and one answer, with no system text of ours."""
+    """Build the reward model's input: the query and one answer, without our system text."""
     return (*query, assistant(answer))

@@ -1,14 +1,14 @@
-"""Read a critique: its rating, in the forms real models write, and what it says beside it.
+"""Read a critique: its rating, in the forms that real models write, and its other text.
 
-Forms were collected from critiques by Qwen2.5-Coder (0.5B and 1.5B). The released code takes the
-first `[[n]]` anywhere in a text, which also finds one that is only quoted.
+The forms were collected from critiques by Qwen2.5-Coder (0.5B and 1.5B). The released code takes
+the first `[[n]]` anywhere in a text, which may be one that is only quoted.
 """
 
 import re
 
-# "Good.", "Looks good." and "Well done!" leave a refinement nothing to go by; three words are the
-# least that name a thing and a fault ("Misses negative numbers.", "Off by one"). The shortest
-# critique of the miniature world has six ("Fruits: a1 apple good, none missing.").
+# "Good.", "Looks good." and "Well done!" do not help a refinement; it takes at least three words to
+# name a thing and a fault ("Misses negative numbers.", "Off by one"). The shortest critique of the
+# miniature world has six ("Fruits: a1 apple good, none missing.").
 MIN_WORDS = 3
 
 _MARKUP = re.compile(r"[*_`#~>]+")
@@ -40,7 +40,7 @@ _WHOLE = (
     _pattern(rf"\s*\(?(?:{_LABEL})?{_BRACKETED}{_OF_TEN}?{_END}"),
     _pattern(rf"\s*\(?{_LABEL}{_PLAIN}{_OF_TEN}?{_END}"),
 )
-#: The same without a word of it: taken where the critique has no other rating.
+#: The same without a label or brackets ("7/10"): taken where the critique has no other rating.
 _BARE = (_pattern(rf"\s*\(?{_PLAIN}{_OF_TEN}{_END}"),)
 #: The last line ends with a rating, behind other text.
 _CLOSING = (
@@ -51,8 +51,8 @@ _CLOSING = (
     ),
     _pattern(rf"\brating\s+(?:is|of|would\s+be)\s+{_PLAIN}{_END}"),
 )
-#: The first line begins with a rating, before other text. A plain number needs a stop behind it:
-#: "Rating: 7 of the tests fail" is none.
+#: The first line begins with a rating, before other text. A plain number needs "of ten" or a
+#: punctuation mark behind it: "Rating: 7 of the tests fail" is no rating.
 _OPENING = (
     _pattern(
         rf"\s*\(?{_LABEL}(?:{_BRACKETED}|{_PLAIN}(?={_OF_TEN})){_OF_TEN}?(?=[\s.,;:!)\-\u2013])"
@@ -67,9 +67,9 @@ def parse_rating(critique: str) -> int | None:
     """Read the rating 1..10 that a critique ends with, else the one it opens with.
 
     It stands in the last line, as `[[7]]`, `Rating: 7`, `**Rating:** 7/10`, `[[7]]!` or `[[7]] out
-    of 10`, or in the first behind its label, as `Rating: [[7]]` or `Rating: 7`. None where
-    there is none, it is out of range, on another scale than 1 to 10 or no whole number. A rating
-    quoted in the middle of a text is not the critique's own.
+    of 10`, or in the first line behind its label, as `Rating: [[7]]` or `Rating: 7`. Returns None
+    where there is no rating, or where it is out of range, on a scale other than 1 to 10 or not a
+    whole number. A rating quoted in the middle of a text is not the critique's own.
 
     The number is only a format check of a critique, never its reward (released code).
     """
@@ -78,7 +78,7 @@ def parse_rating(critique: str) -> int | None:
 
 
 def critique_content(critique: str) -> str:
-    """Take ratings, their headings and markup out of a critique; what remains is what it says."""
+    """Remove ratings, their headings and markup from a critique; return the other text."""
     _, rest = _split(critique)
     lines = (line.strip() for line in rest.splitlines())
     return "\n".join(
@@ -91,27 +91,27 @@ def critique_content(critique: str) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    """Split a text into words, in small letters."""
+    """Split a text into words in lower case."""
     return _WORD.findall(text.lower())
 
 
 def is_critique(text: str) -> bool:
-    """Tell whether a text is well-formed: it has a rating and says `MIN_WORDS` words beside it.
+    """Tell whether a text is a well-formed critique: a rating and at least `MIN_WORDS` other words.
 
-    The released code asks for the rating alone; then "Rating: [[5]]" is a critique, the very text
-    that small models copy out of a request that shows one (ours).
+    The released code demands the rating alone. Then "Rating: [[5]]" would be a critique, and small
+    models copy this very text out of a request that shows it (the rule is ours).
     """
     return parse_rating(text) is not None and len(words_of(critique_content(text))) >= MIN_WORDS
 
 
 def _split(critique: str) -> tuple[int | None, str]:
-    """The rating and the text without it and without markup."""
+    """Split a critique into its rating (or None) and its other text, without markup."""
     lines = [line for line in _MARKUP.sub("", critique).splitlines() if line.strip()]
     if not lines:
         return None, ""
     *before, last = lines
     if before and _HEADING.fullmatch(before[-1]) and last.strip().isdigit():
-        last = f"Rating: {last}"  # "## Rating", and the number in a line of its own
+        last = f"Rating: {last}"  # "## Rating" above, and the number on a line of its own
     if (found := _match(_WHOLE, last, whole=True) or _match(_CLOSING, last)) is not None:
         return _number(found), "\n".join([*before, last[: found.start()]])
     first, *after = lines

@@ -1,4 +1,4 @@
-"""The cluster, as the algorithm sees it: two asynchronous functions, Generate and Score."""
+"""The algorithm's view of the cluster: two asynchronous functions, in `Generate` and `Score`."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +8,10 @@ from avr.core.messages import Conversation
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled text. `finish_reason` is vLLM's: "stop" or "length"; tokens are generated."""
+    """One sampled text. `num_tokens` counts generated tokens.
+
+    `finish_reason` is vLLM's: "stop" or "length".
+    """
 
     text: str
     finish_reason: str
@@ -20,13 +23,13 @@ class Generate(Protocol):
 
     @property
     def identity(self) -> str:
-        """Its weights, sampling settings and seed, by name."""
+        """Return a name for its weights, sampling settings and seed."""
         ...
 
     async def generate(
         self, conversation: Conversation, n: int, seed: int
     ) -> tuple[Completion, ...]:
-        """`n` samples that continue `conversation` (its last turn is the user's).
+        """Sample `n` continuations of `conversation` (its last turn is the user's).
 
         Raises ContextTooLong when the model cannot hold the conversation and a full answer.
         """
@@ -38,27 +41,30 @@ class Score(Protocol):
 
     @property
     def identity(self) -> str:
-        """Its weights, by name."""
+        """Return a name for its weights."""
         ...
 
     async def score(self, conversation: Conversation) -> float:
-        """The raw logit (any real number) of a conversation that ends with an assistant turn."""
+        """Return the raw logit (any real number) of a conversation that ends with an answer.
+
+        The answer is an assistant turn.
+        """
         ...
 
 
 class TreeFault(ValueError):
-    """One tree cannot go on, through its own texts; it is quarantined and no other pays.
+    """A fault in one tree's own texts. The tree is quarantined; other trees are not affected.
 
-    Of a refinement that cannot be judged its tree goes on without it (`avr.core.growth.score`).
+    A tree goes on without a refinement that cannot be judged (`avr.core.growth.score`).
     """
 
 
 class ContextTooLong(TreeFault):
-    """A conversation does not fit into a model together with a full answer."""
+    """A conversation that does not fit into a model together with a full answer."""
 
     @staticmethod
     def of(role: str, num_tokens: int, reserved: int, limit: int) -> "ContextTooLong":
-        """The fault in words; not in __init__, because faults travel between processes."""
+        """Make the fault with its message; not in __init__, as faults travel between processes."""
         return ContextTooLong(
             f"too long for the {role}: {num_tokens} tokens of context + {reserved} to generate"
             f" > max_model_len {limit}"
@@ -66,4 +72,4 @@ class ContextTooLong(TreeFault):
 
 
 class EngineDied(RuntimeError):
-    """The engine behind a role is gone. Whoever hosts it replaces it; its requests are repeated."""
+    """The loss of the engine behind a role. Its host replaces it; its requests are repeated."""

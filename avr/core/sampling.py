@@ -1,4 +1,4 @@
-"""Well-formed samples of one context, asked for again a bounded number of times."""
+"""Sample well-formed completions of one context, in a bounded number of requests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,9 +25,10 @@ async def sample(
     parent: str,
     well_formed: Callable[[Completion], bool],
 ) -> Samples:
-    """`n` well-formed samples; what is malformed is sampled anew, `max_tries` requests in all.
+    """Sample `n` well-formed completions in at most `max_tries` requests.
 
-    Node ids and seeds derive from `parent`, so the same call asks for the same samples.
+    Malformed ones are sampled anew. Node ids and seeds derive from `parent`, so the same call asks
+    for the same samples.
     """
     kept: list[Completion] = []
     rejected: list[Completion] = []
@@ -35,7 +36,8 @@ async def sample(
         if len(kept) == n:
             break
         sampled = await generate.generate(context, n - len(kept), seed_of(parent, attempt))
-        # Many chat templates trim their turns: untrimmed texts would differ here and not there.
+        # Many chat templates trim their turns: texts that differ only in outer white space would
+        # be the same to a model.
         batch = [replace(c, text=c.text.strip()) for c in sampled]
         kept += [c for c in batch if well_formed(c)]
         rejected += [c for c in batch if not well_formed(c)]

@@ -20,11 +20,11 @@ async def search(
     shape: Shape,
     max_depth: int,
 ) -> RefinementTree:
-    """The tree of one query: y0, then up to `max_depth` levels, each below the best answer so far.
+    """Grow the tree of one query: y0, then up to `max_depth` levels below the best answer so far.
 
     Ends at the first level in which no refinement has a strictly higher reward (released). The
-    policy is its own corrector. With `max_depth` 1 this is what Stage I grows. Raises TreeFault
-    where the query cannot be answered or y0 not be criticised at all.
+    policy is its own corrector. With `max_depth` 1 this grows the tree of Stage I. Raises
+    TreeFault where the query cannot be answered or y0 cannot be criticised at all.
     """
     shape = replace(shape, follow="best")
     tree = await score(await respond(tree, policy, templates, shape.max_tries), reward_model)
@@ -40,13 +40,16 @@ async def search(
 
 
 def best_of(level: Level) -> tuple[Critique, Response] | None:
-    """The critique and refinement with the level's highest reward; the earliest wins a tie."""
+    """Find the level's refinement with the highest reward, and its critique; None without one.
+
+    The earliest wins a tie.
+    """
     refined = [(c, r) for c in level.critiques for r in c.refinements]
     return max(refined, key=lambda pair: reward_of(pair[1]), default=None)
 
 
 def has_improved(tree: RefinementTree, level: Level, min_gain: float = 0.0) -> bool:
-    """Whether a refinement of the level beats the answer it refines by more than `min_gain`."""
+    """Tell whether a refinement of the level beats the answer it refines by over `min_gain`."""
     best = best_of(level)
     of = next(r for r in tree.responses() if r.id == level.of)
     return best is not None and reward_of(best[1]) - reward_of(of) > min_gain
@@ -55,11 +58,11 @@ def has_improved(tree: RefinementTree, level: Level, min_gain: float = 0.0) -> b
 def improving_turns(
     tree: RefinementTree, min_gain: float = 0.0
 ) -> tuple[tuple[Critique, Response], ...]:
-    """(best critique, best refinement) of each level, up to the first that did not improve.
+    """List (best critique, best refinement) of each level, up to the first that did not improve.
 
-    With `min_gain` 0 that is all that the search took for better (released). A larger one reads
-    the search as if it had asked for more (ours): a small gain is often the reward model's noise
-    or its liking for length.
+    With `min_gain` 0 the list holds all turns that the search took for better (released). A larger
+    one reads the search as if it had demanded a larger gain (ours): a small gain is often the
+    reward model's noise or its preference for length.
     """
     levels = takewhile(lambda level: has_improved(tree, level, min_gain), tree.levels)
     turns = map(best_of, levels)
@@ -67,7 +70,7 @@ def improving_turns(
 
 
 def best_answer(tree: RefinementTree, min_gain: float = 0.0) -> Response:
-    """Where the search ended: the last improving refinement, or y0."""
+    """Return the answer that the search ended with: the last improving refinement, or y0."""
     turns = improving_turns(tree, min_gain)
     return turns[-1][1] if turns else tree.first
 
@@ -77,11 +80,12 @@ def closing_critique(
 ) -> Critique | None:
     """Find the critique of the best answer that ends a trajectory; None if every level improved.
 
-    It comes from the first level that failed to improve the answer. `highest_rating` (ours) is what
-    a model should say before it stops; the earliest wins a tie. `best_refinement` (released) is the
-    critique whose refinement did best there; where the level has no refinement the released code
-    drops the search, and the highest rating closes it here. A level whose refinements all got no
-    reward closes nothing: nobody knows that they were no better.
+    It comes from the first level that failed to improve the answer. `highest_rating` (ours) takes
+    the critique with the highest rating, as a model should say this before it stops; the earliest
+    wins a tie. `best_refinement` (released) takes the critique with the best refinement. Where the
+    level has no refinement, the released code drops the search; here the highest rating closes it.
+    If the reward model failed on all its refinements the level closes nothing: they may have been
+    better.
     """
     failed = tree.levels[len(improving_turns(tree, min_gain)) :]
     if not failed or (failed[0].num_unscored and best_of(failed[0]) is None):

@@ -14,12 +14,12 @@ from functools import cached_property
 
 
 class TrajectoryError(ValueError):
-    """A text that is no trajectory; the message says what is wrong with its form."""
+    """An error for a text that is no trajectory; the message names the fault in its form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One improving turn."""
+    """One improving turn: a critique and its refinement."""
 
     critique: str
     refinement: str
@@ -37,10 +37,10 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class TrajectoryTemplate:
-    """The four separators, white space around them included.
+    """The four separators of a trajectory's text, with the white space around them.
 
-    A separator without that white space is its marker. Four empty ones are the form of a model
-    that was not taught the loop: the whole text is its answer (`plain`). Raises ValueError for
+    A separator without that white space is a marker. Four empty separators (`plain`) are the form
+    of a model that was not taught the loop: the whole text is its answer. Raises ValueError for
     markers that could not be told apart in a text.
     """
 
@@ -68,12 +68,12 @@ class TrajectoryTemplate:
 
     @property
     def plain(self) -> bool:
-        """Whether there is no thinking."""
+        """Return whether the form has no thinking: all separators are empty."""
         return not any(getattr(self, f.name) for f in fields(self))
 
     @property
     def markers(self) -> dict[str, str]:
-        """Name to marker, in the order of the fields."""
+        """Return the markers by name, in the order of the fields."""
         return {f.name: getattr(self, f.name).strip() for f in fields(self)}
 
     @cached_property
@@ -82,7 +82,10 @@ class TrajectoryTemplate:
 
     @cached_property
     def _quoted(self) -> re.Pattern[str]:
-        """The first character of a marker that stands in a part, escaped or not."""
+        """Return the pattern of the place behind a quoted marker's first character.
+
+        The marker stands in a part, escaped or not.
+        """
         return re.compile(
             "|".join(
                 f"(?<={re.escape(m[0])})(?=\\\\*{re.escape(m[1:])})" for m in self.markers.values()
@@ -90,11 +93,11 @@ class TrajectoryTemplate:
         )
 
     def escape(self, part: str) -> str:
-        """The part without any marker in it."""
+        """Escape every marker in a part."""
         return self._quoted.sub(r"\\", part)
 
     def unescape(self, part: str) -> str:
-        """The inverse of `escape`."""
+        """Undo `escape`."""
         return self._quoted_once.sub("", part)
 
     @cached_property
@@ -107,7 +110,7 @@ class TrajectoryTemplate:
         )
 
     def split(self, text: str) -> list[tuple[str, str]]:
-        """(marker name, part behind it) for the whole text; "" names what stands before any."""
+        """Split a text into (marker name, part behind it); "" names the part before any marker."""
         found = list(self._any_marker.finditer(text))
         names = ["", *(str(match.lastgroup) for match in found)]
         starts = [0, *(match.end() for match in found)]
@@ -126,17 +129,19 @@ class TrajectoryTemplate:
 
 
 def _overlap(marker: str, other: str) -> str:
-    """The longest end of a marker with which another, or itself, begins; "" without one.
+    """Find the longest end of a marker with which another, or itself, begins; "" without one.
 
-    Where there is one, a marker could begin in a part and end inside a real marker.
+    With such an overlap a marker could begin in a part and end inside a real marker.
     """
+    # A marker always begins with the whole of itself; that is no overlap.
     most = min(len(marker), len(other)) - (marker == other)
     ends = (marker[-length:] for length in range(most, 0, -1))
     return next((end for end in ends if other.startswith(end)), "")
 
 
-#: `think` is what reasoning parsers of serving stacks separate. `released` is the form of the
-#: released data, mark for mark, its spelling too: with it that data and models taught by it parse.
+#: `think` is the form that reasoning parsers of serving stacks know. `released` is the form of the
+#: released data, character for character, spelling included: with it that data, and outputs of
+#: models that were taught by it, can be parsed.
 TRAJECTORY_TEMPLATES = {
     "think": TrajectoryTemplate(),
     "released": TrajectoryTemplate(
@@ -148,12 +153,12 @@ TRAJECTORY_TEMPLATES = {
         "<|End of recursive criticism and improvement|>\n\nFinal answer:\n\n",
     ),
 }
-#: No thinking at all: the form `plain`.
+#: The form without thinking (`plain`).
 PLAIN = TrajectoryTemplate("", "", "", "")
 
 
 def render_trajectory(trajectory: Trajectory, template: TrajectoryTemplate) -> str:
-    """The text of one assistant turn that holds the whole loop. Raises ValueError for `plain`."""
+    """Render a whole loop as the text of one assistant turn. Raises ValueError for `plain`."""
     if template.plain:
         raise ValueError("a plain text holds no trajectory")
     pieces = [template.start, template.escape(trajectory.first)]
@@ -166,7 +171,7 @@ def render_trajectory(trajectory: Trajectory, template: TrajectoryTemplate) -> s
 
 
 def parse_trajectory(text: str, template: TrajectoryTemplate) -> Trajectory:
-    """The inverse of `render_trajectory`. Raises TrajectoryError on any other form.
+    """Parse a text of `render_trajectory`. Raises TrajectoryError on any other form.
 
     A plain text is its own first and final answer.
     """

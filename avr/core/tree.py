@@ -1,4 +1,4 @@
-"""The refinement tree: one prompt, one frozen value, one row.
+"""The refinement tree of one prompt: one frozen value, one row.
 
 prompt -> response (y0) -> levels, in order. A level criticises one response; each of its critiques
 holds its refinements; every response carries its reward once the reward model has seen it.
@@ -13,7 +13,7 @@ from avr.core.messages import Conversation, content_id, from_dicts, to_dicts
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One input row. `answer` is the text the row brought along (y0 when taken from the input)."""
+    """One input row. `answer` is the answer in the row (y0 when taken from the input)."""
 
     id: str
     query: Conversation
@@ -22,7 +22,7 @@ class Prompt:
 
     @staticmethod
     def of(query: Conversation, answer: str | None = None, source: str = "") -> "Prompt":
-        """A prompt whose id comes from the query alone."""
+        """Make a prompt with an id from the query alone."""
         return Prompt(content_id("prompt", to_dicts(query)), query, answer, source)
 
 
@@ -39,7 +39,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Critique:
-    """A well-formed critique (its `rating` is a format check only) and what it led to."""
+    """A well-formed critique and its refinements. Its `rating` is a format check only."""
 
     id: str
     text: str
@@ -53,12 +53,12 @@ class Critique:
 class Level:
     """One turn of refinement of the response `of`.
 
-    `num_rejected` counts the samples thrown away because they were malformed (no closing rating,
-    empty text), `num_dropped` the critiques and `num_dropped_refinements` the refinements that
-    stayed missing after the bounded retries; `rejected_example` is one of the first, for the eye.
-    `num_unscored` refinements are left out because the reward model failed on them;
-    `unscored_reason` is the first one's. `num_rejected_tokens` is what all that were thrown away
-    or left out cost.
+    `num_rejected` counts the samples thrown away because they were malformed (no rating, too few
+    words, empty text); `rejected_example` is the first of them, for people to read. `num_dropped`
+    counts the critiques and `num_dropped_refinements` the refinements that were still missing
+    after the bounded retries. `num_unscored` refinements are left out because the reward model
+    failed on them; `unscored_reason` is the reason of the first. `num_rejected_tokens` counts the
+    tokens of all samples thrown away or left out.
     """
 
     of: str
@@ -74,7 +74,10 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class RefinementTree:
-    """All that was grown from one prompt. `quarantined` is the reason it could not be finished."""
+    """One prompt and all that was grown from it.
+
+    `quarantined` is the reason why the tree could not be finished, else "".
+    """
 
     id: str
     prompt: Prompt
@@ -84,13 +87,13 @@ class RefinementTree:
 
     @property
     def first(self) -> Response:
-        """y0. Raises ValueError where the policy has not responded yet."""
+        """Return y0. Raises ValueError where the policy has not responded yet."""
         if self.response is None:
             raise ValueError(f"tree {self.id} has no response yet")
         return self.response
 
     def responses(self) -> Iterator[Response]:
-        """y0, then every refinement, in the order of growth."""
+        """Yield y0, then every refinement, in the order of growth."""
         if self.response is not None:
             yield self.response
         for level in self.levels:
@@ -98,7 +101,7 @@ class RefinementTree:
                 yield from critique.refinements
 
     def after(self, rounds: int) -> Response:
-        """The answer r_k after k rounds of self-refinement (method, Stage I.5).
+        """Return the answer r_k after k rounds of self-refinement (method, Stage I.5).
 
         A round that gave no refinement leaves the answer as it was.
         """
@@ -109,11 +112,12 @@ class RefinementTree:
         return answer
 
     def num_tokens(self, rounds: int | None = None) -> int:
-        """Tokens generated for y0 and the first `rounds` levels (default: all).
+        """Count the tokens generated for y0 and the first `rounds` levels (default: all).
 
-        Those of rejected samples and of refinements without a reward are counted, those of an
-        answer that came with the prompt are 0. Not known are those of first answers that were
-        empty, and of a level whose refinements no longer fitted into the context.
+        Tokens of rejected samples and of refinements without a reward are included. An answer that
+        came with the prompt counts 0 tokens. Not known, and so not included, are the tokens of
+        first answers that were empty, and of a level whose refinements no longer fitted into the
+        context.
         """
         levels = self.levels[:rounds]
         critiques = [c for level in levels for c in level.critiques]
@@ -122,13 +126,13 @@ class RefinementTree:
         return kept + sum(level.num_rejected_tokens for level in levels)
 
     def refined(self) -> Iterator[tuple[Critique, Response]]:
-        """Every (critique, refinement) of the first level: what Stage I selects from."""
+        """Yield every (critique, refinement) of the first level. Stage I selects from these."""
         for critique in self.levels[0].critiques if self.levels else ():
             for refinement in critique.refinements:
                 yield critique, refinement
 
     def best_refined(self) -> tuple[Critique, Response]:
-        """The best critique and best refinement: the pair whose refinement has the top reward.
+        """Return the best critique and best refinement: the pair with the highest reward.
 
         The last wins a tie (released). Raises ValueError where the first level has no refinement.
         """
@@ -136,29 +140,32 @@ class RefinementTree:
 
     @property
     def gain(self) -> float:
-        """Reward of the best refinement minus reward of y0 (paper: refinement-aware reward)."""
+        """Return the reward of the best refinement minus that of y0.
+
+        The paper calls it the refinement-aware reward.
+        """
         return reward_of(self.best_refined()[1]) - reward_of(self.first)
 
 
 def plant(prompt: Prompt, recipe: str) -> RefinementTree:
-    """A tree with nothing grown yet; `recipe` names models, sampling and shape."""
+    """Make a tree with nothing grown yet; `recipe` names models, sampling and shape."""
     return RefinementTree(content_id("tree", prompt.id, recipe), prompt)
 
 
 def reward_of(response: Response) -> float:
-    """The reward; raises ValueError for a response that was never scored."""
+    """Return the reward of a response. Raises ValueError for one that was never scored."""
     if response.reward is None:
         raise ValueError(f"response {response.id} has no reward yet")
     return response.reward
 
 
 def tree_to_dict(tree: RefinementTree) -> dict[str, Any]:
-    """Nested plain data: what Parquet and JSON hold."""
+    """Convert a tree to nested plain data, as Parquet and JSON hold it."""
     return asdict(tree)
 
 
 def tree_from_dict(data: Mapping[str, Any]) -> RefinementTree:
-    """The inverse of `tree_to_dict`."""
+    """Convert the data of `tree_to_dict` back to a tree."""
     prompt = data["prompt"]
     response = data["response"]
     return RefinementTree(
@@ -172,7 +179,7 @@ def tree_from_dict(data: Mapping[str, Any]) -> RefinementTree:
 
 def _level(data: Mapping[str, Any]) -> Level:
     critiques = tuple(_critique(c) for c in data["critiques"])
-    # Trees of before these were counted have none, or null beside those of after.
+    # Trees from before these were counted lack them, or hold null in one table with newer trees.
     later = {name: data.get(name) or 0 for name in ("num_rejected_tokens", "num_unscored")}
     reason = data.get("unscored_reason") or ""
     return Level(**{**data, **later, "critiques": critiques, "unscored_reason": reason})
@@ -183,5 +190,5 @@ def _critique(data: Mapping[str, Any]) -> Critique:
 
 
 def has_refinement(tree: RefinementTree) -> bool:
-    """At least one critique of y0 was refined."""
+    """Tell whether at least one critique of y0 was refined."""
     return next(tree.refined(), None) is not None

@@ -1,4 +1,4 @@
-"""Files of answers as benchmarks take them: one record a prompt, in the order of the input."""
+"""Read and write files of answers as benchmarks take them: one record a prompt, in input order."""
 
 import json
 import re
@@ -11,7 +11,10 @@ from avr.storage import Location, written
 
 
 def write_records(file: Location, records: Iterable[Mapping[str, Any]]) -> int:
-    """A JSON list for `.json`, else a record a line; whole or not at all. How many there were."""
+    """Write a JSON list for `.json`, else a record a line; return how many records there were.
+
+    The file is written whole or not at all.
+    """
     number = 0
     with written(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
         listed = file.suffix == ".json"
@@ -25,17 +28,20 @@ def write_records(file: Location, records: Iterable[Mapping[str, Any]]) -> int:
 
 
 def kind_of_reason(reason: str) -> str:
-    """Reasons that differ in their numbers alone are of one kind."""
+    """Return the kind of a reason: reasons that differ in their numbers alone are of one kind."""
     return re.sub(r"\d+", "N", reason)
 
 
 def fields_of(row: InputRow) -> dict[str, Any]:
-    """The fields of the input's row, which go on to the output; of a broken row there are none."""
+    """Return the fields of the input's row, which go on to the output; a broken row has none."""
     return dict(row.fields) if isinstance(row.fields, Mapping) else {}
 
 
 def alpaca_record(row: InputRow, prompt_field: str, output: str, generator: str) -> dict[str, Any]:
-    """AlpacaEval's: what is empty loses, and must not be missing."""
+    """Make a record of AlpacaEval's.
+
+    There an empty output loses, and a record must not be missing.
+    """
     fields = fields_of(row)
     return {
         "dataset": fields.get("dataset", ""),
@@ -46,7 +52,7 @@ def alpaca_record(row: InputRow, prompt_field: str, output: str, generator: str)
 
 
 def arena_record(row: InputRow, output: str, generator: str) -> dict[str, Any]:
-    """What Arena-Hard's judges read, under the names of its first releases and of the later ones.
+    """Make a record for Arena-Hard's judges, with the names of its first and of its later releases.
 
     Its own reports want counts by their tokenizer as well (`token_len`), which are not in here.
     """
@@ -67,13 +73,13 @@ def arena_record(row: InputRow, output: str, generator: str) -> dict[str, Any]:
 
 
 def question_of(row: InputRow) -> str:
-    """Arena-Hard's name of a question; of a row without one, where the row lies."""
+    """Return Arena-Hard's name of a question; for a row without one, the place of the row."""
     fields = fields_of(row)
     return str(fields.get("uid") or fields.get("question_id") or row.source)
 
 
 def answer_in(record: Mapping[str, Any]) -> str | None:
-    """The answer in a record of Arena-Hard's, of any release; None where it is no such record."""
+    """Return the answer in a record of Arena-Hard's, of any release; None for other records."""
     try:
         return str(record["choices"][0]["turns"][0]["content"])
     except (KeyError, IndexError, TypeError):

@@ -1,4 +1,4 @@
-"""Which ids are there: in eight bytes each, or, to compare whole collections, in a single sum."""
+"""Compact id sets: 8 bytes an id, or one checksum to compare two collections."""
 
 from array import array
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ Keys = npt.NDArray[np.int64]
 
 
 class Ids:
-    """A set of ids that keeps 64 bits of each, and with `num_rows` how many it was made from.
+    """A set of ids that keeps 64 bits of each; `num_rows` is how many ids it was made from.
 
     Two different ids share their bits once in forty million sets of a million. A set then has fewer
-    members than rows, as it has where an id is there twice: who must be sure compares the numbers.
-    Python's hash of a text is another one in every process, so a set stays in its own.
+    members than rows, as where an id is there twice; compare the two numbers to be sure. Python's
+    hash of a text differs between processes, so a set must stay in its own.
     """
 
     def __init__(self, ids: Iterable[str] = ()):
@@ -41,15 +41,16 @@ class Ids:
 
     @property
     def doubles(self) -> "Ids":
-        """The ids that are there twice or more (or share their bits with another)."""
+        """Return the ids that are there twice or more (or share their bits with another)."""
         return _made(self._doubles)
 
 
 @dataclass(frozen=True, slots=True)
 class IdSum:
-    """What two collections of ids have in common that hold the same ids equally often.
+    """A checksum of a collection of ids: equal where two hold the same ids equally often.
 
-    Others have it in common once in 2**64 times. As with `Ids`, a sum stays in its process.
+    Other collections have equal sums once in 2**64 times. As with `Ids`, a sum stays in its
+    process.
     """
 
     num_rows: int = 0
@@ -57,7 +58,7 @@ class IdSum:
 
     @classmethod
     def of(cls, ids: Iterable[str]) -> "IdSum":
-        """The sum of ids, which are read once and not kept."""
+        """Sum up ids, which are read once and not kept."""
         num_rows = total = 0
         for id_ in ids:
             num_rows += 1

@@ -1,4 +1,4 @@
-"""Reading Parquet in little memory: batch by batch, and in the order of ids in two passes."""
+"""Read Parquet in little memory: batch by batch, and in the order of ids in two passes."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,15 @@ from avr.storage import Location, for_arrow, is_remote, path_of
 
 Texts = npt.NDArray[np.bytes_]
 _FILES_AT_A_TIME = 256
-_MOST_SHELVES = 128  # files that are open at a time, of the 256 that some systems allow
+# Files that are open at a time; some systems allow 256.
+_MOST_SHELVES = 128
 _OPTIONS = ipc.IpcWriteOptions(compression="lz4")
 
 
 def batches(
     files: Sequence[Location], columns: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """What is in Parquet files of one place, at most 1,024 rows at a time."""
+    """Read Parquet files of one place, at most 1,024 rows at a time."""
     if not files or not is_remote(files[0]):
         for file in files:
             yield from _local_batches(file, columns)
@@ -32,20 +33,24 @@ def batches(
     for first in range(0, len(files), _FILES_AT_A_TIME):
         some = files[first : first + _FILES_AT_A_TIME]
         table = pads.dataset(list(map(path_of, some)), format="parquet", **for_arrow(some[0]))
-        # What pyarrow remembers of each file is a hundred kilobytes.
+        # pyarrow would remember a hundred kilobytes of each file.
         yield from table.to_batches(columns, batch_size=1024, cache_metadata=False)
 
 
 def _local_batches(file: Location, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-    """Of one file after the other: pyarrow's data sets read ahead, 60 MiB, and no quicker."""
+    """Read one file in batches, without reading ahead.
+
+    pyarrow's data sets read ahead, which takes 60 MiB and is no quicker.
+    """
     try:
         with pq.ParquetFile(str(file), pre_buffer=False) as parquet:
             missing = set(columns or ()) - set(parquet.schema_arrow.names)
             if missing:
                 raise ValueError(f"{file} has no column {min(missing)!r}")
             yield from parquet.iter_batches(1024, columns=columns, use_threads=False)
+    # These name the file themselves.
     except (FileNotFoundError, PermissionError):
-        raise  # they name it
+        raise
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file}: {error}") from error
 
@@ -53,14 +58,14 @@ def _local_batches(file: Location, columns: list[str] | None) -> Iterator[pa.Rec
 def rows_by_id(
     folder: Path, at_a_time: int = 4096, schema: pa.Schema | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Rows in the order of the column `id`, each once; about `at_a_time` of them are in memory.
+    """Read rows in the order of the column `id`, each once; about `at_a_time` are in memory.
 
-    Where a `schema` is given, what a file does not have of it is null: one that was written before
-    there was such a field, in a step that goes on after.
+    With a `schema`, a field that a file does not have is null: the file may be older than the
+    field, in a step that goes on after.
 
-    Of very many it is one in 128. More than that are sorted into files for a stretch of ids each,
-    in the system's temporary folder, which takes what the rows take uncompressed or less. Raises
-    ValueError where an id is there twice.
+    Of more than 128 times `at_a_time` rows, one in 128 is in memory. More than `at_a_time` rows are
+    sorted into files, each for a stretch of ids, in the system's temporary folder; they take what
+    the rows take uncompressed, or less. Raises ValueError where an id is there twice.
     """
     files = sorted(folder.glob("*.parquet"))
     ids = np.sort(np.concatenate([_ids(b) for b in batches(files, ["id"])] or [np.empty(0, "S1")]))
@@ -87,7 +92,7 @@ def _as(schema: pa.Schema | None, files: list[Path]) -> Iterator[pa.RecordBatch]
 def _sorted_out(
     files: list[Path], starts: Texts, at_a_time: int, folder: Path, schema: pa.Schema | None
 ) -> list[Path]:
-    """A file for the rows from each of `starts` to the next."""
+    """Sort rows into files, one for those from each of `starts` to the next; return the files."""
     shelves = [folder / f"{n}.arrow" for n in range(len(starts))]
     with ExitStack() as stack:
         writers: dict[int, ipc.RecordBatchFileWriter] = {}
@@ -102,7 +107,10 @@ def _sorted_out(
 
 
 def _tables(files: list[Path], least: int, schema: pa.Schema | None) -> Iterator[pa.Table]:
-    """All rows; files may be much smaller than the least number that is worth sorting out."""
+    """Read all rows in tables of at least `least` rows.
+
+    Files may be much smaller than what is worth sorting out.
+    """
     waiting: list[pa.RecordBatch] = []
     for batch in _as(schema, files):
         waiting.append(batch)

@@ -1,4 +1,4 @@
-"""The rows of a prompt set as they lie in JSONL, JSON, Parquet or a Hugging Face data set."""
+"""Read the rows of a prompt set from JSONL, JSON, Parquet or a Hugging Face data set."""
 
 import codecs
 import json
@@ -16,7 +16,7 @@ from avr.storage import Location, files_at, for_arrow, path_of
 
 
 def rows_in(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
-    """(source, row) of every row in the window; a broken line comes as its ValueError."""
+    """Read (source, row) of every row in the window; a broken line comes as its ValueError."""
     stop = None if config.limit is None else config.skip + config.limit
     return islice(_all_rows(config), config.skip, stop)
 
@@ -36,24 +36,29 @@ def _all_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
 
 
 def check_suffixes(files: Iterable[Location]) -> None:
-    """Raise ConfigError naming the first file of which no rows can be read."""
+    """Raise ConfigError naming the first file that no rows can be read from."""
     for file in files:
         if file.suffix not in _READERS:
             raise ConfigError(f"{file}: prompts are read from {', '.join(_READERS)} and hf://")
 
 
 def on_hub(config: PromptsConfig) -> bool:
-    """Whether the prompt set is a data set of the Hugging Face hub."""
+    """Say whether the prompt set is a data set of the Hugging Face hub."""
     return (config.path or "").startswith("hf://")
 
 
 def _hub_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
-    """The rows of a hub data set; HubUnreachableError where nobody could look, else ConfigError."""
+    """Read the rows of a hub data set.
+
+    Raises HubUnreachableError where nobody could look, else ConfigError.
+    """
     path = str(config.path)
-    why = hub_out_of_reach()  # else the library tries for minutes
+    # Asked first, as the library would try for minutes.
+    why = hub_out_of_reach()
     if why:
         raise HubUnreachableError(path, why)
-    from datasets import load_dataset  # slow to import, and needed for this source alone
+    # Slow to import, and needed for this source alone.
+    from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
     try:
@@ -63,7 +68,7 @@ def _hub_rows(config: PromptsConfig) -> Iterator[tuple[str, Any]]:
             yield f"{path}:{config.split}:{number}", row
     except (DatasetsError, ValueError, RuntimeError) as error:  # no such set, subset or split
         raise ConfigError(f"{path}: {one_line(error)}") from error
-    except Exception as error:  # of HTTP clients, of connections that break
+    except Exception as error:  # HTTP clients have errors of their own
         raise HubUnreachableError(path, one_line(error)) from error
 
 
@@ -84,7 +89,8 @@ def _parsed(line: bytes) -> Any:
         return ValueError(f"not a JSON line: {error.msg} at character {error.pos} of the line")
     except RecursionError:
         return ValueError("not a JSON line: nested too deeply")
-    except ValueError as error:  # Python reads no number of more than 4,300 digits
+    # Python reads no number of more than 4,300 digits.
+    except ValueError as error:
         return ValueError(f"not a JSON line: {str(error).partition(';')[0]}")
 
 
@@ -109,7 +115,7 @@ def _parquet_rows(file: Location) -> Iterator[tuple[str, Any]]:
 
 
 def _dicts(batch: pa.RecordBatch) -> Iterator[Any]:
-    """The rows of a batch; one that holds bytes that are no text comes as its ValueError."""
+    """Read the rows of a batch; a row with bytes that are no text comes as its ValueError."""
     try:
         yield from batch.to_pylist()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""Prompt sets in: JSONL, JSON, Parquet or a Hugging Face data set, checked row by row.
+"""Take in prompt sets: JSONL, JSON, Parquet or a Hugging Face data set, checked row by row.
 
-A row that cannot be used goes to the quarantine with file, line, field and reason; every row of
-the input is then either a prompt or a quarantined row.
+A row that cannot be used goes to the quarantine with file, line, field and reason; every row of the
+input is then either a prompt or a quarantined row.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from avr.data.schemas import PROMPTS, prompt_row
 from avr.data.tables import ids_of, read_rows, write_rows
 from avr.storage import Location, files_at
 
-# The steps that make of prompts what models are trained on.
+# The steps that turn prompts into what models are trained on.
 PROMPT_STEPS = ("grow_rsft", "grow_dpo", "search", "sample")
 QUARANTINED = pa.schema([("source", pa.string()), ("reason", pa.string())])
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """Rows in = prompts + quarantined."""
+    """The counts of a set that was taken in: rows in = prompts + quarantined."""
 
     num_rows: int
     num_prompts: int
@@ -38,7 +38,7 @@ class Ingested:
 
 @dataclass(frozen=True)
 class InputRow:
-    """A row as it was read, and the prompt it holds, or None and the `reason` why it holds none."""
+    """A row as it was read, and its prompt, or None and the `reason` why it holds none."""
 
     source: str
     fields: Any
@@ -47,12 +47,12 @@ class InputRow:
 
 
 def input_rows(config: PromptsConfig, needs_answer: bool = False) -> Iterator[InputRow]:
-    """Every row of the window, usable or not, in the order of the files."""
+    """Read every row of the window, usable or not, in the order of the files."""
     for source, row in rows_in(config):
         try:
             yield InputRow(source, row, _prompt(row, source, config, needs_answer))
         except ValueError as error:
-            # Half a surrogate pair, in a key say, could not be written down.
+            # A reason may quote half a surrogate pair (of a key, for example), which no file takes.
             reason = str(error).encode(errors="backslashreplace").decode()
             yield InputRow(source, row, None, reason)
 
@@ -66,8 +66,8 @@ def ingest(
 ) -> Ingested:
     """Write the usable rows to `prompts` and the others to `quarantine` (Parquet files).
 
-    `taken` has the ids of prompts that are used elsewhere, by the step that uses them: training and
-    held-out prompts must not overlap.
+    `taken` maps steps to the ids of prompts that they use: training and held-out prompts must not
+    overlap. Raises ConfigError where no row is usable.
     """
     bad: list[dict[str, str]] = []
     num_rows = 0
@@ -95,9 +95,10 @@ def ingest(
 
 
 def _drop_repeated(prompts: Location, bad: list[dict[str, str]]) -> int:
-    """Each prompt once, the others to `bad`; returns how many are left.
+    """Keep each prompt once, move repeated ones to `bad`; return how many are left.
 
-    After they are written, and only where there are any: a million prompts need not be remembered.
+    This is done after they are written, and only where there are any: a million prompts need not be
+    remembered.
     """
     ids = ids_of(prompts)
     doubles = ids.doubles
@@ -119,19 +120,23 @@ def _drop_repeated(prompts: Location, bad: list[dict[str, str]]) -> int:
 
 
 def count_rows(config: PromptsConfig) -> int | None:
-    """How many rows `ingest` would read, usable or not; of a hub data set, its `limit` or None."""
+    """Count the rows that `ingest` would read, usable or not.
+
+    For a hub data set this is its `limit`, or None.
+    """
     if on_hub(config):
         return config.limit
     return sum(1 for _ in rows_in(config))
 
 
-LOOK_AT = 200  # rows: a field that is misspelt is so in all of them
+# So many rows are looked at: a field that is misspelt is misspelt in all of them.
+LOOK_AT = 200
 
 
 def check_rows(config: PromptsConfig) -> None:
-    """Raise ConfigError where the set, as far as a look at the first rows says, holds no prompts.
+    """Raise ConfigError where the first rows of the set hold no prompts.
 
-    It names what is wrong with the first row. Of a hub data set these are the first rows of the
+    It names what is wrong with the first row. In a hub data set these are the first rows of the
     split, without `skip`, which can be a long way; HubUnreachableError where nobody could look.
     """
     if on_hub(config):
@@ -156,17 +161,17 @@ def check_rows(config: PromptsConfig) -> None:
 
 
 def _has_it(row: InputRow, config: PromptsConfig) -> bool:
-    """Whether the field of the prompt is there, whatever it holds."""
+    """Say whether the field of the prompt is there, whatever it holds."""
     return isinstance(row.fields, Mapping) and config.prompt_field in row.fields
 
 
 def prompts_of(run_dir: Location, steps: Iterable[str]) -> dict[str, Ids]:
-    """The ids of the prompts that each of the steps of a run uses."""
+    """Return the ids of the prompts that each of the steps of a run uses."""
     return {step: ids_of(run_dir / step / "prompts.parquet") for step in steps}
 
 
 def content_of(config: PromptsConfig) -> str:
-    """An id of what the prompt set holds: of its files' bytes, of a hub data set's name."""
+    """Return an id of a prompt set's content: of its files' bytes, or of a hub data set's name."""
     if on_hub(config):
         return content_id(config.path)
     files = files_at(config.path or "")
@@ -175,7 +180,8 @@ def content_of(config: PromptsConfig) -> str:
     digest = hashlib.blake2b(digest_size=12)
     for file in files:
         with file.open("rb") as stream:
-            whole: Any = stream  # all that file_digest wants, though typed as less
+            # `Any`, because the stream's type says less than what file_digest asks for.
+            whole: Any = stream
             digest.update(hashlib.file_digest(whole, "blake2b").digest())
     return digest.hexdigest()
 
@@ -231,7 +237,10 @@ def _conversation(row: Mapping[str, Any], field: str) -> Conversation:
 
 
 def _check_turns(conversation: Conversation) -> None:
-    """Chat templates refuse other orders, or render them silently as something else."""
+    """Raise ValueError for an order of turns, or an empty turn, that cannot be used.
+
+    Chat templates refuse other orders, or render them silently as something else.
+    """
     expected: tuple[str, ...] = ("system", "user")
     for turn, message in enumerate(conversation):
         if message.role not in expected:
@@ -245,7 +254,8 @@ def _check_turns(conversation: Conversation) -> None:
 
 def _answer(row: Mapping[str, Any], field: str) -> str:
     value = _field(row, field)
-    if isinstance(value, list) and value:  # a dialogue: the last assistant turn is the answer
+    # In a dialogue the last turn is the answer, where it is the assistant's.
+    if isinstance(value, list) and value:
         last = _conversation(row, field)[-1]
         value = last.content if last.role == "assistant" else None
     if not isinstance(value, str) or not value.strip():

@@ -1,4 +1,4 @@
-"""Arrow schemas of what lies between steps, and rows in them."""
+"""Define the Arrow schemas of the data between steps, and convert values to rows of them."""
 
 from typing import Any
 
@@ -129,7 +129,7 @@ PAIRS = pa.schema(
 
 
 def prompt_row(prompt: Prompt) -> dict[str, Any]:
-    """A prompt as a row of `PROMPTS`."""
+    """Convert a prompt to a row of `PROMPTS`."""
     return {
         "id": prompt.id,
         "query": to_dicts(prompt.query),
@@ -139,12 +139,12 @@ def prompt_row(prompt: Prompt) -> dict[str, Any]:
 
 
 def prompt_of(row: dict[str, Any]) -> Prompt:
-    """The inverse of `prompt_row`."""
+    """Convert a row of `PROMPTS` back to its prompt."""
     return Prompt(row["id"], from_dicts(row["query"]), row["answer"], row["source"])
 
 
 def rsft_row(row: RsftRow) -> dict[str, Any]:
-    """An RSFT row as a row of `RSFT_ROWS`."""
+    """Convert an RSFT row to a row of `RSFT_ROWS`."""
     return {
         "id": row.id,
         "messages": to_dicts(row.messages),
@@ -154,7 +154,7 @@ def rsft_row(row: RsftRow) -> dict[str, Any]:
 
 
 def pair_row(pair: PreferencePair) -> dict[str, Any]:
-    """A preference pair as a row of `PAIRS`."""
+    """Convert a preference pair to a row of `PAIRS`."""
     return {
         "id": pair.id,
         "kind": pair.kind,

@@ -1,4 +1,4 @@
-"""What lies in Parquet between the steps: schemas, atomic writes, streaming reads."""
+"""Read and write the Parquet files between the steps: atomic writes, streaming reads."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -31,9 +31,9 @@ def write_part(folder: Location, name: str, rows: list[dict[str, Any]], schema: 
 
 
 def write_rows(file: Location, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
-    """Stream rows into one Parquet file, whole or not at all; returns how many there were.
+    """Stream rows into one Parquet file, whole or not at all; return how many there were.
 
-    Each row group costs whoever opens the file 10 kB for good: there are few, of 4 MiB or more.
+    Each row group costs whoever opens the file 10 kB for good: so there are few, of 4 MiB or more.
     """
     stream, num_rows = iter(rows), 0
     with written(file) as temporary, pq.ParquetWriter(temporary, schema) as writer:
@@ -46,24 +46,25 @@ def write_rows(file: Location, rows: Iterable[dict[str, Any]], schema: pa.Schema
                 waiting = []
         if waiting:
             writer.write_table(pa.Table.from_batches(waiting))
-    # malloc does not return by itself what lies below what is still used: 20 MiB of a million rows.
+    # malloc does not return memory below a place that is still used: 20 MiB for a million rows.
     pa.default_memory_pool().release_unused()
     return num_rows
 
 
 def read_rows(path: Location, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows of a Parquet file or folder, batch by batch; a folder without files has none."""
+    """Read the rows of a Parquet file or folder by batches; a folder without files has none."""
     files: list[Location] = [path] if path.is_file() else sorted(path.glob("*.parquet"), key=str)
     for batch in batches(files, columns):
         yield from batch.to_pylist()
 
 
 def drop_doubles(folder: Location) -> int:
-    """Remove rows whose id another file of the folder holds as well; returns how many.
+    """Remove rows whose id another file of the folder holds as well; return how many.
 
-    Of several the first, by the name of its file, stays. Each file is replaced whole.
+    The row in the first file, by name, stays. Each file is replaced whole.
     """
-    if not ids_of(folder).doubles:  # nearly always
+    # Nearly always there are none.
+    if not ids_of(folder).doubles:
         return 0
     seen: set[str] = set()
     num_dropped = 0
@@ -80,17 +81,20 @@ def drop_doubles(folder: Location) -> int:
 
 
 def ids_of(path: Location) -> Ids:
-    """The `id` column of a Parquet file or folder, in little memory."""
+    """Read the `id` column of a Parquet file or folder, in little memory."""
     return Ids(row["id"] for row in read_rows(path, ["id"]))
 
 
 def id_sum_of(path: Location) -> IdSum:
-    """What says whether two files or folders hold the same ids; no id is kept."""
+    """Sum up the ids of a file or folder, to compare it with another; no id is kept."""
     return IdSum.of(row["id"] for row in read_rows(path, ["id"]))
 
 
 def read_ids(path: Location) -> set[str]:
-    """The `id` column of a Parquet file or folder. Raises ValueError where an id is there twice."""
+    """Read the `id` column of a Parquet file or folder.
+
+    Raises ValueError where an id is there twice.
+    """
     ids: set[str] = set()
     for row in read_rows(path, ["id"]):
         if row["id"] in ids:
@@ -100,16 +104,16 @@ def read_ids(path: Location) -> set[str]:
 
 
 def read_trees(folder: Location) -> Iterator[RefinementTree]:
-    """Trees in the order of their ids, each once.
+    """Read trees in the order of their ids, each once.
 
-    The order is the same however often growth was interrupted, and so are all that is selected.
-    Raises ValueError where an id occurs twice: the folder then holds what two runs wrote.
+    The order is the same however often growth was interrupted, and so are all rows that are
+    selected. Raises ValueError where an id occurs twice: the folder then holds trees of two runs.
     """
     return map(tree_from_dict, _rows_by_id(folder, TREES))
 
 
 def read_sets(folder: Location) -> Iterator[OutputSet]:
-    """Sets of whole outputs, as `read_trees` reads trees."""
+    """Read sets of whole outputs in the order of their ids, as `read_trees` reads trees."""
     return map(set_from_dict, _rows_by_id(folder, OUTPUTS))
 
 

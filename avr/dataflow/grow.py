@@ -1,8 +1,9 @@
-"""Trees through pools of engines on Ray Data: pending trees in, finished trees in Parquet out.
+"""Grow trees on Ray Data: pending trees go through pools of engines into Parquet files.
 
-Resume is an anti-join on tree ids before the data set is built. Ray Data's own row checkpoint does
-the same with an extra filter actor, which on a small machine can wait for ever for its CPU, and it
-cannot read trees back in waves; ids that come from content make the plain way exact.
+A growth that is resumed leaves out the ids that are there, by an anti-join before the data set is
+built. Ray Data's own row checkpoint does the same with an extra filter actor. On a small machine
+that actor can wait for ever for its CPU, and the checkpoint cannot read trees back in waves. Ids
+that come from content make the plain way exact.
 """
 
 import json
@@ -39,7 +40,7 @@ _MAX_LOSSES = 3
 
 
 class _Lost(GrowthError):
-    """A node or process was lost under work that has nothing wrong with it."""
+    """The loss of a node or process under work that has no fault of its own."""
 
     def __init__(self, cause: str, report: Report):
         super().__init__(cause)
@@ -56,11 +57,11 @@ def grow(
 ) -> Grown:
     """Take each seedling through the operators, in order, into `folder/trees`.
 
-    Trees that cannot be finished go to `folder/quarantine`, with the reason. What is in either is
-    not grown again. Engines start inside `placed()`, which waits until the cluster has room for
-    them; it is entered again where a loss has ended them. `on_commit` is called after each block
-    and may end the growth by raising. Raises GrowthError when a tree got lost or the engines kept
-    dying.
+    Trees that cannot be finished go to `folder/quarantine`, with the reason. Trees that are in
+    either folder are not grown again. Engines start inside `placed()`, which waits until the
+    cluster has room for them; it is entered again after a loss that has ended them. `on_commit` is
+    called after each block and may end the growth by raising. Raises GrowthError when a tree got
+    lost or the engines kept dying.
     """
     source = folder / "seedlings.parquet"
     num_trees = write_rows(source, map(_row, seedlings), SEEDLINGS)
@@ -82,7 +83,11 @@ def grow(
 def waves(
     operators: list[Operator], placement: Placement, folder: Location
 ) -> list[tuple[Location, list[Operator]]]:
-    """Where each wave writes, and its operators: all at once, or one after the other."""
+    """Return the folder and the operators of each wave.
+
+    Under placement `resident` there is one wave with all operators, else one wave for each
+    operator.
+    """
     if placement == Placement.resident:
         return [(folder / "trees", operators)]
     *early, last = operators
@@ -102,19 +107,20 @@ def _flow_until_done(
     placed: Callable[[], AbstractContextManager[None]],
     on_commit: Callable[[], None],
 ) -> Counter[str]:
-    """Stream what is not there yet; returns the engine deaths by role, those before included.
+    """Stream all trees that are not there yet; return the engine deaths by role.
 
-    `whole` is a file of all the rows, if there is one.
+    The deaths include `deaths`, those before. `whole` is a file of all the rows, if there is one.
 
-    Ray repeats what a dead node or process was doing, but not all of Ray Data's own work (the
-    actor that reads Parquet footers, say): then the rest is streamed again. Gives up when that
-    has happened `_MAX_LOSSES` times in a row without a single new tree.
+    Ray repeats the work of a dead node or process, but not all of Ray Data's own work (for example,
+    the actor that reads Parquet footers). After such a loss the rest is streamed again. The loss is
+    raised when it has happened `_MAX_LOSSES` times in a row without a single new tree.
     """
     rest, losses = folder / "pending.parquet", 0
     ready: frozenset[str] = frozenset()
     while True:
         settle(folder, out)
         there = ended(folder) | ids_of(out)
+        # A stream that begins with nothing done reads `whole` itself and writes no copy of it.
         pending, num_pending = whole, num_trees
         if pending is None or there:
             pending = rest
@@ -137,6 +143,8 @@ def _flow_until_done(
             return deaths | report.deaths
         except _Lost as loss:
             lost = loss.report
+            # A witness counts on from `deaths`, but one that is gone reports none: `|` of Counters
+            # keeps the larger number of each role.
             deaths, ready = deaths | lost.deaths, ready | lost.ready
             losses = 0 if len(ended(folder) | ids_of(out)) > len(there) else losses + 1
             if losses == _MAX_LOSSES:
@@ -145,7 +153,8 @@ def _flow_until_done(
             CONSOLE.print(
                 f"  a node or process was lost, the rest is streamed again: {first}", markup=False
             )
-        wait_until_released(lost)  # out here: the error holds what holds the actors
+        # Not inside `except`: the error refers to the stream, and the stream keeps its actors.
+        wait_until_released(lost)
 
 
 def _flow(
@@ -159,7 +168,7 @@ def _flow(
     on_commit: Callable[[], None],
 ) -> Report:
     """Stream the pending trees through the operators' pools and commit them block by block."""
-    # A small Parquet input is read as one block, and a block is what one actor call takes.
+    # Ray Data reads a small Parquet file as one block, and gives whole blocks to actors.
     rows = rows_per_block(config, [operator.hosted.config for operator in operators])
     tell_ray_data(config, rows, witness, [operator.hosted.role for operator in operators])
     dataset = ray.data.read_parquet(path_of(pending), **for_arrow(pending)).repartition(
@@ -175,7 +184,7 @@ def _flow(
         )
     dataset = dataset.map_batches(
         commit,
-        batch_size=None,
+        batch_size=None,  # a whole block is one batch, and so one file
         batch_format="pyarrow",
         fn_kwargs={"out": out, "quarantine": quarantine},
         compute=ray.data.TaskPoolStrategy(size=_committers(operators)),
@@ -189,12 +198,13 @@ def _flow(
                 progress.committed(sum(batch["num_trees"].to_pylist()))
                 on_commit()
         finally:
-            batches.close()  # ends the actors where the stream has not come to its end
+            # This ends the actors where the stream has not come to its end.
+            batches.close()
         return told(witness)
 
 
 def _waiting(operators: list[Operator], report: Report) -> str | None:
-    """Which roles have no engine's process on any node, and what they wait for."""
+    """Say which roles have no engine's process on any node, and what they wait for, or None."""
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     there = {
         role
@@ -213,7 +223,10 @@ def _batches(dataset: ray.data.Dataset) -> Generator[pa.Table, None, None]:
 
 
 def _next(batches: Iterator[pa.Table], witness: Any) -> pa.Table | None:
-    """The next batch, None at the end. Raises _Lost or GrowthError with the worker's cause."""
+    """Return the next batch, or None at the end.
+
+    Raises _Lost or GrowthError with the worker's cause.
+    """
     try:
         return next(batches, None)
     except Exception as error:  # Ray Data raises its own kinds, not only RayError
@@ -225,8 +238,12 @@ def _next(batches: Iterator[pa.Table], witness: Any) -> pa.Table | None:
 
 
 def commit(block: pa.Table, out: Location, quarantine: Location) -> pa.Table:
-    """Write one block of trees; the table that goes on to the driver is only their number."""
+    """Write one block of trees; return a table of one row that holds their number.
+
+    The number is all that goes on to the driver.
+    """
     trees = [tree_from_dict(json.loads(text)) for text in block["tree"].to_pylist()]
+    # The name comes from the ids in the block: a task that is retried replaces its own file.
     name = content_id("block", sorted(tree.id for tree in trees))
     for folder, part in (
         (out, [t for t in trees if not t.quarantined]),
@@ -237,9 +254,10 @@ def commit(block: pa.Table, out: Location, quarantine: Location) -> pa.Table:
 
 
 def _pool(operator: Operator, rows: int) -> ray.data.ActorPoolStrategy:
-    """Replicas that hold two blocks, or twice the rows they have in flight where that is more.
+    """Build the strategy of an operator's pool: how many replicas, and how many blocks each holds.
 
-    `Worker` lets the rows in.
+    A replica holds two blocks. Where `max_rows_per_replica` is more than one block's rows, it holds
+    twice as many blocks as it takes for those rows. `Worker` lets the rows into the engine.
     """
     calls = 2 * max(1, math.ceil(operator.hosted.config.max_rows_per_replica / rows))
     return ray.data.ActorPoolStrategy(
@@ -251,11 +269,12 @@ def _pool(operator: Operator, rows: int) -> ray.data.ActorPoolStrategy:
 
 
 def _committers(operators: list[Operator]) -> int:
-    """How many blocks are written side by side.
+    """Return how many blocks may be written side by side.
 
-    Left alone Ray Data starts a process for each block that waits: seconds of CPU each, which on a
-    small machine the engines need, for a write of milliseconds. One for every four engines is a
-    guess: a block is minutes of an engine's work, and seconds of writing at the worst.
+    Without a limit Ray Data starts a process for each block that waits. Each takes seconds of CPU,
+    for a write of milliseconds, and on a small machine the engines need that CPU. One writer for
+    every four engines is a guess: a block is minutes of an engine's work, and seconds of writing at
+    the worst.
     """
     return max(2, sum(operator.hosted.config.max_replicas for operator in operators) // 4)
 

@@ -1,4 +1,4 @@
-"""What a growth has left in its folder: counted, without doubles, and whether it is all."""
+"""Verify a growth's output: drop duplicates, count trees, check that none is missing."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,15 @@ from avr.storage import Location
 
 
 class GrowthError(RuntimeError):
-    """Growing trees failed; the message carries the worker's cause."""
+    """The failure of a growth; the message carries the worker's cause."""
 
 
 @dataclass(frozen=True)
 class Grown:
-    """What a growth left: trees + quarantined = seedlings. `num_resumed` were there before."""
+    """The counts of a finished growth: trees + quarantined = seedlings.
+
+    `num_resumed` of them were there before it began.
+    """
 
     num_trees: int
     num_quarantined: int
@@ -22,23 +25,27 @@ class Grown:
 
 
 def settle(folder: Location, out: Location) -> None:
-    """Work that was given up may have committed after it was counted, and was done again."""
+    """Drop trees that were committed twice, from `out` and from the quarantine.
+
+    Work that was given up may have committed after it was counted, and was then done again.
+    """
     drop_doubles(out)
     drop_doubles(folder / "quarantine")
 
 
 def ended(folder: Location) -> Ids:
-    """The trees that are grown or quarantined."""
+    """Return the ids of the trees that are grown or quarantined."""
     return ids_of(folder / "trees") | ids_of(folder / "quarantine")
 
 
 def check_complete(source: Location, folder: Location) -> tuple[int, int]:
-    """How many trees there are, and how many are quarantined, of the seedlings in `source`.
+    """Check that each seedling in `source` has come out once; count the trees and the quarantined.
 
-    Those must differ from each other, as prompts that were read do.
-    Raises GrowthError where one is lost, not asked for or in both, and where all were quarantined,
-    ValueError where an id is there twice.
+    Seedlings must differ from each other, as the prompts of a set do. Raises GrowthError where a
+    tree is lost, not asked for or in both folders, and where all were quarantined; ValueError where
+    an id is there twice.
     """
+    # Sums take no memory. Ids are looked at one by one only where the sums do not add up.
     wanted = id_sum_of(source)
     trees, quarantined = _sums(folder)
     if trees + quarantined != wanted:
@@ -68,4 +75,6 @@ def _name_what_is_amiss(source: Location, folder: Location) -> None:
     for problem, ids in (("lost", lost), ("not asked for", strange), ("in both", twice)):
         if ids:
             raise GrowthError(f"{len(ids)} trees {problem}, the first: {min(ids)}")
-    raise GrowthError("numbers of rows did not add up, and now do: run the job again")
+    raise GrowthError(
+        "the number of trees was wrong at first and right on a second count: run the job again"
+    )

@@ -1,7 +1,7 @@
-"""The operators of the dataflow: actors that host one engine and move trees one step on.
+"""The operators of the dataflow: actors that host one engine and take trees one step further.
 
-Each is a callable class for `Dataset.map`: one row in, one row out. A row is `{"id", "tree"}`, the
-tree as JSON (Arrow would have to guess types of empty levels).
+Each is a callable class for `Dataset.map`: one row in, one row out. A row is `{"id", "tree"}`, with
+the tree as JSON (Arrow would have to guess types of empty levels).
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Operator:
-    """What one pool does, and the engine it does it with; `act` is a key of `ACTS`."""
+    """The act of one pool, a key of `ACTS`, and the engine that does it."""
 
     act: str
     hosted: Hosted
@@ -39,7 +39,7 @@ async def _correct(engine: Any, tree: RefinementTree, op: Operator) -> Refinemen
 
 
 async def _grow(engine: Any, tree: RefinementTree, op: Operator) -> RefinementTree:
-    """Policy and corrector are one model: both steps in its one pool."""
+    """Answer and correct in one pool, where policy and corrector are one model."""
     return await _correct(engine, await _respond(engine, tree, op), op)
 
 
@@ -60,17 +60,22 @@ class Worker:
     """One replica of an operator's pool.
 
     It is given blocks with more rows than its engine should have in flight, and takes them up row
-    by row: a block is handed on with its last tree, and the others' places must not wait for it.
+    by row. A block is handed on only with its last tree: if whole blocks were let in, the places of
+    the trees that end first would stay empty.
     """
 
     def __init__(self, operator: Operator, witness: Any):
         self._op = operator
         self._room = asyncio.Semaphore(operator.hosted.config.max_rows_per_replica)
+        # Starts the engine. An error here is one of the actor's start, which Ray Data tries again.
         self._host = Host(operator.hosted, witness)
         self._tally = Tally(witness, operator.act)
 
     async def __call__(self, row: Row) -> Row:
-        """Move one tree on. A tree that cannot go on is marked and travels on untouched."""
+        """Take one tree a step further.
+
+        A tree that cannot go on is marked as quarantined; it travels on and is not touched again.
+        """
         tree = tree_from_dict(json.loads(row["tree"]))
         if not tree.quarantined:
             async with self._room:
@@ -82,5 +87,6 @@ class Worker:
         act = ACTS[self._op.act]
         try:
             return await self._host.use(lambda engine: act(engine, tree, self._op))
+        # Only a fault of the tree's own is caught; any other error is everybody's and ends the run.
         except TreeFault as error:
             return replace(tree, quarantined=f"{self._op.act}: {error}")

@@ -1,4 +1,4 @@
-"""What Ray Data is told before it streams, in one place: half of it are undocumented settings."""
+"""Set up Ray Data before it streams, in one place: half of these settings are undocumented."""
 
 import math
 import os
@@ -23,20 +23,21 @@ from avr.hosting.patience import Patience
 from avr.hosting.release import last_words, without_engine
 from avr.hosting.witness import told
 
-# Blocks that wait while engines start: the first ones get theirs at once, the reader fills up.
+# Bytes of blocks that may wait while engines start: the first engines then find work at once, and
+# the reader fills up from there.
 _READ_AHEAD_BYTES = 1 << 20
 _LOOK_EVERY_S = 2.0
 
 
 class ForgetBlocks(ExecutionCallback):
-    """Drop the statistics of blocks that are through: they are for a report that nobody asks for.
+    """A callback that drops the statistics of blocks that are through.
 
-    They take about ten kilobytes a block in the driver, through all operators: a hundred megabytes
-    for a million prompts, 128 in a block.
+    They are kept for a report that nobody asks for, and take about ten kilobytes of the driver for
+    each block, over all operators: a hundred megabytes for a million prompts, 128 in a block.
     """
 
     def on_execution_step(self, executor: Any) -> None:
-        """Called by the executor in every turn of its loop."""
+        """Clear the statistics; the executor calls this in every turn of its loop."""
         for operator in executor._topology:
             statistics = getattr(operator, "_output_blocks_stats", None)
             if statistics:
@@ -44,11 +45,11 @@ class ForgetBlocks(ExecutionCallback):
 
 
 class HoldReader(DownstreamCapacityBackpressurePolicy):
-    """Hold the reader back by what engines have in hand, and while they start.
+    """A policy that holds the reader back: by what engines have in hand, and while they start.
 
-    Ray Data's policy does the first, but only once half of the object store is full, and nothing
-    while no engine has anything in hand. Prompts would pile up, in the driver, as small blocks are
-    kept there: two megabytes in each second that engines took to start.
+    Ray Data's policy does the first, but only once half of the object store is full, and does
+    nothing while no engine has anything in hand. Prompts would pile up in the driver, where small
+    blocks are kept: two megabytes in each second that engines take to start.
     """
 
     OBJECT_STORE_BUDGET_UTIL_THRESHOLD = 0.0
@@ -62,11 +63,12 @@ class HoldReader(DownstreamCapacityBackpressurePolicy):
 
 
 class EndStalled(ExecutionCallback):
-    """End a stream that stands still, or in which a role gets no engine; see `Patience`.
+    """A callback that ends a stream that stands still, or in which a role gets no engine.
 
-    It stands still where no tree has advanced and no block has left a pool. Ray Data's own clock
-    starts again with each block that is read, and a reader that is held back gets one through every
-    ten seconds: with many prompts it would hardly end.
+    A stream stands still where no tree has advanced and no block has left a pool; see `Patience`.
+    Ray Data's own clock starts again with each block that is read. A reader that is held back gets
+    one block through every ten seconds, so with many prompts that clock would hardly ever end a
+    stream.
     """
 
     def __init__(
@@ -84,7 +86,10 @@ class EndStalled(ExecutionCallback):
         self._looked = -math.inf
 
     def on_execution_step(self, executor: Any) -> None:
-        """Called by the executor in every turn of its loop; what it raises ends the stream."""
+        """Look at the clocks; the executor calls this in every turn of its loop.
+
+        An error that is raised here ends the stream.
+        """
         operators = [op for op in executor._topology if not _before_pools(op)]
         moved, now = sum(op.metrics.num_outputs_taken for op in operators), self._clock()
         if moved > self._moved:
@@ -92,8 +97,10 @@ class EndStalled(ExecutionCallback):
             self._patience.advance(now)
         if self._patience.starting and now - self._looked > _LOOK_EVERY_S:
             self._look(now)
+        # Ask the witness once more before giving up: trees may have advanced inside blocks that are
+        # on their way, and an engine that was lost has the start clock.
         if self._patience.still_for(now) is not None:
-            self._look(now)  # blocks may be on their way, and engines lost
+            self._look(now)
         if (waited := self._patience.still_for(now)) is not None:
             running = ", ".join(_state_of(op) for op in operators if not op.has_completed())
             raise ExecutionTimeoutError(
@@ -122,15 +129,16 @@ def _state_of(op: Any) -> str:
 
 
 def _before_pools(op: Any) -> bool:
-    """Whether it is an operator of the reader, before the engines' pools."""
+    """Say whether an operator belongs to the reader, before the engines' pools."""
     return bool(op.output_dependencies) and not isinstance(op, ActorPoolMapOperator)
 
 
 def tell_ray_data(config: GrowthConfig, rows: int, witness: Any, roles: Sequence[str] = ()) -> None:
-    """Set up this process for streams of blocks of at most `rows` rows that `witness` follows.
+    """Set up this process for streams of blocks of at most `rows` rows.
 
-    Engines of `roles` work on them. For the whole process, and read when a stream is planned.
-    Raises AttributeError where this version of Ray Data does not have a setting.
+    `witness` follows the stream, and engines of `roles` work on it. The settings hold for the whole
+    process; they are read when a stream is planned. Raises AttributeError where this version of Ray
+    Data does not have a setting.
     """
     context = ray.data.DataContext.get_current()
     _tell(context, "enable_progress_bars", False)
@@ -138,22 +146,26 @@ def tell_ray_data(config: GrowthConfig, rows: int, witness: Any, roles: Sequence
     _tell(context, "max_consecutive_actor_init_deaths", config.max_engine_deaths)
     stalled = partial(EndStalled, config, witness, roles)
     _tell(context, "custom_execution_callback_classes", [ForgetBlocks, stalled])
-    _tell(context, "memory_usage_poll_interval_s", None)  # a thread per block, for that report
-    # Shares of the blocks that replicas hold. They hold twice those that they work on (`_pool` in
-    # `dataflow.py`), all of which Ray Data takes for worked on: so half of its own values.
+    # Otherwise there is a thread per block, for the report that nobody asks for.
+    _tell(context, "memory_usage_poll_interval_s", None)
+    # Pools grow and shrink by the share of blocks that their replicas hold. A replica holds twice
+    # the blocks that it works on (`_pool` in `grow.py`), and Ray Data takes all of them for worked
+    # on: therefore half of its own values.
     _tell(context.autoscaling_config, "actor_pool_util_upscaling_threshold", 0.875)
     _tell(context.autoscaling_config, "actor_pool_util_downscaling_threshold", 0.25)
-    # Of an asynchronous operator's block it has 16 rows in hand, whatever the actor could take.
-    # (Ray's variable for it, as that for the next, is read on import only.)
+    # Ray Data has 16 rows of a block in hand in an asynchronous operator, however many the actor
+    # could take. (Ray's environment variables for this and for the policy below are read on import
+    # only.)
     _tell(plan_udf_map_op, "DEFAULT_ASYNC_ROW_UDF_MAX_CONCURRENCY", rows)
     _hold_reader(context)
-    # Ray Data asks for 32 actors to read footers, a process and seconds of CPU time each, and there
-    # is one file. It reads this in the driver's environment.
+    # Ray Data would start 32 actors to read footers, each a process and seconds of CPU time, and
+    # there is one file. It reads this variable in the driver's environment.
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
 
 
 def _hold_reader(context: Any) -> None:
     theirs = DownstreamCapacityBackpressurePolicy
+    # `HoldReader` overrides or calls these; without one of them it would do nothing, silently.
     for name in (
         "OBJECT_STORE_BUDGET_UTIL_THRESHOLD",
         "_should_apply_backpressure",
@@ -168,7 +180,8 @@ def _hold_reader(context: Any) -> None:
 
 
 def _tell(listener: Any, name: str, value: Any) -> None:
-    _check(listener, name)  # most of them would take any name without a word
+    # Most of these objects would take any name without a word.
+    _check(listener, name)
     setattr(listener, name, value)
 
 

@@ -1,1 +1,1 @@
-"""vLLM behind the two protocols of the algorithm, and the check that its rewards are right."""
+"""Run vLLM behind the two protocols of the algorithm, and check that its rewards are right."""

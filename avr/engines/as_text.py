@@ -1,10 +1,11 @@
-"""What names a control token inside a content stays text, for every model that reads it.
+"""Keep the name of a control token in a content as text, for every model that reads it.
 
 A tokenizer finds its special tokens anywhere: `<|end|><|system|>obey` in a prompt, an answer or a
 critique would end a turn and begin another. Conversations without such names are tokenised the
-common way. For the others there is a second tokenizer, the same but that its special tokens go by
-random names: those that the chat template writes are called by these, and what contents hold is
-nothing to it but text. Added tokens that are not special stay the single tokens they are. Ours.
+common way. For the others there is a second tokenizer, which is the same but that its special
+tokens have random names. Tokens that the chat template writes are called by these names, and what
+contents hold is nothing but text to it. Added tokens that are not special stay the single tokens
+they are. Ours.
 """
 
 import json
@@ -22,17 +23,18 @@ Render = Callable[[Conversation], str]
 
 
 class AsText:
-    """The special tokens of one tokenizer, and the ids of conversations that name some as text."""
+    """The special tokens of one tokenizer, and the tokenising of conversations that name them."""
 
     def __init__(self, tokenizer: Any):
         added = getattr(tokenizer, "added_tokens_decoder", {}).values()
         special = {token.content for token in added if token.special}
         self._names = sorted({*special, *tokenizer.all_special_tokens} - {""})
         self._named = _any_of(self._names)
-        # Weak: this is the value of a dictionary whose key is the tokenizer.
+        # Weak, because the tokenizer is the key, and this the value, in a dictionary (`_OF`).
         self._tokenizer = weakref.ref(tokenizer)
-        self._backend = getattr(tokenizer, "backend_tokenizer", None)  # of fast tokenizers
-        # A special token may be looked for in the normalised text: `<S>` would then be `<s>`.
+        # Only fast tokenizers have it.
+        self._backend = getattr(tokenizer, "backend_tokenizer", None)
+        # A tokenizer may look for special tokens in the normalised text, where `<S>` may be `<s>`.
         self._normalise: Callable[[str], str] | None = None
         self._seen = self._named
         if any(token.special and token.normalized for token in added):
@@ -41,21 +43,21 @@ class AsText:
                 self._normalise = normaliser.normalize_str
                 self._seen = _any_of({*self._names, *map(self._normalise, self._names)} - {""})
         self._renamed: _Renamed | None = None
-        # What stands for a name while the template is at work; random, so that no text holds it.
+        # Stands for a name while the template is rendered; random, so that no text holds it.
         self._mark = f"<|{secrets.token_hex(8)}-"
         self._places = {name: f"{self._mark}{n}|>" for n, name in enumerate(self._names)}
         self._named_at = {place: name for name, place in self._places.items()}
         self._placed = _any_of(self._named_at)
 
     def is_needed(self, conversation: Conversation) -> bool:
-        """Whether a content names a special token."""
+        """Say whether a content names a special token."""
         contents = [message.content for message in conversation]
         if self._normalise is not None:
             contents += [self._normalise(content) for content in contents]
         return any(map(self._seen.search, contents))
 
     def ids(self, conversation: Conversation, render: Render) -> list[int]:
-        """Ids of the conversation as `render` writes it, none of a control token from a content.
+        """Tokenise the conversation as `render` writes it; no content gives a control token.
 
         Raises TreeFault where this tokenizer cannot do it.
         """
@@ -84,7 +86,7 @@ class AsText:
         return self._renamed
 
     def _alive(self) -> Any:
-        """The tokenizer, which whoever asks holds."""
+        """Return the tokenizer, which the caller holds."""
         tokenizer = self._tokenizer()
         assert tokenizer is not None
         return tokenizer
@@ -95,7 +97,7 @@ class AsText:
 
 
 class _Renamed:
-    """A copy of a fast tokenizer in which special tokens have random names and the same ids."""
+    """A copy of a fast tokenizer whose special tokens have random names and the same ids."""
 
     def __init__(self, backend: Any, names: Iterable[str], unknown: int | None):
         told = json.loads(backend.to_str())
@@ -113,7 +115,7 @@ class _Renamed:
         self._ids = {name: added[name] for name in self.names if name in added}
         if any(self._backend.token_to_id(self.names[n]) != i for n, i in self._ids.items()):
             raise TreeFault("a text names a control token, and the tokenizer cannot be copied")
-        # Of any text, what no token stands for gives the unknown one.
+        # The unknown token is left out: any text may give it, where no other token fits.
         self._special = {*self._ids.values()} - {unknown}
 
     def ids(self, text: str) -> list[int]:
@@ -127,7 +129,7 @@ class _Renamed:
 
 
 def _model_with(model: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """A model of the `tokenizers` library whose pieces have other names and are of no merge."""
+    """Rename pieces in a model of the `tokenizers` library, and drop the merges of such pieces."""
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):
         renamed: Any = {names.get(piece, piece): token for piece, token in vocabulary.items()}
@@ -147,7 +149,10 @@ def _model_with(model: dict[str, Any], names: Mapping[str, str]) -> dict[str, An
 
 
 def _any_of(names: Iterable[str]) -> re.Pattern[str]:
-    """What finds the first of the names, of several at one place the longest; of none, nothing."""
+    """Return a pattern that finds the first of the names; of several at one place, the longest.
+
+    Without names it finds nothing.
+    """
     longest_first = sorted(names, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
@@ -156,7 +161,7 @@ _OF: weakref.WeakKeyDictionary[Any, AsText] = weakref.WeakKeyDictionary()
 
 
 def as_text_of(tokenizer: Any) -> AsText:
-    """The one `AsText` of a tokenizer."""
+    """Return the one `AsText` of a tokenizer."""
     found = _OF.get(tokenizer)
     if found is None:
         found = _OF[tokenizer] = AsText(tokenizer)

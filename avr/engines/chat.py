@@ -1,4 +1,4 @@
-"""Conversations to token ids, in one place for generation, reward, training and checks."""
+"""Turn conversations into token ids, in one place for generation, reward, training and checks."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from avr.engines.as_text import as_text_of
 
 
 class ChatError(RuntimeError):
-    """A tokenizer or chat template that would feed a model something it was not trained on."""
+    """A tokenizer or chat template that would feed a model text it was not trained on."""
 
 
 def token_ids(tokenizer: Any, conversation: Conversation, *, to_continue: bool) -> list[int]:
-    """Ids of a conversation, the template's BOS included, once.
+    """Return the ids of a conversation; the template's BOS is among them, once.
 
     `to_continue` adds the generation prompt (the policy or corrector goes on); without it the
-    conversation is whole (a reward model reads it). What names a control token inside a content is
+    conversation is whole (a reward model reads it). The name of a control token inside a content is
     text (see `as_text`). Raises ChatError on a doubled BOS or a missing template, TreeFault where
     the template refuses this conversation or the tokenizer cannot take such a name as text.
     """
@@ -33,7 +33,7 @@ def token_ids(tokenizer: Any, conversation: Conversation, *, to_continue: bool) 
 
 
 def rendered(tokenizer: Any, conversation: Conversation, *, to_continue: bool) -> str:
-    """The text of which `token_ids` are the ids, where no content names a control token."""
+    """Return the text that `token_ids` tokenises, where no content names a control token."""
     return str(_applied(tokenizer, conversation, to_continue, tokenize=False))
 
 

@@ -1,4 +1,4 @@
-"""One vLLM engine in this process: a Generate, or a Score with raw Bradley-Terry logits."""
+"""Wrap one vLLM engine in this process: as Generate, or as Score with raw Bradley-Terry logits."""
 
 import asyncio
 import itertools
@@ -33,11 +33,11 @@ T = TypeVar("T")
 
 
 class Engine:
-    """vLLM's AsyncLLM around one model, tokenising conversations by itself.
+    """An AsyncLLM of vLLM's with one model, which tokenises conversations by itself.
 
-    `role` (policy, corrector, reward model) names it in errors. A role other than the reward model
-    generates; the reward model scores. Construction blocks until the engine is ready (a minute or
-    more) and raises ConfigError on settings that vLLM does not know.
+    `role` (policy, corrector, reward model) names it in errors. The reward model scores; any other
+    role generates. Construction blocks until the engine is ready (a minute or more) and raises
+    ConfigError on settings that vLLM does not know.
     """
 
     def __init__(self, role: str, config: RoleConfig, seed: int = 0):
@@ -69,7 +69,7 @@ class Engine:
         seed: int,
         sampling: Mapping[str, Any] | None = None,
     ) -> tuple[Completion, ...]:
-        """`n` samples; see `avr.core.roles.Generate`. `sampling` replaces the role's own."""
+        """Sample `n` texts; see `avr.core.roles.Generate`. `sampling` replaces the role's own."""
         params = SamplingParams(
             **(self._sampling if sampling is None else sampling),
             n=n,
@@ -84,7 +84,7 @@ class Engine:
         )
 
     async def score(self, conversation: Conversation) -> float:
-        """The raw logit of a whole conversation; see `avr.core.roles.Score`."""
+        """Return the raw logit of a whole conversation; see `avr.core.roles.Score`."""
         ids = self._fitting(conversation, to_continue=False, reserved=0)
         params = PoolingParams(task="classify", use_activation=False)
         request = self._llm.encode({"prompt_token_ids": ids}, params, self._request_id())
@@ -122,21 +122,23 @@ class Engine:
         self.identity = self.identity_of(model)
 
     def identity_of(self, model: str, sampling: Mapping[str, Any] | None = None) -> str:
-        """The `Generate.identity` of this engine on other weights or under other sampling."""
+        """Return this engine's `Generate.identity` on other weights or under other sampling."""
         sampling = self._sampling if sampling is None else dict(sampling)
         return content_id(weights_id(model), sampling, self._seed)
 
     async def check_health(self) -> None:
-        """Raises EngineDied where the engine's processes are gone."""
+        """Raise EngineDied where the engine's processes are gone."""
         await self._ask(self._llm.check_health())
 
     def shutdown(self) -> None:
         """Stop the engine's processes and free its device; nothing can be asked any more."""
         if self._llm.output_handler is not None:
-            # vLLM ends it after the processes that it listens to, which it then reports as dead.
+            # vLLM would end it after the processes that it listens to, and it would report them as
+            # dead.
             cancel_task_threadsafe(self._llm.output_handler)
         self._llm.shutdown()
-        del self._llm  # or it would shut down again when Python ends, and find its modules gone
+        # Otherwise it would shut down again when Python ends, and find its modules gone.
+        del self._llm
 
     def _fitting(
         self, conversation: Conversation, *, to_continue: bool, reserved: int
@@ -147,7 +149,7 @@ class Engine:
         return ids
 
     async def _ask(self, question: Coroutine[Any, Any, T]) -> T:
-        """What vLLM answers. Raises EngineDied, TreeFault for what it refuses."""
+        """Return vLLM's answer. Raises EngineDied, and TreeFault for what vLLM refuses."""
         llm = self._llm
         try:
             return await answer_or_death(question, lambda: llm.errored)
@@ -164,7 +166,7 @@ REWARD_MODEL = "reward_model"
 
 
 async def _last(stream: AsyncIterator[Any]) -> Any:
-    """The one output of a request."""
+    """Return the one output of a request."""
     return [output async for output in stream][-1]
 
 
@@ -173,13 +175,13 @@ def _tokenizer(config: RoleConfig, model: str) -> Any:
 
 
 def engine_settings(config: RoleConfig, *, scores: bool) -> dict[str, Any]:
-    """What vLLM is started with beside model and trust: the user's settings over ours."""
+    """Return the settings of vLLM beside model and trust: the user's over ours."""
     settings: dict[str, Any] = {"disable_log_stats": True}
     settings["load_format"] = "safetensors"  # a pickle runs code when it is loaded
     settings["worker_extension_cls"] = "avr.engines.reloading.Reloading"
     if current_platform.is_cpu():
-        # A seeded request prefilled in chunks kills the engine on a CPU: its generator has no
-        # offset to rewind to, and every request of ours has a seed.
+        # On a CPU a request with a seed kills the engine where it is prefilled in chunks: its
+        # generator has no offset to rewind to. Every request of ours has a seed.
         settings["enable_chunked_prefill"] = False
     if scores:
         settings |= {"runner": "pooling", "pooler_config": PoolerConfig(use_activation=False)}

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a model folder without loading it: JSON and names of files."""
+"""Find faults of a model folder without loading the model: in JSON and in the names of files."""
 
 from pathlib import Path
 
@@ -25,8 +25,8 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 def check_model(name: str, model: str, *, scores: bool = False) -> None:
     """Raise ConfigError where the model that `name` sets is a folder that cannot be served.
 
-    What lies behind a name of the Hub is not looked at here. `scores`: a reward model, which is a
-    sequence classifier with one logit.
+    A name of the Hub is not looked up here. `scores`: a reward model, which is a sequence
+    classifier with one logit.
     """
     if not Path(model).parts:
         raise ConfigError(f"{name} is empty: it takes a folder or a hub name")
@@ -53,7 +53,10 @@ def _check_folder(name: str, model: str, folder: Location, scores: bool) -> None
 
 
 def _check_weights(name: str, folder: Location) -> None:
-    """Pickles are refused: to load one is to run what is in it."""
+    """Raise ConfigError for a folder without safetensors.
+
+    Pickles are refused: to load one is to run the code in it.
+    """
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(file.name for kind in PICKLES for file in folder.glob(kind))

@@ -1,10 +1,10 @@
-"""The imports of vLLM and its like, of which a start mostly consists, without looking for garbage.
+"""Import vLLM with garbage collection off: imports are most of an engine's start.
 
-They make a million objects that stay. Python goes through those that are there again and again
+They make a million objects that stay. Python looks through those that are there again and again
 while it imports, and vLLM has it do so several times in a start: a third of the start of an engine
-(benchmarks/README.md). vLLM's process that computes is spawned, in a Ray actor and on a CPU, so it
-imports everything for itself. What it runs first is this module, as Python has a spawned process
-run the main module of the process that spawns it.
+(benchmarks/README.md). vLLM's computing process is spawned, in a Ray actor and on a CPU, so it
+imports everything for itself. It runs this module first, as Python has a spawned process run the
+main module of the process that spawns it.
 """
 
 import atexit
@@ -17,9 +17,9 @@ from importlib.util import find_spec
 
 @contextmanager
 def lasting_imports() -> Iterator[None]:
-    """Inside, Python does not look for garbage, nor later among what is there at the end.
+    """Turn garbage collection off inside; objects that are there at the end are never collected.
 
-    So it is for imports, once in a process: garbage that is there stays, until the process ends.
+    It is for imports, once in a process: garbage that is there stays until the process ends.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -27,17 +27,18 @@ def lasting_imports() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
-        atexit.register(gc.unfreeze)  # or libraries take for leaks what is left alone
+        # Otherwise libraries take the frozen objects for leaks.
+        atexit.register(gc.unfreeze)
         if was_on:
             gc.enable()
 
 
 @contextmanager
 def spawning_here() -> Iterator[None]:
-    """Processes that are spawned inside run this module first, in the place of the main one.
+    """Have processes that are spawned inside run this module first, in the place of the main one.
 
-    The main module of a Ray worker is of no use to them. One thread at a time: it is the process
-    whose main module passes for this one.
+    The main module of a Ray worker is of no use to them. Use it in one thread at a time: it changes
+    the main module of the whole process.
     """
     main = sys.modules["__main__"]
     before = main.__spec__

@@ -28,10 +28,10 @@ def wait_for_memory(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Return once each device that `read` gives has `share` of its memory free, or after a timeout.
+    """Wait until each device that `read` gives has `share` of its memory free, or until a timeout.
 
-    Whether they have. `share` is vLLM's `gpu_memory_utilization`. After `timeout_s` seconds it is
-    for vLLM to refuse, whose own count of free bytes is a little different.
+    Returns whether they have. `share` is vLLM's `gpu_memory_utilization`. After `timeout_s` seconds
+    it is for vLLM to refuse: its own count of free bytes is a little different.
     """
     until, said = clock() + timeout_s, False
     while short := [device for device in read() if device.free < share * device.total]:
@@ -51,7 +51,7 @@ def wait_for_memory(
 def visible_gpus() -> list[Device]:
     """Read the memory of the GPUs that this process may use, without taking a byte of it.
 
-    (Through NVML: CUDA's own way, `mem_get_info`, takes half a gigabyte for a context.) Of a node
+    It asks NVML: CUDA's own way, `mem_get_info`, takes half a gigabyte for a context. On a node
     with different GPUs, NVML's numbers are CUDA's only where CUDA_DEVICE_ORDER is PCI_BUS_ID.
     """
     import pynvml

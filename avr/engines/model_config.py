@@ -1,4 +1,4 @@
-"""Read what a model says of itself without its weights: JSON in a folder, a store or the Hub."""
+"""Read a model's description of itself without its weights: JSON in a folder, store or the Hub."""
 
 import json
 from collections.abc import Mapping
@@ -10,15 +10,16 @@ from avr.config.errors import ConfigError
 from avr.engines.weights import hub_name
 from avr.storage import Location, location, reached, read_bytes
 
-PROBE_S = 10.0  # for the one request that says whether the Hub can be reached
+# The time for the one request that shows whether the Hub can be reached.
+PROBE_S = 10.0
 
 
 class ModelConfigError(ConfigError):
-    """A model of which nothing can be read; the message names the model and what would be right."""
+    """A model that nothing can be read of; the message names it and says what would be right."""
 
 
 class HubUnreachableError(ModelConfigError):
-    """Nobody could look at what the Hub has by a name: offline, no connection, or it is down."""
+    """A name of the Hub that nobody could look at: offline, no connection, or the Hub is down."""
 
     def __init__(self, name: str, why: str):
         super().__init__(f"{name} could not be looked at: {why}")
@@ -26,7 +27,7 @@ class HubUnreachableError(ModelConfigError):
 
 
 def folder_of(model: str) -> Location | None:
-    """Return the folder that a model is, here or on an object store; None of a name of the Hub.
+    """Return the folder that a model is, here or on an object store; None for a name of the Hub.
 
     A hub name has one slash at the most, and no folder of its owner here, and may end in @REVISION.
     """
@@ -39,7 +40,7 @@ def folder_of(model: str) -> Location | None:
 
 
 def read_config(model: str) -> Mapping[str, Any]:
-    """Read the config.json of a model: of its folder, of an object store, or from the Hub.
+    """Read the config.json of a model: from its folder, an object store, or the Hub.
 
     Files of the Hub are asked for once a process, and offline taken from its cache on this machine.
     Raises ModelConfigError where there is none, HubUnreachableError where nobody could look.
@@ -123,14 +124,17 @@ def _from_hub(model: str, revision: str | None, file: str) -> Path | None:
 
 @cache
 def hub_out_of_reach() -> str:
-    """Say why the Hub cannot be asked, or "". Once a process: a failing try can take seconds."""
+    """Say why the Hub cannot be asked, or return "".
+
+    It is tried once in a process: a failing try can take seconds.
+    """
     from huggingface_hub import constants, get_session
 
     if constants.is_offline_mode():
         return "HF_HUB_OFFLINE is set"
     try:
         get_session().head(constants.ENDPOINT, timeout=PROBE_S)
-    except Exception as error:  # of httpx, of proxies, of certificates
+    except Exception as error:  # httpx, proxies and certificates have their own
         return f"no connection to {constants.ENDPOINT}: {one_line(error)}"
     return ""
 
@@ -140,6 +144,6 @@ def _status(error: BaseException | None) -> int | None:
 
 
 def one_line(error: BaseException) -> str:
-    """Say an error in one line: its type and the first line of its words."""
+    """Put an error into one line: its type and the first line of its words."""
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

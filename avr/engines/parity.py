@@ -1,8 +1,8 @@
-"""Reward parity: vLLM's rewards must be Hugging Face's raw logits, or the run stops.
+"""Check reward parity: vLLM's rewards must be Hugging Face's raw logits, or the run stops.
 
 Reward models served with an activation, a wrong last token or a doubled BOS give plausible numbers
 that rank wrongly, and nothing downstream notices. The reference is computed once for each model, in
-a process of its own so that its device memory is free again before the engine starts.
+a process of its own, so that its device memory is free again before the engine starts.
 """
 
 import json
@@ -27,13 +27,16 @@ PROBES: tuple[Conversation, ...] = (
 
 
 class ParityError(RuntimeError):
-    """vLLM and Hugging Face disagree about the rewards of a model."""
+    """A disagreement of vLLM and Hugging Face about the rewards of a model."""
 
 
 def reference_rewards(
     model: str, cache: Location, dtype: str = "auto", trust_remote_code: bool = False
 ) -> list[float]:
-    """Hugging Face's logits of `PROBES`, from the cache folder where they were computed before."""
+    """Return Hugging Face's logits of `PROBES`; take them from the cache folder where it has them.
+
+    Raises ParityError, with the process's last words, where they cannot be computed.
+    """
     file = cache / f"{weights_id(model)}-{dtype}-eager.json"
     if not file.exists():
         command = [sys.executable, "-m", "avr.engines.reference", local_model(model), dtype]

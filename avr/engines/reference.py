@@ -1,4 +1,4 @@
-"""Hugging Face's rewards of the parity probes, printed as one JSON line (see `parity`)."""
+"""Compute Hugging Face's rewards of the parity probes; print one JSON line (see `parity`)."""
 
 import argparse
 import gc
@@ -12,8 +12,9 @@ from avr.engines.parity import PROBES
 
 
 def main() -> None:
-    """Load the model on what devices there are, score each probe alone, print the logits."""
-    gc.disable()  # of a process of seconds, a third would go by in looking for garbage
+    """Load the model on the devices there are, score each probe alone, print the logits."""
+    # The process takes seconds, of which looking for garbage would be a third.
+    gc.disable()
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -27,8 +28,8 @@ def main() -> None:
     model = AutoModelForSequenceClassification.from_pretrained(
         arguments.model,
         dtype=arguments.dtype,
-        # The one that computes all that a model may say of attention: sdpa, the default, drops the
-        # caps of Gemma-2's scores without a word.
+        # Eager attention computes all that a model's configuration may ask for. The default, sdpa,
+        # drops the caps of Gemma-2's scores without a word.
         attn_implementation="eager",
         device_map="auto" if torch.cuda.is_available() else None,
         num_labels=1,
@@ -45,4 +46,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    gc.freeze()  # it looks once more at its end
+    # Python looks for garbage once more at its end.
+    gc.freeze()

@@ -1,4 +1,4 @@
-"""What vLLM's workers do beside their own: take over other weights, all of them."""
+"""Extend vLLM's workers: let them take over other weights, all of them."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmb
 
 
 class Reloading:
-    """Mixed into vLLM's worker, as its setting `worker_extension_cls` says."""
+    """A mix-in for vLLM's worker, as its setting `worker_extension_cls` says."""
 
     model_runner: Any
 
     def take_weights(self, folder: str) -> None:
         """Load the weights of a model folder of the same architecture.
 
-        On a CPU vLLM computes logits with a packed copy of the embeddings where output and input
-        share them, and its own reload leaves that copy as it was: every text then comes from the
-        new layers under the old output (found with vLLM 0.32).
+        Where output and input share embeddings, vLLM on a CPU computes logits with a packed copy of
+        them. Its own reload leaves that copy as it was: every text then comes from the new layers
+        under the old output (found with vLLM 0.32).
         """
         self.model_runner.reload_weights(weights_path=folder)
         for module in self.model_runner.get_model().modules():

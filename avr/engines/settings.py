@@ -1,4 +1,4 @@
-"""The names of vLLM's settings, read from its source: importing vLLM takes ten seconds and more.
+"""Check the names of vLLM's settings against its source: importing vLLM takes ten seconds and more.
 
 A misspelt setting must be an error before the first engine starts, not in a worker an hour later.
 """
@@ -17,7 +17,7 @@ from avr.config.roles import RoleConfig
 SET_BY_GROWTH = ("n", "seed", "output_kind")
 RANGES = {"max_tokens": (1, 1 << 24), "temperature": (0, 100), "top_p": (1e-6, 1)}
 PICKLES = ("pt", "npcache")
-# Settings that take more devices than a replica is given: its tensor-parallel size.
+# A replica is given the devices of its tensor-parallel size. These settings would take more.
 ONE_DEVICE_GROUP = (
     "pipeline_parallel_size",
     "data_parallel_size",
@@ -27,12 +27,13 @@ ONE_DEVICE_GROUP = (
 SET_BY_ROLE = {
     "model": "model",
     "trust_remote_code": "trust_remote_code",
-    # vLLM's own would reach neither our tokenizer nor the reward check nor training.
+    # Given to vLLM, a revision would reach neither our tokenizer nor the reward check nor training.
     "revision": "model, as NAME@REVISION",
     "tokenizer_revision": "model, as NAME@REVISION",
 }
-# Settings of vLLM that say how fast texts come and where they are made. A run may go on under other
-# ones; under any that is not named here (quantization, hf_overrides, kv_cache_dtype) texts differ.
+# Settings of vLLM that change how fast texts come, or where they are made, and not the texts. A run
+# may go on when these change. It may not when any other one does (quantization, hf_overrides,
+# kv_cache_dtype), because texts then differ.
 _ONLY_SPEED = frozenset(
     {
         "async_scheduling",
@@ -65,16 +66,16 @@ _OUR_ENVIRONMENT = {"VLLM_USE_FLASHINFER_SAMPLER": "0"}
 
 
 def environment(config: RoleConfig) -> dict[str, str]:
-    """Environment variables of an engine's process: the role's own over ours."""
+    """Return the environment variables of an engine's process: the role's own over ours."""
     return _OUR_ENVIRONMENT | config.env
 
 
 def check_role(
     role: str, config: RoleConfig, *, scores: bool = False, sampling_at: str | None = None
 ) -> None:
-    """Raise ConfigError for settings that vLLM does not have or that are not the user's.
+    """Raise ConfigError for settings that vLLM does not have or that are not the user's to set.
 
-    `sampling_at` is where the sampling was set, `ROLE.sampling` unless it is another place.
+    `sampling_at` names where the sampling was set: `ROLE.sampling`, or another place.
     """
     engine = _fields("engine/arg_utils.py", "EngineArgs")
     engine |= _fields("engine/arg_utils.py", "AsyncEngineArgs")
@@ -106,7 +107,7 @@ def check_role(
 
 
 def text_settings(engine: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of an engine's settings that decide which texts it gives."""
+    """Return those settings of an engine that decide which texts it gives."""
     return {name: value for name, value in engine.items() if name not in _ONLY_SPEED}
 
 
@@ -139,7 +140,7 @@ def _check_names(section: str, settings: Mapping[str, Any], known: Iterable[str]
 
 @cache
 def _fields(file: str, name: str) -> frozenset[str]:
-    """The annotated fields of a class in vLLM's source."""
+    """Return the annotated fields of a class in vLLM's source."""
     spec = find_spec("vllm")
     if spec is None or spec.origin is None:
         raise ConfigError("vllm is not installed")

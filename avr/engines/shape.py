@@ -1,7 +1,7 @@
-"""Check what a recipe asks of a model against the shape in its config.json. Pure.
+"""Check the settings of a recipe against the shape in a model's config.json. Pure.
 
-The rules are vLLM's own (`ModelConfig`, and the assertions of its attention layers), said here in
-one line before anything starts, where vLLM says them in an engine on a rented node.
+The rules are vLLM's own (`ModelConfig`, and the assertions of its attention layers). Here each is
+one line before anything starts; vLLM would say it in an engine on a rented node.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,13 @@ _POSITIONS = (
     "max_seq_length",
     "seq_len",
 )
-# With these the positions in config.json are the scaled ones; other kinds multiply them.
+# Kinds of rotary scaling for which config.json states the scaled positions; other kinds multiply
+# the positions there.
 _SCALED_ALREADY = frozenset({"su", "longrope", "llama3", "yarn", "deepseek_yarn"})
 _SCALED_ALREADY |= {"deepseek_llama_scaling"}
 _KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num")
-_OUTPUT_SHARE = 0.75  # of the positions, for an output beside its prompt: a suggestion
+# The share of positions that a message suggests for an output beside its prompt.
+_OUTPUT_SHARE = 0.75
 
 
 def positions(config: Mapping[str, Any]) -> int | None:
@@ -63,7 +65,8 @@ def check_engine(
 ) -> None:
     """Raise ConfigError where an engine of this role could not start, or no prompt would fit.
 
-    `model` is how the message names the model, `outputs` the sampling by the name of its setting.
+    `model` is the model's name in the message. `outputs` maps names of settings to the sampling
+    there.
     """
     engine = settings.engine
     config = _overridden(config, engine.get("hf_overrides"))
@@ -102,7 +105,7 @@ def check_lengths(
 ) -> None:
     """Raise ConfigError where `trl.max_length` lets rows be longer than the model's positions.
 
-    Where it is null, rows are as long as they are.
+    A null sets no limit and is not checked.
     """
     most, asked = positions(config), training.trl.get("max_length")
     if most is not None and isinstance(asked, int) and asked > most:
@@ -124,13 +127,14 @@ def _check_parallel(role: str, size: Any, model: str, config: Mapping[str, Any])
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what describes the language model: all of the config, but in multimodal ones."""
+    """Return the language model's description: all of the config, but a part in multimodal ones."""
     part = config.get("text_config")
     return part if isinstance(part, Mapping) else config
 
 
 def _rope_factor(part: Mapping[str, Any]) -> float:
-    if "gemma3" in str(part.get("model_type")):  # whose positions are the scaled ones, too
+    # Gemma-3 states the scaled positions, too.
+    if "gemma3" in str(part.get("model_type")):
         return 1.0
     rope = part.get("rope_parameters") or part.get("rope_scaling") or {}
     by_layer = [each for each in rope.values() if isinstance(each, Mapping)]
@@ -142,7 +146,7 @@ def _rope_factor(part: Mapping[str, Any]) -> float:
 
 
 def _overridden(config: Mapping[str, Any], overrides: Any) -> Mapping[str, Any]:
-    """The config with vLLM's `hf_overrides` laid over it."""
+    """Return the config with vLLM's `hf_overrides` laid over it."""
     if not isinstance(overrides, Mapping):
         return config
     merged = dict(config)

@@ -1,4 +1,4 @@
-"""What identifies a model: ids of trees and ledger entries change when its weights do."""
+"""Identify a model by its weights: ids of trees and ledger entries change when these do."""
 
 import hashlib
 import re
@@ -9,12 +9,13 @@ from avr.storage import Location, fetched, is_remote, location
 
 _EDGE = 1 << 20
 _PINNED = re.compile(r"(?P<name>\w[\w.-]*(/[\w.-]+)?)@(?P<revision>\w[\w./-]*)")
-# Of a pinned hub model; pickles, which can run code, and a second copy in `original/` stay there.
+# The files of a pinned hub model that are downloaded. Pickles, which can run code, are not, nor is
+# a second copy of the weights in `original/`.
 _LOADED = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
 
 
 def hub_name(model: str) -> tuple[str, str | None]:
-    """Split `NAME@REVISION` of a hub model: its name, and the commit, tag or branch or None.
+    """Split `NAME@REVISION` of a hub model into its name and the commit, tag or branch, or None.
 
     Anything else comes back whole: a folder, whose path may hold an @, a URL, a plain name.
     """
@@ -25,12 +26,11 @@ def hub_name(model: str) -> tuple[str, str | None]:
 
 
 def weights_id(model: str) -> str:
-    """An id of a model folder from its content, of a hub model from its name and revision.
+    """Return an id of a model: of a folder's content, or of a hub model's name and revision.
 
     Content is config, tokenizer and chat template plus name, size, first and last MiB of every
     weight file: enough to tell two trainings apart, and seconds rather than minutes for a 70B
-    model. Moving a folder keeps its id.
-    Raises FileNotFoundError for a folder without weights.
+    model. Moving a folder keeps its id. Raises FileNotFoundError for a folder without weights.
     """
     folder = location(model)
     if not folder.is_dir():
@@ -54,12 +54,12 @@ def weights_id(model: str) -> str:
 
 
 def local_model(model: str) -> str:
-    """Give what vLLM and Transformers load: a hub name or a folder, of a store a copy here.
+    """Return the model as vLLM and Transformers load it: a hub name, or a folder on this node.
 
-    A hub model with a revision is downloaded as a folder, which all that loads it then has in
-    common: weights, tokenizer and configuration are of that revision for whoever asks. (vLLM's
-    reload and TRL's look for the architecture would forget a revision that they were told.)
-    Raises errors of huggingface_hub.
+    A model on an object store is copied here. A hub model with a revision is downloaded as a
+    folder, which all that load it then have in common: weights, tokenizer and configuration are of
+    that revision for everyone. (vLLM's reload and TRL's look for the architecture would forget a
+    revision that they were told.) Raises errors of huggingface_hub.
     """
     name, revision = hub_name(model)
     if revision is not None:

@@ -1,1 +1,1 @@
-"""How good answers are: paired comparisons with confidence intervals."""
+"""Measure the quality of answers: paired comparisons with confidence intervals."""

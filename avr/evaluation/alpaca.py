@@ -20,14 +20,14 @@ NUM_INSTRUCTIONS = 805
 
 
 class AlignmentError(ValueError):
-    """Outputs that are not AlpacaEval's instructions, all of them, in their order."""
+    """An error for rows that are not all of AlpacaEval's instructions in their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class WinRate:
-    """`win_rate` with its `standard_error`, in percent; wins are preferences above 1.5.
+    """A win rate with its standard error, in percent; wins are preferences above 1.5.
 
-    One preference has no standard error.
+    A single preference has no standard error.
     """
 
     win_rate: float
@@ -38,7 +38,10 @@ class WinRate:
 
 
 def win_rate(preferences: Sequence[float]) -> WinRate:
-    """The mean of p - 1 over prompts. Raises ValueError where there are none, or outside [1, 2]."""
+    """Average p - 1 over the preferences p, in percent.
+
+    Raises ValueError where there are none, and for a preference outside [1, 2].
+    """
     if not preferences:
         raise ValueError("no preferences to take a mean over")
     several = len(preferences) > 1
@@ -55,11 +58,12 @@ def win_rate(preferences: Sequence[float]) -> WinRate:
 
 
 def check_aligned(instructions: Sequence[str]) -> None:
-    """Raise AlignmentError unless these are AlpacaEval's instructions, all of them, in their order.
+    """Raise AlignmentError unless these are all of AlpacaEval's instructions, in their order.
 
-    Its length control looks the difficulty of an instruction up by the position of its row: one
-    row that is missing shifts all that follow, and the number is wrong without a word. An output
-    that could not be made is an empty text, which loses, never a row left out.
+    AlpacaEval's length control looks up the difficulty of an instruction by the position of its
+    row. One missing row would shift all rows after it, and the number would be wrong without a
+    warning. So the row of an output that could not be made is not left out: it is an empty text,
+    which loses.
     """
     canonical = (Path(__file__).parent / "alpaca_eval_rows.txt").read_text().split()
     for row, (text, digest) in enumerate(zip(instructions, canonical, strict=False)):
@@ -77,7 +81,7 @@ def check_aligned(instructions: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Of AlpacaEval's model of length (`theta`), difficulty (`psi`) and skill (`phi`)."""
+    """The weights of AlpacaEval's model: length (`theta`), difficulty (`psi`), skill (`phi`)."""
 
     theta: float
     psi: float
@@ -85,10 +89,10 @@ class Weights:
 
 
 def predict_lc(weights: Weights, difficulties: Sequence[float]) -> float:
-    """`length_controlled_v1` from fitted weights: the win rate were all outputs of one length.
+    """Compute `length_controlled_v1` from fitted weights.
 
-    `difficulties` are those of AlpacaEval's instructions, in their order. Raises AlignmentError
-    where they are not as many.
+    It is the win rate that all outputs would have if they had one length. `difficulties` belong to
+    AlpacaEval's instructions, in their order. Raises AlignmentError for another number of them.
     """
     if len(difficulties) != NUM_INSTRUCTIONS:
         raise AlignmentError(
@@ -109,7 +113,7 @@ class LcNoreg:
 
 
 def length_of(text: str) -> int:
-    """Characters, none where nothing was said."""
+    """Count the characters of a text; a text of white space alone has 0."""
     return len(text) if text.strip() else 0
 
 
@@ -119,16 +123,17 @@ def lc_noreg(
     baseline_lengths: Sequence[int],
     clusters: Sequence[str] | None = None,
 ) -> LcNoreg:
-    """A length-controlled win rate for any prompts; lengths are in characters.
+    """Compute a length-controlled win rate for any prompts; lengths are in characters.
 
-    logit P(win) = theta tanh(d / sd(d)) + phi, d the baseline's length less the model's. This is
-    the model of AlpacaEval's without the difficulties, which other prompts do not have, and
-    without the anchor rows that regularise it, hence the name: it was up to 5 points away from
+    logit P(win) = theta tanh(d / sd(d)) + phi, where d is the baseline's length minus the model's.
+    This is AlpacaEval's model without the difficulties, which other prompts do not have, and
+    without the anchor rows that regularise it; hence the name. It was up to 5 points away from
     `length_controlled_v1` where lengths are alike, and 14 for a model that is much terser than the
-    baseline. Answers of one of `clusters` (by default each is its own) may depend on each other:
-    those to one prompt, say. An output of no length did not lose by its length: such rows keep
-    their outcome, the model is that of the others, and the rate is of all. Raises SeparationError
-    where lengths alone tell wins from losses, or all outputs won, or lost.
+    baseline. Answers of one of `clusters` may depend on each other, such as answers to one prompt;
+    by default each answer is a cluster. An output of length 0 did not lose by its length: such rows
+    keep their outcome, the fit is over the other rows, and the rate is over all rows. Raises
+    SeparationError where lengths alone tell wins from losses, and where all outputs won or all
+    lost.
     """
     wins, ours, theirs = np.array(preferences) - 1, np.array(lengths), np.array(baseline_lengths)
     said = (ours > 0) & (theirs > 0)
@@ -143,7 +148,8 @@ def lc_noreg(
     chance, low, high = fit.chance_at_zero()
     all_of_them = np.where(said, chance, wins)
     rate, share = float(all_of_them.mean()), float(said.mean())
-    # What is between the samples: the chance of those that said something, and how many did.
+    # The interval joins two errors: that of the fitted chance, for the share of rows in the fit,
+    # and that of sampling rows, which have this chance or their own outcome.
     number = _standard_error(all_of_them, clusters)
     down, up = (math.hypot(share * side, Z * number) for side in (chance - low, high - chance))
     phi, theta = fit.coefficients
@@ -152,7 +158,7 @@ def lc_noreg(
 
 
 def _standard_error(values: Floats, clusters: Sequence[str] | None) -> float:
-    """Of the mean; values of one cluster count as one draw."""
+    """Compute the standard error of the mean; values of one cluster count as one draw."""
     names = map(str, range(len(values))) if clusters is None else clusters
     sums: dict[str, float] = defaultdict(float)
     for name, value in zip(names, values - values.mean(), strict=True):

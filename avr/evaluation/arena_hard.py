@@ -13,11 +13,11 @@ from avr.evaluation.paired import NUM_RESAMPLES
 
 Rows = NDArray[np.intp]
 
-DECISIVE = 3  # a verdict ">>" counts as so many battles
+DECISIVE = 3  # a verdict ">>" counts as this many battles
 
 
 class Verdict(Enum):
-    """What a judge says of answers A and B: much better, better, or equal."""
+    """A judge's verdict on the answers A and B: much better, better, or equal."""
 
     A_MUCH_BETTER = "A>>B"
     A_BETTER = "A>B"
@@ -36,7 +36,7 @@ class Battle:
 
 
 def battle(prompt: str, verdict: Verdict, *, model_is_a: bool) -> Battle:
-    """The verdict as a battle of the model's."""
+    """Turn a verdict into a battle, seen from the model."""
     if verdict == Verdict.TIE:
         return Battle(prompt, 0.5, 1)
     decisive = verdict in (Verdict.A_MUCH_BETTER, Verdict.B_MUCH_BETTER)
@@ -48,9 +48,9 @@ def battle(prompt: str, verdict: Verdict, *, model_is_a: bool) -> Battle:
 class Score:
     """A win rate in percent with its 95% interval; both battles about a prompt stay together.
 
-    From a bootstrap over prompts; of a controlled rate, from the cluster-robust error of its fit.
-    The published leaderboard resamples battles as if they were independent, which gives narrower
-    intervals.
+    The interval comes from a bootstrap over prompts; for a controlled rate it comes from the
+    cluster-robust error of the fit. The published leaderboard resamples battles as if they were
+    independent, which gives narrower intervals.
     """
 
     win_rate: float
@@ -60,7 +60,10 @@ class Score:
 
 
 def score(battles: Sequence[Battle]) -> Score:
-    """The weighted win rate, which for one opponent is the Bradley-Terry model's as well."""
+    """Compute the weighted win rate. With one opponent the Bradley-Terry model gives the same.
+
+    Raises ValueError without battles.
+    """
     wins, weights, members = _by_prompt(battles)
     rates = [
         (wins[rows] * weights[rows]).sum() / weights[rows].sum() for rows in _resampled(members)
@@ -72,7 +75,7 @@ def score(battles: Sequence[Battle]) -> Score:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """What of an answer is style: characters, and Markdown's headers, list items and bold texts."""
+    """The style of an answer: characters, and Markdown's headers, list items and bold texts."""
 
     length: int
     headers: int
@@ -81,7 +84,7 @@ class Style:
 
 
 def style_of(answer: str) -> Style:
-    """Counts of Markdown outside of code blocks; the length is of all."""
+    """Count the Markdown of an answer outside of code blocks; the length is of the whole answer."""
     text = re.sub(r"```.*?(```|\Z)", "", answer, flags=re.DOTALL)
     return Style(
         length=len(answer),
@@ -97,12 +100,13 @@ def style_controlled(
     baseline: Mapping[str, Style],
     features: Sequence[str] = ("length", "headers", "lists", "bolds"),
 ) -> Score:
-    """The win rate were the answers of both of one style; `ours` and `baseline` are by prompt.
+    """Compute the win rate as if both sides had one style; `ours` and `baseline` are by prompt.
 
-    logit P(win) = beta z + phi, z the differences of the features over their sums, in standard
-    deviations; the rate is sigmoid(phi). `features=("length",)` controls length alone. The
-    published one fits beta over the battles of all models, this over the model's own. Raises
-    SeparationError where style alone tells wins from losses, or all battles were won, or lost.
+    logit P(win) = beta z + phi, where z are the differences of the features divided by their sums,
+    in standard deviations. The rate is sigmoid(phi). `features=("length",)` controls length alone.
+    The published rate fits beta over the battles of all models, this one over the model's own.
+    Raises SeparationError where style alone tells wins from losses, and where all battles were won
+    or all lost.
     """
     wins, weights, members = _by_prompt(battles)
     differences = np.array(
@@ -125,7 +129,7 @@ def _relative(ours: Style, theirs: Style, name: str) -> float:
 
 
 def _by_prompt(battles: Sequence[Battle]) -> tuple[Floats, Floats, list[Rows]]:
-    """Wins and weights of the battles, and which of them are about each prompt."""
+    """List wins and weights of the battles, and for each prompt the rows of its battles."""
     if not battles:
         raise ValueError("no battles to score")
     members: dict[str, list[int]] = {}
@@ -137,7 +141,7 @@ def _by_prompt(battles: Sequence[Battle]) -> tuple[Floats, Floats, list[Rows]]:
 
 
 def _resampled(members: list[Rows]) -> Iterator[Rows]:
-    """Rows of battles about prompts drawn with replacement, NUM_RESAMPLES times."""
+    """Draw prompts with replacement, NUM_RESAMPLES times; yield the rows of their battles."""
     generator = np.random.default_rng(0)
     for chosen in generator.integers(len(members), size=(NUM_RESAMPLES, len(members))):
         yield np.concatenate([members[prompt] for prompt in chosen])

@@ -1,4 +1,4 @@
-"""Pictures of the table: who wins, at what length, with how much data, turn by turn."""
+"""Pictures of the table: win rates, lengths, amounts of data, and turns of the search."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -9,19 +9,19 @@ from avr.evaluation.paired import Estimate
 from avr.evaluation.standing import Standing
 from avr.evaluation.turns import Turn
 
-NAME_SIZE = 7  # of the names beside points, in points
+NAME_SIZE = 7  # font size of the names beside the plotted points
 
 
 class Written(Protocol):
-    """Takes a picture's file name and gives the context in which it is written to a path."""
+    """A function that takes a picture's file name and gives a context to write it in."""
 
     def __call__(self, name: str) -> AbstractContextManager[Path]:
-        """The path to write to; the picture is there when the context ends."""
+        """Give the path to write to; the picture is in its place when the context ends."""
         ...
 
 
 def draw_win_rates(standings: Sequence[Standing], baseline: str, written: Written) -> None:
-    """A point with its interval for each row; rewards' where there is no oracle."""
+    """Draw each row's win rate with its interval; by reward where there is no oracle."""
     rows = [one for one in standings if one.row != baseline]
     rates = [one.win_rate or one.reward_win_rate for one in rows]
     judge = "the oracle" if all(one.win_rate for one in rows) else "the reward model"
@@ -34,7 +34,7 @@ def draw_win_rates(standings: Sequence[Standing], baseline: str, written: Writte
 
 
 def draw_length(standings: Sequence[Standing], written: Written) -> None:
-    """Mean length of the answers against their quality (or reward)."""
+    """Draw the mean length of the answers against their quality (or reward)."""
     with new_axes(written, "length_quality.svg") as axes:
         places = [(one.characters, (one.quality or one.reward).mean) for one in standings]
         for place in places:
@@ -46,7 +46,7 @@ def draw_length(standings: Sequence[Standing], written: Written) -> None:
 
 
 def draw_efficiency(points: Sequence[tuple[int, Standing]], written: Written) -> None:
-    """Quality (or reward) over the number of items trained on."""
+    """Draw quality (or reward) over the number of items trained on."""
     with new_axes(written, "efficiency.svg") as axes:
         values = [one.quality or one.reward for _, one in points]
         items = [number for number, _ in points]
@@ -60,7 +60,7 @@ def draw_efficiency(points: Sequence[tuple[int, Standing]], written: Written) ->
 
 
 def draw_turns(turns: Sequence[Turn], written: Written) -> None:
-    """Reward and quality after each turn, and how often a turn that was taken made it worse."""
+    """Draw reward and quality after each turn, with the number of turns taken and made worse."""
     numbers = [turn.number for turn in turns]
     with new_axes(written, "turns.svg") as axes:
         axes.plot(numbers, [t.reward for t in turns], "o-", color="tab:orange")
@@ -87,11 +87,11 @@ def draw_turns(turns: Sequence[Turn], written: Written) -> None:
 
 @contextmanager
 def new_axes(written: Written, name: str, height: float = 4.0) -> Any:
-    """Axes of a new figure, which is written when the context ends."""
-    from matplotlib import rcParams  # half a second, and only here
+    """Make the axes of a new figure, which is written when the context ends."""
+    from matplotlib import rcParams  # takes half a second, and only charts need it
     from matplotlib.figure import Figure
 
-    rcParams["svg.fonttype"] = "none"  # words stay words
+    rcParams["svg.fonttype"] = "none"  # texts stay texts, not outlines
     rcParams["svg.hashsalt"] = name  # the same picture from the same figures
     figure = Figure(figsize=(7.5, height), layout="constrained")
     axes = figure.subplots()
@@ -120,8 +120,8 @@ def _points(
 
 
 def _name(axes: Any, places: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
-    """Write a name beside each point, where it covers no other name if there is such a place."""
-    axes.figure.draw_without_rendering()  # from here on points of the data are places in pixels
+    """Write a name beside each point, in a place where it covers no other, if there is one."""
+    axes.figure.draw_without_rendering()  # from here on `transData` gives the final pixels
     pixel = 72 / axes.figure.dpi
     points = [axes.transData.transform(place) * pixel for place in places]
     taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in points]

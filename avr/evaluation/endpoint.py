@@ -10,24 +10,25 @@ from avr.config.answers import OPENAI, EndpointConfig
 from avr.config.errors import ConfigError
 from avr.evaluation.judges import JudgeError, Reply
 
-# Of one request: too long for the model, refused for what it says, malformed to the server.
+# Status codes about one request: too long for the model, refused for its content, malformed.
 _OF_THE_REQUEST = (400, 413, 422)
-# Of all requests: the key, the address or the model is wrong.
+# Status codes about all requests: the key, the address or the model is wrong.
 _OF_THE_SETTINGS = (401, 403, 404, 405)
 
 
 class EndpointError(RuntimeError):
-    """A server that fails or cannot be reached after all retries: no duel would fare better."""
+    """An error of a server that fails or is not reached after all retries, for any duel."""
 
 
 class ChatEndpoint:
-    """Asks one model. An instance belongs to one event loop."""
+    """A client that asks one model. An instance belongs to one event loop."""
 
     def __init__(self, endpoint: EndpointConfig):
         endpoint.check_address()
         self._endpoint = endpoint
         key = os.environ.get(endpoint.key_variable or "", "")
-        # What the client would take from the environment for OpenAI is nobody else's business.
+        # The client takes OpenAI's organization and project from the environment; no other server
+        # may see them.
         own = endpoint.base_url.rstrip("/") == OPENAI
         unsent = () if own else ("OpenAI-Organization", "OpenAI-Project")
         self._unsent = dict.fromkeys(unsent if key else (*unsent, "Authorization"), Omit())
@@ -39,10 +40,10 @@ class ChatEndpoint:
         )
 
     async def ask(self, system: str, user: str) -> Reply:
-        """Its reply. Raises JudgeError where the server refuses this one request.
+        """Ask the model, and return its reply.
 
-        Raises ConfigError where it would refuse any, and EndpointError where it fails or cannot be
-        reached.
+        Raises JudgeError where the server refuses this one request, ConfigError where it would
+        refuse any request, and EndpointError where it fails or cannot be reached.
         """
         request = dict(self._endpoint.request)
         headers = {**self._unsent, **request.pop("extra_headers", {})}
@@ -72,10 +73,10 @@ class ChatEndpoint:
             cause = error.__cause__ or error
             tries = 1 + endpoint.max_retries
             raise EndpointError(f"{where} did not answer, {tries} times: {cause}") from error
-        except ValueError as error:  # a page that is no JSON
-            raise ConfigError(f"{where} answers with no completion: {error}") from error
+        except ValueError as error:  # the reply is a page that is no JSON
+            raise ConfigError(f"{where} did not return a chat completion: {error}") from error
         if not isinstance(answer, ChatCompletion) or not answer.choices:
-            raise ConfigError(f"{where} answers with no completion: {str(answer)[:200]!r}")
+            raise ConfigError(f"{where} did not return a chat completion: {str(answer)[:200]!r}")
         usage = answer.usage
         read, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
         return Reply(answer.choices[0].message.content or "", answer.model, read, written)

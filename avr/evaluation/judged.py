@@ -1,4 +1,4 @@
-"""Answers judged by reward and, where the truth is known, by an oracle: model against model."""
+"""Compare two models' answers by reward and, where the truth is known, by an oracle."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Judged:
 
 
 def load_oracle(name: str | None) -> Oracle | None:
-    """The function behind "module:function", None for None. Raises ConfigError without one."""
+    """Load the function behind "module:function"; None for None. Raises ConfigError without one."""
     if name is None:
         return None
     module, _, function = name.partition(":")
@@ -38,7 +38,7 @@ def load_oracle(name: str | None) -> Oracle | None:
 def compare(
     ours: Sequence[Judged], seed: Sequence[Judged], oracle: Oracle | None
 ) -> dict[str, Any]:
-    """Means and paired differences as plain data; both sequences are in the order of the prompts.
+    """Compute means and paired differences as plain data; both sequences are in prompt order.
 
     `words` is the mean length of our answers. Every estimate is [mean, low, high], 95%.
     """

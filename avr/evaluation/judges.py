@@ -16,7 +16,7 @@ LOSS, DRAW, WIN = 1.0, 1.5, 2.0
 
 
 class JudgeError(RuntimeError):
-    """A judge that gave no verdict about one duel; the tokens are what that cost."""
+    """An error of a judge that gave no verdict about one duel, with the tokens that it cost."""
 
     def __init__(self, words: str, prompt_tokens: int = 0, completion_tokens: int = 0):
         super().__init__(words)
@@ -26,7 +26,7 @@ class JudgeError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """Two answers to a prompt. An empty one could not be made, and loses."""
+    """Two answers to a prompt. An empty answer could not be made, and loses."""
 
     prompt: Conversation
     baseline: str
@@ -34,17 +34,17 @@ class Duel:
 
     @property
     def id(self) -> str:
-        """From the content: judged once under one judge, the result can be kept."""
+        """Return an id of the content, so that one judge's result for it can be kept."""
         return content_id(to_dicts(self.prompt), self.baseline, self.ours)
 
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """In [1, 2]: 1 where the baseline's answer is better, 2 where ours is (AlpacaEval's).
+    """A preference in [1, 2]: 1 if the baseline's answer is better, 2 if ours is (AlpacaEval's).
 
-    An endpoint's `verdicts` are of both orders: first with the baseline's answer as A, then with
-    ours as A. `model` is what the endpoint says that it is. Tokens are what it counted, all tries
-    included.
+    An endpoint gives `verdicts` for both orders: first with the baseline's answer as A, then with
+    ours as A. `model` is the model's name as the endpoint gives it. The tokens are the endpoint's
+    own counts, all tries included.
     """
 
     value: float
@@ -55,15 +55,15 @@ class Preference:
 
 
 class Judge(Protocol):
-    """Says which of two answers is better; both are there (see `without_asking`)."""
+    """A judge that says which of two answers is better; neither is empty (see `without_asking`)."""
 
     async def prefer(self, duel: Duel) -> Preference:
-        """Raises JudgeError where it has no verdict."""
+        """Judge a duel. Raises JudgeError where there is no verdict."""
         ...
 
 
 def without_asking(duel: Duel) -> Preference | None:
-    """The verdict where an answer is missing, None where both are there."""
+    """Decide a duel in which an answer is missing; None where both are there."""
     there = bool(duel.ours.strip()), bool(duel.baseline.strip())
     if all(there):
         return None
@@ -71,36 +71,37 @@ def without_asking(duel: Duel) -> Preference | None:
 
 
 class OracleJudge:
-    """Knows the truth: the answer of higher quality wins."""
+    """A judge that knows the truth: the answer of higher quality wins."""
 
     def __init__(self, oracle: Oracle):
         self._oracle = oracle
 
     async def prefer(self, duel: Duel) -> Preference:
-        """A win, a draw or a loss."""
+        """Return a win, a draw or a loss."""
         query = duel.prompt[-1].content
         ours, theirs = (self._oracle(query, text) for text in (duel.ours, duel.baseline))
         return Preference(DRAW if ours == theirs else WIN if ours > theirs else LOSS)
 
 
 class RewardJudge:
-    """1 + sigmoid(reward of ours - reward of the baseline's), the Bradley-Terry model's own words.
+    """A judge by rewards: 1 + sigmoid(reward of ours - reward of the baseline's), Bradley-Terry.
 
-    Take a reward model that nothing was trained or selected with: a model is good at pleasing the
-    one it was trained with.
+    Use a reward model that had no part in training or selection: a model is good at pleasing the
+    reward model that it was trained with.
     """
 
     def __init__(self, reward_model: Score):
         self._reward_model = reward_model
 
     async def prefer(self, duel: Duel) -> Preference:
-        """Strictly between 1 and 2 but for rewards that are very far apart."""
+        """Return a preference strictly between 1 and 2, unless the rewards are very far apart."""
         ours, theirs = await asyncio.gather(
             *(
                 self._reward_model.score((*duel.prompt, assistant(text)))
                 for text in (duel.ours, duel.baseline)
             )
         )
+        # The bound keeps `exp` from overflowing.
         return Preference(1 + 1 / (1 + math.exp(min(700.0, theirs - ours))))
 
 
@@ -119,7 +120,7 @@ End with exactly one of these verdicts:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an endpoint wrote; the model that wrote it, in its words, and the tokens it counted."""
+    """An endpoint's reply: its text, and by the endpoint's account the model and the tokens."""
 
     text: str
     model: str = ""
@@ -131,10 +132,10 @@ Ask = Callable[[str, str], Awaitable[Reply]]
 
 
 class EndpointJudge:
-    """A chat model asked in both orders; the preference is the mean of both verdicts.
+    """A judge that asks a chat model in both orders; the preference is the mean of both verdicts.
 
-    `ask(system, user)` may raise JudgeError. A reply without a verdict is asked for again,
-    `max_tries` in all.
+    `ask(system, user)` may raise JudgeError. After a reply without a verdict the model is asked
+    again, `max_tries` times in all.
     """
 
     def __init__(self, ask: Ask, max_tries: int = 3):
@@ -142,9 +143,10 @@ class EndpointJudge:
         self._max_tries = max_tries
 
     async def prefer(self, duel: Duel) -> Preference:
-        """A mean of two verdicts: 1, 1.25, 1.5, 1.75 or 2."""
+        """Return the mean of two verdicts: 1, 1.25, 1.5, 1.75 or 2."""
         orders = (duel.baseline, duel.ours), (duel.ours, duel.baseline)
         replies: list[Reply] = []
+        # Both orders run to their ends, so that the tokens of both are counted.
         found = await asyncio.gather(
             *(self._verdict(duel.prompt, a, b, replies) for a, b in orders), return_exceptions=True
         )

@@ -1,7 +1,7 @@
 """AlpacaEval's own length-controlled win rate, fitted by its package in a process of its own.
 
-The package sets a global option of scikit-learn, writes into its own installation and downloads;
-none of that is to happen here.
+The package sets a global option of scikit-learn, writes into its own installation and downloads.
+None of that may happen in this process.
 """
 
 import json
@@ -14,7 +14,7 @@ from avr.evaluation.alpaca import Weights, check_aligned
 
 
 class LengthControlUnavailable(RuntimeError):
-    """The package or its anchor file is not there; the message says how to get it."""
+    """An error for a missing package or anchor file; the message says how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,11 @@ def length_controlled(
     baseline_outputs: Sequence[str],
     instructions: Sequence[str],
 ) -> LengthControlled:
-    """The number on AlpacaEval's leaderboard, for AlpacaEval's instructions alone.
+    """Compute the number on AlpacaEval's leaderboard, for AlpacaEval's instructions alone.
 
-    `instructions` are those that `outputs` and `preferences` are of. Raises AlignmentError where
-    they are not its 805 in their order, LengthControlUnavailable.
+    Each row of `outputs` and `preferences` belongs to the same row of `instructions`. Raises
+    AlignmentError where these are not AlpacaEval's 805 in their order, and
+    LengthControlUnavailable.
     """
     check_aligned(instructions)
     rows = zip(preferences, baseline_outputs, outputs, strict=True)

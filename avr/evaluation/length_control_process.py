@@ -1,6 +1,6 @@
 """The process behind `length_control`: rows in JSON on stdin, one JSON line on stdout.
 
-Where something is missing it ends with status 1, and its last line on stderr says what.
+If something is missing it ends with status 1, and its last line on stderr names the thing.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ANCHORS = ("tatsu-lab/alpaca_eval", "df_gamed.csv")
-# Terms of the package's formula.
+# Our name of a weight -> its term in the package's formula.
 TERMS = {
     "theta": "np.tanh(std_delta_len)",
     "psi": "instruction_difficulty",
@@ -21,7 +21,7 @@ TERMS = {
 
 
 def main() -> None:
-    """Check what is needed, then fit."""
+    """Check that package and anchors are there, then fit and print the result."""
     _check_versions()
     os.environ["HF_HUB_OFFLINE"] = "1"  # never a download in the middle of an evaluation
     _check_anchors()

@@ -9,22 +9,22 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _MOST_STEPS = 50
-Z = 1.959963984540054  # of a two-sided 95% interval
+Z = 1.959963984540054  # standard errors on each side of a 95% interval
 
 
 class SeparationError(ValueError):
-    """The features tell wins from losses without error, so no finite coefficients fit best."""
+    """An error for features that tell wins from losses perfectly: no finite fit is best."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Coefficients [k]; `error` is the standard error of the first, the constant feature's."""
+    """A fit: its coefficients [k], and the standard error of the first, the constant feature's."""
 
     coefficients: Floats
     error: float
 
     def chance_at_zero(self) -> tuple[float, float, float]:
-        """P(win) where all features but the constant are 0, with its 95% interval."""
+        """Compute P(win) where all features but the constant are 0, with its 95% interval."""
         phi = float(self.coefficients[0])
         low, high = phi - Z * self.error, phi + Z * self.error
         chance, least, most = (float(1 / (1 + np.exp(-logit))) for logit in (phi, low, high))
@@ -39,8 +39,8 @@ def fit_logistic(
 ) -> Fit:
     """Fit features [n, k], the first of them constant, to wins [n] in [0, 1].
 
-    A fractional win counts as that much of a win and the rest of a loss. A feature that is a
-    combination of those before it gets coefficient 0. Rows of one cluster (default: each row is
+    A fractional win counts as that part of a win and the rest of a loss. A feature that is a
+    combination of earlier features gets coefficient 0. Rows of one cluster (default: each row is
     its own) may depend on each other; the error is the sandwich estimate over clusters. Raises
     SeparationError.
     """
@@ -52,6 +52,7 @@ def fit_logistic(
         chances = 1 / (1 + np.exp(-np.clip(x @ found, -500, 500)))
         misses = rows * (wins - chances)
         hessian = (x * (rows * chances * (1 - chances))[:, None]).T @ x
+        # Almost singular: the chances approach 0 and 1, as they do under separation.
         if np.linalg.cond(hessian) > 1e12:
             break
         step = np.linalg.solve(hessian, x.T @ misses)
@@ -64,7 +65,7 @@ def fit_logistic(
 
 
 def _independent(features: Floats) -> list[int]:
-    """Columns that are no combination of those before them."""
+    """List the columns that are no combination of earlier ones."""
     used: list[int] = []
     for column in range(features.shape[1]):
         if np.linalg.matrix_rank(features[:, [*used, column]]) > len(used):
@@ -73,7 +74,7 @@ def _independent(features: Floats) -> list[int]:
 
 
 def _error(scores: Floats, hessian: Floats, clusters: NDArray[Any] | None) -> float:
-    """Standard error of the first coefficient: H^-1 (sum of s s^T over clusters) H^-1."""
+    """Compute the first coefficient's standard error: H^-1 (sum of s s^T over clusters) H^-1."""
     if clusters is not None:
         _, which = np.unique(clusters, return_inverse=True)
         summed = np.zeros((which.max() + 1, scores.shape[1]))

@@ -18,7 +18,7 @@ class Estimate:
 
 
 def mean_of(values: Sequence[float]) -> Estimate:
-    """The mean over prompts. Raises ValueError where there are none."""
+    """Estimate the mean over prompts. Raises ValueError where there are none."""
     if not values:
         raise ValueError("no prompts to take a mean over")
     generator = random.Random(0)
@@ -29,5 +29,5 @@ def mean_of(values: Sequence[float]) -> Estimate:
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
-    """The mean of ours - theirs on the same prompts, in the same order."""
+    """Estimate the mean of ours - theirs on the same prompts, in the same order."""
     return mean_of([a - b for a, b in zip(ours, theirs, strict=True)])

@@ -1,4 +1,4 @@
-"""Where the rows of a table stand: their answers against the baseline's, prompt by prompt."""
+"""Compare the rows of a table with the baseline, prompt by prompt."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,11 +14,11 @@ from avr.evaluation.paired import Estimate, mean_of
 class Answered:
     """The final answer of one row to one prompt.
 
-    `replication` is the run it comes from, `prompt` the prompt's id, `reward` a raw logit,
-    `quality` the oracle's (None without one). `num_tokens` are those of all that was generated for
-    it: thinking, critiques, malformed ones too, samples not taken. `failed` where a round gave no
-    refinement or an output had no final answer. `draft_quality` is that of the answer which this
-    one was refined from (r0, or the draft inside a trajectory), None where there was none.
+    `replication` is the run that it comes from, `prompt` the prompt's id, `reward` a raw logit,
+    `quality` the oracle's (None without one). `num_tokens` counts all tokens generated for it:
+    thinking, critiques, malformed texts, samples not taken. It `failed` if a round gave no
+    refinement or an output had no final answer. `draft_quality` is the quality of the answer that
+    this one was refined from (r0, or the draft inside a trajectory), None where there was none.
     """
 
     row: str
@@ -33,7 +33,7 @@ class Answered:
 
     @property
     def place(self) -> tuple[str, str]:
-        """What it is paired by."""
+        """Return the key that answers are paired by."""
         return self.replication, self.prompt
 
 
@@ -41,12 +41,13 @@ class Answered:
 class Standing:
     """One row. Estimates are [mean, low, high], 95%, over prompts; rates are in percent.
 
-    `num_answers` were compared, all replications together. What needs an oracle is None without
-    one. `characters` is of the answers that are there. `lc_win_rate` is None where lengths alone
-    tell who wins. `right_to_wrong` is of the `num_right` prompts whose draft was right,
-    `wrong_to_right` of the `num_wrong` whose draft was not; None where there are none. A failed
-    output has no draft. `by_replication` are the mean qualities of each replication: no interval
-    here knows how far trainings lie apart.
+    `num_answers` were compared, all replications together. Figures that need an oracle are None
+    without one. `characters` is the mean over answers that are not empty. `lc_win_rate` is None
+    where lengths alone tell wins from losses. `right_to_wrong` is the rate over the `num_right`
+    answers with a right draft, `wrong_to_right` the rate over the `num_wrong` answers with a wrong
+    draft; None where there are none. A failed output has no draft. `by_replication` holds the mean
+    quality of each replication, because no interval here contains the differences between
+    trainings.
     """
 
     row: str
@@ -69,9 +70,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """That one row has less of something than another: `LOWER < HIGHER` or `... by characters`.
+    """A claim that one row has less of something: `LOWER < HIGHER` or `... by characters`.
 
-    By quality unless it says otherwise; by characters answers are compared that both have.
+    It is about quality unless it says otherwise. By characters only prompts count that both rows
+    have an answer to.
     """
 
     lower: str
@@ -80,7 +82,7 @@ class Claim:
 
     @classmethod
     def parsed(cls, text: str) -> "Claim":
-        """Raises ValueError where the text is no claim."""
+        """Parse a claim. Raises ValueError where the text is none."""
         rows, by, measure = text.partition(" by ")
         lower, _, higher = (part.strip() for part in rows.partition("<"))
         if not lower or not higher or "<" in higher:
@@ -101,8 +103,8 @@ MEASURES = ("quality", "characters")
 class Ordering:
     """A claim, and the difference that was seen (higher - lower).
 
-    The interval is over prompts, for the models that were trained; `by_replication` are the
-    mean differences of each training for itself.
+    The interval is over prompts, for the models that were trained. `by_replication` holds the mean
+    difference of each replication.
     """
 
     claim: Claim
@@ -111,7 +113,7 @@ class Ordering:
 
     @property
     def verdict(self) -> str:
-        """Whether the interval leaves 0 out, and all replications lie on that side."""
+        """Return "holds" or "fails" if interval and all replications agree, else "undecided"."""
         if self.difference.low > 0 and min(self.by_replication.values()) > 0:
             return "holds"
         fails = self.difference.high < 0 and max(self.by_replication.values()) < 0
@@ -119,10 +121,10 @@ class Ordering:
 
 
 def standing(ours: Iterable[Answered], baseline: Iterable[Answered], right: float) -> Standing:
-    """A row's answers against the baseline's. Raises ValueError where no prompt has both.
+    """Compare a row's answers with the baseline's. Raises ValueError where no prompt has both.
 
-    Intervals are clustered by prompt: what several replications answered to one counts as one
-    draw. An answer counts where the same replication has the baseline's.
+    Intervals are clustered by prompt: the answers of several replications to one prompt count as
+    one draw. An answer counts where the baseline has one in the same replication.
     """
     pairs = _paired(ours, baseline)
     if not pairs:
@@ -167,9 +169,9 @@ def standing(ours: Iterable[Answered], baseline: Iterable[Answered], right: floa
 
 
 def ordering(claim: str, rows: Mapping[str, Sequence[Answered]]) -> Ordering:
-    """Hold a claim against the answers; without an oracle quality is the reward.
+    """Compare a claim with the answers; without an oracle quality is the reward.
 
-    Raises ValueError for what is no claim (see `Claim`) and for a row that is not there.
+    Raises ValueError for a text that is no claim (see `Claim`) and for an unknown row.
     """
     claimed = Claim.parsed(claim)
     for name in (claimed.lower, claimed.higher):
@@ -192,7 +194,7 @@ def ordering(claim: str, rows: Mapping[str, Sequence[Answered]]) -> Ordering:
 
 
 def by_row(answers: Iterable[Answered]) -> dict[str, list[Answered]]:
-    """The answers of each row, in the order in which rows come first."""
+    """Group the answers by row, in the order in which the rows first occur."""
     rows: dict[str, list[Answered]] = defaultdict(list)
     for answer in answers:
         rows[answer.row].append(answer)
@@ -207,7 +209,7 @@ def _paired(
 
 
 def _preferred(ours: float | None, theirs: float | None, a: Answered, b: Answered) -> float:
-    """1, 1/2 or 0. An answer that is not there loses, whatever a judge would make of nothing."""
+    """Return 1, 1/2 or 0. A missing answer loses, whatever a judge would say of an empty text."""
     said, they_said = bool(a.text.strip()), bool(b.text.strip())
     if not (said and they_said) or ours is None or theirs is None:
         return 0.5 + (said - they_said) / 2
@@ -215,12 +217,12 @@ def _preferred(ours: float | None, theirs: float | None, a: Answered, b: Answere
 
 
 def _clustered(prompts: Sequence[str], values: Sequence[float]) -> Estimate:
-    """The mean over prompts of what each one's answers come to on average."""
+    """Average the values of each prompt, then estimate the mean over prompts."""
     return mean_of(list(_means(prompts, values).values()))
 
 
 def _means(keys: Iterable[str], values: Iterable[float]) -> dict[str, float]:
-    """The mean of the values of each key."""
+    """Average the values of each key."""
     of: dict[str, list[float]] = defaultdict(list)
     for key, value in zip(keys, values, strict=True):
         of[key].append(value)

@@ -1,4 +1,4 @@
-"""Searches turn by turn: what the reward model took for better, and whether it was."""
+"""Follow searches turn by turn: were the answers better that the reward model preferred?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from avr.evaluation.judged import Oracle
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """All searches after turn `number` (0: y0), those that had ended before as they ended.
+    """All searches after turn `number` (0: y0); an ended search counts with its last answer.
 
-    `num_taken` of them took a refinement in this turn; by how much that was better on average, and
-    by the oracle (None without one), and how many of them were worse by it: there the reward model
-    was fooled.
+    `num_taken` of them took a refinement in this turn. `reward_gain` is their mean gain in reward,
+    `quality_gain` their mean gain by the oracle (None without one). `num_worse` of them got worse
+    by the oracle: there the reward model was fooled.
     """
 
     number: int
@@ -28,9 +28,10 @@ class Turn:
 
 
 def turns_of(trees: Sequence[RefinementTree], oracle: Oracle | None) -> list[Turn]:
-    """Turn by turn, up to the last in which any search improved. Raises ValueError without trees.
+    """Summarise searches turn by turn, up to the last turn in which any search improved.
 
-    Every gain counts, as in the search; what is trained on may ask for more (`min_gain`).
+    Every gain counts, as in the search; training rows may need a larger one (`min_gain`). Raises
+    ValueError without trees.
     """
     if not trees:
         raise ValueError("no searched trees")
@@ -56,7 +57,7 @@ def turns_of(trees: Sequence[RefinementTree], oracle: Oracle | None) -> list[Tur
 
 
 def _path(tree: RefinementTree, oracle: Oracle | None) -> list[tuple[float, float]]:
-    """(reward, quality) of y0 and of each refinement that was taken; without an oracle 0."""
+    """List (reward, quality) of y0 and each refinement taken; without an oracle quality is 0."""
     query = tree.prompt.query[-1].content
     answers = [tree.first, *(response for _, response in improving_turns(tree))]
     return [(reward_of(a), oracle(query, a.text) if oracle else 0.0) for a in answers]

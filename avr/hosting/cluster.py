@@ -1,4 +1,4 @@
-"""The Ray cluster a job runs on: the one it was submitted to, or one it starts on this machine."""
+"""Connect to Ray: to the cluster a job was submitted to, or to one it starts on this machine."""
 
 import logging
 import os
@@ -23,33 +23,35 @@ SAY_EVERY_S = 60.0
 
 
 class ClusterError(RuntimeError):
-    """Devices that are not there, or not free."""
+    """The lack of devices that are not there, or not free."""
 
 
 def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> None:
-    """Join the cluster named by RAY_ADDRESS (as in a submitted job), or start one right here.
+    """Join the cluster that RAY_ADDRESS names (as in a submitted job), or start one here.
 
-    `settings` go to `ray.init` of a cluster of our own; what Ray's native code has to say goes to
-    `log`. Raises ClusterError where that one is too small for the plan; a foreign cluster may
-    still grow: see `place`.
+    `settings` go to `ray.init` of a cluster of our own. The output of Ray's native code goes to
+    `log`. Raises ClusterError where our own cluster is too small for the plan; a foreign cluster
+    may still grow: see `place`.
     """
-    if ray.is_initialized():  # called from a program that has its own connection
+    # A program that calls this may have its own connection.
+    if ray.is_initialized():
         return
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     _divert_native_stderr(log)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     own = "RAY_ADDRESS" not in os.environ
     if own:
-        # "local", or Ray would join whatever cluster was started on this machine last. A cluster's
-        # processes run what they are sent; Ray therefore demands a token. This one lives as long as
-        # the job; Ray's own would be kept in ~/.ray.
+        # The address is "local", or Ray would join the cluster that was started last on this
+        # machine. The processes of a cluster run what they are sent; Ray therefore demands a token.
+        # This token lives as long as the job; Ray would keep one of its own in ~/.ray.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        # As the image has it for clusters: an engine must not outlive the actor that started it.
+        # An engine must not outlive the actor that started it. (The image sets this for clusters.)
         os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
         if "_node_ip_address" not in settings:
             _listen_to_this_machine_only()
-        # Ray would start an idle worker per logical CPU ahead of need, at seconds of CPU each, and
-        # warn of more workers than cores: logical CPUs of a laptop are more than its cores.
+        # Ray would start one idle worker for each logical CPU ahead of need, at seconds of CPU
+        # each. It would also warn of more workers than cores, as a laptop has more logical CPUs
+        # than cores.
         system = {
             "prestart_worker_first_driver": False,
             "worker_maximum_startup_concurrency": int(settings.get("num_cpus", 0)) or None,
@@ -66,7 +68,7 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> No
 
 
 def nodes_there() -> list[NodeType]:
-    """The nodes of the cluster that are alive, each as a type of its own."""
+    """Return the nodes of the cluster that are alive, each as a type of its own."""
     return [
         NodeType(
             f"node {node['NodeID'][:8]}",
@@ -80,9 +82,9 @@ def nodes_there() -> list[NodeType]:
 
 
 def place(step: StepPlan, timeout_s: float, say: Callable[[str], None]) -> None:
-    """Return once there is room, at the same time, for all that the step has to have at once.
+    """Wait until there is room for the step, all at the same time, and return.
 
-    All of it is asked for in one go, so a cluster that grows adds its nodes together, and engines
+    All of it is asked for in one go: a cluster that grows then adds its nodes together, and engines
     of the step before that are still ending are waited for. `say` is told every minute what is
     missing. The room is free again on return, for the engines to take. Raises ClusterError after
     `timeout_s`.
@@ -96,7 +98,8 @@ def place(step: StepPlan, timeout_s: float, say: Callable[[str], None]) -> None:
         room = placement_group([bundle for bundle in bundles if bundle], strategy="PACK")
         try:
             word = time.monotonic() + FIRST_WORD_S
-            while not room.wait(1):  # a second at a time: signals are not seen inside
+            # A second at a time: signals are not seen inside `wait`.
+            while not room.wait(1):
                 now = time.monotonic()
                 if now > deadline:
                     raise ClusterError(f"waited {timeout_s:.0f} s in vain: {missing(step)}")
@@ -104,11 +107,12 @@ def place(step: StepPlan, timeout_s: float, say: Callable[[str], None]) -> None:
                     say(f"waiting: {missing(step)}")
                     word = now + SAY_EVERY_S
         finally:
+            # Engines are not started inside this group: it only shows that there is room.
             remove_placement_group(room)
 
 
 def missing(step: StepPlan) -> str:
-    """Which role has no place on the nodes there are, or on what is free of them."""
+    """Say which role has no place on the nodes there are, or on what is free of them."""
     nodes = nodes_there()
     there = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
     problem = misfit(step, nodes)
@@ -124,16 +128,18 @@ def missing(step: StepPlan) -> str:
 
 
 def _listen_to_this_machine_only() -> None:
-    """Ray's switch for laptops, where it takes the loopback's address for its own.
+    """Turn on Ray's switch for laptops, with which it takes the loopback's address for its own.
 
-    The variable is read when Ray is imported: here that was before, in its workers it will be.
+    The variable is read when Ray is imported. This process has imported it already; its workers
+    have not.
     """
     os.environ.setdefault(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "0")
     ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def _divert_native_stderr(log: Path) -> None:
-    """Python keeps its stderr; the file descriptor that native code writes to becomes a file."""
+    """Send what native code writes to stderr into a file; Python keeps its stderr."""
+    # Descriptor 2 is no longer Python's stderr: it was diverted before, or somebody replaced it.
     if sys.stderr.fileno() != 2:
         return
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A process that hosts one engine: its log, its reward check, and its end when the engine dies."""
+"""Host one engine in a process: its log, its reward check, and its end when the engine dies."""
 
 import asyncio
 import os
@@ -25,7 +25,10 @@ MakeEngine = Callable[[str, RoleConfig, int], Any]
 
 
 def vllm_engine(role: str, config: RoleConfig, seed: int) -> Any:
-    """The real engine. vLLM reads its environment on import, and the driver never needs it."""
+    """Make the real engine.
+
+    It is imported here because vLLM reads its environment on import, and the driver never needs it.
+    """
     with lasting_imports():
         from avr.engines.engine import Engine
 
@@ -34,13 +37,13 @@ def vllm_engine(role: str, config: RoleConfig, seed: int) -> Any:
 
 @dataclass(frozen=True)
 class Hosted:
-    """The engine of one pool.
+    """The engine of one pool, as a host needs to know it.
 
-    `name` is the pool's in logs; `role` names the model in errors. `parity` is None or the
-    tolerance of the reward check, `folder` takes logs; what the check compares with is kept beside
-    it, for all steps of a run. After `max_deaths` engines of the role have died the run ends, and
-    so it does where the role has no engine for `start_timeout_s` seconds.
-    `make_engine` gives the engine; tests of what surrounds engines host scripted ones.
+    `name` is the pool's name in logs; `role` names the model in errors. `parity` is None or the
+    tolerance of the reward check. `folder` takes logs; the reference rewards of the check are kept
+    beside it, for all steps of a run. The run ends after `max_deaths` engines of the role have
+    died, or where the role has no engine for `start_timeout_s` seconds. `make_engine` makes the
+    engine; tests of what surrounds engines host scripted ones.
     """
 
     name: str
@@ -55,7 +58,7 @@ class Hosted:
 
 
 class Host:
-    """One engine in this process, and what happens around it."""
+    """One engine in this process, with its log, its reward check and its end."""
 
     def __init__(self, hosted: Hosted, witness: Any):
         self._hosted = hosted
@@ -63,20 +66,23 @@ class Host:
         name = _log_name(hosted)
         self._kept_log = hosted.folder / "logs" / name
         folder = self._kept_log.parent
+        # An object store cannot append: the log is then on this node, and is copied now and then.
         self._log = scratch() / "logs" / name if is_remote(folder) else folder / name
         redirect_output(self._log)
         os.environ.update(environment(hosted.config))
         self._checked = asyncio.Lock()
         self._given_up = ""
-        self._tell_processes()  # before the start as well: it may be cut short
+        # Told before the start as well as after it: the start may be cut short.
+        self._tell_processes()
         if hopeless := self._hopeless():
             raise RuntimeError(hopeless)
+        # Processes of an engine that was killed may still hold the device.
         wait_for_orphans(witness, _here()[0])
         try:
             self._reference = _reference(hosted) if hosted.parity is not None else None
             self._engine = hosted.make_engine(hosted.role, hosted.config, hosted.seed)
         except Exception as error:
-            # vLLM's RuntimeError only points at the log; any other error speaks for itself.
+            # A RuntimeError of vLLM's only points at the log; any other error names its cause.
             words = self._cause() if type(error) is RuntimeError else str(error)
             cause = f"the {hosted.role}'s engine did not start: {words}"
             witness.failed.remote(hosted.role, cause, _here())
@@ -86,7 +92,7 @@ class Host:
         self._keep_log()
 
     async def use(self, call: Callable[[Any], Awaitable[T]]) -> T:
-        """What `call(engine)` gives. An engine that has died takes this process along."""
+        """Return the result of `call(engine)`; an engine that has died takes this process along."""
         try:
             await self._check_parity()
             return await call(self._engine)
@@ -107,24 +113,30 @@ class Host:
         self._keep_log()
 
     def _cause(self) -> str:
-        """What the log says, which may be all that is left of this node in a moment."""
+        """Return the cause that the log shows; keep the log, as this node may be gone soon."""
         self._keep_log()
         return f"{root_cause(self._log)} (log: {self._kept_log})"
 
     def _keep_log(self) -> None:
-        """An object store, to which nothing can be appended, gets the log now and then.
+        """Copy the log to the object store, where logs go to one: nothing can be appended there.
 
-        When the engine has started, when it is stopped, and when it or its start has failed.
+        It is called when the engine has started, when it is stopped, and when it or its start has
+        failed.
         """
         if is_remote(self._kept_log):
-            with suppress(Exception):  # must not hide what the log is about
+            # An error of the store must not hide the error that the log is about.
+            with suppress(Exception):
                 self._kept_log.fs.put_file(str(self._log), self._kept_log.path)
 
     def _hopeless(self) -> str:
-        """Why there is no use in a start, which may cost a minute: Ray Data tries several times."""
+        """Return the reason not to start, or "".
+
+        Ray Data retries an actor that failed to start, and each try may cost a minute.
+        """
         try:
             return str(ray.get(self._witness.starts.remote(self._hosted.role), timeout=30))
-        except ray.exceptions.RayError:  # no witness left: the start shows that by itself
+        except ray.exceptions.RayError:
+            # There is no witness left: the start will show whether it works.
             return ""
 
     def _tell_processes(self) -> None:
@@ -135,8 +147,8 @@ class Host:
     def _die(self, error: Exception) -> None:
         """End the process, so that Ray replaces it and its work is repeated on the new one.
 
-        Raising would retry on the same dead engine for ever; after `max_deaths` it is what ends
-        the job.
+        If it raised, Ray would retry on the same dead engine for ever. After `max_deaths` it does
+        raise, which ends the job.
         """
         cause = self._cause()
         role, most = self._hosted.role, self._hosted.max_deaths
@@ -144,15 +156,20 @@ class Host:
             raise RuntimeError(self._given_up) from error
         try:
             deaths = ray.get(self._witness.died.remote(role, cause, _here()), timeout=30)
-        except ray.exceptions.RayError:  # no witness left: the retry still stands
+        except ray.exceptions.RayError:
+            # There is no witness left to count: Ray still repeats the work elsewhere.
             os._exit(1)
+        # `_exit` and not an error: whoever started this process sees it die, and replaces it.
         if deaths < most:
             os._exit(1)
         self._given_up = f"{deaths} engines of the {role} died; last: {cause}"
         raise RuntimeError(self._given_up) from error
 
     async def _check_parity(self) -> None:
-        """Once, before the first reward: agree with Hugging Face or stop the run."""
+        """Check once, before the first reward, that rewards agree with Hugging Face's.
+
+        Where they do not, the run stops.
+        """
         async with self._checked:
             if self._reference is None:
                 return
@@ -165,12 +182,15 @@ class Host:
 
 
 def _here() -> tuple[str, int]:
-    """This process: its node's id, and its own."""
+    """Return the id of this process's node, and its process id."""
     return ray.get_runtime_context().get_node_id(), os.getpid()
 
 
 def _log_name(hosted: Hosted) -> str:
-    """Process ids come again, on other nodes and in later runs; a log holds one process's words."""
+    """Make a name for the log of this process alone.
+
+    Process ids come again on other nodes and in later runs, so the name has random characters, too.
+    """
     return f"{hosted.name}-{hosted.role}-{os.getpid()}-{uuid.uuid4().hex[:6]}.log"
 
 

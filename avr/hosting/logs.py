@@ -1,4 +1,4 @@
-"""Write an engine's output to its log, and find the cause of its end there."""
+"""Write an engine's output to its log, and find there the cause of its end."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def redirect_output(log: Path) -> None:
-    """Send this process's and its children's output to a file: engines talk a lot."""
+    """Send the output of this process and its children to a file: engines print a lot."""
     log.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     sys.stdout.flush()
@@ -20,13 +20,15 @@ def redirect_output(log: Path) -> None:
 _ERROR_LINE = re.compile(r"(?:^|\s)((?:[A-Za-z_][\w.]*)?(?:Error|Exception|Killed)\b: .+)")
 
 
+# vLLM's own notices: each says that there was some other error.
 _WRAPPERS = ("Engine core initialization failed", "EngineCore encountered an issue")
 
 
 def root_cause(log: Path) -> str:
-    """The first error that a log names which is not vLLM's notice of some other error."""
+    """Find the first error in a log that is not vLLM's notice of some other error."""
     if not log.exists():
         return "there is no log"
+    # The first error is taken for the cause of those after it.
     errors = _ERROR_LINE.findall(log.read_text(errors="replace")[-200_000:])
     real = [e for e in errors if not any(w in e for w in _WRAPPERS)]
     return real[0] if real else "no error was logged (killed from outside?)"

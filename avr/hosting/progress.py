@@ -1,4 +1,4 @@
-"""How far a growth is: one bar per operator on a terminal, one line now and then in a log."""
+"""Show how far a growth is: one bar per operator on a terminal, a line now and then in a log."""
 
 import threading
 import time
@@ -19,9 +19,10 @@ _LOOK_EVERY_S = 60.0
 
 
 class Progress:
-    """Follows a witness until the end; `bars` maps an operator to (all items, done before).
+    """A display that follows a witness until the end.
 
-    `waiting` says every minute what is waited for, if anything.
+    `bars` maps an operator to (all items, items done before). `waiting` says every minute what is
+    waited for, if anything.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Progress:
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def committed(self, num_items: int) -> None:
-        """So many more are safe on disk."""
+        """Count items that are now safe on disk."""
         self._num_committed += num_items
         self._bars.update(self._tasks["committed"], completed=self._num_committed)
 
@@ -74,11 +75,13 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the bars as they ended, or say how it ended."""
+        """Leave the bars as they ended; in a log, print a last line where there was no error."""
         self._stop.set()
+        # Longer than the thread may wait for an answer of the witness.
         self._thread.join(timeout=35)
         if error is None:
-            for operator in self._start:  # the last tallies may not have been told
+            # The last tallies may not have been told.
+            for operator in self._start:
                 self._bars.update(self._tasks[operator], completed=self._num_committed)
             if not CONSOLE.is_terminal:
                 CONSOLE.print(f"  {self._words(time.monotonic())}")
@@ -92,7 +95,8 @@ class Progress:
                 report = ray.get(self._witness.report.remote(), timeout=30)
             except ray.exceptions.RayError:
                 continue
-            ready = report.ready if ready is None else ready  # of a stream that is begun again
+            # In a stream that is begun again some roles have had engines before: no news.
+            ready = report.ready if ready is None else ready
             begun = bool(report.ready - ready or report.advanced)
             self._pace.look(begun, time.monotonic())
             for role in sorted(report.ready - ready):

@@ -1,4 +1,4 @@
-"""Processes of engines that have to end before others can have their devices."""
+"""Wait for the processes of engines to end, before others can have their devices."""
 
 import gc
 import time
@@ -15,11 +15,12 @@ from avr.hosting.witness import Report
 
 RELEASE_TIMEOUT_S = 120.0
 _ASK_TIMEOUT_S = 30.0
-_CLOCK_STEP_S = 2.0  # a clock that is set may put a process's beginning so much later
+# A clock that is set may put the beginning of a process later by so much.
+_CLOCK_STEP_S = 2.0
 
 
 class ReleaseError(RuntimeError):
-    """Processes that do not end and hold devices."""
+    """The failure of processes to end; they hold devices."""
 
 
 def wait_until_released(report: Report, timeout_s: float = RELEASE_TIMEOUT_S) -> None:
@@ -36,23 +37,26 @@ def wait_until_released(report: Report, timeout_s: float = RELEASE_TIMEOUT_S) ->
             role_of[host[0], pid] = role
     for node, told in on_node.items():
         while left := _running_on(node, told):
-            gc.collect()  # Ray Data ends its actors by dropping what refers to them, in circles
+            # Ray Data ends its actors by dropping the last references to them. These are in
+            # circles, which only the garbage collector frees.
+            gc.collect()
             if time.monotonic() > deadline:
                 raise ReleaseError(
-                    f"processes {left} of the {role_of[node, left[0]]}'s engine still run, and may "
-                    f"hold a device, {timeout_s:.0f} s after their step: end them on {node[:8]}"
+                    f"processes {left} of the {role_of[node, left[0]]}'s engine still run on "
+                    f"{node[:8]} {timeout_s:.0f} s after their step and may hold a device: end them there"
                 )
             time.sleep(0.5)
 
 
 def wait_for_orphans(witness: Any, node: str, timeout_s: float = RELEASE_TIMEOUT_S) -> None:
-    """Return once no engine on this node runs on whose host was killed, or after `timeout_s`.
+    """Wait until no engine of a killed host runs on this node any more, or until `timeout_s`.
 
-    Ray ends them, but starts the replacement, on the same device, side by side with that.
+    Ray ends such engines, but at the same time starts the replacement, on the same device.
     """
     try:
         hosts = ray.get(witness.hosts_on.remote(node), timeout=_ASK_TIMEOUT_S)
-    except ray.exceptions.RayError:  # no witness left: its job is over
+    except ray.exceptions.RayError:
+        # There is no witness left: its job is over.
         return
     alive = running({pid: told for pid, _, told in hosts})
     orphans = {
@@ -65,9 +69,10 @@ def wait_for_orphans(witness: Any, node: str, timeout_s: float = RELEASE_TIMEOUT
 
 
 def running(told: Mapping[int, float]) -> list[int]:
-    """Those of this node's processes that run; `told` maps each to a time at which it was there.
+    """Return the processes of this node that still run, of those in `told`.
 
-    Numbers of processes come again: one that began later is another one.
+    `told` maps each process id to a time at which its process was there. Ids come again: a process
+    that began later is another one.
     """
 
     def runs(pid: int, there: float) -> bool:
@@ -82,14 +87,14 @@ def running(told: Mapping[int, float]) -> list[int]:
 
 
 def without_engine(report: Report, roles: Sequence[str]) -> list[str]:
-    """Those of the roles of which no engine that has started is on a node that is there."""
+    """Return the roles that have no started engine on any node that is there."""
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     serving = {role for (node, _), role in report.serving.items() if node in alive}
     return [role for role in roles if role not in serving]
 
 
 def last_words(report: Report, role: str) -> str:
-    """What the role's engines have said last: why one did not start, or the end of a log."""
+    """Return the last words of a role's engines: why one did not start, or the end of a log."""
     failed = [cause for failed, cause in report.failures if failed == role]
     if failed:
         return failed[-1]
@@ -103,15 +108,16 @@ def last_words(report: Report, role: str) -> str:
 
 
 def _running_on(node: str, told: Mapping[int, float]) -> list[int]:
-    """Those of a node's processes that run; a node that is gone has none."""
+    """Return the processes in `told` that run on a node; on a node that is gone none does."""
     if node not in {n["NodeID"] for n in ray.nodes() if n["Alive"]}:
         return []
     answer: list[int] | None = _there(running, node, told)
-    return list(told) if answer is None else answer  # a node that is about to go does not answer
+    # A node that is about to go does not answer: until it is gone its processes count as running.
+    return list(told) if answer is None else answer
 
 
 def _there(function: Any, node: str, *arguments: Any) -> Any:
-    """What a function gives on a node, None where that does not answer."""
+    """Return the result of a function on a node, None where the node does not answer."""
     here = NodeAffinitySchedulingStrategy(node, soft=False)
     task = ray.remote(function).options(num_cpus=0, scheduling_strategy=here)
     try:

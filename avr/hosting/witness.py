@@ -1,4 +1,4 @@
-"""What happens in the workers, told to the driver: how far each operator is, and what died."""
+"""Tell the driver what happens in the workers: how far each operator is, and what died."""
 
 import asyncio
 from collections import Counter
@@ -13,13 +13,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 @dataclass
 class Report:
-    """Trees advanced by operator, and the engine deaths by role with their causes.
+    """The trees advanced by operator, and the engine deaths by role with their causes.
 
-    `failures` are (role, cause) of engines that did not start, `ready` the roles of which one ever
-    did. `processes` maps (node id, process id) of each host to its role and the processes of its
-    engine; `gone` are those whose engine died or did not start, `serving` maps those whose engine
-    has started to its role, `logs` each one to its log on its node, and `told` to the second of its
-    clock at which its processes were last told.
+    `failures` are (role, cause) of engines that did not start, `ready` the roles that ever had a
+    started engine. Hosts are named by (node id, process id). `processes` maps each host to its role
+    and the processes of its engine. `gone` are the hosts whose engine died or did not start.
+    `serving` maps hosts whose engine has started to their role. `logs` maps each host to its log on
+    its node, and `told` to the second of its clock at which its processes were last told.
     """
 
     advanced: Counter[str] = field(default_factory=Counter)
@@ -47,16 +47,17 @@ class Witness:
         self._report.advanced[operator] += num_trees
 
     def died(self, role: str, cause: str, host: tuple[str, int]) -> int:
-        """Note the death of an engine; returns how many engines of the role have died so far."""
+        """Note the death of an engine; return how many engines of the role have died so far."""
         self._report.deaths[role] += 1
         self._report.causes.append(f"{role}: {cause}")
         self._lost(host)
         return self._report.deaths[role]
 
     def starts(self, role: str) -> str:
-        """Note an engine that is about to start; returns why it should not, or "".
+        """Note an engine that is about to start; return the reason why it should not, or "".
 
-        Where two of its role have failed, none ever started, and no other is about to.
+        It should not where two engines of its role have failed, none ever started, and no other one
+        is about to.
         """
         causes = [cause for failed, cause in self._report.failures if failed == role]
         if len(causes) > 1 and role not in self._report.ready and not self._starting[role]:
@@ -86,10 +87,14 @@ class Witness:
         """Note a process that hosts an engine, and the processes its engine has started by now."""
         self._report.processes[node, pid] = (role, children)
         self._report.logs[node, pid], self._report.told[node, pid] = log, now
-        self._report.gone.discard((node, pid))  # numbers of processes come again
+        # Process ids come again: this may be the id of a host that is gone.
+        self._report.gone.discard((node, pid))
 
     def hosts_on(self, node: str) -> list[tuple[int, list[int], float]]:
-        """Each process of a node that hosts or hosted an engine, the engine's, and when told."""
+        """Return each host of a node: its process, its engine's processes, and when it told them.
+
+        Hosts whose engine is gone are among them.
+        """
         report = self._report
         return [
             (pid, children, report.told[there, pid])
@@ -98,30 +103,34 @@ class Witness:
         ]
 
     def report(self) -> Report:
-        """All that was told."""
+        """Return all that was told."""
         return self._report
 
 
 def witness_beside_driver(
     deaths: Mapping[str, int] = MappingProxyType({}), ready: frozenset[str] = frozenset()
 ) -> Any:
-    """A witness on the driver's node: a preempted worker node must not take it along.
+    """Start a witness on the driver's node: a preempted worker node must not take it along.
 
     `deaths` of engines, by role, have been seen before, and engines of the roles in `ready`. The
     affinity is hard: with a soft one Ray puts an actor that needs no devices on any node.
     """
-    actor: Any = Witness  # what the decorator has made of it
+    # `Any`, because the decorator has made something else of the class.
+    actor: Any = Witness
     placed = actor.options(scheduling_strategy=on_this_node())
     return placed.remote(Counter(deaths), ready)
 
 
 def on_this_node() -> NodeAffinitySchedulingStrategy:
-    """Where an actor runs on the driver's node and on no other."""
+    """Return the strategy that places an actor on this process's node and on no other."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def told(witness: Any) -> Report:
-    """What the witness knows; nothing when it is gone, which must not hide or fail anything."""
+    """Return what the witness knows; an empty report where it is gone.
+
+    That it is gone must not hide or fail anything.
+    """
     try:
         report: Report = ray.get(witness.report.remote(), timeout=30)
     except ray.exceptions.RayError:
@@ -130,7 +139,7 @@ def told(witness: Any) -> Report:
 
 
 class Tally:
-    """Counts trees in a worker and tells the witness at most twice a second."""
+    """A counter of trees in a worker, which tells the witness at most twice a second."""
 
     def __init__(self, witness: "ray.actor.ActorHandle", operator: str):
         self._witness = witness
@@ -138,13 +147,14 @@ class Tally:
         self._count = 0
 
     def add(self) -> None:
-        """One more tree is through; called in an event loop."""
+        """Count one more tree that is through; call it in an event loop."""
+        # One message for all trees of half a second: the witness is one small actor for all.
         if not self._count:
             asyncio.get_running_loop().call_later(0.5, self.flush)
         self._count += 1
 
     def flush(self) -> None:
-        """Tell what was not told yet."""
+        """Tell the witness the count that it was not told yet."""
         count, self._count = self._count, 0
         if count:
             self._witness.advanced.remote(self._operator, count)

@@ -1,1 +1,1 @@
-"""What engines and training ranks need of a GPU's memory, worked out before anything is started."""
+"""Work out how much GPU memory engines and training ranks need, before anything is started."""

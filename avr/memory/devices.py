@@ -1,7 +1,7 @@
-"""Know how much memory a GPU has from the names that cluster files give to machines. Pure.
+"""Map the names that cluster files give to machines to the memory of their GPUs. Pure.
 
-In GiB as the driver counts them, rounded down. Cards with GDDR6 (T4, A10G, L4, L40S) keep a
-sixteenth of what their data sheets say for error correction.
+Memory is in GiB as the driver counts them, rounded down. Cards with GDDR6 (T4, A10G, L4, L40S) keep
+a sixteenth of the memory in their data sheets for error correction.
 """
 
 import re
@@ -25,9 +25,10 @@ _NAMES = [(re.compile(names, re.IGNORECASE), gib) for gib, names in _GPUS.items(
 
 
 def gpu_gib(node: Any) -> float | None:
-    """Find the GPU that a node's section of a cluster file names; None where it names none known.
+    """Return the memory of the GPU that a node's section of a cluster file names, in GiB.
 
-    `node` is whatever YAML makes of the section. Where several are named it is the smallest.
+    None where it names no GPU that is known here. `node` is whatever YAML makes of the section.
+    Where it names several GPUs, the smallest counts.
     """
     found = [
         gib

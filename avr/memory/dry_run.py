@@ -9,11 +9,12 @@ from typing import Any
 
 from avr.memory.model import Model, Saved, UnknownMemoryError
 
-EAGER = "attn_logit_softcapping"  # models that have it are only right with eager attention
+# Models that have this setting are only right with eager attention.
+EAGER = "attn_logit_softcapping"
 
 
 def model_of(config: Mapping[str, Any], scores: bool = False) -> Model:
-    """Count a model's parameters, whose config.json this is; `scores`: with one logit for a head.
+    """Count the parameters of the model with this config.json; `scores`: with a head of one logit.
 
     Raises UnknownMemoryError for models that Transformers does not know, and for quantised weights.
     """
@@ -50,10 +51,10 @@ def saved_by(
     autocast: bool = False,
     attention: str | None = None,
 ) -> Saved:
-    """Run a model's layers over fake tokens and add up what they save for the backward pass.
+    """Run a model's layers over fake tokens; add up what they save for the backward pass.
 
     `sequences` rows of `length` tokens lie side by side. `bits` are those of the weights: 16
-    (bfloat16) or 32; with `autocast` they compute in bfloat16 whatever they are. `attention` is
+    (bfloat16) or 32; with `autocast` they compute in bfloat16 in either case. `attention` is
     Transformers' attn_implementation, by default the one that is right for the model. Its kernels
     are those of a CPU, under an attention mask; other kernels without one save less. Raises
     UnknownMemoryError, see `model_of`.
@@ -89,7 +90,10 @@ def _saved(
     attention: str,
     cast: AbstractContextManager[Any],
 ) -> int:
-    """Bytes of all that the hidden layers save; what is saved twice counts once, weights never."""
+    """Return the bytes of all tensors that the hidden layers save, without weights.
+
+    A tensor that is saved twice counts once.
+    """
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoModelForCausalLM
@@ -121,7 +125,7 @@ def _storage(tensor: Any) -> int:
 
 
 def _settings(config: Mapping[str, Any]) -> Any:
-    """The configuration object, made new each time: callers change it."""
+    """Make the configuration object, anew each time, because callers change it."""
     from transformers import AutoConfig
 
     if config.get("quantization_config"):
@@ -137,7 +141,7 @@ def _settings(config: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def _refused(config: Mapping[str, Any]) -> Iterator[None]:
-    """Turn what Transformers and torch say against a model into an UnknownMemoryError."""
+    """Turn errors of Transformers and torch about a model into an UnknownMemoryError."""
     try:
         yield
     except Exception as error:  # each model's code has errors of its own
@@ -146,7 +150,7 @@ def _refused(config: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _layers(model: Any) -> Any:
-    """The outermost list of modules: the decoder layers."""
+    """Return the outermost list of modules: the decoder layers."""
     import torch
 
     for module in model.modules():

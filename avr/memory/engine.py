@@ -1,4 +1,4 @@
-"""What a vLLM engine needs of each of its GPUs. Pure; sizes are in bytes."""
+"""Work out what a vLLM engine needs of each of its GPUs. Pure; sizes are in bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ UTILIZATION = 0.92  # vLLM's default of gpu_memory_utilization
 # vLLM's largest defaults: which of them it takes depends on the GPU.
 MAX_NUM_SEQS = 1024
 MAX_NUM_BATCHED_TOKENS = 16384
-# Estimates: CUDA's context, NCCL's buffers and CUDA graphs; and of a logit its 16-bit value, the
-# float32 copy, and what sorting for top_p takes (a value and a 64-bit index).
+# Estimates. OVERHEAD is CUDA's context, NCCL's buffers and CUDA graphs. LOGIT are bytes of a logit:
+# its 16-bit value, the float32 copy, and a value and a 64-bit index for sorting by top_p.
 OVERHEAD = 2 * GIB
 LOGIT = 18
 _WIDTHS = {"auto": 2, "bfloat16": 2, "float16": 2, "half": 2, "float32": 4, "float": 4}
@@ -19,7 +19,7 @@ _WIDTHS = {"auto": 2, "bfloat16": 2, "float16": 2, "half": 2, "float32": 4, "flo
 
 @dataclass(frozen=True, slots=True)
 class EngineNeed:
-    """Bytes of one GPU of an engine, and what is left for keys and values.
+    """The bytes of one GPU that an engine needs, and its budget for keys and values.
 
     `start` is what vLLM takes when it profiles itself: an estimate. `per_token` are keys and values
     of one token, `length` the tokens of the longest sequence. `budget` is what vLLM may take in
@@ -39,7 +39,7 @@ class EngineNeed:
 
     @property
     def surely(self) -> int:
-        """Leave out what is estimated."""
+        """Add up the same without the estimate."""
         return self.least - self.start
 
     @property
@@ -86,10 +86,10 @@ def _utilization(engine: Mapping[str, Any]) -> float:
 
 
 def _start(model: Model, engine: Mapping[str, Any], width: int, ranks: int, scores: bool) -> int:
-    """Estimate the largest batch that vLLM tries out, and what CUDA takes beside."""
+    """Estimate the memory of the largest batch that vLLM tries out, and of CUDA."""
     tokens = int(engine.get("max_num_batched_tokens") or MAX_NUM_BATCHED_TOKENS)
     num_seqs = min(int(engine.get("max_num_seqs") or MAX_NUM_SEQS), tokens)
-    # The residual, its norm, queries and the attention's output; gate, up and their product.
+    # One token's residual, norm, queries and attention output; gate, up and their product.
     values = 4 * model.hidden + 3 * model.intermediate // ranks
     logits = 0 if scores else num_seqs * model.vocabulary * LOGIT
     return OVERHEAD + tokens * values * width + logits
@@ -108,7 +108,7 @@ def _shared(model: Model, ranks: int) -> bool:
 def engine_helps(
     model: Model, engine: Mapping[str, Any], gpu: int, scores: bool = False
 ) -> str | None:
-    """Name one setting that would make an engine fit that does not; None where none does."""
+    """Name one setting that would make an engine fit that does not fit; None where none does."""
     for ranks in (2, 4, 8):
         if ranks <= int(engine.get("tensor_parallel_size", 1)) or not _shared(model, ranks):
             continue

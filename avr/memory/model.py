@@ -1,4 +1,4 @@
-"""The numbers of a model that decide its memory. Pure."""
+"""Define the numbers of a model that decide its memory. Pure."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ GIB = 2**30
 
 
 class UnknownMemoryError(ValueError):
-    """Memory that nobody here can work out; the message says of what, and why."""
+    """An amount of memory that nobody here can work out; the message says of what, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Model:
 
 
 def shared_evenly(query: int, kv: int, size: int) -> bool:
-    """Whether so many ranks share the heads; KV heads are repeated where there are more ranks."""
+    """Say whether so many ranks share the heads; KV heads are repeated where ranks are more."""
     if size < 1 or query % size:
         return False
     return kv % size == 0 if kv >= size else size % kv == 0
@@ -38,10 +38,11 @@ def shared_evenly(query: int, kv: int, size: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """Bytes that a forward pass keeps for the backward pass, weights not counted.
+    """The bytes that a forward pass keeps for the backward pass, weights not counted.
 
-    `layer` are those of one decoder layer, `passed_on` those of what a layer hands to the next
-    (all that gradient checkpointing keeps of it), `fixed` those of all around the layers.
+    `layer` are the bytes of one decoder layer, `passed_on` those that a layer hands to the next
+    (with gradient checkpointing nothing else of it is kept), `fixed` those of everything around the
+    layers.
     """
 
     fixed: int

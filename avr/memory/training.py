@@ -1,9 +1,9 @@
-"""What one training rank needs of its GPU under DeepSpeed's ZeRO. Pure; sizes are in bytes.
+"""Work out what one training rank needs of its GPU under ZeRO. Pure; sizes are in bytes.
 
 States as in ZeRO (arXiv 1910.02054, figure 1): of every trained parameter in 16 bits the weight,
 its gradient, and in float32 the weight again and Adam's two moments; stage 1 shares out the float32
-part among the ranks, stage 2 the gradients as well, stage 3 the weights as well. What DeepSpeed and
-TRL add is read in their sources (0.19.8, 1.16.0).
+part among the ranks, stage 2 the gradients as well, stage 3 the weights as well. The additions of
+DeepSpeed and TRL are read in their sources (0.19.8, 1.16.0).
 """
 
 from dataclasses import dataclass, replace
@@ -19,13 +19,12 @@ TILE = (4096, 32768)
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What decides a rank's memory; `width` is the bytes of a weight while it trains.
+    """The settings that decide a rank's memory; `width` is the bytes of a weight while it trains.
 
     `sequences` go through the model side by side, of `length` tokens at the most; where `packed`
     they lie end to end. Without `deepspeed` it is plain data parallelism. `bucket`, `live` and
     `group` are DeepSpeed's reduce_bucket_size, stage3_max_live_parameters and sub_group_size, in
-    parameters; of the buckets there are `num_buckets`. `reference`: a second model is asked in
-    every step.
+    parameters; there are `num_buckets` buckets. `reference`: a second model is asked in every step.
     """
 
     num_ranks: int
@@ -49,7 +48,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class RankNeed:
-    """Bytes of a rank's GPU.
+    """The bytes of a rank's GPU.
 
     `states` stay: weights, gradients, the optimizer's and the reference's. `activations` and
     `passing` (buckets, gathered weights, the head's logits and gradients) are there while rows go
@@ -64,12 +63,12 @@ class RankNeed:
 
     @property
     def least(self) -> int:
-        """Take the most it holds at a time: in the backward pass, or while weights are updated."""
+        """Return the most it holds at a time: in the backward pass, or in the update of weights."""
         return self.states + max(self.passing + self.activations, self.update) + self.overhead
 
     @property
     def surely(self) -> int:
-        """Leave out estimates, and what DeepSpeed could do with less of."""
+        """Add up states and activations: no estimates, and no parts that DeepSpeed could shrink."""
         return self.states + self.activations
 
 
@@ -84,14 +83,15 @@ def rank_need(model: Model, training: Training, saved: Saved) -> RankNeed:
 
 
 def states(parameters: int, training: Training) -> int:
-    """Weights, gradients, float32 weights and optimizer state that one rank keeps."""
+    """Add up the weights, gradients, float32 weights and optimizer state that one rank keeps."""
     each, stage = training, training.stage
-    if not each.deepspeed:  # DistributedDataParallel's buckets are a second copy of the gradients
+    if not each.deepspeed:
+        # DistributedDataParallel's buckets are a second copy of the gradients.
         copies = 2 if each.num_ranks > 1 else 1
         return parameters * (each.width * (1 + copies) + each.optimizer * each.width // 4)
     weights = 0 if each.offload_weights else parameters * each.width // _shares(each, stage == 3)
     gradients = parameters * each.gradient_width // _shares(each, stage >= 2)
-    # In float32 stages 1 and 2 copy their share of the weights, 0 and 3 update them in place.
+    # Of weights in float32, stages 1 and 2 copy their share; 0 and 3 update them in place.
     master = 4 if each.width == 2 or stage in (1, 2) else 0
     kept = parameters * (master + each.optimizer) // _shares(each, stage >= 1)
     return weights + gradients + (0 if each.offload_optimizer else kept)
@@ -108,7 +108,7 @@ def _reference(parameters: int, training: Training) -> int:
 
 
 def _passing(model: Model, training: Training) -> int:
-    """Buckets, gathered weights, and the head: a tile of logits and gradients in float32.
+    """Add up buckets, gathered weights, and the head: a tile of logits and gradients in float32.
 
     The head's gradient is summed up in float32 and then cast. Under stage 3 weights of up to `live`
     parameters are there at a time, and the head is gathered by itself.
@@ -127,7 +127,7 @@ def _passing(model: Model, training: Training) -> int:
 
 
 def _update(parameters: int, training: Training) -> int:
-    """Gradients of one group of parameters in float32, while it is updated; buckets stay."""
+    """Add up buckets and, in float32, the gradients of one group of parameters that is updated."""
     if not training.deepspeed or training.offload_optimizer:
         return 0
     buckets = training.num_buckets * training.bucket * training.width
@@ -141,7 +141,7 @@ def _update(parameters: int, training: Training) -> int:
 def alternatives(training: Training, pairs: bool) -> list[tuple[str, Training]]:
     """List single settings that take less memory, the cheapest in time first.
 
-    `pairs`: of DPO, whose batches hold two sequences a row.
+    `pairs`: the rows are DPO's, whose batches hold two sequences a row.
     """
     least = 2 if pairs else 1
     found = []

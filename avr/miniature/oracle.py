@@ -1,4 +1,4 @@
-"""The exact judge of the world: verdicts, quality and the rating that follows from it.
+"""Judge exactly in this world: verdicts, quality and the rating that follows from it.
 
 quality = sum over slots of min(n, distinct correct) / sum over slots of max(n, listed), in [0, 1];
 an answer that cannot be parsed has quality 0. Standard library only; the rules are ours.
@@ -11,7 +11,10 @@ from avr.miniature.world import Answer, Critique, Request, Slot, parse_answer, p
 
 
 def quality(prompt: str, answer: str) -> float:
-    """Quality of an answer's text, in [0, 1]; ValueError if the prompt is none of this world."""
+    """Return the quality of an answer's text, in [0, 1].
+
+    Raises ValueError if the prompt is not one of this world.
+    """
     request = parse_prompt(prompt)
     if request is None:
         raise ValueError(f"not a prompt of the miniature world: {prompt!r}")
@@ -20,14 +23,14 @@ def quality(prompt: str, answer: str) -> float:
 
 
 def answer_quality(request: Request, answer: Answer) -> float:
-    """Quality of a parsed answer, in [0, 1]; filler counts neither way."""
+    """Return the quality of a parsed answer, in [0, 1]; filler counts neither way."""
     pairs = list(zip(request.slots, answer.lists, strict=True))
     earned = sum(min(slot.count, _num_distinct_correct(slot, words)) for slot, words in pairs)
     return earned / sum(max(slot.count, len(words)) for slot, words in pairs)
 
 
 def true_verdicts(slot: Slot, words: tuple[str, ...]) -> tuple[str, ...]:
-    """One verdict per item: extra (beyond the count), wrong (category), repeated, else good."""
+    """Give one verdict an item: extra (beyond the count), wrong (category), repeated, else good."""
     verdicts = []
     for place, word in enumerate(words):
         if place >= slot.count:
@@ -40,7 +43,7 @@ def true_verdicts(slot: Slot, words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def true_critique(request: Request, answer: Answer) -> Critique:
-    """The critique without a mistake."""
+    """Write the critique without a mistake."""
     pairs = list(zip(request.slots, answer.lists, strict=True))
     return Critique(
         lists=answer.lists,
@@ -51,7 +54,7 @@ def true_critique(request: Request, answer: Answer) -> Critique:
 
 
 def rating_of(value: float) -> int:
-    """Rating 1..10: ten times the quality, halves rounded up, at least 1."""
+    """Return the rating 1..10: ten times the quality, halves rounded up, at least 1."""
     return max(1, int(10 * value + 0.5))
 
 

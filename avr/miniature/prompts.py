@@ -1,9 +1,8 @@
-"""Prompt sets that cannot overlap: a request's key decides by hash which set it belongs to.
+"""Make prompt sets that cannot overlap: a request's key decides by hash which set it belongs to.
 
 `python -m avr.miniature.prompts` rebuilds data/*.jsonl byte for byte: `rsft` and `dpo` for Stage I,
-`search` and `sample` for Stage II, `heldout` for evaluation. Order of
-slots and wording are not part of the key, so no set holds a rewording of another set's prompt.
-Standard library only.
+`search` and `sample` for Stage II, `heldout` for evaluation. Order of slots and wording are not
+part of the key, so no set holds a rewording of another set's prompt. Standard library only.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ DATA = Path(__file__).parent / "data"
 NUM_PROMPTS = 800
 #: Every sixth prompt of a set asks for two lists, the others for three: the mix is the same in all
 #: sets and all through each of them. One in five would take 320 of the 282 that dpo's buckets have.
-#: (What the models themselves are trained on has two lists in two prompts of three.)
+#: (Of the prompts that the models themselves are trained on, two of three have two lists.)
 _TWO_LISTS_EVERY = 6
-#: Shipped set to the hash buckets it is drawn from, and how many sets come before it there.
+#: Maps a shipped set to the hash buckets it is drawn from, and to how many sets come before it
+#: there.
 SETS = {
     "rsft": ("rsft", 0),
     "dpo": ("dpo", 0),
@@ -31,14 +31,14 @@ SETS = {
     "search": ("rsft", 1),
     "sample": ("dpo", 1),
 }
-#: Where the models' own training and its validation take prompts from.
+#: The sets from which the models' own training and its validation take prompts.
 MODEL_SETS = ("train", "valid")
-#: Out of 100 hash buckets; what is left belongs to "train".
+#: Shares of 100 hash buckets; the rest belongs to "train".
 _SHARES = {"rsft": 8, "dpo": 8, "heldout": 8, "valid": 4}
 
 
 def set_of(request: Request) -> str:
-    """The buckets a request belongs to: rsft, dpo, heldout, valid or train."""
+    """Return the buckets a request belongs to: rsft, dpo, heldout, valid or train."""
     bucket = int(hashlib.sha256(request.key.encode()).hexdigest(), 16) % 100
     for name, share in _SHARES.items():
         if bucket < share:
@@ -48,7 +48,7 @@ def set_of(request: Request) -> str:
 
 
 def draw_requests(name: str, rng: random.Random) -> Iterator[Request]:
-    """Endless random requests of one set; repeats are possible."""
+    """Draw endless random requests of one set; repeats are possible."""
     while True:
         categories = rng.sample(list(CATEGORIES), rng.choice((2, 2, 3)))
         counts = list(COUNTS.values())
@@ -59,7 +59,7 @@ def draw_requests(name: str, rng: random.Random) -> Iterator[Request]:
 
 
 def build_lines(name: str, num_prompts: int = NUM_PROMPTS) -> str:
-    """The text of a set's file: one {"id", "prompt"} object a line, no key twice."""
+    """Build the text of a set's file: one {"id", "prompt"} object a line, no key twice."""
     buckets, num_sets_before = SETS[name]
     num_lists = [2 if index % _TWO_LISTS_EVERY == 0 else 3 for index in range(num_prompts)]
     unique: dict[int, dict[str, Request]] = {2: {}, 3: {}}
@@ -77,13 +77,13 @@ def build_lines(name: str, num_prompts: int = NUM_PROMPTS) -> str:
 
 
 def read_prompts(name: str) -> list[str]:
-    """The prompts of a shipped set, in file order."""
+    """Read the prompts of a shipped set, in file order."""
     lines = (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["prompt"] for line in lines]
 
 
 def main() -> None:
-    """Write the files."""
+    """Write the files of all shipped sets."""
     DATA.mkdir(exist_ok=True)
     for name in SETS:
         (DATA / f"{name}.jsonl").write_text(build_lines(name), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The closed vocabulary: 30 categories of real English words, each word in one category only.
+"""Define the closed vocabulary: 30 categories of real English words, each word in only one.
 
 All of it is ours. Standard library only.
 """

@@ -1,11 +1,11 @@
-"""Requests, answers and critiques as values, and the one text form each of them has.
+"""Define requests, answers and critiques as values, and the one text form of each.
 
-A request asks for two or three lists: `List (a) three fruits and (b) two tools.`
-An answer fills them: `Fruits: a1 apple, a2 plum, a3 pear. Tools: b1 saw, b2 drill.` and may end
-with filler sentences. A critique repeats every item with a verdict and ends with a rating:
-`Fruits: a1 apple good, a2 saw wrong, one missing. Tools: ... none missing. Rating: [[6]]`.
-Labels (`a1`) occur once per text, so that looking up or copying an item needs one step.
-Each `render_*` is the inverse of its `parse_*`. Standard library only; the formats are ours.
+A request asks for two or three lists: `List (a) three fruits and (b) two tools.` An answer fills
+them: `Fruits: a1 apple, a2 plum, a3 pear. Tools: b1 saw, b2 drill.` and may end with filler
+sentences. A critique repeats every item with a verdict and ends with a rating: `Fruits: a1 apple
+good, a2 saw wrong, one missing. Tools: ... none missing. Rating: [[6]]`. Labels (`a1`) occur once
+per text, so that looking up or copying an item needs one step. Each `render_*` is the inverse of
+its `parse_*`. Standard library only; the formats are ours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHECK_REQUEST = "Check each item and rate the answer."
 REFINE_REQUEST = "Now write the improved answer."
 
 LETTERS = "abc"
-#: Longest list that is still read: four requested, two too many.
+#: The longest list that is read: four words that were requested, and two too many.
 MAX_ITEMS = 6
 VERDICTS = ("good", "wrong", "repeated", "extra")
 MISSING = ("none", "one", "two", "three")
@@ -31,7 +31,7 @@ _FILLER = re.compile(r"(?: [A-Z][A-Za-z ]*\.)*")
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One requested list: how many words of which category."""
+    """One requested list: `count` words of `category`."""
 
     count: int
     category: str
@@ -39,20 +39,20 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a prompt asks for; `opening` indexes `OPENINGS`."""
+    """The lists that a prompt asks for; `opening` indexes `OPENINGS`."""
 
     slots: tuple[Slot, ...]
     opening: int = 0
 
     @property
     def key(self) -> str:
-        """Identity up to wording and order: what keeps prompt sets disjoint."""
+        """Return the request's identity up to wording and order: it keeps prompt sets disjoint."""
         return " ".join(sorted(f"{slot.category}:{slot.count}" for slot in self.slots))
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One tuple of words per slot, and the filler text that follows (may be empty)."""
+    """The words of an answer, a tuple per slot, and the filler text behind them (may be empty)."""
 
     lists: tuple[tuple[str, ...], ...]
     filler: str = ""
@@ -60,7 +60,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Critique:
-    """Per slot: the items, their verdicts and how many are missing; then a rating 1..10."""
+    """The items of each slot, their verdicts and how many are missing; then a rating 1..10."""
 
     lists: tuple[tuple[str, ...], ...]
     verdicts: tuple[tuple[str, ...], ...]
@@ -69,7 +69,7 @@ class Critique:
 
 
 def render_prompt(request: Request) -> str:
-    """The user's text for a request."""
+    """Render a request as the user's text."""
     parts = [
         f"({letter}) {_COUNT_WORD[slot.count]} {slot.category}"
         for letter, slot in zip(LETTERS, request.slots, strict=False)
@@ -79,7 +79,7 @@ def render_prompt(request: Request) -> str:
 
 
 def parse_prompt(text: str) -> Request | None:
-    """The request behind a prompt, or None for any text that `render_prompt` cannot write."""
+    """Parse the request of a prompt; None for any text that `render_prompt` cannot write."""
     slots = tuple(
         Slot(COUNTS[count], category)
         for _, count, category in _SLOT.findall(text)
@@ -95,7 +95,7 @@ def parse_prompt(text: str) -> Request | None:
 
 
 def render_answer(request: Request, answer: Answer) -> str:
-    """The assistant's text for an answer."""
+    """Render an answer as the assistant's text."""
     sections = [
         f"{slot.category.capitalize()}: " + ", ".join(_label(letter, words)) + "."
         for letter, slot, words in zip(LETTERS, request.slots, answer.lists, strict=False)
@@ -104,7 +104,7 @@ def render_answer(request: Request, answer: Answer) -> str:
 
 
 def parse_answer(request: Request, text: str) -> Answer | None:
-    """The lists in an answer, or None where it departs from the form in any way."""
+    """Parse the lists of an answer; None where it departs from the form in any way."""
     lists: list[tuple[str, ...]] = []
     rest = " " + text
     for letter, slot in zip(LETTERS, request.slots, strict=False):
@@ -120,7 +120,7 @@ def parse_answer(request: Request, text: str) -> Answer | None:
 
 
 def render_critique(request: Request, critique: Critique) -> str:
-    """The assistant's text for a critique."""
+    """Render a critique as the assistant's text."""
     sections = []
     rows = zip(
         LETTERS, request.slots, critique.lists, critique.verdicts, critique.missing, strict=False
@@ -134,7 +134,7 @@ def render_critique(request: Request, critique: Critique) -> str:
 
 
 def parse_critique(request: Request, text: str) -> Critique | None:
-    """The critique behind a text, or None where it departs from the form in any way."""
+    """Parse the critique of a text; None where it departs from the form in any way."""
     lists, verdicts, missing = [], [], []
     rest = " " + text
     for slot in request.slots:
@@ -159,7 +159,7 @@ def _label(letter: str, words: tuple[str, ...]) -> list[str]:
 
 
 def _cut_section(text: str, slot: Slot) -> tuple[str, str]:
-    """(body, rest) of ` Category: body. rest`; an empty body where the header is not there."""
+    """Cut ` Category: body. rest` into (body, rest); the body is empty without the header."""
     head, dot, rest = text.partition(".")
     start = f" {slot.category.capitalize()}: "
     return (head[len(start) :], rest) if dot and head.startswith(start) else ("", text)

@@ -1,4 +1,4 @@
-"""Check what any job's configuration may have wrong before anything starts."""
+"""Check any job's configuration for mistakes before anything starts."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,10 @@ from avr.storage import files_at, is_remote, location, reached
 
 
 def check_run_dir(run_dir: str) -> None:
-    """On a cluster a relative path would mean another place on every node."""
+    """Raise ConfigError for a run_dir that cannot be used.
+
+    On a cluster a relative path would be another place on every node.
+    """
     if not run_dir.strip():
         raise ConfigError("run_dir is empty")
     folder = location(run_dir)
@@ -32,7 +35,7 @@ def check_run_dir(run_dir: str) -> None:
 
 
 def check_rules(key: str, rows: str, rules: RulesConfig) -> None:
-    """Raise ConfigError naming the key for a profile, or a rule, that these rows do not have."""
+    """Raise ConfigError, naming the key, for a profile or a rule that these rows do not have."""
     try:
         switched_on(rows, rules.profile, rules.switches)
     except ValueError as error:
@@ -40,7 +43,10 @@ def check_rules(key: str, rows: str, rules: RulesConfig) -> None:
 
 
 def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
-    """A mistyped path or field should be found now, not by the step that has begun."""
+    """Raise ConfigError for prompts that are not there or cannot be used.
+
+    A mistyped path or field is so found now, and not by a step that has begun.
+    """
     for step, prompts in sets.items():
         path = prompts.path or ""
         if not path:
@@ -56,7 +62,7 @@ def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
 def check_set(name: str, prompts: PromptsConfig) -> None:
     """Raise ConfigError, beginning with `name`, for a set whose first rows hold no prompts.
 
-    A hub data set that nobody could look at is said in a line, and the job goes on.
+    Where nobody could look at a hub data set, a line says so, and the job goes on.
     """
     hub = on_hub(prompts)
     try:
@@ -69,7 +75,7 @@ def check_set(name: str, prompts: PromptsConfig) -> None:
 
 
 def check_rounds(rounds: Mapping[str, int], models: Sequence[str]) -> None:
-    """Raise ConfigError for rounds of a model that is not evaluated, or fewer than none."""
+    """Raise ConfigError for rounds of a model that is not evaluated, or fewer rounds than none."""
     for name, number in rounds.items():
         if name not in models:
             raise ConfigError(f"evaluation.rounds.{name}: there are {', '.join(models)}")
@@ -78,7 +84,7 @@ def check_rounds(rounds: Mapping[str, int], models: Sequence[str]) -> None:
 
 
 def check_replicas(roles: Mapping[str, RoleConfig]) -> None:
-    """Raise ConfigError for numbers of replicas, or shares of GPUs, that cannot be."""
+    """Raise ConfigError for numbers of replicas, or shares of GPUs, that are not possible."""
     for name, role in roles.items():
         if role.gpu_share > 1:
             raise ConfigError(
@@ -99,7 +105,7 @@ def _check_share(name: str, role: RoleConfig) -> None:
         raise ConfigError(f"{words} {name}.use_gpu is false")
     if role.engine.get("tensor_parallel_size", 1) != 1:
         raise ConfigError(f"{words} its engine is tensor-parallel")
-    # vLLM does not start where less is free than this share, 0.92 unless it is told another.
+    # vLLM does not start where less of the memory is free than this share; its default is 0.92.
     memory = role.engine.get("gpu_memory_utilization")
     if memory is None or not memory <= role.gpu_share:
         raise ConfigError(

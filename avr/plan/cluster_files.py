@@ -1,4 +1,4 @@
-"""The nodes that a cluster file lets Ray start, as Ray's own readers understand the file."""
+"""Read the nodes that a cluster file lets Ray start, as Ray's own readers understand the file."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from avr.plan.fit import NodeType
 
 
 def node_types(file: Path) -> dict[str, NodeType]:
-    """By name, of a file for Ray's cluster launcher or a KubeRay RayCluster or RayJob.
+    """Return the node types, by name, of a file for Ray's cluster launcher or for KubeRay.
 
-    Raises ConfigError where the file is none of these, or not one that Ray takes.
+    KubeRay's are a RayCluster or a RayJob. Raises ConfigError where the file is none of these, or
+    not one that Ray takes.
     """
     config = autoscaling(file)
     sections = _sections(yaml.safe_load(file.read_text()))
@@ -30,14 +31,14 @@ def node_types(file: Path) -> dict[str, NodeType]:
 
 
 def _sections(content: dict[str, Any]) -> dict[str, Any]:
-    """What the file says of each type of node; in KubeRay's a group of workers is one."""
+    """Return the file's section for each node type; in KubeRay's a group of workers is a type."""
     if "available_node_types" in content:
         return dict(content["available_node_types"])
     return {group["groupName"]: group for group in spec_of(content).get("workerGroupSpecs", [])}
 
 
 def autoscaling(file: Path) -> dict[str, Any]:
-    """What Ray's autoscaler makes of the file. Raises ConfigError, see `node_types`."""
+    """Return the file as Ray's autoscaler reads it. Raises ConfigError, see `node_types`."""
     from ray.autoscaler._private.kuberay import autoscaling_config
     from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -56,6 +57,6 @@ def autoscaling(file: Path) -> dict[str, Any]:
 
 
 def spec_of(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The RayCluster inside either kind of manifest."""
+    """Return the RayCluster inside either kind of manifest."""
     spec: dict[str, Any] = manifest["spec"]
     return spec["rayClusterSpec"] if manifest["kind"] == "RayJob" else spec

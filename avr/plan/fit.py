@@ -1,4 +1,4 @@
-"""Whether a plan can be placed on a cluster at all: replicas into nodes, not sums. Pure.
+"""Check whether a plan can be placed on a cluster at all: replicas into nodes, not sums. Pure.
 
 A tensor-parallel engine takes its GPUs from one node, so 2 GPUs on 2 nodes are none for it. Sums
 over the cluster cannot see that, and Ray waits for such a replica for ever.
@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 
 from avr.plan.resources import Pool, StepPlan
 
-_RESOLUTION = 1e-4  # Ray's own: it counts devices in ten-thousandths
+# Ray counts devices in ten-thousandths.
+_RESOLUTION = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class NodeType:
-    """Nodes that are alike: at most `count` of them, each with so many CPUs and GPUs to give away.
+    """A type of nodes that are alike: at most `count`, each with so many CPUs and GPUs to give.
 
-    Of a cluster that runs, every node is a type with a count of 1. `gpu_gib` is the memory of one
+    In a cluster that runs, every node is a type with a count of 1. `gpu_gib` is the memory of one
     of its GPUs, None where nobody knows.
     """
 
@@ -28,11 +29,12 @@ class NodeType:
 
 
 class _Room:
-    """What is left of one node: a share of a GPU is one of one GPU, and not of their sum."""
+    """The devices left on one node; a share of a GPU is a share of one, and not of their sum."""
 
     def __init__(self, node: NodeType):
         self._cpus = node.cpus
-        part = node.gpus % 1  # Ray says what is free of a node, not of which of its GPUs
+        # Ray says how much of a node's GPUs is free, not of which: the part is taken for one GPU's.
+        part = node.gpus % 1
         self._gpus = [1.0] * int(node.gpus) + ([part] if part > _RESOLUTION else [])
 
     def take(self, pool: Pool) -> bool:
@@ -54,17 +56,17 @@ class _Room:
 
 
 def misfits(plan: Iterable[StepPlan], nodes: Sequence[NodeType]) -> list[str]:
-    """A sentence for every step that cannot be placed, even if every node there may be is there."""
+    """Return a sentence for each step that cannot be placed even if all possible nodes exist."""
     return [words for step in plan if (words := misfit(step, nodes)) is not None]
 
 
 def misfit(step: StepPlan, nodes: Sequence[NodeType]) -> str | None:
-    """Which roles of a step have no place, and what they lack; None where all have one.
+    """Say which roles of a step have no place, and what they lack; None where all have one.
 
     The least number of replicas is placed first-fit-decreasing: the largest replica first, into the
-    smallest node that still holds it. Ray's autoscaler packs greedily as well. With GPU counts that
-    divide each other (1, 2, 4, 8, and shares of one like a half and a quarter) and CPUs to spare no
-    other order finds room where this one finds none; otherwise one may.
+    smallest node that still holds it. Ray's autoscaler packs greedily as well. Where GPU counts
+    divide each other (1, 2, 4, 8, and shares of one like a half and a quarter) and CPUs are to
+    spare, no other order finds room if this one finds none; elsewhere one may.
     """
     for group in step.groups():
         problems = _unplaced(group, nodes)
@@ -78,7 +80,7 @@ def misfit(step: StepPlan, nodes: Sequence[NodeType]) -> str | None:
 
 
 def _unplaced(group: Sequence[Pool], nodes: Sequence[NodeType]) -> list[str]:
-    """One phrase for each role that is not placed in full."""
+    """Return one phrase for each role that is not placed in full."""
     small_first = sorted(nodes, key=lambda node: (node.gpus, node.cpus))
     rooms = [_Room(node) for node in small_first for _ in range(node.count)]
     problems = []
@@ -92,7 +94,7 @@ def _unplaced(group: Sequence[Pool], nodes: Sequence[NodeType]) -> list[str]:
 
 
 def _lack(pool: Pool, placed: int, nodes: Sequence[NodeType]) -> str:
-    """The role, what one replica needs, and what the cluster has."""
+    """Say, for a role, what one replica needs and what the cluster has."""
     usable = [node for node in nodes if node.count]
     need = f"{pool.name} needs {_devices(pool.cpus, pool.gpus)} on one node"
     if not any(node.cpus >= pool.cpus and node.gpus >= pool.gpus for node in usable):

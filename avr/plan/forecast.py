@@ -1,4 +1,4 @@
-"""What a run will take: from the shape of its trees, or scaled up from a small run."""
+"""Forecast what a run will take: from the shape of its trees, or scaled up from a small run."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ _OF_BOTH_STAGES = {"rsft", "dpo", "evaluate"}
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """One step: generated tokens, device-hours and GiB on disk for so many prompts.
+    """The forecast for one step: tokens to generate, device-hours and GiB on disk for its prompts.
 
     None where the small run did not do the step or does not say.
     """
@@ -31,9 +31,9 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What is assumed, or was measured: tokens of one text, and per second of one replica.
+    """The means that are assumed or were measured: tokens of a text, and per second of a replica.
 
-    `of_trees`: of a tree's texts, which says nothing of whole outputs.
+    `of_trees`: they are those of a tree's texts, and say nothing of whole outputs.
     """
 
     tokens: float | None = None
@@ -43,11 +43,12 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class RoleForecast:
-    """One role of a step: texts it generates (a reward model: conversations it scores) at the most.
+    """The forecast for one role of a step: the most texts it generates.
 
-    `busy` are the device-hours its generation takes. `held` are those of all devices of the step
-    for as long as its slowest generating role works, which is what a run counts and pays for.
-    None where nothing is known or, of a reward model, generated.
+    A reward model scores so many conversations. `busy` are the device-hours its generation takes.
+    `held` are those of all devices of the step for as long as its slowest generating role works,
+    which is what a run counts and pays for. None where nothing is known; a reward model generates
+    nothing.
     """
 
     step: str
@@ -61,9 +62,9 @@ class RoleForecast:
 def by_role(
     plan: Iterable[StepPlan], prompts: Mapping[str, int], means: Means
 ) -> Iterator[RoleForecast]:
-    """The calls of every role of the steps whose number of `prompts` is known; retries not counted.
+    """Forecast the calls of every role of the steps whose number of `prompts` is known.
 
-    A search that ends early and a model that answers briefly take less.
+    Retries are not counted. A search that ends early and a model that answers briefly take less.
     """
     for step in plan:
         if step.step not in prompts:
@@ -75,7 +76,8 @@ def by_role(
                 continue
             texts = prompts[step.step] * pool.samples
             tokens = None if pool.name == "reward_model" else _scaled(mean, texts)
-            hours = None  # of one replica that does all of it
+            # As if one replica did all of it.
+            hours = None
             if tokens is not None and means.tokens_per_second:
                 hours = tokens / means.tokens_per_second / 3600
             rows.append((pool, texts, tokens, hours))
@@ -87,7 +89,7 @@ def by_role(
 
 
 def mean_tokens(probe: Location) -> float | None:
-    """Tokens per generated text in the growths of a small run; None where there are none."""
+    """Return the tokens per generated text in the growths of a small run; None without any."""
     grown = [part["trees"] for part in _summary(probe).values() if _is_growth(part)]
     texts = sum(trees["trees"] + trees["critiques"] + trees["refinements"] for trees in grown)
     return sum(trees["tokens"] for trees in grown) / texts if texts else None
@@ -107,13 +109,14 @@ def _is_growth(part: object) -> bool:
 
 
 def forecast(steps: Mapping[str, tuple[str, int]], probe: Location) -> Iterator[Forecast]:
-    """`steps`: for each, the step that reads its prompts and how many there will be.
+    """Scale a small run up, step by step.
 
-    `probe` is the run directory of the small run. Time grows with the number of prompts, engine
-    starts too, which in truth do not: the smaller the probe, the more too much. A trained model
-    takes the same room however many rows it was trained on. A run of the other stage says nothing,
-    though some of its steps have the same names. Raises ConfigError where the directory holds no
-    summary.
+    `steps` maps each step to the step that reads its prompts and to how many there will be. `probe`
+    is the run directory of the small run. Time grows with the number of prompts, that of engine
+    starts too, though in truth it does not: the smaller the probe, the larger the excess. A trained
+    model takes the same room however many rows it was trained on. A run of the other stage says
+    nothing, though some of its steps have the same names. Raises ConfigError where the directory
+    holds no summary.
     """
     summary = _summary(probe)
     spent = probe / "device_hours.json"
@@ -136,13 +139,14 @@ def forecast(steps: Mapping[str, tuple[str, int]], probe: Location) -> Iterator[
 
 
 def other_models(plan: Iterable[StepPlan], probe: Location) -> list[str]:
-    """Policy, corrector and reward model that the small run had in the place of this one's."""
+    """Name policy, corrector and reward model of the small run where this run has others."""
     file = probe / "config.yaml"
     before: Any = OmegaConf.create(file.read_text()) if file.is_file() else {}
     pools = sorted(
         (pool for step in plan for pool in step.pools), key=lambda pool: not pool.trained
     )
-    now = {pool.name: pool for pool in pools}  # of several the one that RSFT has not trained
+    # Of several pools of a name the last counts: one that RSFT has not trained.
+    now = {pool.name: pool for pool in pools}
     return [
         f"{role} {before[role]['model']} in the place of {pool.model}"
         for role, pool in sorted(now.items())
@@ -151,7 +155,7 @@ def other_models(plan: Iterable[StepPlan], probe: Location) -> list[str]:
 
 
 def _models(before: Any, pool: Pool) -> set[str]:
-    """What the small run may have had in its place: RSFT may have started from the seed."""
+    """Return models that the small run may have had for a pool: RSFT may start from the seed."""
     models = {before[pool.name]["model"]}
     return models | {before.get("seed_model")} if pool.trained else models
 

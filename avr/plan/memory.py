@@ -1,6 +1,7 @@
-"""Say what every engine and every training rank of a plan needs of its GPU, and refuse the rest.
+"""Say what every engine and every training rank of a plan needs of its GPU; refuse what cannot fit.
 
-What runs on CPUs is left out. A model whose config.json cannot be read is named with the reason.
+Parts that run on CPUs are left out. A model whose config.json cannot be read is named with the
+reason.
 """
 
 import os
@@ -33,7 +34,7 @@ Read = Callable[[str], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class PoolMemory:
-    """What one engine, or rank, of a pool needs of each of its GPUs; sizes are in bytes.
+    """The memory that one engine, or rank, of a pool needs of each of its GPUs, in bytes.
 
     `allowed` is what it may take and `gpu` what there is, None where nobody knows. `surely` leaves
     out what is estimated. `helps` is a setting that would make it fit, "" where none was looked for
@@ -52,7 +53,7 @@ class PoolMemory:
 
     @property
     def problem(self) -> str | None:
-        """One line where it cannot fit, whatever the estimates."""
+        """Return one line where it cannot fit, whatever the estimates; else None."""
         if self.allowed is None or self.gpu is None or self.surely <= self.allowed:
             return None
         helps = self.helps or "more GPUs, or such with more memory"
@@ -63,18 +64,18 @@ class PoolMemory:
 
     @property
     def amount(self) -> str:
-        """What it needs of what it may take, "52 of 80" GiB."""
+        """Return what it needs of what it may take: "52 of 80" GiB."""
         return f"{self.least / GIB:.0f}" + (f" of {_gib(self.allowed)}" if self.allowed else "")
 
     @property
     def tight(self) -> bool:
-        """Whether it fits only if the estimates are too high."""
+        """Say whether it fits only if the estimates are too high."""
         return self.allowed is not None and self.surely <= self.allowed < self.least
 
 
 @dataclass
 class _Models:
-    """What is asked of each model once, however many pools it has."""
+    """The answers about models; each model is asked once, however many pools it has."""
 
     read: Read
     made: Mapping[str, str]
@@ -82,7 +83,7 @@ class _Models:
     _models: dict[tuple[str, bool], Model] = field(default_factory=dict)
 
     def config(self, model: str) -> Mapping[str, Any]:
-        """Its config.json. Raises ModelConfigError."""
+        """Return a model's config.json. Raises ModelConfigError."""
         if model not in self._configs:
             try:
                 self._configs[model] = self.read(model)
@@ -94,14 +95,14 @@ class _Models:
         return self._configs[model]
 
     def model(self, name: str, scores: bool) -> Model:
-        """Its numbers. Raises ModelConfigError and UnknownMemoryError."""
+        """Return a model's numbers. Raises ModelConfigError and UnknownMemoryError."""
         if (name, scores) not in self._models:
             self._models[name, scores] = model_of(self.config(name), scores)
         return self._models[name, scores]
 
 
 def _trained_from(model: str) -> str | None:
-    """The model that a job trains into the folder RUN_DIR/STEP, which is not there yet."""
+    """Return the model that a job trains into RUN_DIR/STEP, a folder that is not there yet."""
     file = location(model).parent / "config.yaml"
     if "/" not in model or not file.exists():
         return None
@@ -120,8 +121,9 @@ def memory_of(
     """Work out the memory of every pool with GPUs; pools that are alike are named once.
 
     A GPU has the memory of the smallest of those `nodes` that could hold the pool, where all of
-    them are known, else `gpu_gib`, else that of this machine's smallest. `read` takes a model and
-    returns its config.json. `made` maps a model that is not there yet to one of its shape.
+    them are known; else `gpu_gib`; else the memory of this machine's smallest GPU. `read` takes a
+    model and returns its config.json. `made` maps a model that is not there yet to one of its
+    shape.
     """
     models = _Models(read, made)
     here = _Here()
@@ -139,7 +141,7 @@ def memory_of(
 def check_memory(plan: Iterable[StepPlan], gpu_gib: float | None) -> None:
     """Raise ConfigError for the first engine or rank that cannot fit into its GPU.
 
-    A GPU has `gpu_gib`, on a cluster of this machine alone no more than this machine's have.
+    A GPU has `gpu_gib`; on a cluster of this machine alone it has no more than this machine's GPUs.
     """
     here = None if "RAY_ADDRESS" in os.environ else _Here().gpu_gib
     known = [gib for gib in (gpu_gib, here) if gib is not None]
@@ -156,7 +158,7 @@ class _Here:
 
     @cached_property
     def gpu_gib(self) -> float | None:
-        """Memory of its smallest GPU, by NVIDIA's tool; torch would claim some of it for itself."""
+        """Return the memory of its smallest GPU, by NVIDIA's tool: torch would claim some of it."""
         tool = shutil.which("nvidia-smi")
         if tool is None:
             return None
@@ -169,7 +171,10 @@ class _Here:
 
 
 def _of_nodes(pool: Pool, nodes: Sequence[NodeType]) -> float | None:
-    """Ray gives a pool any GPUs there are, so it has to fit into the smallest."""
+    """Return the memory of the smallest GPU that a pool may get; None where one is not known.
+
+    Ray gives a pool any GPUs there are, so it has to fit into the smallest.
+    """
     able = [n for n in nodes if n.count and n.gpus >= max(pool.gpus, 1) and n.cpus >= pool.cpus]
     sizes = [node.gpu_gib for node in able]
     return None if not sizes or None in sizes else min(size for size in sizes if size is not None)
@@ -260,7 +265,7 @@ def _rank_helps(
     layout: Layout,
     gpu: int,
 ) -> str:
-    """The first setting with which it would fit, or ""."""
+    """Return the first setting with which the rank would fit, or ""."""
     for words, other in alternatives(training, pairs=method.paired):
         need = rank_need(model, other, _saved(content, other, layout))
         if need.least <= gpu:

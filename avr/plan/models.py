@@ -1,4 +1,4 @@
-"""Look at every model a job names before anything starts: is it there, and does the recipe fit it?
+"""Look at every model that a job names before anything starts: is it there, and does it fit?
 
 Only config.json and the tokenizer's settings are read, on the driver: of the Hub a few kilobytes.
 """
@@ -26,9 +26,9 @@ Sampling = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A model that a job loads, and what it asks of it: `check` is given its name and config.json.
+    """A model that a job loads, and a check of it; `check` is given its name and config.json.
 
-    `name` is the setting that names the model, `job` what stands before it in a replication.
+    `name` is the setting that names the model; `job` stands before it in a replication.
     """
 
     name: str
@@ -42,10 +42,10 @@ def check_models(
     made: Mapping[str, str] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Raise ConfigError for the first use of a model that cannot be, in one line.
+    """Raise ConfigError, in one line, for the first model that cannot be used as asked.
 
     `made` maps models that steps still have to make to the ones that they start from: training
-    changes no shape. What nobody could look at is said in a line, and the job goes on.
+    changes no shape. Where nobody could look at a model, a line says so, and the job goes on.
     """
     unseen: dict[str, list[str]] = {}
     for use in uses:
@@ -69,11 +69,13 @@ def check_models(
     for why, models in unseen.items():
         names = list(dict.fromkeys(models))
         them = "it" if len(names) == 1 else "them"
-        say(f"could not look at {', '.join(names)} ({why}); the recipe is not held against {them}")
+        say(
+            f"could not look at {', '.join(names)} ({why}); the recipe is not checked against {them}"
+        )
 
 
 def generating(role: str, settings: RoleConfig, more: Sampling | None = None) -> Use:
-    """The use of a model that generates.
+    """Describe the use of a model that generates.
 
     `more` is other sampling that it is asked with, by its setting.
     """
@@ -86,7 +88,7 @@ def generating(role: str, settings: RoleConfig, more: Sampling | None = None) ->
 
 
 def judging(role: str, settings: RoleConfig) -> Use:
-    """The use of a reward model."""
+    """Describe the use of a reward model."""
 
     def check(model: str, config: Mapping[str, Any]) -> None:
         check_classifier(f"{role}.model", model, config)
@@ -96,7 +98,7 @@ def judging(role: str, settings: RoleConfig) -> Use:
 
 
 def training(name: str, at: str, model: str, config: TrainingConfig) -> Use:
-    """The use of a model that the training `name` starts from; the setting `at` names it."""
+    """Describe the use of the model that training `name` starts from; setting `at` names it."""
 
     def check(model: str, shape: Mapping[str, Any]) -> None:
         check_lengths(name, config, model, shape)

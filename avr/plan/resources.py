@@ -1,4 +1,4 @@
-"""What each step needs before anything is started: pools, devices, requests per tree. Pure."""
+"""Plan what each step needs before anything starts: pools, devices, requests per tree. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from avr.training.methods.method import Method
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Engines or training workers of one model: `cpus` and `gpus` are those of one replica.
+    """Engines or training workers of one model; `cpus` and `gpus` are those of one replica.
 
-    `samples` are texts generated, or conversations scored, per prompt (retries not counted; in an
+    `samples` are texts generated, or conversations scored, per prompt (without retries; in an
     evaluation by all models). `trained`: the weights are those that RSFT makes of the model.
-    `settings` are those of the role or the training that it is of, `method` is the training's.
+    `settings` are those of the pool's role or training, and `method` is the training's.
     """
 
     name: str
@@ -33,8 +33,8 @@ class Pool:
 class StepPlan:
     """The pools of a step; `together` says whether all of them live at once or one by one.
 
-    `reserve` CPUs are for what works between the pools. `waves`: they could run one by one.
-    `whole`: texts are whole outputs, or some are, which are several times as long as a tree's.
+    `reserve` CPUs are for the tasks between the pools. `waves`: the pools could run one by one.
+    `whole`: texts are whole outputs, or some are; these are several times as long as a tree's.
     """
 
     step: str
@@ -45,7 +45,7 @@ class StepPlan:
     whole: bool = False
 
     def least(self) -> tuple[float, float]:
-        """(CPUs, GPUs) without which the step cannot run."""
+        """Return (CPUs, GPUs) without which the step cannot run."""
         cpus = [p.min_replicas * p.cpus for p in self.pools]
         gpus = [p.min_replicas * p.gpus for p in self.pools]
         if self.together:
@@ -53,7 +53,7 @@ class StepPlan:
         return max(cpus) + self.reserve, max(gpus)
 
     def groups(self) -> tuple[tuple[Pool, ...], ...]:
-        """Pools that must have room at the same time: all of them, or each alone where in waves.
+        """Return pools that need room at the same time: all of them, or each alone where in waves.
 
         The reserve is in every group, as a pool of one replica.
         """
@@ -63,11 +63,12 @@ class StepPlan:
 
 
 def rows_per_block(config: GrowthConfig, pools: Sequence[RoleConfig]) -> int:
-    """Trees that travel together: what is asked for, else an eighth of the number of all engines.
+    """Return how many trees travel together: as asked for, else an eighth of all engines' number.
 
-    Then 8 at the least, and at most half of what one replica has in flight. A block passes the
-    driver once for each operator, however few trees it holds, which is the first thing to fill up
-    on a large cluster. A large block waits longer for its last tree, and so for the next operator.
+    In the second case it is at least 8, and at most half of what one replica has in flight. A block
+    passes the driver once for each operator, however few trees it holds, and on a large cluster the
+    driver is the first thing to fill up. A large block waits longer for its last tree, and so for
+    the next operator.
     """
     if config.rows_per_block is not None:
         return config.rows_per_block
@@ -77,7 +78,7 @@ def rows_per_block(config: GrowthConfig, pools: Sequence[RoleConfig]) -> int:
 
 
 def engines(name: str, role: RoleConfig, samples: int) -> Pool:
-    """The pool of a role."""
+    """Make the pool of a role."""
     return Pool(
         name,
         role.model,
@@ -91,7 +92,7 @@ def engines(name: str, role: RoleConfig, samples: int) -> Pool:
 
 
 def workers(model: str, method: Method, training: TrainingConfig, trained: bool = False) -> Pool:
-    """The worker group of a training job; `trained`: by RSFT before."""
+    """Make the worker group of a training job; `trained`: the model was trained by RSFT before."""
     resources = training.resources_per_worker
     gpus = resources.get("GPU", 1.0 if training.use_gpu else 0.0)
     count = training.num_workers
@@ -103,13 +104,13 @@ def workers(model: str, method: Method, training: TrainingConfig, trained: bool 
 
 
 def gpus_of(role: RoleConfig) -> float:
-    """GPUs of one replica, all inside one node: the tensor-parallel size, or a share of one."""
+    """Return the GPUs of one replica, all in one node: the tensor-parallel size, or a share."""
     if not role.use_gpu:
         return 0.0
     return int(role.engine.get("tensor_parallel_size", 1)) * role.gpu_share
 
 
 def devices(plan: StepPlan) -> float:
-    """The devices a step takes at its most: GPUs, or engines and workers that have none."""
+    """Return the devices a step takes at its most: GPUs, or engines and workers without any."""
     counts = [pool.max_replicas * (pool.gpus or 1.0) for pool in plan.pools]
     return sum(counts) if plan.together else max(counts)

@@ -1,4 +1,4 @@
-"""Print what steps start, need and will take."""
+"""Print the pools and devices of steps, and a forecast of their costs."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,7 @@ from avr.terminal import CONSOLE, number
 
 
 def print_plan(plan: Sequence[StepPlan]) -> None:
-    """What each step starts, and the least it needs."""
+    """Print what each step starts, and the least it needs."""
     table = Table(title="Plan", title_justify="left", box=box.SIMPLE)
     columns = ("step", "pool", "replicas", "each", "texts per prompt", "least needed")
     for column in columns:
@@ -34,7 +34,7 @@ def print_plan(plan: Sequence[StepPlan]) -> None:
 
 
 def print_memory(memory: Sequence[PoolMemory]) -> None:
-    """What one GPU has to hold for an engine or a training rank; nothing where there is none."""
+    """Print what one GPU has to hold for an engine or a training rank; nothing without any."""
     if not memory:
         return
     table = Table(title="Memory of one GPU", title_justify="left", box=box.SIMPLE)
@@ -59,7 +59,7 @@ def print_memory(memory: Sequence[PoolMemory]) -> None:
 
 
 def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> None:
-    """What each role has to do; in `unknown` steps how long the texts are was not measured."""
+    """Print the work of each role; for `unknown` steps the length of texts was not measured."""
     table = Table(title="Calls, at the most", title_justify="left", box=box.SIMPLE)
     for column in ("step", "role", "texts", "generated tokens", "busy", "held"):
         table.add_column(column, justify="left" if column in ("step", "role") else "right")
@@ -71,8 +71,8 @@ def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> No
     CONSOLE.print(table)
     if unknown:
         CONSOLE.print(
-            f"{', '.join(unknown)}: whole outputs, each as long as several texts of a tree. How\n"
-            "long, the small run's trees do not say; --mean-tokens takes a guess, for all steps."
+            f"{', '.join(unknown)}: whole outputs, each as long as several texts of a tree. The small\n"
+            "run's trees do not show how long they are; --mean-tokens takes a guess, for all steps."
         )
     if known:
         CONSOLE.print(
@@ -83,7 +83,7 @@ def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> No
 
 
 def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None:
-    """What each step will take, and all together; `others` are models that the small run had."""
+    """Print what each step will take, and all together; `others`: the small run's other models."""
     table = Table(title="What it will take", title_justify="left", box=box.SIMPLE)
     for column in ("step", "prompts", "generated tokens", "device-hours", "GiB on disk"):
         table.add_column(column, justify="left" if column == "step" else "right")
@@ -96,8 +96,8 @@ def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None
     table.add_row("all known", "", "", f"{all_hours:.3g}", f"{all_gib:.3g}")
     CONSOLE.print(table)
     CONSOLE.print(
-        "Scaled by the number of prompts, starts of engines too: a small run of few prompts says\n"
-        "too much, and one with other models, replicas or devices says nothing."
+        "All figures, starts of engines too, are scaled by the number of prompts: a run of few\n"
+        "prompts overestimates, and one with other models, replicas or devices is no estimate."
     )
     if others:
         CONSOLE.print(f"The small run had other models: {'; '.join(others)}.", markup=False)

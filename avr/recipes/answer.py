@@ -1,4 +1,4 @@
-"""Answer prompts with a recursive model: the final answer and the thinking apart."""
+"""Answer prompts with a recursive model; write the final answer and the thinking apart."""
 
 from avr.config.answers import AnswerConfig, Mode
 from avr.config.rows import TreeConfig, template_of
@@ -12,7 +12,7 @@ MODEL = "model"
 
 
 def recipe(c: AnswerConfig) -> Recipe:
-    """One step, which leaves RUN_DIR/answers.jsonl."""
+    """Answer in one step, which leaves RUN_DIR/answers.jsonl."""
     template = template_of(c.trajectories)
     model = Entrant(MODEL, c.policy.model, Mode.recursive, max_tries=c.max_tries)
     answers = Answer(

@@ -46,7 +46,7 @@ def recipe(c: EvaluateConfig) -> Recipe:
         raise ConfigError("baseline is not set, and step judge needs it")
 
     def ready() -> None:
-        """A prompt without a duel is found before anything is spent."""
+        """Find prompts without a duel before anything is spent."""
         if c.baseline is not None:
             baseline_of(c)
 

@@ -14,7 +14,7 @@ MODEL = "model"
 
 
 def recipe(c: RefineConfig) -> Recipe:
-    """One step, which leaves RUN_DIR/answers.json(l). Raises ConfigError."""
+    """Refine answers in one step, which leaves RUN_DIR/answers.json(l). Raises ConfigError."""
     if not c.answers.answer_field:
         raise ConfigError("answers.answer_field is not set: which field holds the answers?")
     refined = Answer(

@@ -1,4 +1,4 @@
-"""Stage I: grow -> select -> RSFT -> grow with the RSFT model -> pair -> DPO (-> evaluate)."""
+"""Run Stage I: grow -> select -> RSFT -> grow with the RSFT model -> pair -> DPO (-> evaluate)."""
 
 import math
 from dataclasses import replace
@@ -24,8 +24,9 @@ SCHEMA = Stage1Config
 
 
 def recipe(c: Stage1Config) -> Recipe:
-    """Put Stage I's steps together. Raises ConfigError for rules that there are not."""
-    tree = replace(c.tree, context="answer")  # one level has nothing before it
+    """Put Stage I's steps together. Raises ConfigError for rules that do not exist."""
+    # One level has no turns before it to see.
+    tree = replace(c.tree, context="answer")
     words, judge = c.templates, c.reward_model
     trees = Grow(
         "grow_rsft",
@@ -67,7 +68,7 @@ def recipe(c: Stage1Config) -> Recipe:
 def _evaluated(
     c: Stage1Config, trained: tuple[Train, ...], apart_from: tuple[Step, ...]
 ) -> Evaluate:
-    """The seed and the models that this run trains, each refining its own answers."""
+    """Evaluate the seed and the models that this run trains; each refines its own answers."""
     assert c.evaluation is not None
     rounds = c.evaluation.rounds
     check_rounds(rounds, ("seed", "rsft", "dpo"))
@@ -93,7 +94,7 @@ def _evaluated(
 
 
 def second_policy(c: Stage1Config) -> RoleConfig:
-    """The policy's settings for the second growth, where it is its own corrector.
+    """Return the policy's settings for the second growth, where it is its own corrector.
 
     The GPUs that the corrector held in the first growth go to more replicas of the policy.
     """

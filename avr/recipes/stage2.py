@@ -1,4 +1,4 @@
-"""Stage II: search -> unroll -> RSFT -> sample -> pair -> DPO (-> evaluate)."""
+"""Run Stage II: search -> unroll -> RSFT -> sample -> pair -> DPO (-> evaluate)."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ SCHEMA = Stage2Config
 
 
 def recipe(c: Stage2Config) -> Recipe:
-    """Put Stage II's steps together. Raises ConfigError for a model or rules that there are not."""
+    """Put Stage II's steps together. Raises ConfigError for a model or rules that do not exist."""
     words, rules = c.templates, c.trajectories
     template, oracle = template_of(rules), c.evaluation.oracle if c.evaluation else None
     trees = Search(
@@ -80,16 +80,16 @@ def recipe(c: Stage2Config) -> Recipe:
 
 
 def start_model(c: Stage2Config) -> tuple[str, str]:
-    """The model that RSFT starts from, and the setting that names it. Raises ConfigError."""
+    """Return the model that RSFT starts from, and the setting that names it. Raises ConfigError."""
     if c.start == Start.stage1:
         return c.policy.model, "policy.model"
     if c.seed_model is None:
-        raise ConfigError("start is 'policy', but seed_model is not set: which is the untrained?")
+        raise ConfigError("start is 'policy', but seed_model is not set: name the untrained model")
     return c.seed_model, "seed_model"
 
 
 def check_stage1(c: Stage2Config) -> None:
-    """Raise ConfigError where Stage I has not left the model that is searched with."""
+    """Raise ConfigError where Stage I has not left the model that searches."""
     model = c.policy.model
     if c.stage1_dir is None:
         if model.startswith("None/"):
@@ -110,7 +110,10 @@ def check_stage1(c: Stage2Config) -> None:
 def _evaluated(
     c: Stage2Config, trained: tuple[Train, ...], apart_from: tuple[Step, ...]
 ) -> Evaluate:
-    """The seed and Stage I's model, which refine when asked, and those that do so unasked."""
+    """Evaluate the seed and Stage I's model, which refine when asked, and Stage II's models.
+
+    The latter refine unasked, in one output.
+    """
     assert c.evaluation is not None
     rounds = c.evaluation.rounds
     check_rounds(rounds, ("seed", "stage1"))
@@ -146,7 +149,10 @@ def _evaluated(
 
 
 def planned(c: Stage2Config) -> Stage2Config:
-    """For a plan before Stage I has run: the seed in the place of the model it has yet to leave."""
+    """Return a configuration to plan with before Stage I has run.
+
+    The seed stands in the place of the model that Stage I has yet to leave.
+    """
     folder = folder_of(c.policy.model)
     if c.seed_model is None or folder is None or (folder / "config.json").exists():
         return c

@@ -1,4 +1,4 @@
-"""Entrants answer the same held-out prompts; a table says how they compare."""
+"""Let entrants answer the same held-out prompts; a table says how they compare."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +25,10 @@ SCHEMA = TableConfig
 
 
 def recipe(c: TableConfig) -> Recipe:
-    """One step, and answers.parquet, table.md, table.json and pictures. Raises ConfigError."""
+    """Answer in one step; leave answers.parquet, table.md, table.json and pictures.
+
+    Raises ConfigError.
+    """
     trained = {model for entrant in c.entrants.values() for model in entrant.trained}
     answers = Answer(
         "answer",
@@ -83,17 +86,18 @@ def _check(c: TableConfig, answers: Answer) -> None:
     in_order(c)
     twice = [name for name, number in Counter(row_names(c)).items() if number > 1]
     if twice:
-        raise ConfigError(f"entrants: two of them fill the row {twice[0]!r}")
+        raise ConfigError(f"entrants: two of them would have the same row {twice[0]!r}")
     load_oracle(c.oracle)
     for run in answers.used_in:
         if not any(ids.num_rows for ids in prompts_of(location(run), PROMPT_STEPS).values()):
             raise ConfigError(
-                f"{run} holds no prompts of a step, so which ones its model has seen is not known:"
-                " 'trained' wants a model in the run that made it ('model' takes any other)"
+                f"no step in {run} has prompts, so which ones its model was trained on is not known:"
+                " 'trained' needs a model inside the run that made it; 'model' takes any other"
             )
 
 
-_RESERVED = ("logs", "parity", "journal")  # that lie beside the entrants' folders
+# Folders that lie beside those of the entrants.
+_RESERVED = ("logs", "parity", "journal")
 
 
 def _check_entrant(name: str, entrant: EntrantConfig) -> None:
@@ -103,10 +107,10 @@ def _check_entrant(name: str, entrant: EntrantConfig) -> None:
             f"{at}: the name is to be that of a folder and of a row, without <, | or /"
         )
     if entrant.trained and entrant.model:
-        raise ConfigError(f"{at}: of model and trained only one can say which model it is")
+        raise ConfigError(f"{at}: set either model or trained, not both")
     if bool(entrant.rounds) != (entrant.mode == Mode.refine):
         raise ConfigError(
-            f"{at}: mode is {entrant.mode.value} and rounds {entrant.rounds}; rounds are of refine"
+            f"{at}: mode is {entrant.mode.value} and rounds {entrant.rounds}; only refine has rounds"
         )
     if entrant.best_of > 1 and entrant.mode != Mode.plain:
         raise ConfigError(f"{at}: best_of goes with mode plain, not {entrant.mode.value}")

@@ -1,4 +1,4 @@
-"""The command line of a replication."""
+"""Run the command line of a replication."""
 
 import argparse
 import sys
@@ -10,9 +10,10 @@ from avr.run.command import STOPPED
 
 
 def replicate(documentation: str | None) -> int:
-    """Parse, check, run; returns the exit status. With --plan the commands are said, not started.
+    """Parse the arguments, check, run; return the exit status.
 
-    What each of them takes, it says with --plan itself.
+    With --plan the commands are printed, not started. Each job says by itself, with --plan, what it
+    takes.
     """
     parser = argparse.ArgumentParser(
         description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter

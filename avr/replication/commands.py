@@ -1,4 +1,4 @@
-"""The commands of a replication, and what can be known to be wrong with them. Starts nothing."""
+"""Make the commands of a replication, and check what can be known to be wrong. Starts nothing."""
 
 import sys
 from collections.abc import Mapping
@@ -22,22 +22,24 @@ SCRIPTS = Path(__file__).parents[2] / "jobs"
 
 
 def recipes_of(job: str) -> Any:
-    """The module of a job's recipe."""
+    """Import the module of a job's recipe."""
     return import_module(f"avr.recipes.{job}")
 
 
 def check(config: ReplicateConfig) -> None:
-    """Raise ConfigError for jobs whose configuration does not load, or a table that is not theirs.
+    """Raise ConfigError for jobs whose configuration does not load, or a table of other jobs.
 
-    What a job finds wrong with its configuration beyond that, it says when it is started.
+    A job that is started says by itself what else is wrong with its configuration.
     """
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
-        raise ConfigError(f"seeds is {config.seeds}: it takes different seeds, at least one")
+        raise ConfigError(f"seeds is {config.seeds}: give at least one seed, and none twice")
     if not all(0 <= seed <= MAX_SEED for seed in config.seeds):
         raise ConfigError(f"seeds: each must lie between 0 and {MAX_SEED}")
-    before: dict[str, list[str]] = {}  # steps of the jobs before, by name
+    # The steps of the jobs before, by the job's name.
+    before: dict[str, list[str]] = {}
     uses: list[Use] = []
-    made: dict[str, str] = {}  # by jobs before, from which model
+    # Maps a model that a job before makes to the model that this starts from.
+    made: dict[str, str] = {}
     for name, job in config.jobs.items():
         if job.job not in JOBS:
             raise ConfigError(f"jobs.{name}.job is {job.job!r}; there are {', '.join(JOBS)}")
@@ -78,9 +80,10 @@ def check(config: ReplicateConfig) -> None:
 def _check_takes(
     name: str, takes: Mapping[str, str], own: list[str], before: Mapping[str, list[str]]
 ) -> None:
-    """A step says under which settings the one before it was made, not which texts came of it.
+    """Raise ConfigError where a job does not take its first steps in order, all from one job.
 
-    So a job takes its first steps, one after the other, and all from one job.
+    A step knows under which settings the step before it was made, and not which texts that gave. So
+    no step may follow one that another job made from other texts.
     """
     if not takes:
         return
@@ -101,12 +104,12 @@ def _check_takes(
 
 
 def folder_of(config: ReplicateConfig, seed: int) -> Location:
-    """Where a seed's runs lie."""
+    """Return the folder of a seed's runs."""
     return location(config.run_dir).resolve() / f"seed-{seed}"
 
 
 def command_of(config: ReplicateConfig, name: str, seed: int) -> list[str]:
-    """The command of one job, as a user would type it."""
+    """Return the command of one job, as a user would type it."""
     job, folder = config.jobs[name], folder_of(config, seed)
     script = SCRIPTS / f"{job.job}.py"
     overrides = [f"run_dir={folder / name}", *_filled(job, folder, seed)]
@@ -114,18 +117,18 @@ def command_of(config: ReplicateConfig, name: str, seed: int) -> list[str]:
 
 
 def job_config(config: ReplicateConfig, name: str, seed: int) -> Any:
-    """What a job of a seed runs under."""
+    """Load the configuration of a seed's job."""
     _, _, recipe, *overrides = command_of(config, name, seed)
     return load(recipes_of(config.jobs[name].job).SCHEMA, recipe, overrides)
 
 
 def table_config(config: ReplicateConfig, seed: int) -> TableConfig:
-    """What the table's job of a seed runs under."""
+    """Load the configuration of a seed's table job."""
     found = job_config(config, config.table, seed)
     assert isinstance(found, TableConfig)
     return found
 
 
 def _filled(job: ReplicaJobConfig, folder: Location, seed: int) -> list[str]:
-    """Overrides with the seed's values; plain replacement, since YAML has braces of its own."""
+    """Fill the seed's values into overrides by plain replacement, since YAML has its own braces."""
     return [o.replace("{folder}", str(folder)).replace("{seed}", str(seed)) for o in job.overrides]

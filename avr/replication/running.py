@@ -1,4 +1,4 @@
-"""The same jobs for several seeds, each as its user would start it, and one table of them all."""
+"""Run the same jobs for several seeds, each as a user would, and make one table of them all."""
 
 import json
 import signal
@@ -40,14 +40,14 @@ from avr.terminal import CONSOLE, indented
 
 
 class ReplicaError(RuntimeError):
-    """A job of a replication failed; what it had to say stands above."""
+    """The failure of a job of a replication; its own words stand above."""
 
 
 def run(config: ReplicateConfig) -> None:
     """Start every seed's jobs in their order, then write the common table.
 
-    A job that is done says so and ends: its own ledger knows, and refuses what has changed.
-    Raises ConfigError before anything is started, ReplicaError where a job fails.
+    A job that is done says so and ends: its own ledger knows, and refuses settings that have
+    changed. Raises ConfigError before anything is started, ReplicaError where a job fails.
     """
     check(config)
     folder = location(config.run_dir).resolve()
@@ -69,22 +69,28 @@ def _take(config: ReplicateConfig, name: str, seed: int) -> None:
         there, here = folder / other / step, folder / name / step
         others = Ledger(folder / other / "ledger", indented)
         if not own.take(step, others, partial(_copy, there, here)):
-            return  # what comes after a step of its own was not made from that job's
+            # The steps behind one of its own must not be those that the other job made.
+            return
 
 
 def _copy(there: Location, here: Location) -> None:
-    remove(here)  # what a copy that was cut short has left
+    # A copy that was cut short may have left files.
+    remove(here)
     copy(there, here)
 
 
 def _start(command: Sequence[str]) -> None:
-    """Run a job to its end. Who stops this process stops the job, which ends in its own way."""
+    """Run a job to its end.
+
+    A signal that stops this process also stops the job, which ends in its own way.
+    """
     CONSOLE.print(f"python {' '.join(command[1:])}", markup=False, soft_wrap=True)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     process = subprocess.Popen(command)
     try:
         code = process.wait()
-    except KeyboardInterrupt:  # of a Ctrl-C the job has got its own
+    except KeyboardInterrupt:
+        # A Ctrl-C has reached the job as well.
         try:
             process.wait(timeout=60)
         except subprocess.TimeoutExpired:
@@ -147,14 +153,14 @@ def _searched(config: ReplicateConfig) -> list[RefinementTree]:
 
 
 def _seconds(config: ReplicateConfig, seed: int) -> dict[str, float]:
-    """What the steps of each job took, over all its runs; the start of a process is not in it."""
+    """Return the seconds that each job's steps took, over all its runs, without process starts."""
     there = folder_of(config, seed)
     ledgers = {name: Ledger(there / name / "ledger", indented) for name in config.jobs}
     return {name: sum(ledger.seconds().values()) for name, ledger in ledgers.items()}
 
 
 def _by_seed(config: ReplicateConfig) -> dict[str, dict[str, Any]]:
-    """Each seed's own figures: how far replications lie apart."""
+    """Return each seed's own figures, which show how far replications lie apart."""
     found = {}
     for seed in config.seeds:
         table = json.loads((folder_of(config, seed) / config.table / "table.json").read_text())

@@ -1,4 +1,4 @@
-"""Write what a recursive model answered: final answers and thinking apart, failures too."""
+"""Write the answers of a recursive model: final answers and thinking apart, failures too."""
 
 import json
 from collections import Counter
@@ -34,16 +34,17 @@ class Answered:
 
 
 def answers_in(folder: Location, name: str, template: TrajectoryTemplate) -> Iterator[Answered]:
-    """One Answered per usable prompt, in the order of the input; a failure is one as well.
+    """Yield one Answered per usable prompt, failures included, in the order of the input.
 
-    `folder` is the step's, `name` the model's folder in it. A prompt that the model cannot hold is
-    in its quarantine and has no Answered.
+    `folder` is the step's folder, `name` the model's folder in it. A prompt that does not fit into
+    the model is in the model's quarantine and has no Answered.
     """
     of_prompt = {each.prompt.id: each for each in read_sets(folder / name / "outputs")}
     for row in read_rows(folder / "prompts.parquet", ["id"]):
         outputs = of_prompt.get(row["id"])
         if outputs is None:
             continue
+        # Where no sample has a final answer, the last one stands for the prompt.
         output = outputs.outputs[0] if outputs.outputs else outputs.failures[-1]
         yield Answered(
             id=outputs.prompt.id,
@@ -66,7 +67,7 @@ def write_answers(
     template: TrajectoryTemplate,
     to: Location,
 ) -> None:
-    """Write answers.jsonl into `to`, and say how many there are and how good their form is."""
+    """Write answers.jsonl into `to`, and print the counts of answers and malformed outputs."""
     answers = list(answers_in(folder, name, template))
     file = to / "answers.jsonl"
     write_text(file, "".join(json.dumps(asdict(answer)) + "\n" for answer in answers))

@@ -1,4 +1,4 @@
-"""What a model of ours answered to each row of a prompt set, and the duels with a baseline."""
+"""Read our model's answers to the rows of a prompt set, and make duels with a baseline."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,44 +16,45 @@ from avr.storage import Location
 
 
 class Compared(Protocol):
-    """What the answers are to, how they came about, and what they are compared with."""
+    """The settings of answers: their prompts, how they are made, and the baseline for them."""
 
     @property
     def prompts(self) -> PromptsConfig:
-        """The input."""
+        """Return the input."""
         ...
 
     @property
     def mode(self) -> Mode:
-        """How the model answers."""
+        """Return the way the model answers."""
         ...
 
     @property
     def rounds(self) -> int:
-        """Rounds of mode refine."""
+        """Return the rounds of mode refine."""
         ...
 
     @property
     def baseline(self) -> PromptsConfig | None:
-        """The baseline's answers."""
+        """Return the prompt set with the baseline's answers, or None."""
         ...
 
     @property
     def format(self) -> Format:
-        """Whose records those are."""
+        """Return the benchmark that the baseline's records have the format of."""
         ...
 
 
 class StaleError(RuntimeError):
-    """Files that do not belong together any more: prompts changed after they were answered, say."""
+    """An error for files that no longer belong together, such as answers to changed prompts."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The model's answer to one row of the input; "" where there is none, and `failure` why.
+    """The model's answer to one row of the input; "" where there is none.
 
-    `cut` where it ended at its token limit. `num_tokens` are those of all that was generated for
-    it, critiques and rejected samples included.
+    `failure` says why there is none, or how many rounds failed; "" otherwise. `cut` says whether
+    the answer ended at its token limit. `num_tokens` counts all tokens generated for it, critiques
+    and rejected samples included.
     """
 
     row: InputRow
@@ -64,12 +65,15 @@ class Answer:
 
     @property
     def query(self) -> Conversation:
-        """What was asked; of a row that holds no prompt, nothing."""
+        """Return the prompt's conversation; an empty one for a row without a prompt."""
         return self.row.prompt.query if self.row.prompt else ()
 
 
 def answers_of(config: Compared, folder: Location) -> Iterator[Answer]:
-    """One Answer per row of the input, in its order, from the model's folder. Raises StaleError."""
+    """Yield one Answer per row of the input, in its order, from the model's folder.
+
+    Raises StaleError for a row that was not answered there.
+    """
     there = _texts(config, folder)
     faults = {
         row["prompt"]["id"]: row["quarantined"]
@@ -83,11 +87,11 @@ def answers_of(config: Compared, folder: Location) -> Iterator[Answer]:
         elif row.prompt.id in faults:
             yield Answer(row, "", faults[row.prompt.id])
         else:
-            raise StaleError(f"{row.source} was not answered in {folder}: it came later")
+            raise StaleError(f"{row.source} has no answer in {folder}: the row came after the run")
 
 
 def _texts(config: Compared, folder: Location) -> dict[str, tuple[str, str, int, bool]]:
-    """Answer, failure, tokens and cut of each prompt that was answered, by its id."""
+    """Read the answer, failure, tokens and cut of each answered prompt, by the prompt's id."""
     found = {}
     if config.mode == Mode.recursive:
         for item in tables.read_sets(folder / "outputs"):
@@ -106,10 +110,10 @@ def _texts(config: Compared, folder: Location) -> dict[str, tuple[str, str, int,
 
 
 def baseline_of(config: Compared) -> dict[str, str]:
-    """The baseline's answers, by prompt; of Arena-Hard's own records, by question.
+    """Read the baseline's answers, by prompt; from Arena-Hard's own records, by question.
 
-    Raises ConfigError where there can be no duel about every row: a row that holds no prompt, or
-    one that the baseline has no answer to.
+    Raises ConfigError where a row can have no duel: it holds no prompt, or the baseline has no
+    answer to it.
     """
     assert config.baseline is not None
     field = config.baseline.answer_field or ""
@@ -141,23 +145,26 @@ def baseline_of(config: Compared) -> dict[str, str]:
 
 
 def _key(config: Compared, row: InputRow, answers: dict[str, str]) -> str | None:
-    """Under which of the two names the baseline knows a row."""
+    """Find the name that the baseline has a row under, prompt or question; None without one."""
     keys = [row.prompt.id] if row.prompt else []
     keys += [question_of(row)] if config.format == Format.arena_hard else []
     return next((key for key in keys if key in answers), None)
 
 
 def left_out(config: Compared) -> int:
-    """How many prompts the baseline has answers to that are not asked: `prompts` is a part."""
+    """Count the prompts that the baseline has answers to but that are not asked.
+
+    There are such prompts where `prompts` is only a part of the set.
+    """
     baseline = baseline_of(config)
     asked = {_key(config, row, baseline) for row in input_rows(config.prompts)}
     return len(baseline.keys() - asked)
 
 
 def duels_of(config: Compared, folder: Location) -> Iterator[tuple[Answer, Duel]]:
-    """Each answer with its duel. Raises ConfigError and StaleError."""
+    """Yield each answer with its duel. Raises ConfigError and StaleError."""
     baseline = baseline_of(config)
     for answer in answers_of(config, folder):
         key = _key(config, answer.row, baseline)
-        assert key is not None  # baseline_of has looked
+        assert key is not None  # baseline_of has checked it
         yield answer, Duel(answer.query, baseline[key], answer.text)

@@ -1,4 +1,4 @@
-"""Compare what several models answered with the first answers of one of them."""
+"""Compare the answers of several models with the first answers of one of them, the seed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
@@ -16,9 +16,9 @@ Sets = Mapping[str, OutputSet]
 def refined_rows(
     name: str, rounds: int, ours: Trees, seed: Trees, seed_name: str, oracle: Oracle | None
 ) -> list[dict[str, Any]]:
-    """One row for each round of a model that refines its answers when asked.
+    """Make one row for each round of a model that refines its answers when asked.
 
-    A prompt counts where both have a tree; `num_prompts` says how many did.
+    A prompt counts where both models have a tree; `num_prompts` is the number of such prompts.
     """
     both = [(ours[each], seed[each]) for each in seed if each in ours]
     _check_any(both, name, seed_name)
@@ -43,7 +43,7 @@ def refined_rows(
 def recursive_row(
     name: str, ours: Sets, seed: Trees, seed_name: str, oracle: Oracle | None
 ) -> dict[str, Any]:
-    """The row of a model that refines by itself: it has no rounds."""
+    """Make the row of a model that refines by itself; it has no rounds."""
     both = [(ours[each], seed[each]) for each in seed if each in ours]
     _check_any(both, name, seed_name)
     outputs = [_only(item) for item, _ in both]
@@ -59,14 +59,14 @@ def recursive_row(
 
 
 def num_unscored(trees: Iterable[RefinementTree]) -> int:
-    """How many refinements the reward model failed on; each counts as a round that failed."""
+    """Count the refinements that the reward model failed on; each counts as a failed round."""
     return sum(level.num_unscored for tree in trees for level in tree.levels)
 
 
 def comparison_rows(rows: Sequence[Mapping[str, Any]], unscored: int, seed_name: str) -> Rows:
-    """The table of models on held-out prompts.
+    """Make the table of models on held-out prompts.
 
-    `failed`: rounds that gave no refinement, or outputs without a final answer.
+    `failed` is the share of rounds without a refinement, or of outputs without a final answer.
     """
     has_oracle = "oracle" in rows[0]
     oracle = ("oracle quality", "over the seed ") if has_oracle else ()
@@ -104,7 +104,7 @@ def _after(tree: RefinementTree, rounds: int) -> Judged:
 
 
 def _refined_rounds(tree: RefinementTree, rounds: int) -> int:
-    """In how many of the first rounds the model did refine its answer."""
+    """Count the rounds, among the first `rounds`, in which the model refined its answer."""
     return sum(any(c.refinements for c in level.critiques) for level in tree.levels[:rounds])
 
 

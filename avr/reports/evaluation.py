@@ -1,4 +1,4 @@
-"""What an evaluation came to: numbers only where every prompt was answered and judged."""
+"""Report an evaluation; it has numbers only where every prompt was answered and judged."""
 
 import json
 from collections import Counter
@@ -28,12 +28,12 @@ from avr.evaluation.paired import mean_of
 from avr.reports.answers import Answer, StaleError, left_out
 from avr.storage import Location, location, write_text
 
-# The judges' words are this project's own, not those of the benchmarks.
+# The instructions of the judges are this project's own, not the benchmarks'.
 NOT_COMPARABLE = "compare with numbers of the same judge only, not with a public leaderboard"
 
 
 class IncompleteError(RuntimeError):
-    """Not every prompt was judged, so there is no number."""
+    """An error where not every prompt was judged, so that there is no number."""
 
 
 def report(
@@ -44,11 +44,12 @@ def report(
     judge: Mapping[str, Any],
     say: Callable[[str], None],
 ) -> None:
-    """Write report.json and say what is in it. `duels` is empty where nothing was judged.
+    """Write report.json, and say what is in it. `duels` is empty where nothing was judged.
 
-    `judge` are the settings that they were judged under. Where the baseline has answers to more
-    prompts than were asked, the rates are not the report's but those `of_a_part`. Raises
-    IncompleteError where a prompt has no preference; the report then has no rates.
+    `judge` holds the settings that the duels were judged under. Where the baseline has answers to
+    more prompts than were asked, the rates stand under `of_a_part`. Raises IncompleteError where a
+    prompt has no preference; the report then has no rates. Raises StaleError for duels that the
+    judge never saw.
     """
     figures: dict[str, Any] = {"name": config.name, **_of_answers(answers)}
     missing: list[str] = []
@@ -122,9 +123,10 @@ def _judge(config: EvaluateConfig) -> str:
 
 
 def _chose_training_data(config: EvaluateConfig, judge: Mapping[str, Any]) -> bool | None:
-    """True where the judge is the reward model of the run that made the model; None: not known.
+    """Tell whether the judge is the reward model of the run that made the model; None: not known.
 
-    A model has a history: what another run's reward model chose before is not seen.
+    Only that run is looked at. The reward model of an earlier run may have chosen training data as
+    well.
     """
     by = judge.get("by")
     if not isinstance(by, Mapping) or "base_url" in by:  # an oracle's name, or a server
@@ -161,7 +163,7 @@ def _rates(config: EvaluateConfig, judged: Judged) -> dict[str, Any]:
 
 
 def _alpaca_lc(config: EvaluateConfig, judged: Judged) -> Any:
-    """AlpacaEval's own number, or why there is none."""
+    """Compute AlpacaEval's own number, or return the reason why there is none."""
     try:
         found = length_controlled(
             [row["value"] for _, _, row in judged],
@@ -175,7 +177,10 @@ def _alpaca_lc(config: EvaluateConfig, judged: Judged) -> Any:
 
 
 def _arena_rates(judged: Judged) -> dict[str, Any]:
-    """Under control an empty answer is one of no length, as in Arena-Hard's own code."""
+    """Compute Arena-Hard's rates.
+
+    The controlled rates take an empty answer as one of length 0, as Arena-Hard's own code does.
+    """
     battles = [each for _, duel, row in judged for each in _battles(duel, row)]
     ours = {duel.id: style_of(duel.ours) for _, duel, _ in judged}
     baseline = {duel.id: style_of(duel.baseline) for _, duel, _ in judged}
@@ -192,10 +197,10 @@ def _arena_rates(judged: Judged) -> dict[str, Any]:
 
 
 def _battles(duel: Duel, row: dict[str, Any]) -> list[Battle]:
-    """Both orders; where a judge gave one preference both battles went so.
+    """Make the battles of both orders; a judge's single preference makes two equal battles.
 
-    An answer that is not there loses as much as one that is much worse; where both are missing it
-    is a tie like any other.
+    A missing answer loses as heavily as a much worse one. Where both are missing it is a tie like
+    any other.
     """
     verdicts = [Verdict(verdict) for verdict in row["verdicts"]]
     if verdicts:
@@ -216,7 +221,7 @@ def _lines(figures: dict[str, Any]) -> list[str]:
     lines += _of_rates(figures)
     if part := figures.get("of_a_part"):
         lines.append(
-            f"no number of the set: the baseline has {part['left_out']} more prompts; of this part:"
+            f"partial set: the baseline has {part['left_out']} more prompts; on the prompts asked:"
         )
         lines += [f"  {line}" for line in _of_rates(part)]
     if "judge" in figures:

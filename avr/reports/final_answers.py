@@ -1,4 +1,4 @@
-"""From what entrants grew and sampled to their final answers, one a prompt and row of the table."""
+"""Make final answers of entrants' trees and outputs: one per prompt and row of the table."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -30,24 +30,24 @@ ANSWERED = pa.schema(
 
 
 def rows_of(name: str, entrant: EntrantConfig) -> list[str]:
-    """The rows of the table that an entrant fills."""
+    """List the rows of the table that an entrant fills."""
     if entrant.mode == Mode.refine:
         return [f"{name} r{rounds}" for rounds in range(entrant.rounds + 1)]
     return [name]
 
 
 def row_names(config: TableConfig) -> list[str]:
-    """All rows of the table, in the order of the configuration."""
+    """List all rows of the table, in the order of the configuration."""
     return [row for name, entrant in config.entrants.items() for row in rows_of(name, entrant)]
 
 
 def last_row(name: str, entrant: EntrantConfig) -> str:
-    """Its row with all its rounds."""
+    """Return the row of an entrant after all its rounds."""
     return rows_of(name, entrant)[-1]
 
 
 def baseline_row(config: TableConfig) -> str:
-    """The row that all are compared with: the baseline's answers without refinement."""
+    """Return the row that all are compared with: the baseline's answers without refinement."""
     return rows_of(config.baseline, config.entrants[config.baseline])[0]
 
 
@@ -57,10 +57,10 @@ def final_answers(
     sets: Callable[[str], Iterator[OutputSet]],
     oracle: Oracle | None,
 ) -> Iterator[tuple[str, Answered]]:
-    """(last user turn, answer), row by row. `trees` and `sets` give what an entrant has, by name.
+    """Yield (last user turn, answer), entrant by entrant.
 
-    An entrant with `tokens_of` comes after the one it names, whatever the order in the
-    configuration.
+    `trees` and `sets` give an entrant's trees and output sets by its name. An entrant with
+    `tokens_of` comes after the one that it names, whatever the order in the configuration.
     """
     spent: dict[str, dict[str, int]] = {}
     for name in in_order(config):
@@ -84,7 +84,10 @@ def final_answers(
 
 
 def in_order(config: TableConfig) -> list[str]:
-    """Names of the entrants, each after the one whose tokens it may spend. Raises ConfigError."""
+    """List the entrants' names, each after the one that it has its token budget from.
+
+    Raises ConfigError for a budget from an unknown entrant, or from one with a budget itself.
+    """
     first = [name for name, entrant in config.entrants.items() if entrant.tokens_of is None]
     later = [name for name in config.entrants if name not in first]
     for name in later:
@@ -123,7 +126,7 @@ def _of_set(
     template: TrajectoryTemplate | None,
     oracle: Oracle | None,
 ) -> tuple[str, Answered]:
-    """The best of the outputs that the budget pays for; the first is always paid for."""
+    """Take the best of the outputs that the budget pays for; it always pays for the first."""
     outputs = [*item.outputs, *item.failures]
     if budget is not None:
         outputs = _paid_for(outputs, budget.get(item.prompt.id, 0))
@@ -145,7 +148,7 @@ def _of_set(
 
 
 def _paid_for(outputs: list[Output], budget: int) -> list[Output]:
-    """The first outputs that together cost no more tokens than the budget, at the least one."""
+    """Take the first outputs that together cost no more tokens than the budget; at least one."""
     spent, number = 0, 0
     for output in outputs:
         spent += output.num_tokens

@@ -1,4 +1,4 @@
-"""Read what the health checks of first trees have found."""
+"""Read the results of health checks on first trees."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,13 @@ FILE = "health.json"
 
 
 def health_of(step: Location) -> dict[str, Any] | None:
-    """Read what a step's health check has found; None where it has not been judged."""
+    """Read the result of a step's health check; None where there is none."""
     file = step / FILE
     return json.loads(file.read_text()) if file.exists() else None
 
 
 def health_of_all(folder: Location, steps: Sequence[str]) -> dict[str, Any]:
-    """Read it of each step that has one, for a run's summary; ids of trees are left out."""
+    """Read the results of all steps that have one, for a run's summary, without ids of trees."""
     found = {step: health_of(folder / step) for step in steps}
     return {
         step: {name: value for name, value in health.items() if name != "trees"}
@@ -26,7 +26,7 @@ def health_of_all(folder: Location, steps: Sequence[str]) -> dict[str, Any]:
 
 
 def health_words(found: Mapping[str, Any] | None) -> str:
-    """Say in a few words what was found."""
+    """Describe a result in a few words."""
     if found is None:
         return "-"
     shares = {check["name"]: check["share"] for check in found["checks"]}

@@ -1,4 +1,4 @@
-"""Count sampled outputs, and measure the pairs that are made of them."""
+"""Count sampled outputs, and measure the pairs that are made from them."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from avr.terminal import number
 
 
 def output_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]:
-    """Over all samples, malformed ones included; quality over those with a final answer.
+    """Summarise all samples, malformed ones included; quality only of those with a final answer.
 
-    Judgements that had no rating are not kept, and their tokens not counted.
+    Judgements without a rating are not kept, so their tokens are not counted.
     """
     reasons: Counter[str] = Counter()
     turns: Counter[int] = Counter()
@@ -44,7 +44,7 @@ def output_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]
 
 
 def pair_lengths(sampled: Location, pairs: Location) -> dict[str, Any]:
-    """Mean characters of the final answers and of the whole outputs of the pairs."""
+    """Average the characters of the final answers and of the whole outputs in the pairs."""
     answers = {
         output.id: output.answer for outputs in read_sets(sampled) for output in outputs.outputs
     }
@@ -52,7 +52,7 @@ def pair_lengths(sampled: Location, pairs: Location) -> dict[str, Any]:
     rows = [row for row in read_rows(pairs, columns) if row["kind"] == "output"]
     if not rows:
         return {}
-    sides = {"chosen": -2, "rejected": -1}  # where its node id stands
+    sides = {"chosen": -2, "rejected": -1}  # the place of a side's id in `node_ids`
     return {
         "answer": {
             side: fmean(len(answers[row["node_ids"][place]]) for row in rows)
@@ -63,7 +63,7 @@ def pair_lengths(sampled: Location, pairs: Location) -> dict[str, Any]:
 
 
 def outputs_column(title: str, result: Mapping[str, Any]) -> Column:
-    """The figures of sampled outputs."""
+    """Make the column with the figures of sampled outputs."""
     outputs = result["outputs"]
     return Column(
         title,
@@ -79,7 +79,7 @@ def outputs_column(title: str, result: Mapping[str, Any]) -> Column:
 
 
 def pairs_column(title: str, result: Mapping[str, Any]) -> Column:
-    """The pairs that were made of them, below their figures."""
+    """Make the figures of the pairs of outputs, which stand below the figures of the outputs."""
     lengths = result["lengths"]
     figures = {
         "pairs": str(result["num_pairs"]),

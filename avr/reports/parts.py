@@ -1,4 +1,4 @@
-"""Parts of tables that steps say, put together to tables: columns side by side, or rows below."""
+"""Parts of tables that steps give, and the tables made of them: columns side by side, or rows."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from rich.table import Table
 class Column:
     """One column of a table of figures: `cells` maps the rows' names to their figures.
 
-    Columns of one `title` stand side by side, cells of equal names below each other.
+    Columns of one `title` stand side by side in one table. Columns of one `title` and `name` are
+    one column, with their cells below each other.
     """
 
     title: str
@@ -21,7 +22,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a table; those of one `title` follow each other. `left`: columns to the left."""
+    """Rows of a table. Rows of one `title` follow each other; `left` names left-aligned columns."""
 
     title: str
     columns: tuple[str, ...]

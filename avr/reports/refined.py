@@ -1,4 +1,4 @@
-"""What became of answers that were refined: the rows that are written, and the report."""
+"""Write refined answers, with the outcome of each, and the report about them."""
 
 import json
 from collections import Counter
@@ -22,11 +22,11 @@ from avr.terminal import indented
 
 @dataclass(frozen=True)
 class Refined:
-    """What became of the answer of one row; where `rounds` is 0 it stays, and `reason` says why.
+    """The outcome for the answer of one row; where `rounds` is 0 it stays, and `reason` says why.
 
-    `gain` in logits, None where no reward model judged. `num_tokens` are those of all that was
-    generated for it. `cut` where the new answer ended at its token limit. `num_unscored`
-    refinements were left out because the reward model failed on them.
+    `gain` is in logits, None where no reward model judged. `num_tokens` counts all tokens generated
+    for it. `cut` says whether the new answer ended at its token limit. `num_unscored` refinements
+    were left out because the reward model failed on them.
     """
 
     row: InputRow
@@ -40,7 +40,11 @@ class Refined:
 
 
 def outcome_of(row: InputRow, tree: RefinementTree, rounds: int, gated: bool) -> Refined:
-    """The answer that a finished tree ends with."""
+    """Read the outcome from a finished tree.
+
+    If `gated` (a reward model judged) the answer is the best one, otherwise it is the last of
+    `rounds` rounds.
+    """
     y0, gain = tree.first, None
     if gated:
         best, steps = best_answer(tree), len(improving_turns(tree))
@@ -59,7 +63,10 @@ def outcome_of(row: InputRow, tree: RefinementTree, rounds: int, gated: bool) ->
 
 
 def outcomes_of(config: RefineConfig, folder: Location) -> Iterator[Refined]:
-    """One for each of the input's rows, in their order."""
+    """Yield one outcome per row of the input, in the rows' order.
+
+    Raises StaleError for a row that was never refined.
+    """
     trees = {tree.prompt.id: tree for tree in tables.read_trees(folder / "trees")}
     faults = {
         row["prompt"]["id"]: row["quarantined"]
@@ -79,19 +86,22 @@ def outcomes_of(config: RefineConfig, folder: Location) -> Iterator[Refined]:
 
 def _fault(faults: dict[str, str], prompt: str, source: str) -> str:
     if prompt not in faults:
-        raise StaleError(f"{source} was not refined: it came later")
+        raise StaleError(f"{source} was not refined: the row came after the run")
     return faults[prompt]
 
 
 def record_of(config: RefineConfig, one: Refined) -> dict[str, Any]:
-    """The input row with the new answer, and in `refined` what became of it."""
+    """Make the input row with the new answer, and with the outcome under `refined`."""
     how = {name: getattr(one, name) for name in ("rounds", "reason", "gain", "num_tokens", "cut")}
     new = {config.answers.answer_field or "": one.answer} if one.rounds else {}
     return {**fields_of(one.row), **new, "generator": config.name, "refined": how}
 
 
 def report_of(config: RefineConfig, outcomes: list[Refined]) -> dict[str, Any]:
-    """Lengths and quality are over all rows that hold a prompt and an answer; intervals are 95%."""
+    """Summarise the outcomes; intervals are 95%.
+
+    Lengths and quality are over all rows with a prompt and an answer.
+    """
     rounds = Counter(one.rounds for one in outcomes)
     reasons = Counter(kind_of_reason(one.reason) for one in outcomes if not one.rounds)
     gains = [one.gain for one in outcomes if one.gain is not None]
@@ -131,10 +141,11 @@ def report_of(config: RefineConfig, outcomes: list[Refined]) -> dict[str, Any]:
 
 
 def write_refined(config: RefineConfig, folder: Location, asked: int, to: Location) -> None:
-    """Write the file of answers and report.json into `to`, and say what is in them.
+    """Write the file of answers and report.json into `to`, and print what is in them.
 
     The file has a row for each of the `asked` rows of the input, in their order and with their
-    fields; where an answer could not be refined it stays, and the row says why.
+    fields. An answer that could not be refined stays, and its row says why. Raises StaleError where
+    the input has another number of rows now.
     """
     outcomes = list(outcomes_of(config, folder))
     if len(outcomes) != asked:
@@ -151,7 +162,7 @@ def write_refined(config: RefineConfig, folder: Location, asked: int, to: Locati
     if report["unscored"]:
         indented(f"{report['unscored']} refinements left out: the reward model failed on them")
     if "gain" in report:
-        indented(f"gain {_interval(report['gain'], 2)} logits, what stayed included")
+        indented(f"mean gain {_interval(report['gain'], 2)} logits (unchanged answers count as 0)")
     if "characters" in report:
         indented("characters {was:.0f} -> {is:.0f}".format(**report["characters"]))
     if "oracle" in report:

@@ -1,4 +1,4 @@
-"""Rows of a run's Parquet files as text for the eye: trees, training rows, sampled outputs."""
+"""Show rows of a run's Parquet files as text for people: trees, training rows, sampled outputs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from textwrap import indent
@@ -8,7 +8,7 @@ Row = Mapping[str, Any]
 
 
 def shown(row: Row) -> str:
-    """A row as text, by the columns it has; of a kind that is not known, name by name."""
+    """Show a row as text, by the columns that it has; an unknown kind is shown name by name."""
     if {"levels", "prompt", "response"} <= row.keys():
         return "\n".join(_tree(row))
     if {"outputs", "failures", "prompt"} <= row.keys():
@@ -22,12 +22,12 @@ def shown(row: Row) -> str:
 
 
 def is_about(row: Row, id_: str) -> bool:
-    """Has the row this id, or a node or prompt that has it, or does it come from one?"""
+    """Tell whether a row, or a node or prompt in it or that it comes from, has this id."""
     return id_ in _ids(row) or id_ in (row.get("node_ids") or ())
 
 
 def _ids(value: Any) -> Iterator[str]:
-    """All that stands under the name `id`, at any depth."""
+    """Yield all values under the name `id`, at any depth."""
     if isinstance(value, Mapping):
         yield from (own for name, own in value.items() if name == "id")
         value = [own for name, own in value.items() if name != "id"]

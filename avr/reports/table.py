@@ -1,4 +1,4 @@
-"""The table for the eye and for programs: Markdown, JSON and pictures."""
+"""Write the table: Markdown and pictures for people, JSON for programs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,10 @@ Items = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Table:
-    """What is reported. `items` are rows trained on, by row of the table, 0 for none of ours.
+    """The content of a table. `notes` are lines that stand below it.
 
-    `notes` are lines that stand below the table.
+    `items` maps each row of the table to the number of rows that its model was trained on; 0 if
+    none of our trainings made it.
     """
 
     baseline: str
@@ -42,32 +43,32 @@ class Table:
 
 
 def table_of(config: TableConfig, folder: Location) -> Table:
-    """The table of one run, from its answers.parquet."""
+    """Make the table of one run from its answers.parquet."""
     standings = standings_of(config, by_row(answers_in(folder)))
     notes = not_compared(standings, num_asked(folder))
     return Table(baseline_row(config), standings, items_of(config), config.right, notes=notes)
 
 
 def standings_of(config: TableConfig, rows: Mapping[str, Sequence[Answered]]) -> list[Standing]:
-    """Where all rows stand, in the order of the configuration."""
+    """Compare all rows with the baseline, in the order of the configuration."""
     baseline = rows[baseline_row(config)]
     return [standing(rows[name], baseline, config.right) for name in row_names(config)]
 
 
 def num_asked(folder: Location) -> int:
-    """How many prompts every entrant of a table's run was asked."""
+    """Count the prompts that every entrant of a table's run was asked."""
     return sum(1 for _ in read_rows(folder / "answer" / "prompts.parquet", ["id"]))
 
 
 def answers_in(folder: Location, replication: str = "") -> list[Answered]:
-    """The answers of a table's run."""
+    """Read the answers of a table's run."""
     columns = [name for name in ANSWERED.names if name != "query"]
     rows = read_rows(folder / "answers.parquet", columns)
     return [Answered(**row, replication=replication) for row in rows]
 
 
 def items_of(config: TableConfig) -> dict[str, float]:
-    """How many rows each row's model was trained on, by the records the trainings left."""
+    """Count the rows that each row's model was trained on, from the records of the trainings."""
     return {
         row: float(sum(map(_num_trained, entrant.trained)))
         for name, entrant in config.entrants.items()
@@ -76,7 +77,7 @@ def items_of(config: TableConfig) -> dict[str, float]:
 
 
 def write_table(table: Table, folder: Location) -> None:
-    """Write table.json, table.md and the pictures, and show what matters most of it."""
+    """Write table.json, table.md and the pictures, and show the most important columns."""
     into = partial(_picture, folder)
     charts.draw_win_rates(table.standings, table.baseline, into)
     charts.draw_length(table.standings, into)
@@ -107,9 +108,9 @@ def _num_trained(model: str) -> int:
 
 
 def not_compared(standings: Sequence[Standing], num_prompts: int) -> list[str]:
-    """A line for each row with prompts that it or the baseline has no answer to.
+    """Write a line for each row with prompts that it or the baseline has no answer to.
 
-    Those are in quarantine, with the reason, and in no number of the row.
+    Such prompts are in quarantine, with the reason, and in none of the row's numbers.
     """
     return [
         f"{one.row}: {num_prompts - one.num_answers} of {num_prompts} prompts are not compared"
@@ -185,7 +186,7 @@ def _markdown(table: Table) -> list[str]:
 
 
 def _screen(table: Table) -> rich.table.Table:
-    """The columns that fit on a screen; table.md has all."""
+    """Make the table with the columns that fit on a screen; table.md has all columns."""
     shown = rich.table.Table(
         title=f"Against {escape(table.baseline)}, {_answers(table)} answers a row; [95% interval]",
         title_justify="left",

@@ -1,4 +1,4 @@
-"""Count trees and searches, and say what became of them on the way to rows."""
+"""Count trees and searches, and the rows that are made of them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ SEARCH = "Search (Stage I model)"
 
 
 def tree_statistics(folder: Location) -> dict[str, Any]:
-    """Counts and means over the trees of one growth. Gains are over trees with a refinement."""
+    """Count and average over the trees of one growth. Gains are over trees with a refinement."""
     counts: Counter[str] = Counter()
     gains: list[float] = []
     for tree in read_trees(folder / "trees"):
@@ -54,7 +54,7 @@ def _counts(tree: RefinementTree) -> Counter[str]:
 
 
 def growth_column(title: str, result: Mapping[str, Any], folder: Location) -> Column:
-    """One growth's column of the table of trees."""
+    """Make one growth's column of the table of trees."""
     read, grown, trees = result["input"], result["growth"], result["trees"]
     return Column(
         "Trees",
@@ -67,9 +67,9 @@ def growth_column(title: str, result: Mapping[str, Any], folder: Location) -> Co
             "  reasons": "; ".join(trees["quarantined"]) or "-",
             "critiques": str(trees.get("critiques", 0)),
             "  malformed, asked again": str(trees.get("samples_rejected", 0)),
-            "  dropped in the end": str(trees.get("critiques_dropped", 0)),
+            "  critiques missing after all tries": str(trees.get("critiques_dropped", 0)),
             "refinements": str(trees.get("refinements", 0)),
-            "  dropped for good": str(trees.get("refinements_dropped", 0)),
+            "  refinements missing after all tries": str(trees.get("refinements_dropped", 0)),
             "  left out without a reward": str(trees.get("refinements_unscored", 0)),
             "mean gain in reward": number(trees["mean_gain"], "+.3f"),
             "share improved": number(trees["share_improved"], ".1%"),
@@ -80,7 +80,10 @@ def growth_column(title: str, result: Mapping[str, Any], folder: Location) -> Co
 
 
 def search_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]:
-    """Depth is the number of levels a search grew; turns are those that improved."""
+    """Summarise the searches of one step.
+
+    Depth is the number of levels that a search grew; turns are the levels that improved.
+    """
     depths: Counter[int] = Counter()
     turns: Counter[int] = Counter()
     rewards: list[tuple[float, float]] = []
@@ -114,7 +117,7 @@ def search_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]
 
 
 def search_column(result: Mapping[str, Any]) -> Column:
-    """The figures of a search."""
+    """Make the column with the figures of a search."""
     trees = result["trees"]
     rewards, oracle = trees["reward"], trees.get("oracle")
     return Column(
@@ -138,7 +141,7 @@ def search_column(result: Mapping[str, Any]) -> Column:
 
 
 def trajectories_column(result: Mapping[str, Any]) -> Column:
-    """What was unrolled, below the figures of its search."""
+    """Make the figures of the trajectories, which stand below the figures of their search."""
     figures = {
         "trajectories": str(result["num_rows"]),
         "  in which nothing was changed": str(result["num_unchanged"]),
@@ -147,7 +150,7 @@ def trajectories_column(result: Mapping[str, Any]) -> Column:
 
 
 def funnel_rows(funnels: Sequence[Mapping[str, Any]]) -> Rows:
-    """What each rule removed on the way from trees or outputs to training rows."""
+    """Make the rows that show what each rule removed between trees or outputs and training rows."""
     rows = []
     for funnel in funnels:
         removed = ", ".join(f"{rule} {n}" for rule, n in funnel["removed"].items() if n)

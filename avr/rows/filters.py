@@ -1,11 +1,14 @@
-"""Conditions on texts: loops, length. Facts of the released code are marked; the rest is ours."""
+"""Conditions on texts: repetition and length. Rules marked "released" are the released code's.
+
+The others are ours.
+"""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 
-MAX_REPEATS = 60  # released: a word, or one run of symbols, this often is taken for a loop
-_LONG_WORD = 200  # characters: a ruled line is shorter
+MAX_REPEATS = 60  # released: a word, or a run of symbols, that occurs this often counts as a loop
+_LONG_WORD = 200  # characters: a ruled line ("-----") is shorter, and it is no loop
 _LATIN_LETTER = re.compile(r"[a-zA-Z]")
 _WORD = re.compile(r"\w+")
 _SYMBOLS_OR_DIGITS = re.compile(r"[\d\W]+")
@@ -14,9 +17,9 @@ _SYMBOLS_OR_DIGITS = re.compile(r"[\d\W]+")
 def no_repeated_word(text: str) -> bool:
     """Check that no word and no run of symbols and digits occurs 60 times or more (released).
 
-    Runs are counted after spaces are taken out, line breaks are symbols, and of a text without a
-    Latin letter single characters are counted. It rejects long honest texts too ("the" 60 times),
-    so it is in effect a hidden length cap.
+    Runs are counted in the text without its spaces; a line break is a symbol. In a text without a
+    Latin letter, single characters are counted instead of words. The rule rejects long honest
+    texts too ("the" 60 times), so in effect it is a hidden length cap.
     """
     words = _WORD.findall(text.lower()) if _LATIN_LETTER.search(text) else list(text)
     runs = _SYMBOLS_OR_DIGITS.findall(text.replace(" ", ""))
@@ -24,12 +27,12 @@ def no_repeated_word(text: str) -> bool:
 
 
 def no_loop(text: str, min_repeats: int = 4, min_words: int = 24, max_period: int = 64) -> bool:
-    """The text does not end in a phrase said over and over (ours).
+    """Check that the text does not end in a phrase that is repeated over and over (ours).
 
     A sampling loop is a tail with a period: the last `min_words` or more words consist of one
     phrase of at most `max_period` words, at least `min_repeats` times in a row. Long honest texts
     pass, however often they use a word. A last "word" of `_LONG_WORD` or more characters (Chinese
-    has no spaces) is looked at in the same way by its characters.
+    has no spaces) is checked in the same way, by its characters.
     """
     words = text.split()
     return not (
@@ -51,5 +54,8 @@ def _repeats_at_its_end(
 
 
 def passes_length_control(text: str, reference: str) -> bool:
-    """Under 400 characters longer than the reference, or under 1.2 times its length (released)."""
+    """Check that a text is not much longer than the reference (released).
+
+    It may be under 400 characters longer, or under 1.2 times as long.
+    """
     return len(text) < len(reference) + 400 or len(text) < 1.2 * len(reference)

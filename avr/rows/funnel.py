@@ -1,4 +1,4 @@
-"""What each rule removed, counted and with examples: nothing is dropped without a name."""
+"""Count what each rule removes, with examples: nothing is dropped without a named rule."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,8 +30,12 @@ class Funnel:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def admit(self, item: T, item_id: str, rules: Sequence[Rule[T]]) -> bool:
-        """Whether the item passes every rule; counts it in, and out by the first rule it broke."""
+        """Tell whether the item passes every rule, and count it.
+
+        A rejected item counts for the first rule that it breaks.
+        """
         self.num_in += 1
+        # A rule that never removes anything is listed as well, with 0.
         for rule in rules:
             self.removed.setdefault(rule.name, 0)
         broken = next((rule.name for rule in rules if not rule.passes(item)), None)
@@ -45,7 +49,7 @@ class Funnel:
         return False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for summary.json."""
+        """Convert the counts to plain data, for summary.json."""
         return {
             "name": self.name,
             "in": self.num_in,
@@ -56,7 +60,10 @@ class Funnel:
 
 
 def unique(key: Callable[[T], object]) -> Callable[[T], bool]:
-    """A stateful condition: true the first time a key is seen. Make a new one for each run."""
+    """Make a condition that holds the first time a key is seen.
+
+    It has a state, so each run needs a new one.
+    """
     seen: set[object] = set()
 
     def first_time(item: T) -> bool:

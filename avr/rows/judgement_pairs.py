@@ -13,8 +13,9 @@ from avr.rows.row import PreferencePair
 def make_judgement_pairs(
     sets: Iterable[OutputSet], templates: Templates, funnel: Funnel
 ) -> Iterator[PreferencePair]:
-    """One pair of critiques a prompt: best and worst by meta rating, of the answer whose ratings
-    vary most.
+    """Make one pair of critiques per prompt: the best and the worst by meta rating.
+
+    Both are critiques of the answer with the most varied ratings.
     """
     rules: list[Rule[OutputSet]] = [
         Rule("two_rated_judgements", _has_two_rated),
@@ -64,7 +65,7 @@ def _best_and_worst(item: OutputSet) -> tuple[Judgement, Judgement]:
 
 
 def _read(item: OutputSet) -> tuple[Output | Judgement, ...]:
-    """What a model reads or learns in the pair: the answer that is judged, and chosen."""
+    """Return the texts that a model reads or learns in the pair: the judged answer and chosen."""
     output = _most_varied(item)
     assert output is not None
     return output, _best_and_worst(item)[0]

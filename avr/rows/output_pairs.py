@@ -1,4 +1,4 @@
-"""Preference pairs of whole outputs: best and worst of a prompt, and more of them where asked."""
+"""Preference pairs of whole outputs: the best and worst of a prompt, and more on request."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A pair to be: the output `rank` places from the best, and the one so far from the worst."""
+    """A possible pair: the output `rank` places from the best, the other as far from the worst."""
 
     item: OutputSet
     rank: int
@@ -32,11 +32,12 @@ def make_output_pairs(
     per_prompt: int = 1,
     max_pairs: int | None = None,
 ) -> Iterator[PreferencePair]:
-    """Best and worst whole output of each prompt, by the reward of the final answer.
+    """Pair the best and worst whole output of each prompt, by the reward of the final answer.
 
-    With `per_prompt` 2 the second best and the second worst come after those of all prompts, and
-    so on; a tie goes to the earlier output. `sets` is read once for each. The first `max_pairs`
-    that the rules let through are taken. The funnel counts `per_prompt` candidates of each prompt.
+    With `per_prompt` 2, pairs of the second best and the second worst follow when all prompts have
+    had their first pair, and so on; a tie goes to the earlier output. `sets` is read once per
+    round. The first `max_pairs` pairs that pass the rules are taken. The funnel counts
+    `per_prompt` candidates of each prompt.
 
     Source: method, Stage II.4, for the first pair of a prompt; the others are ours.
     `answer_no_longer` is length control. For `min_margin` see `avr.rows.tree_pairs.make_pairs`.
@@ -75,9 +76,10 @@ def make_malformed_pairs(
 ) -> Iterator[PreferencePair]:
     """Pair the best output of a prompt with its first malformed one, up to a share of all pairs.
 
-    Source: ours. DPO on well-formed outputs alone never says that an output without a final answer
-    is worse than any with one. Such pairs are at most `share` of themselves and the `num_others`
-    pairs that were made before. Rules that compare two answers play no part: one has none.
+    Source: ours. DPO on well-formed outputs alone never teaches that an output without a final
+    answer is worse than any output with one. These pairs are at most `share` of all pairs:
+    themselves and the `num_others` that were made before. Rules that compare two answers do not
+    apply, because a malformed output has no answer.
     """
     of_chosen: list[Rule[OutputSet]] = _of_chosen(lambda item: _Candidate(item, 0))
     rules: list[Rule[OutputSet]] = [
@@ -91,12 +93,12 @@ def make_malformed_pairs(
     for item in sets:
         if funnel.admit(item, item.id, rules):
             worst = _malformed(item)
-            assert worst is not None  # the first rule
+            assert worst is not None  # The first rule has checked it.
             yield _pair("malformed", item, _best(_Candidate(item, 0)), worst, 0.0, templates)
 
 
 def _of_chosen(candidate: Callable[[T], _Candidate]) -> list[Rule[T]]:
-    """The rules that look at the chosen output alone."""
+    """List the rules that look at the chosen output alone."""
     return [
         Rule("beats_reference", lambda item: _beats_reference(candidate(item))),
         Rule("finished", lambda item: _best(candidate(item)).finish_reason != "length"),
@@ -123,7 +125,7 @@ def _beats_reference(candidate: _Candidate) -> bool:
 
 
 def _malformed(item: OutputSet) -> Output | None:
-    """The first one that says something: an empty turn is no text to train on."""
+    """Find the first malformed output with some text; an empty turn is nothing to train on."""
     return next((o for o in item.failures if o.malformed and o.text.strip()), None)
 
 

@@ -1,4 +1,4 @@
-"""Which refinements RSFT trains on: named rules, gathered in profiles."""
+"""Select the refinements that RSFT trains on, by named rules that profiles gather."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,10 +13,10 @@ from avr.rows.row import RsftRow
 def select_rsft(
     trees: Iterable[RefinementTree], templates: Templates, switches: frozenset[str], funnel: Funnel
 ) -> Iterator[RsftRow]:
-    """One row per tree whose best refinement passes the rules, in the order of the trees.
+    """Make one row per tree with a best refinement that passes the rules, in order of the trees.
 
-    Source: method, Stage I.2. Plain rows (released) come from trees that the funnel counts as
-    removed.
+    Source: method, Stage I.2. With the switch `plain_rows` (released) a tree that the funnel counts
+    as removed gives a plain row, if its prompt brought an answer.
     """
     rules = _rules(templates, switches)
     is_new = unique(_messages)

@@ -9,7 +9,8 @@ from avr.core.messages import Conversation
 class RsftRow:
     """One training conversation; the loss is on its assistant turns.
 
-    `node_ids`: tree, then the nodes the texts came from. `gain` is 0 for a plain row.
+    `node_ids` holds the tree's id, then the ids of the nodes that the texts came from. `gain` is 0
+    for a plain row.
     """
 
     id: str
@@ -23,11 +24,12 @@ KINDS = ("generation", "critique", "refinement")
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
-    """`chosen` is preferred to `rejected` as the continuation of `prompt` (TRL's field names).
+    """A prompt with a chosen and a rejected continuation, under TRL's field names.
 
-    `margin` is the difference in (mean) reward, always > 0 but for pairs of the kind `malformed`,
-    whose rejected text has no reward: 0 there. `node_ids`: the tree, the nodes whose texts stand
-    in the prompt, then those of chosen and rejected.
+    `margin` is the difference in (mean) reward, or in meta rating for judgements. It is above 0,
+    except for pairs of the kind `malformed`: their rejected text has no reward, and it is 0.
+    `node_ids` holds the id of the tree or output set, the ids of the nodes with texts in the
+    prompt, then the ids of chosen and rejected.
     """
 
     id: str

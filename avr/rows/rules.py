@@ -7,7 +7,7 @@ from avr.core.search import Closing
 
 # What each profile switches on beyond the rules that define a row or pair (method, Stage I).
 # `as_released` has what the released scripts apply, `as_paper` only what the paper states beyond
-# the definitions, `recommended` is argued for rule by rule in docs/concepts/rows.md.
+# the definitions. docs/concepts/rows.md gives the reason for each rule of `recommended`.
 PROFILES: dict[str, dict[str, frozenset[str]]] = {
     "rsft": {
         "as_released": frozenset({"length_control", "unique", "plain_rows"}),
@@ -53,7 +53,7 @@ PROFILES: dict[str, dict[str, frozenset[str]]] = {
 }
 
 
-# Which critique of the level that brought nothing better closes a trajectory, by profile.
+# By profile: which critique closes a trajectory, in the level that brought no better answer.
 CLOSINGS: dict[str, Closing] = {
     "as_released": "best_refinement",
     "as_paper": "highest_rating",
@@ -61,6 +61,7 @@ CLOSINGS: dict[str, Closing] = {
 }
 
 
+# Rules that can be switched on and off, each with its meaning.
 SWITCHES = {
     "length_control": "the text that is learned is not much longer than y0, of pairs than rejected:"
     " under +400 characters or under 1.2x",
@@ -89,7 +90,7 @@ SWITCHES = {
 }
 
 
-# In force in every profile: the method's own conditions, and bounds that a setting gives.
+# Rules in force in every profile: the method's own conditions, and bounds that a setting gives.
 ALWAYS = {
     "has_refinement": "a critique of y0 was refined",
     "positive_gain": "RSFT only: the best refinement has a higher reward than y0",
@@ -116,14 +117,15 @@ ALWAYS = {
 def rules_of(rows: str) -> frozenset[str]:
     """Name all rules that can be switched for `rows`, a key of PROFILES."""
     every = frozenset[str]().union(*PROFILES[rows].values())
-    return every | {"no_repeated_word"}  # which no profile has for RSFT rows and outputs
+    # No profile has this one for RSFT rows and outputs, but it can be switched on.
+    return every | {"no_repeated_word"}
 
 
 def switched_on(rows: str, profile: str, overrides: Mapping[str, bool]) -> frozenset[str]:
-    """The rules in force for `rows` (a key of PROFILES): a profile, with single rules switched.
+    """Return the rules in force for `rows` (a key of PROFILES): a profile with single switches.
 
-    Raises ValueError on an unknown profile, on a rule that nobody knows, and on one that these
-    rows do not have.
+    Raises ValueError for an unknown profile, an unknown rule, a rule without a switch, and a rule
+    that these rows do not have.
     """
     profiles = PROFILES[rows]
     if profile not in profiles:

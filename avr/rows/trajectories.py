@@ -1,4 +1,4 @@
-"""From searched trees to trajectories, and to the RSFT rows that hold a whole loop in one turn."""
+"""Make trajectories of searched trees, and RSFT rows that hold a whole loop in one turn."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from avr.rows.row import RsftRow
 
 @dataclass(frozen=True, slots=True)
 class Unrolled:
-    """A tree's trajectory, with the nodes its parts come from, in the order of the text."""
+    """A tree's trajectory, with the nodes that its parts come from, in the order of the text."""
 
     tree: RefinementTree
     trajectory: Trajectory
@@ -34,7 +34,7 @@ def unroll(
     """Join y0, (critique, refinement) of each improving turn, closing critique and best answer.
 
     Source: method, Stage II.2. For `min_gain` see `improving_turns`, for `closing` see
-    `closing_critique`; `gain` is the reward of the final answer minus that of y0.
+    `closing_critique`. `gain` is the reward of the final answer minus the reward of y0.
     """
     turns, last = improving_turns(tree, min_gain), closing_critique(tree, min_gain, closing)
     best = best_answer(tree, min_gain)
@@ -63,10 +63,10 @@ def select_trajectories(
     min_gain: float = 0.0,
     closing: Closing = "highest_rating",
 ) -> Iterator[RsftRow]:
-    """Select one row per tree whose trajectory passes the rules, in the order of the trees.
+    """Make one row per tree with a trajectory that passes the rules, in the order of the trees.
 
-    Without the rule `improved`, traces that need no change (y0, a closing critique, y0 again) are
-    kept as long as they make up at most `unchanged_share` of the rows so far (ours: a model that
+    Without the rule `improved`, trajectories without a change (y0, a closing critique, y0 again)
+    are kept as long as they are at most `unchanged_share` of the rows so far (ours: a model that
     only ever sees improvement never learns to stop).
     """
     kept = {"all": 0, "unchanged": 0}
@@ -91,7 +91,8 @@ def select_trajectories(
         *(rule for rule in optional if rule.name in switches),
         Rule("unchanged_share", has_room),
     ]
-    if "unique" in switches:  # the last rule: only a row that is kept makes another a duplicate
+    # This is the last rule, so only a row that is kept makes another one a duplicate.
+    if "unique" in switches:
         rules.append(Rule("unique", unique(lambda item: (item.tree.prompt.query, text(item)))))
     for item in (unroll(tree, min_gain, closing) for tree in trees):
         if funnel.admit(item, item.tree.id, rules):

@@ -1,11 +1,11 @@
 """Preference pairs of three kinds for DPO (method, Stage I.4).
 
-Every condition is a named rule, so the funnel says why a tree gave no pair of a kind. What a pair
-is stands in `_definition`; the rules that a profile may switch stand in `_optional`.
+Every condition is a named rule, so the funnel says why a tree gave no pair of a kind. `_definition`
+lists the rules that define a pair, `_optional` the rules that a profile may switch.
 
-Ties are broken as in the released code: of refinements the last is the best of the tree, of
-critiques the first is the best and the first the worst, inside a critique the first refinement is
-the best and the last the worst.
+Ties are broken as in the released code. Among equal refinements of a tree the last is the best.
+Among equal critiques the first is the best, and the first is the worst. Among equal refinements of
+one critique the first is the best and the last is the worst.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ from avr.rows.row import PreferencePair
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One of the two texts of a pair with what it is judged by."""
+    """One of the two texts of a pair, with the facts that the rules look at."""
 
     node: str
     text: str
@@ -31,7 +31,7 @@ class _Side:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A critique and what it led to; critiques of equal text are one group (released)."""
+    """A critique and its refinements; critiques of equal text are one group (released)."""
 
     critique: Critique
     refinements: tuple[Response, ...]
@@ -51,7 +51,8 @@ def make_pairs(
     """Make up to one pair of each kind per tree; `funnels` maps each kind in use to its funnel.
 
     With `min_margin` 0 every difference in reward counts (method). A larger one, in the reward's
-    units, leaves out what the reward model tells apart by its noise or by a filler sentence (ours).
+    units, leaves out texts that the reward model tells apart by noise or by a filler sentence
+    (ours).
     """
     rules = {
         kind: _definition(kind, min_margin) + _optional(kind, templates, switches)
@@ -94,7 +95,10 @@ def _context_nodes(kind: str, tree: RefinementTree) -> tuple[Response | Critique
 
 
 def _groups(tree: RefinementTree) -> list[_Group]:
-    """The critiques of y0 that were refined, in the order of growth; the tree has some."""
+    """Group the refined critiques of y0 by their text, in the order of growth.
+
+    The tree has some: the rule `has_refinement` comes first.
+    """
     found: dict[str, _Group] = {}
     for critique in tree.levels[0].critiques:
         if critique.refinements:
@@ -105,12 +109,12 @@ def _groups(tree: RefinementTree) -> list[_Group]:
 
 
 def _mean_reward(group: _Group) -> float:
-    """Mean reward of the refinements: critiques are ranked by it (released)."""
+    """Average the rewards of the refinements; critiques are ranked by this mean (released)."""
     return sum(map(reward_of, group.refinements)) / len(group.refinements)
 
 
 def _best_group(tree: RefinementTree) -> _Group:
-    """The critique whose refinements have the highest mean reward: refinement pairs follow it."""
+    """Find the critique with the highest mean reward; refinement pairs are refinements of it."""
     return max(_groups(tree), key=_mean_reward)
 
 
@@ -185,8 +189,8 @@ def _optional(kind: str, templates: Templates, switches: frozenset[str]) -> Rule
     def row(tree: RefinementTree) -> tuple[object, ...]:
         return (_context(kind, tree, templates), *texts(tree))
 
-    # A loop or a cut-off text may stand as rejected: that is what it should be. It may not stand
-    # as chosen, nor in the context, which would tell the model that such answers occur.
+    # A loop or a cut-off text may be the rejected one, as it should be. It may not be chosen, nor
+    # stand in the context, which would teach the model that such answers occur.
     def read(tree: RefinementTree) -> tuple[Response | Critique | _Side, ...]:
         return (*_context_nodes(kind, tree), sides(tree)[0])
 
@@ -206,7 +210,7 @@ def _optional(kind: str, templates: Templates, switches: frozenset[str]) -> Rule
 
 
 def _released(kind: str) -> Rules:
-    """The rules of the released scripts that compare rewards inside a tree."""
+    """List the rules of the released scripts that compare rewards inside a tree."""
     if kind == "generation":
         return []
     gains: Rules = [Rule("tree_gains", lambda t: t.gain > 0)]

@@ -1,4 +1,4 @@
-"""What a run has spent on devices so far, and the end of it where a budget says so."""
+"""Count the device-hours of a run, and end the run where its budget is spent."""
 
 import json
 import threading
@@ -13,14 +13,14 @@ _COUNT_EVERY_S = 10.0
 
 
 class BudgetSpent(RuntimeError):
-    """The run has taken as many device-hours as it may. What is committed is kept."""
+    """The end of a run that has taken all its device-hours; what is committed is kept."""
 
 
 class Meter:
-    """Counts the device-hours of one step at a time into a file, over all jobs of a run.
+    """A counter of the device-hours of one step at a time, in a file, over all jobs of a run.
 
-    A pool counts at its most replicas, so that a budget is never overrun by growing pools; a
-    replica without GPUs counts as one device. Time spent waiting for a cluster does not count.
+    A pool counts at its most replicas, so that growing pools never overrun a budget. A replica
+    without GPUs counts as one device. Time spent waiting for a cluster does not count.
     """
 
     def __init__(
@@ -47,20 +47,27 @@ class Meter:
             )
 
     def start(self, plan: StepPlan) -> None:
-        """The devices of a step are there. From now on they count, killed or not."""
+        """Begin to count the devices of a step, which are there now.
+
+        They count from now on, even if the job is killed.
+        """
         self._step = plan.step
         self._devices = devices(plan)
         self._counted = self._clock()
         self._stopped.clear()
+        # The thread writes the count down every few seconds, for a job that is killed.
         threading.Thread(target=self._keep_counting, daemon=True).start()
 
     def tick(self) -> None:
-        """Something was committed: a good moment to stop. Raises BudgetSpent."""
+        """Count up to now; raise BudgetSpent where nothing is left.
+
+        Call it when something was committed: that is a good moment to stop.
+        """
         self._count()
         self.check()
 
     def stop(self) -> None:
-        """The step has ended, well or not."""
+        """Stop counting: the step has ended, well or not."""
         self._stopped.set()
         self._count()
         self._devices = 0.0
@@ -70,6 +77,7 @@ class Meter:
             self._count()
 
     def _count(self) -> None:
+        # Both the thread and the step count.
         with self._lock:
             now = self._clock()
             hours = (now - self._counted) * self._devices / 3600
@@ -81,6 +89,7 @@ class Meter:
     def _write(self) -> None:
         try:
             write_text(self._file, json.dumps(self._hours, indent=1))
-        except Exception:  # a store that cannot be reached for a moment: the next count has it all
+        except Exception:
+            # A store may be out of reach for a moment: the next count writes all of it.
             if not is_remote(self._file):
                 raise

@@ -1,4 +1,4 @@
-"""The command line that all jobs share: a configuration file, overrides, `--plan`."""
+"""Run the command line that all jobs share: a configuration file, overrides, `--plan`."""
 
 import argparse
 import os
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
     from avr.run.recipe import Recipe
     from avr.run.step import Step
 
-STOPPED = 130  # the shell's for an interrupted command
-# Arrow's own pool keeps what it once needed: 28 MiB of a driver's memory more than malloc, with
-# 300,000 prompts. It is chosen when pyarrow is imported.
+# The exit status that a shell gives to an interrupted command.
+STOPPED = 130
+# Arrow's own memory pool keeps all that it once needed: with 300,000 prompts, 28 MiB more of a
+# driver's memory than malloc. The pool is chosen when pyarrow is imported.
 MALLOC = ("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 class Recipes(Protocol):
-    """A module of `avr.recipes`, or what is like one.
+    """A module of `avr.recipes`, or one like it.
 
-    `SCHEMA` is the type of its configuration. It may have `planned`, which makes of a configuration
-    the one to be planned where models are not there yet.
+    `SCHEMA` is the type of its configuration. It may have a function `planned`: it turns a
+    configuration into one that can be planned where models are not there yet.
     """
 
     SCHEMA: type[RunConfig]
@@ -44,9 +45,10 @@ class Recipes(Protocol):
 
 
 def job(documentation: str | None, module: str) -> int:
-    """Parse, check, run; returns the exit status. What a user did wrong is one line on stderr.
+    """Parse the arguments, check, run; return the exit status.
 
-    `module` names what is like `Recipes`; it is imported here, after what Arrow has to be told.
+    A mistake of the user's is one line on stderr. `module` names a module like `Recipes`. It is
+    imported here, after the setting that Arrow reads on import.
     """
     parser = argparse.ArgumentParser(
         description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -68,13 +70,15 @@ def job(documentation: str | None, module: str) -> int:
         "--tokens-per-second", type=positive_number, metavar="N", help="with --plan: of one engine"
     )
     arguments = parser.parse_intermixed_args()
+    # Before the next import, which imports pyarrow.
     os.environ.setdefault(*MALLOC)
     from avr.run.runner import asked_for, checked, run
 
     recipes: Recipes = import_module(module)
+    # Whoever gives an option of the plan and forgets --plan does not want to start a run.
     for option in ("cluster", "probe", "mean_tokens", "tokens_per_second"):
         if getattr(arguments, option) is not None and not arguments.plan:
-            parser.error(f"--{option.replace('_', '-')} goes with --plan; nothing was started")
+            parser.error(f"--{option.replace('_', '-')} requires --plan; nothing was started")
     if arguments.tokens_per_second and not (arguments.mean_tokens or arguments.probe):
         parser.error("--tokens-per-second needs the tokens of a text: --mean-tokens, or --probe")
     try:
@@ -94,7 +98,8 @@ def job(documentation: str | None, module: str) -> int:
     except (ConfigError, RuntimeError, ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, SystemExit):  # Ctrl-C; Ray turns SIGTERM (`ray job stop`) into exits
+    except (KeyboardInterrupt, SystemExit):
+        # Ctrl-C gives the first; Ray turns SIGTERM (of `ray job stop`) into the second.
         print(
             "stopped from outside: what is committed is kept, the same command continues",
             file=sys.stderr,
@@ -103,7 +108,7 @@ def job(documentation: str | None, module: str) -> int:
 
 
 def _sources(steps: Sequence["Step"]) -> dict[str, tuple[str, PromptsConfig]]:
-    """For each step that needs devices, the step whose prompts it depends on, and which."""
+    """Map each step with devices to the step whose prompts it depends on, and to those prompts."""
     sources = {step.name: step.source() for step in steps if step.needs() is not None}
     return {
         name: (source.name, source.prompts)
@@ -113,7 +118,10 @@ def _sources(steps: Sequence["Step"]) -> dict[str, tuple[str, PromptsConfig]]:
 
 
 def positive_number(text: str) -> float:
-    """The type of an option; its name is what a user reads of a value that is none."""
+    """Parse a positive number from an option; raise ValueError for anything else.
+
+    Users see the name of this function where their value is not one.
+    """
     number = float(text)
     if not number > 0:
         raise ValueError
@@ -149,7 +157,7 @@ def _show(
 
 
 def _nodes(cluster: str | None) -> list[NodeType] | None:
-    """Those that the cluster file may start, where one is given."""
+    """Read the nodes that the cluster file may start; None where no file is given."""
     from avr.plan.cluster_files import node_types
 
     return None if cluster is None else list(node_types(Path(cluster)).values())

@@ -1,8 +1,8 @@
-"""Say in plain data what decides a step's result: derived from its fields, none written by hand.
+"""Say in plain data what decides a step's result, derived from its fields and not by hand.
 
-A field that is forgotten would let a run resume under other settings without a word. So every field
-counts but those that their definition marks as speed only (`avr.config.fields`), and a value that
-has no stable form is an error.
+A field that somebody forgot would let a run resume under other settings without a word. So every
+field counts but those that their definition marks as speed only (`avr.config.fields`), and a value
+that has no stable form is an error.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from avr.engines.weights import weights_id
 
 Other = Callable[[Any], Any]
 
-# What a field may stand for, by the name in its definition: given its owner and its value.
+# Forms that the definition of a field may name; each is made from the field's owner and its value.
 _FORMS: dict[str, Callable[[Any, Any], Any]] = {
     "weights": lambda _, model: weights_id(model),
     "texts": lambda _, engine: text_settings(engine),
@@ -25,13 +25,14 @@ _FORMS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def form_of(value: Any, other: Other, where: str = "") -> Any:
-    """Return the plain data that stands for a value: equal where results would be.
+    """Return the plain data that stands for a value: equal where results would be equal.
 
-    A prompt set counts by its content, wherever it lies, a model by its weights, an engine by what
-    of its settings decides texts. `other` gives the form of what only a run knows, such as an
-    earlier step, and NotImplemented of all else. Raises TypeError for a value without a stable
+    A prompt set counts by its content, wherever it lies, a model by its weights, an engine by those
+    of its settings that decide texts. `other` gives the form of what only a run knows, such as an
+    earlier step, and NotImplemented for all else. Raises TypeError for a value without a stable
     form; `where` is its place.
     """
+    # Asked first: an earlier step is a dataclass, too, but counts by what it was made of.
     known = other(value)
     if known is not NotImplemented:
         return known
@@ -46,6 +47,7 @@ def form_of(value: Any, other: Other, where: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [form_of(each, other, f"{where}[{n}]") for n, each in enumerate(value)]
     if isinstance(value, frozenset | set):
+        # A set has no order of its own.
         return sorted(form_of(each, other, where) for each in value)
     raise TypeError(
         f"{where}: a {type(value).__name__} has no stable form, so nobody could say whether a run"

@@ -1,4 +1,4 @@
-"""Which folder may be a run directory, and what of it is ours to clean up."""
+"""Check which folder may be a run directory, and name what in it is ours to clean up."""
 
 from collections.abc import Iterable
 
@@ -6,25 +6,29 @@ from avr.config.errors import ConfigError
 from avr.storage import Location
 
 _TOP = (".lock", "device_hours.json", "ledger", "logs", "parity", "summary.json", "summary.svg")
-_OF_THE_DISK = ("lost+found", ".snapshot")  # what a volume brings along
+# A volume brings these along.
+_OF_THE_DISK = ("lost+found", ".snapshot")
 
 
 def own_folders(steps: Iterable[str]) -> list[str]:
-    """The folders of a run directory that its jobs write to."""
+    """List the folders of a run directory that its jobs write to."""
     folders = [name for step in steps for name in (step, f"{step}.training")]
     return [*folders, "ledger", "logs", "parity"]
 
 
 def check_ours(folder: Location, steps: Iterable[str]) -> None:
-    """Raise ConfigError for a folder that holds other things and no run, before anything is
-    written: `run_dir=.` is a slip.
+    """Raise ConfigError for a folder that holds other things and no run.
+
+    It is called before anything is written: `run_dir=.` is a slip.
     """
     there = {place.name for place in folder.iterdir()} if folder.exists() else set()
     entries = [file.name for file in (folder / "ledger").glob("*")] if "ledger" in there else []
-    if any(f"{step}.json" in entry for step in steps for entry in entries):  # or half of one
+    # `in`, because an entry whose writing was cut short still has its temporary, longer name.
+    if any(f"{step}.json" in entry for step in steps for entry in entries):
         return
     there -= {*_TOP, *_OF_THE_DISK, *own_folders(steps)}
-    foreign = sorted(name for name in there if ".writable-" not in name)  # the probe of a start
+    # A start that was killed may have left the probe of `check_writable`.
+    foreign = sorted(name for name in there if ".writable-" not in name)
     if foreign:
         shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         raise ConfigError(

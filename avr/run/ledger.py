@@ -1,4 +1,4 @@
-"""Which steps of a run are done, and under which settings: what makes a job run again continue."""
+"""Record which steps of a run are done, and under which settings, so that a job can continue."""
 
 import json
 import time
@@ -11,14 +11,14 @@ from avr.storage import Location, write_text
 
 
 class LedgerError(RuntimeError):
-    """A run directory and a configuration that do not belong together."""
+    """The conflict of a run directory and a configuration that do not belong together."""
 
 
 class Ledger:
-    """One JSON file per step in `folder`; `say` gets one line about each step.
+    """The record of a run's steps: one JSON file per step in `folder`.
 
-    `before_work` is called before any work and not where all was done before: a run that finds
-    nothing to do starts no cluster.
+    `say` gets one line about each step. `before_work` is called before any work, and not where all
+    was done before: a run that finds nothing to do starts no cluster.
     """
 
     def __init__(
@@ -34,13 +34,14 @@ class Ledger:
     def step(
         self, name: str, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        """The result of `work`, done now or before.
+        """Return the result of `work`, done now or before.
 
-        A step that was done, or begun, under other inputs is not redone and not mixed: that is a
-        LedgerError saying what differs. A step that was begun and not finished runs again and
-        continues by its own means.
+        A step that was done, or begun, under other inputs is neither redone nor mixed: LedgerError
+        says what differs. A step that was begun and not finished runs again and continues by its
+        own means.
         """
         entry = self._read(name)
+        # As they will be read from the file, where tuples are lists: only so can they be compared.
         stated = json.loads(json.dumps(inputs))
         if entry is not None:
             self._check_same(name, entry, stated)
@@ -50,10 +51,12 @@ class Ledger:
         self._before_work()
         self._say(f"{name}: {'continues' if entry else 'starts'}")
         spent = entry["seconds"] if entry else 0.0
+        # Before the work: a step that is killed is then known to have begun under these inputs.
         self._write(name, {"inputs": stated, "seconds": spent})
         started = time.monotonic()
         try:
             result = work()
+        # A stop from outside is no `Exception`; its seconds count, too.
         except BaseException:
             seconds = spent + time.monotonic() - started
             self._write(name, {"inputs": stated, "seconds": seconds})
@@ -64,24 +67,25 @@ class Ledger:
         return result
 
     def result(self, name: str) -> dict[str, Any]:
-        """The result of a step that was done. Raises LedgerError where it was not."""
+        """Return the result of a step that was done. Raises LedgerError where it was not."""
         entry = self._read(name)
         if entry is None or "result" not in entry:
             raise LedgerError(f"step {name} has not been done in {self._folder.parent}")
         return dict(entry["result"])
 
     def take(self, name: str, other: "Ledger", copy: Callable[[], None]) -> bool:
-        """Have a step as another run has done it, in no time; `copy` brings what it left.
+        """Take over a step that another run has done, in no time; `copy` brings the files it left.
 
-        The step still refuses other settings. Returns whether it is that run's: a step that was
-        begun here is left alone, and what follows it must then be made here too. Raises LedgerError
-        where the other run has not done it.
+        The step still refuses other settings. Returns whether the step is that run's: a step that
+        was begun here is left alone, and the steps after it must then be made here too. Raises
+        LedgerError where the other run has not done it.
         """
         origin = str(other._folder.parent)
         entry = self._read(name)
         if entry is not None:
             return bool(entry.get("taken_from") == origin)
         result, inputs = other.result(name), other.inputs(name)
+        # Copied before it is written down: a copy that was cut short is not a step that is done.
         copy()
         self._say(f"{name}: taken from {origin}")
         entry = {"inputs": inputs, "seconds": 0.0, "result": result}
@@ -89,24 +93,24 @@ class Ledger:
         return True
 
     def inputs_id(self, name: str) -> str:
-        """An id of a step's inputs, for the inputs of the steps that build on it."""
+        """Return an id of a step's inputs, for the inputs of the steps that build on it."""
         return content_id(self.inputs(name))
 
     def inputs(self, name: str) -> dict[str, Any]:
-        """The inputs of a step that was done."""
+        """Return the inputs of a step that was done."""
         self.result(name)
         entry = self._read(name)
         assert entry is not None
         return dict(entry["inputs"])
 
     def begun(self, name: str) -> dict[str, Any]:
-        """The inputs of a step that was begun."""
+        """Return the inputs of a step that was begun."""
         entry = self._read(name)
         assert entry is not None
         return dict(entry["inputs"])
 
     def check_resume(self, resume: Resume) -> None:
-        """Raise LedgerError where a run is there that must not be, or none that must be."""
+        """Raise LedgerError where `resume` forbids the run there is, or demands a missing one."""
         begun = sorted(file.stem for file in self._folder.glob("*.json"))
         folder = self._folder.parent
         if resume == Resume.never and begun:
@@ -117,7 +121,7 @@ class Ledger:
             raise LedgerError(f"there is no run to continue in {folder}, and resume is 'always'")
 
     def seconds(self) -> dict[str, float]:
-        """Wall time of each step that was done, over all its runs but those that were killed."""
+        """Return the wall time of each step that was done, over its runs that were not killed."""
         entries = {f.stem: json.loads(f.read_text()) for f in self._folder.glob("*.json")}
         return {name: e["seconds"] for name, e in entries.items() if "result" in e}
 
@@ -144,7 +148,7 @@ class Ledger:
 
 
 def _changes(before: Any, now: Any, path: str = "") -> Iterator[str]:
-    """The leaves that differ, as `key: before -> now`."""
+    """List the leaves that differ, as `key: before -> now`."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted({*before, *now}):
             yield from _changes(before.get(key), now.get(key), f"{path}.{key}" if path else key)

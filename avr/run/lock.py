@@ -1,4 +1,4 @@
-"""One job at a time in a run directory."""
+"""Lock a run directory, so that one job at a time works in it."""
 
 import fcntl
 import os
@@ -24,8 +24,8 @@ def lock_folder(folder: Location, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a run directory for this process. Raises LedgerError while another job holds it.
 
     On a file system the lock goes with the process, however it ends. An object store has no locks:
-    there an object is, which its holder writes again every 10 seconds; one that has been silent for
-    35 is taken over.
+    there the holder writes an object again every 10 seconds, and one that has been silent for 35 is
+    taken over.
     """
     if is_remote(folder):
         with _Beating(folder / ".lock", say):
@@ -40,7 +40,7 @@ def lock_folder(folder: Location, say: Callable[[str], None]) -> Iterator[None]:
 
 
 class _Beating:
-    """A lock of which the object shows that its holder lives."""
+    """A lock on an object store: writing its object again shows that the holder lives."""
 
     def __init__(self, file: UPath, say: Callable[[str], None]):
         self._file = file
@@ -58,12 +58,16 @@ class _Beating:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._thread.join(_BEAT_S)
-        with suppress(Exception):  # one that stays is taken over
+        # An object that stays behind is taken over by the next job, after its silence.
+        with suppress(Exception):
             if self._holder() == self._me:
                 self._file.unlink()
 
     def _create(self) -> bool:
-        """Whether the lock was free: the store refuses the second of two who create it."""
+        """Create the lock and return True, or False where it is there already.
+
+        The store refuses the second of two who create it.
+        """
         try:
             self._file.fs.pipe_file(self._file.path, self._words(), mode="create")
         except FileExistsError:
@@ -72,7 +76,9 @@ class _Beating:
 
     def _wait_until_silent(self) -> None:
         folder = self._file.parent
-        self._say(f"{folder} is locked: looking for {_SILENT_FOR_S:.0f} s whether its job lives")
+        self._say(
+            f"{folder} is locked: waiting {_SILENT_FOR_S:.0f} s to see whether its job is alive"
+        )
         first, until = self._read(), time.monotonic() + _SILENT_FOR_S
         while time.monotonic() < until:
             time.sleep(_LOOK_EVERY_S)
@@ -81,21 +87,26 @@ class _Beating:
                 return
             if now != first:
                 raise LedgerError(f"another job is running in {folder}")
+        # Several jobs may have waited. The one that writes last has the lock, so look once more.
         self._file.write_bytes(self._words())
-        time.sleep(_LOOK_EVERY_S)  # of several that wait, who writes last has it
+        time.sleep(_LOOK_EVERY_S)
         if self._holder() != self._me:
             raise LedgerError(f"another job is running in {folder}")
 
     def _beat(self) -> None:
         while not self._stopped.wait(_BEAT_S):
-            with suppress(Exception):  # a store that cannot be reached for a moment
+            # A store may be out of reach for a moment.
+            with suppress(Exception):
+                # An object that is gone is written again; one of another job ends this one.
                 if self._holder() not in (self._me, None):
                     self._say(f"another job has taken over {self._file.parent}: this one stops")
-                    os.kill(os.getpid(), signal.SIGTERM)  # jobs in the background ignore INT
+                    # Not SIGINT: jobs in the background ignore it.
+                    os.kill(os.getpid(), signal.SIGTERM)
                     return
                 self._file.write_bytes(self._words())
 
     def _words(self) -> bytes:
+        # The count makes every text another one, so that whoever waits sees that somebody writes.
         self._beats += 1
         return f"{self._me} {self._beats} {os.uname().nodename}".encode()
 

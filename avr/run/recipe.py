@@ -1,4 +1,4 @@
-"""A recipe: the steps of one job, and what is written when they are done."""
+"""Define a recipe: the steps of one job, and what is written when they are done."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ def nothing() -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The steps in their order, each of which builds on those before it.
+    """The steps of one job in their order, each of which builds on those before it.
 
-    `title` heads the summary. Where `finish` is given, it writes what the job is for, in the place
-    of the summary. `check` raises ConfigError for what no single step could know to be wrong, and
-    `ready` for what a run needs and a plan does not: what other runs have yet to leave.
+    `title` heads the summary. Where `finish` is given, it writes the job's own files in the place
+    of the summary. `check` raises ConfigError for what no single step could know to be wrong.
+    `ready` does so for what a run needs and a plan does not: files that other runs have yet to
+    leave.
     """
 
     title: str

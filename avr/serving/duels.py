@@ -1,4 +1,4 @@
-"""Duels judged in Ray tasks, each kept when it is done: a judge's time and money are spent once."""
+"""Judge duels in Ray tasks; each result is kept at once, so that time and money are spent once."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -38,17 +38,17 @@ PREFERENCES = pa.schema(
 
 
 class NoPools:
-    """Where a judge needs no engines of ours."""
+    """The pools of a judge that needs no engines of ours: none."""
 
     num_cpus = 0.0
 
     def check(self) -> list[str]:
-        """Nothing that could be gone."""
+        """Return no roles: there is no engine that could be gone."""
         return []
 
 
 def duel_queries(duels: Iterable[Duel]) -> Iterable[Query]:
-    """A query a duel; equal duels are one."""
+    """Make one query of each duel; equal duels become one."""
     for duel in {duel.id: duel for duel in duels}.values():
         fields = {"prompt": to_dicts(duel.prompt), "baseline": duel.baseline, "ours": duel.ours}
         yield {"id": duel.id, **fields}
@@ -56,7 +56,7 @@ def duel_queries(duels: Iterable[Duel]) -> Iterable[Query]:
 
 @dataclass
 class JudgeDuels:
-    """The work on a duel, by one of the three judges; it travels to the tasks.
+    """The work on one duel, by one of the three judges; it travels to the tasks.
 
     A duel that a judge has no verdict about comes back with the reason.
     """
@@ -67,7 +67,7 @@ class JudgeDuels:
 
     @cached_property
     def judge(self) -> Judge:
-        """Made where it is used: connections do not travel."""
+        """Return the judge, made in the process that asks for it: connections do not travel."""
         if self.endpoint is not None:
             return EndpointJudge(ChatEndpoint(self.endpoint).ask, self.endpoint.max_tries)
         if self.reward_model is not None:
@@ -77,12 +77,13 @@ class JudgeDuels:
         return OracleJudge(oracle)
 
     async def __call__(self, query: Query) -> Query:
-        """The preference, as a row of `PREFERENCES`."""
+        """Judge a duel; return the preference as a row of `PREFERENCES`."""
         duel = Duel(from_dicts(query["prompt"]), query["baseline"], query["ours"])
         row: dict[str, Any] = {"id": query["id"], "quarantined": ""}
         try:
             preference = without_asking(duel) or await self.judge.prefer(duel)
         except JudgeError as error:
+            # A judge without a verdict has used tokens all the same: they are counted.
             cost = Preference(0.0, (), "", error.prompt_tokens, error.completion_tokens)
             return row | asdict(cost) | {"quarantined": str(error)}
         except TreeFault as error:

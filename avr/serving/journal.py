@@ -1,8 +1,8 @@
-"""Finished queries on disk: a journal while a step runs, Parquet when all of them are there.
+"""Keep finished queries on disk: in journals while a step runs, in Parquet when all are there.
 
-A journal is a file of one JSON object a line, written by one attempt of one task: each line is
-flushed to disk before the next query counts. Nobody continues a file that another attempt began, so
-only a last line can be torn. On an object store, which appends nothing, each line is an object.
+A journal is a file of one JSON object a line, written by one attempt of one task. Each line is
+flushed to disk before the next query counts. No attempt continues a file that another one began, so
+only a last line can be torn. An object store cannot append: there each line is an object.
 """
 
 import json
@@ -27,12 +27,12 @@ _OBJECTS_AT_A_TIME = 256
 
 
 class QueriesError(RuntimeError):
-    """Working through queries failed; the message carries the worker's cause."""
+    """The failure of a step that works through queries; the message carries the worker's cause."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where results go: `folder/out` and `folder/quarantine`, with the rows of `schema`."""
+    """The place of results: `folder/out` and `folder/quarantine`, with the rows of `schema`."""
 
     folder: Location
     out: str
@@ -40,20 +40,24 @@ class Place:
 
     @property
     def journal(self) -> Location:
-        """Finished queries, until all are."""
+        """Return the folder of journals, which hold finished queries until all are finished."""
         return self.folder / "journal"
 
     def ended(self) -> set[str]:
-        """Ids of all queries that are committed."""
+        """Return the ids of all queries that are committed."""
         ids = {row["id"] for row in journalled(self.journal)}
         return ids | read_ids(self.folder / self.out) | read_ids(self.folder / "quarantine")
 
 
 class Writer:
-    """A new journal of the shard `prefix`; use it as a context. Threads may commit side by side."""
+    """A writer of a new journal for the shard `prefix`; use it as a context manager.
+
+    Threads may commit side by side.
+    """
 
     def __init__(self, journal: Location, prefix: str):
         self._journal = journal
+        # Unique, so that no two attempts at a shard write into one file.
         self._name = f"{prefix}-{uuid.uuid4().hex}"
         self._lock = threading.Lock()
         self._file: TextIO | None = None
@@ -62,9 +66,10 @@ class Writer:
             self._file = (journal / f"{self._name}.jsonl").open("a")
 
     def commit(self, row: Query) -> None:
-        """Write one finished query; when this returns it survives the machine."""
+        """Write one finished query; when this returns, the query survives the machine."""
         line = json.dumps(row) + "\n"
         if self._file is None:
+            # An object appears whole, so it needs neither the lock nor a flush.
             (self._journal / f"{self._name}-{row['id']}.jsonl").write_text(line)
             return
         with self._lock:
@@ -73,7 +78,7 @@ class Writer:
             os.fsync(self._file.fileno())
 
     def __enter__(self) -> "Writer":
-        """The writer itself."""
+        """Return the writer."""
         return self
 
     def __exit__(
@@ -88,12 +93,16 @@ class Writer:
 
 
 def journalled(journal: Location, prefix: str = "") -> Iterator[Query]:
-    """The rows of the journals, each id once; a torn last line was not committed."""
+    """Read the rows of the journals, each id once.
+
+    A torn last line was not committed and is left out.
+    """
     seen: set[str] = set()
     for line in _lines(journal, prefix):
         if not line.endswith("\n"):
             continue
         row = json.loads(line)
+        # Journals of several attempts may hold the same query: the first one counts.
         if row["id"] not in seen:
             seen.add(row["id"])
             yield row
@@ -101,7 +110,8 @@ def journalled(journal: Location, prefix: str = "") -> Iterator[Query]:
 
 def _lines(journal: Location, prefix: str) -> Iterator[str]:
     files: list[Location] = sorted(journal.glob(f"{prefix}*.jsonl"), key=str)
-    if is_remote(journal):  # many small objects: asked for side by side
+    if is_remote(journal):
+        # Many small objects: they are asked for side by side.
         paths = iter([path_of(file) for file in files])
         while some := list(islice(paths, _OBJECTS_AT_A_TIME)):
             texts = journal.fs.cat(some)
@@ -114,7 +124,10 @@ def _lines(journal: Location, prefix: str) -> Iterator[str]:
 
 
 def compact(place: Place) -> None:
-    """Journals to Parquet; done again after a kill it adds what is not there yet."""
+    """Copy the journals' rows to Parquet, then remove the journals.
+
+    Run again after a kill, it adds what is not there yet.
+    """
     if not place.journal.exists():
         return
     there = read_ids(place.folder / place.out) | read_ids(place.folder / "quarantine")
@@ -126,12 +139,14 @@ def compact(place: Place) -> None:
             ("quarantine", [row for row in part if row["quarantined"]]),
         ):
             write_part(place.folder / folder, name, chosen, place.schema)
-    os.sync()  # results must be on disk before the journals go
-    remove(place.journal)  # a killed driver's task may still write
+    # Results must be on disk before the journals go.
+    os.sync()
+    # `remove` ignores errors: a task of a driver that was killed may still write there.
+    remove(place.journal)
 
 
 def check_complete(wanted: set[str], place: Place) -> tuple[int, int]:
-    """How many queries are done, and how many quarantined.
+    """Check that each query has come out once; count the done and the quarantined.
 
     Raises QueriesError where one is lost or there twice, and where all were quarantined.
     """

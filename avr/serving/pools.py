@@ -1,4 +1,4 @@
-"""Pools of engines on Ray Serve: started side by side, watched, and gone when a step is over."""
+"""Run pools of engines on Ray Serve: start them side by side, watch them, end them after a step."""
 
 import asyncio
 import secrets
@@ -21,15 +21,16 @@ from avr.terminal import CONSOLE
 
 
 class PoolError(RuntimeError):
-    """A pool that does not come up, or does not go away."""
+    """The failure of a pool: it does not start, is gone, or has lost too many engines."""
 
 
 class Pools:
-    """A context in which each of `hosted` is a Serve application, named after role and folder.
+    """The engines of a step: inside this context each of `hosted` is a Serve application.
 
-    Inside, `generate` and `score` give the roles that algorithm code calls, from any process of
-    the cluster. `on_check` is called now and then while work goes on, and may end it by raising.
-    Raises PoolError where engines do not start, with the engine's own words.
+    An application is named after role and folder. `generate` and `score` give the roles that
+    algorithm code calls, from any process of the cluster. `on_check` is called now and then while
+    work goes on, and may end it by raising. Raises PoolError where engines do not start, with the
+    engine's own words.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class Pools:
         witness: Any,
         on_check: Callable[[], None] = lambda: None,
     ):
-        # A name for this job alone: replicas of an earlier one may still be taking theirs down.
+        # Each job has names of its own: replicas of an earlier job may still be taking down the
+        # applications that have its names.
         job = secrets.token_hex(4)
         self._hosted = {f"{_prefix_of(one)}-{job}": one for one in hosted}
         self._serving = serving
@@ -49,10 +51,14 @@ class Pools:
         self._said = 0.0
 
     def __enter__(self) -> "Pools":
-        """Start all pools, wait until every one has its least number of replicas."""
+        """Start all pools and wait until each one has its least number of replicas."""
+        # No HTTP proxy: only processes of the cluster call the pools.
         serve.start(proxy_location="Disabled")
         try:
+            # Pools that nobody uses any more would hold the devices that these need.
             self._delete_leftovers()
+            # Not waited for in here: meanwhile `_wait_until_running` looks for engines that failed
+            # and says what is missing.
             serve.run_many(
                 [
                     serve.RunTarget(self._application(app, one), name=app, route_prefix=None)
@@ -77,12 +83,13 @@ class Pools:
             self._delete_quietly(error)
             return
         self._delete()
+        # An application that is gone is not enough: devices are free when processes have ended.
         wait_until_released(told(self._witness))
 
     def generate(
         self, role: str, model: str | None = None, sampling: Mapping[str, Any] | None = None
     ) -> RemoteGenerate:
-        """The pool's Generate, on its own weights and sampling or on others."""
+        """Return the pool's Generate, on its own weights and sampling or on others."""
         app, one = self._of(role)
         model = model or one.config.model
         sampling = None if sampling is None else dict(sampling)
@@ -90,18 +97,18 @@ class Pools:
         return RemoteGenerate(app, model, sampling, identity, one.start_timeout_s)
 
     def score(self, role: str = "reward_model") -> RemoteScore:
-        """The pool's Score, once its rewards agree with Hugging Face's."""
+        """Return the pool's Score, once its rewards agree with Hugging Face's."""
         app, one = self._of(role)
         identity = self._identity(app, one.config.model, None)
         return RemoteScore(app, identity, one.start_timeout_s)
 
     @property
     def num_cpus(self) -> float:
-        """The CPUs that all pools take when they have grown to their most."""
+        """Return the CPUs that all pools take when they have grown to their most."""
         return sum(one.config.max_replicas * one.config.num_cpus for one in self._hosted.values())
 
     def check(self) -> list[str]:
-        """The roles that have no engine now.
+        """Return the roles that have no engine now.
 
         Raises PoolError where a pool cannot come back by itself, and what `on_check` raises.
         """
@@ -119,7 +126,7 @@ class Pools:
         ]
 
     def _say_what_waits(self, statuses: Mapping[str, Any]) -> None:
-        """A pool that has lost all its engines, and gets no room for others, should say so."""
+        """Print, now and then, which pools have lost all their engines and wait for room."""
         waiting = self._waiting(statuses)
         now = time.monotonic()
         if not waiting:
@@ -131,7 +138,10 @@ class Pools:
             CONSOLE.print(f"  waiting: {waiting}", markup=False)
 
     def _check(self, patience: Mapping[str, int]) -> None:
-        """`patience`: how many engines of a role may fail to start."""
+        """Raise PoolError where a pool will not come back by itself.
+
+        `patience` says how many engines of each role may fail to start.
+        """
         statuses, report = self._statuses(), told(self._witness)
         failures = report.failures
         for app, one in self._hosted.items():
@@ -150,6 +160,7 @@ class Pools:
                 raise PoolError(f"the pool of the {one.role} failed: {'; '.join(words)}")
 
     def _identity(self, app: str, model: str, sampling: dict[str, Any] | None) -> str:
+        # A replica is asked, so that a reward model has passed its check before it is used.
         patience = self._hosted[app].start_timeout_s
         return str(asyncio.run(call_replica(app, "identity", patience, model, sampling)))
 
@@ -197,7 +208,7 @@ class Pools:
             time.sleep(0.5)
 
     def _waiting(self, statuses: Mapping[str, Any]) -> str:
-        """Which roles wait, and for what."""
+        """Say which roles wait, and for what."""
         words = []
         without = self._without_engine(statuses)
         for app, status in statuses.items():
@@ -216,11 +227,12 @@ class Pools:
         return ", ".join(words)
 
     def _statuses(self) -> dict[str, Any]:
+        # Serve lists the applications of the whole cluster; others are not ours to judge.
         applications = serve.status().applications
         return {app: applications[app] for app in self._hosted if app in applications}
 
     def _delete_leftovers(self) -> None:
-        """What a job that was killed left of these pools."""
+        """Delete pools of this folder that a killed job has left."""
         prefixes = tuple(map(_prefix_of, self._hosted.values()))
         for app in serve.status().applications:
             if app.startswith(prefixes):
@@ -228,15 +240,16 @@ class Pools:
 
     def _delete(self, wait: bool = True) -> None:
         apps = list(self._statuses())
+        # First all are told, then each is waited for: an engine takes seconds to end.
         for app in apps:
-            serve.delete(app, _blocking=False)  # side by side: an engine takes seconds to end
+            serve.delete(app, _blocking=False)
         for app in apps if wait else ():
             serve.delete(app)
 
     def _delete_quietly(self, cause: BaseException) -> None:
-        """While an error is on its way, which must not be replaced by another.
+        """Delete the pools while an error is on its way, and raise no other one in its place.
 
-        A job that is stopped has seconds to end.
+        A job that is stopped has seconds to end, so it does not wait for the pools.
         """
         try:
             self._delete(wait=isinstance(cause, Exception))
@@ -259,5 +272,5 @@ def _replicas(role: RoleConfig, serving: ServingConfig) -> dict[str, Any]:
 
 
 def _prefix_of(one: Hosted) -> str:
-    """The same in every job of a folder, so that what an earlier one left is found."""
+    """Return a name that is the same in every job of a folder, so that leftovers are found."""
     return f"avr-{one.role}-{content_id(str(one.folder))[:8]}"

@@ -1,9 +1,9 @@
-"""Queries through pools of engines, in Ray tasks: each query is committed on its own.
+"""Work through queries in Ray tasks that call pools of engines; each is committed on its own.
 
-A query is a row `{"id", ...}` of plain data; its work is a function that calls engines several
-times, one call depending on the other. A task carries a shard of queries and runs them
-concurrently in one process. What is finished goes to the shard's journal, one line and one fsync a
-query; at the end journals become Parquet. Resume is a difference of ids, as in growth.
+A query is a row `{"id", ...}` of plain data. Its work is a function that calls engines several
+times, each call depending on the one before. A task carries a shard of queries and runs them
+concurrently in one process. A finished query goes to the shard's journal, one line and one fsync
+each; at the end journals become Parquet. Resume is a difference of ids, as in growth.
 """
 
 import asyncio
@@ -45,7 +45,10 @@ _CHECK_POOLS_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class Worked:
-    """What is there now: done + quarantined = queries. `num_resumed` were there before."""
+    """The counts of finished queries: done + quarantined = queries.
+
+    `num_resumed` of them were there before.
+    """
 
     num_done: int
     num_quarantined: int
@@ -54,15 +57,15 @@ class Worked:
 
 
 class EnginePools(Protocol):
-    """The part of `avr.serving.pools.Pools` that matters here."""
+    """The part of `avr.serving.pools.Pools` that this module uses."""
 
     @property
     def num_cpus(self) -> float:
-        """The CPUs the pools take at their most."""
+        """Return the CPUs that the pools take at their most."""
         ...
 
     def check(self) -> list[str]:
-        """The roles without an engine; raises where a pool cannot come back by itself."""
+        """Return the roles without an engine; raise where a pool cannot come back by itself."""
         ...
 
 
@@ -75,10 +78,10 @@ def run_queries(
     name: str,
     witness: Any,
 ) -> Worked:
-    """Work through the queries that are not committed yet; checks that none is lost or doubled.
+    """Work through the queries that are not committed yet; check that none is lost or doubled.
 
-    The tasks apply `work` to each query; it marks one that cannot be finished as `quarantined`.
-    Raises QueriesError with the worker's cause, and what `pools.check` raises.
+    The tasks apply `work` to each query. `work` marks a query that cannot be finished as
+    `quarantined`. Raises QueriesError with the worker's cause, and what `pools.check` raises.
     """
     source = place.folder / "queries.parquet"
     rows = ({"id": query["id"], "query": json.dumps(query)} for query in queries)
@@ -109,6 +112,7 @@ class _Flow:
         progress: Progress,
     ):
         self._pending = pending
+        # Put once: every task is given a reference to it.
         self._work = ray.put(work)
         self._pools = pools
         self._config = config
@@ -125,27 +129,32 @@ class _Flow:
         self._most_tasks = self._room()
 
     def run(self) -> None:
-        """Submit, collect, watch, until nothing is left."""
+        """Submit tasks, collect their results and watch progress, until nothing is left."""
         try:
             while self._submit() or self._running:
                 self._collect()
                 self._watch()
             self._show(self._finished)
         except BaseException:
+            # Tasks must not go on when the step has ended.
             for task in self._running:
                 ray.cancel(task, force=True)
             raise
 
     def _submit(self) -> bool:
-        """Fill the window; whether queries may be left."""
+        """Fill the window; return whether queries may be left."""
         config = self._config
         size = config.queries_per_task
+        # The window counts queries, not tasks: the next shard begins while a task still has its
+        # last queries to finish.
         while len(self._running) < self._most_tasks and self._submitted - self._shown + size <= max(
             size, config.max_queries_in_flight
         ):
             shard = list(islice(self._pending, size))
             if not shard:
                 return False
+            # No limit to retries: a lost task is not its queries' fault, what it has committed is
+            # skipped, and `Patience` ends what stands still.
             options = {"num_cpus": config.cpus_per_task, "max_retries": -1}
             task = work_through.options(**options).remote(
                 shard, self._work, self._place.journal, self._name, self._witness
@@ -155,19 +164,22 @@ class _Flow:
         return True
 
     def _room(self) -> int:
-        """How many tasks may run: what they hold is not there for an engine that has to come back.
+        """Return how many tasks may run: at least one, and more where they fit beside the pools.
 
-        At least one, and as many more as fit beside pools of their largest size.
+        The pools are counted at their largest size: an engine that has to come back cannot use CPUs
+        that tasks hold.
         """
         cpus = ray.cluster_resources().get("CPU", 0.0) - self._pools.num_cpus
         return max(1, int(cpus / self._config.cpus_per_task))
 
     def _collect(self) -> None:
+        # A short wait: pools and clocks are looked at in between.
         done, _ = ray.wait(list(self._running), timeout=_POLL_S) if self._running else ([], [])
         for task in done:
             try:
                 ray.get(task)
             except RayError as error:
+                # Not one query's fault, as those come back as quarantined rows: it ends the step.
                 raise QueriesError(_cause(error, told(self._witness))) from error
             self._finished += self._running.pop(task)
 
@@ -179,6 +191,7 @@ class _Flow:
         if now - self._checked > _CHECK_POOLS_EVERY_S:
             self._checked = now
             self._patience.look(self._pools.check(), now)
+            # Nodes may have come or gone.
             self._most_tasks = self._room()
         if (waited := self._patience.still_for(now)) is not None:
             raise QueriesError(
@@ -202,7 +215,7 @@ class _Flow:
 
 @ray.remote
 def work_through(shard: list[Query], work: Work, journal: Location, name: str, witness: Any) -> int:
-    """Run a shard's queries concurrently and commit each one; those in the journal are done.
+    """Run a shard's queries concurrently and commit each one; skip those that are in the journal.
 
     A query per task would be the simplest unit, but every process that runs tasks has a Serve
     router of its own: 17% slower than 32 a task where it was measured
@@ -214,6 +227,7 @@ def work_through(shard: list[Query], work: Work, journal: Location, name: str, w
 async def _work_through(
     shard: list[Query], work: Work, journal: Location, name: str, witness: Any
 ) -> int:
+    # The same name for every attempt at this shard: each finds what the others have committed.
     prefix = content_id([query["id"] for query in shard])
     there = {row["id"] for row in journalled(journal, prefix)}
     left = [query for query in shard if query["id"] not in there]
@@ -222,7 +236,8 @@ async def _work_through(
 
         async def one(query: Query) -> None:
             row = await work(query)
-            await asyncio.to_thread(writer.commit, row)  # the others go on meanwhile
+            # In a thread: the other queries go on while this line is synced.
+            await asyncio.to_thread(writer.commit, row)
             tally.add()
 
         await asyncio.gather(*map(one, left))
@@ -231,7 +246,7 @@ async def _work_through(
 
 
 def _cause(error: BaseException, report: Report) -> str:
-    """The innermost error of a task, and what the witness knows of dead engines."""
+    """Return the innermost error of a task in words, and what the witness knows of dead engines."""
     while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
         error = error.cause
     words = str(error).strip() or repr(error)

@@ -1,4 +1,4 @@
-"""One engine as a replica of a Ray Serve deployment, and the roles that call it from elsewhere."""
+"""Host one engine as a replica of a Ray Serve deployment, and call it from elsewhere."""
 
 import asyncio
 import time
@@ -22,15 +22,16 @@ from avr.core.messages import Conversation
 from avr.core.roles import Completion
 from avr.hosting.host import Host, Hosted
 
-# What a caller sees of a replica that ended under its request. Errors of the request itself arrive
-# as themselves.
+# The errors that a caller sees where a replica ended under its request. An error that the request
+# itself raised is none of these.
 _REPLICA_LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 _RETRY_EVERY_S = 1.0
+# How long the witness has to be dead before a pool takes itself down; see `check_health`.
 _ORPHANED_FOR_S = 20.0
 
 
 class Replica:
-    """Serve's health checks, restarts and autoscaling around one `Host`."""
+    """One `Host` that Serve checks, restarts and scales."""
 
     def __init__(self, app: str, hosted: Hosted, witness: Any):
         self._app = app
@@ -46,9 +47,10 @@ class Replica:
         n: int,
         seed: int,
     ) -> tuple[Completion, ...]:
-        """`Generate.generate` with the weights of `model`."""
+        """Generate with the weights of `model`; see `Generate.generate`."""
 
         async def call(engine: Any) -> tuple[Completion, ...]:
+            # Other requests may ask for other weights: the engine keeps these until this one ends.
             async with engine.serving(model):
                 texts: tuple[Completion, ...]
                 texts = await engine.generate(conversation, n, seed, sampling)
@@ -57,11 +59,14 @@ class Replica:
         return await self._host.use(call)
 
     async def score(self, conversation: Conversation) -> float:
-        """`Score.score`."""
+        """Score a conversation; see `Score.score`."""
         return await self._host.use(lambda engine: engine.score(conversation))
 
     async def identity(self, model: str, sampling: Mapping[str, Any] | None) -> str:
-        """The role's identity on these weights; the first call checks rewards, where asked for."""
+        """Return the role's identity on these weights.
+
+        The first call checks rewards, where that is asked for.
+        """
 
         async def call(engine: Any) -> str:
             return str(engine.identity_of(model, sampling))
@@ -69,11 +74,12 @@ class Replica:
         return await self._host.use(call)
 
     async def check_health(self) -> None:
-        """Serve's health check. A pool whose job is gone takes itself down, and frees its device.
+        """Check the engine's health for Serve; take the pool down where its job is gone.
 
-        Serve's applications outlive the job that started them; the witness does not. That it
-        cannot be reached for a moment means nothing, and neither does word of its death by itself:
-        to a process whose own node has died everyone else may seem dead, but it ends in seconds.
+        That frees its device. Serve's applications outlive the job that started them; the witness
+        does not. A witness that cannot be reached for a moment means nothing. Word of its death
+        means nothing either, by itself: to a process whose own node has died everyone else may seem
+        dead, but such a process ends in seconds.
         """
         try:
             await self._witness.report.remote()
@@ -81,12 +87,14 @@ class Replica:
         except ActorDiedError:
             self._orphaned = self._orphaned or time.monotonic()
             if time.monotonic() - self._orphaned > _ORPHANED_FOR_S:
+                # In a thread, as the call blocks; and not waited for, as it ends this replica too.
                 await asyncio.to_thread(serve.delete, self._app, _blocking=False)
         except ActorUnavailableError:
             pass
         await self._host.check_health()
 
     def __del__(self) -> None:
+        # Serve calls this when it stops a replica. After a start that failed there is no host.
         host = getattr(self, "_host", None)
         if host is not None:
             host.shutdown()
@@ -94,27 +102,33 @@ class Replica:
 
 @cache
 def handle_of(app: str) -> Any:
-    """One router per process and application: each one watches the replicas for itself."""
+    """Return this process's handle of an application.
+
+    There is one for each process and application: every handle has a router, which watches the
+    replicas for itself.
+    """
     return serve.get_app_handle(app)
 
 
 async def call_replica(app: str, method: str, patience_s: float, *arguments: Any) -> Any:
-    """Call a replica; one that ends under the request costs a retry on another.
+    """Call a replica; where it ends under the request, try again on another.
 
-    Retries go on until `patience_s`, the time that a replacement may take, have passed since the
-    first of calls that were lost at once: how often engines may die is for the witness to count,
-    and whether the pool can come back for `Pools.check`.
+    Retries go on until `patience_s` seconds, the time that a replacement may take, have passed
+    since the first of the calls that were lost at once. How often engines may die is for the
+    witness to count, and whether the pool can come back is for `Pools.check` to see.
     """
     first_lost: float | None = None
     while True:
         asked = time.monotonic()
         try:
             return await getattr(handle_of(app), method).remote(*arguments)
-        except RayTaskError as error:  # what the replica raised, not the trace around it
+        except RayTaskError as error:
+            # Raise what the replica raised, not the trace around it.
             raise (error.cause if isinstance(error.cause, Exception) else error) from error
         except _REPLICA_LOST:
             lost = time.monotonic()
-            if first_lost is None or lost - asked > _RETRY_EVERY_S:  # this call did run for a while
+            # A call that ran for a while had found a living replica: the clock starts again.
+            if first_lost is None or lost - asked > _RETRY_EVERY_S:
                 first_lost = lost
             if lost - first_lost > patience_s:
                 raise
@@ -123,7 +137,7 @@ async def call_replica(app: str, method: str, patience_s: float, *arguments: Any
 
 @dataclass(frozen=True)
 class RemoteGenerate:
-    """A `Generate` whose engines are the replicas of `app`, on the weights of `model`."""
+    """A `Generate` that asks the replicas of `app`, on the weights of `model`."""
 
     app: str
     model: str
@@ -134,7 +148,7 @@ class RemoteGenerate:
     async def generate(
         self, conversation: Conversation, n: int, seed: int
     ) -> tuple[Completion, ...]:
-        """See `avr.core.roles.Generate`."""
+        """Generate on a replica; see `avr.core.roles.Generate`."""
         arguments = (self.model, self.sampling, conversation, n, seed)
         completions: tuple[Completion, ...] = await call_replica(
             self.app, "generate", self.patience_s, *arguments
@@ -144,12 +158,12 @@ class RemoteGenerate:
 
 @dataclass(frozen=True)
 class RemoteScore:
-    """A `Score` whose engines are the replicas of `app`."""
+    """A `Score` that asks the replicas of `app`."""
 
     app: str
     identity: str
     patience_s: float
 
     async def score(self, conversation: Conversation) -> float:
-        """See `avr.core.roles.Score`."""
+        """Score on a replica; see `avr.core.roles.Score`."""
         return float(await call_replica(self.app, "score", self.patience_s, conversation))

@@ -1,7 +1,7 @@
-"""What a task does with one query: search it, sample whole outputs, or answer and refine.
+"""Do a task's work on one query: search it, sample whole outputs, answer and refine, or score.
 
-Each is a frozen value that travels to the tasks: called with a query it gives the finished row. A
-query that cannot be finished comes back marked with the reason.
+Each work is a frozen value that travels to the tasks: called with a query it gives the finished
+row. A query that cannot be finished comes back marked with the reason.
 """
 
 from collections.abc import Mapping
@@ -26,18 +26,18 @@ from avr.serving.journal import Query
 
 
 def tree_query(tree: RefinementTree, model: str = "", rounds: int = 0) -> Query:
-    """A query for `SearchTree`, or for `AnswerAndRefine` by `model`."""
+    """Make a query of a tree: for `SearchTree`, `ScoreTree`, or `AnswerAndRefine` by `model`."""
     return {"id": tree.id, "model": model, "rounds": rounds, "tree": tree_to_dict(tree)}
 
 
 def set_query(outputs: OutputSet, model: str) -> Query:
-    """A query for `SampleOutputs` by `model`."""
+    """Make a query of a set of outputs: for `ScoreSet`, or `SampleOutputs` by `model`."""
     return {"id": outputs.id, "model": model, "set": set_to_dict(outputs)}
 
 
 @dataclass(frozen=True)
 class SearchTree:
-    """A planted tree, searched to `max_depth`."""
+    """The search of a planted tree, to `max_depth`."""
 
     policy: Generate
     reward_model: Score
@@ -46,12 +46,13 @@ class SearchTree:
     max_depth: int
 
     async def __call__(self, query: Query) -> Query:
-        """The tree of `query["tree"]`."""
+        """Search the tree of `query["tree"]` and return it."""
         tree = tree_from_dict(query["tree"])
         try:
             tree = await search(
                 tree, self.policy, self.reward_model, self.templates, self.shape, self.max_depth
             )
+        # Any other error is not this query's own: it fails the task, and with it the step.
         except TreeFault as error:
             tree = replace(tree, quarantined=f"search: {error}")
         return tree_to_dict(tree)
@@ -59,10 +60,10 @@ class SearchTree:
 
 @dataclass(frozen=True)
 class SampleOutputs:
-    """Whole outputs of the model that `query["model"]` names; scored unless nobody judges.
+    """The sampling of whole outputs by the model that `query["model"]` names.
 
-    `failures_count` has a failure judged as an empty answer, for evaluation. With an `own_judge`
-    the model itself judges, and no reward model.
+    Outputs are scored unless nobody judges. With `failures_count` a failure is judged as an empty
+    answer, for evaluation. With an `own_judge` the model itself judges, and no reward model.
     """
 
     policies: Mapping[str, Generate]
@@ -75,7 +76,7 @@ class SampleOutputs:
     own_judge: OwnJudge | None = None
 
     async def __call__(self, query: Query) -> Query:
-        """The filled set of `query["set"]`."""
+        """Fill the set of `query["set"]` with outputs and return it."""
         outputs = set_from_dict(query["set"])
         policy = self.policies[query["model"]]
         try:
@@ -106,7 +107,7 @@ class AnswerAndRefine:
     shape: Shape
 
     async def __call__(self, query: Query) -> Query:
-        """The tree of `query["tree"]`, one level a round."""
+        """Answer and refine in the tree of `query["tree"]`, one level a round, and return it."""
         tree, policy = tree_from_dict(query["tree"]), self.policies[query["model"]]
         try:
             tree = await self_refine(tree, policy, self.templates, self.shape, query["rounds"])
@@ -119,12 +120,12 @@ class AnswerAndRefine:
 
 @dataclass(frozen=True)
 class ScoreTree:
-    """Rewards for a tree that was answered and refined before, with no reward model at hand."""
+    """The rewards of a tree that was answered and refined before, with no reward model at hand."""
 
     reward_model: Score
 
     async def __call__(self, query: Query) -> Query:
-        """The tree of `query["tree"]`; one that is quarantined stays as it is."""
+        """Score the tree of `query["tree"]` and return it; a quarantined one stays as it is."""
         tree = tree_from_dict(query["tree"])
         if not tree.quarantined:
             try:
@@ -136,12 +137,12 @@ class ScoreTree:
 
 @dataclass(frozen=True)
 class ScoreSet:
-    """Rewards for outputs that were sampled before; a failure is judged as an empty answer."""
+    """The rewards of outputs that were sampled before; a failure is judged as an empty answer."""
 
     reward_model: Score
 
     async def __call__(self, query: Query) -> Query:
-        """The set of `query["set"]`; one that is quarantined stays as it is."""
+        """Score the set of `query["set"]` and return it; a quarantined one stays as it is."""
         outputs = set_from_dict(query["set"])
         if not outputs.quarantined:
             try:

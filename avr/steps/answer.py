@@ -32,11 +32,11 @@ from avr.storage import Location, location
 
 @dataclass(frozen=True)
 class Entrant:
-    """A model and how it answers: once, in `rounds` refinements of its own, or thinking by itself.
+    """A model and its way of answering: once, with `rounds` refinements of its own, or recursively.
 
     `model` is a folder or name, or an earlier training. `best_of` answers are sampled in mode
     plain. `sampling` is laid over the policy's. `max_tries` is for an output without a final
-    answer; what is refined has those of the tree. `at` is the setting that names the model.
+    answer; refinements have the tries of the tree. `at` is the setting that names the model.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Entrant:
 
     @property
     def samples(self) -> bool:
-        """Whether its answers are sampled outputs, and not trees."""
+        """Say whether the answers are sampled outputs, and not trees."""
         return self.mode == Mode.recursive or self.best_of > 1
 
     @property
     def origin(self) -> str:
-        """The model whose shape it has."""
+        """Return the model whose shape it has: its own, or the one its trainings started from."""
         return self.model if isinstance(self.model, str) else self.model.origin()
 
 
@@ -63,11 +63,11 @@ class Entrant:
 class Answer(Step):
     """The answers of every entrant to the same prompts.
 
-    One pool of the policy's engines loads each entrant's weights in turn. With a `reward_model`
-    all answers are rewarded, under `placement` waves when all are there. `given`: the first answer
-    is what the input row brought along. `gated`: a round takes the best of its refinements, and
-    goes on only while that is better. Prompts of the steps `apart_from`, and of the runs
-    `used_in`, are set aside.
+    One pool of the policy's engines loads each entrant's weights in turn. With a `reward_model` all
+    answers are rewarded; under `placement` waves this happens when all are there. `given`: the
+    first answer is the one that the input row brought along. `gated`: a round takes the best of its
+    refinements, and goes on only while that is better. Prompts of the steps `apart_from`, and of
+    the runs `used_in`, are set aside.
     """
 
     prompts: PromptsConfig
@@ -87,7 +87,7 @@ class Answer(Step):
     used_in: tuple[str, ...] = speed_only(default=())
 
     def check(self) -> None:
-        """Raise ConfigError for prompts, models or settings that cannot be."""
+        """Raise ConfigError for prompts, models or settings that cannot be used."""
         templates_of(self.templates)
         check_prompts({self.name: self.prompts})
         roles = {"policy": self.policy}
@@ -105,7 +105,7 @@ class Answer(Step):
                 check_role("policy", role, sampling_at="thinking")
 
     def uses(self) -> Iterable[Use]:
-        """The model that the pool starts with, every entrant in its engines, the reward model."""
+        """Name the model that the pool starts with, every entrant's model, and the reward model."""
         more = next((self._sampling(e) for e in self.entrants if e.sampling is not None), None)
         yield generating("policy", self.policy, {"thinking": more} if more else {})
         for entrant in self.entrants:
@@ -116,10 +116,13 @@ class Answer(Step):
             yield judging("reward_model", self.reward_model)
 
     def needs(self) -> StepPlan:
-        """The pool that answers, and the one that rewards: at once, or in turn."""
+        """Plan the pool that answers and the one that rewards: at once, or in turn."""
+        # The refinements of one round.
         width = self.tree.num_critiques * self.tree.num_refinements
         texts = rewards = 0
         for entrant in self.entrants:
+            # Given answers are not generated. A round has critiques and refinements; of these only
+            # refinements are rewarded.
             texts += (0 if self.given else entrant.best_of) + entrant.rounds * (
                 self.tree.num_critiques + width
             )
@@ -133,6 +136,7 @@ class Answer(Step):
 
     def work(self, run: Run) -> dict[str, Any]:
         """Ask one entrant after the other; each query is committed when it is done."""
+        # Imported in here, as it brings Ray along, which checks and plans do not need.
         from avr.hosting.witness import witness_beside_driver
 
         ingested = take_in(
@@ -154,6 +158,7 @@ class Answer(Step):
                     for entrant in self.entrants
                 }
             return {"input": asdict(ingested), "queries": worked}
+        # In waves the two models never hold devices at once: all answers first, then all rewards.
         with pools(run, self, roles, self.queries, self.serving, witness) as up:
             for entrant in self.entrants:
                 self._ask(run, entrant, prompts, recipe, up, witness, rewarded=False)
@@ -193,12 +198,14 @@ class Answer(Step):
         )
 
         name, words = entrant.name, templates_of(self.templates)
+        # With its name in the ids, no two entrants have the same tree of a prompt.
         own = content_id(name, recipe)
         model = model_of(entrant.model, run)
         policy = up.generate("policy", model, self._sampling(entrant))
         score = up.score() if self.reward_model is not None and rewarded else None
         work: Any
         if entrant.samples:
+            # Only recursive models write the form; in mode plain the whole text is the answer.
             template = self.template if entrant.mode == Mode.recursive else PLAIN
             work = SampleOutputs(
                 policies={name: policy},
@@ -215,6 +222,7 @@ class Answer(Step):
             if self.gated and score is not None:
                 work = SearchTree(policy, score, words, Shape(**shape), entrant.rounds)
             else:
+                # Rewards come after all rounds, or never: each goes on from the last refinement.
                 last = Shape(**shape, follow="last")
                 work = AnswerAndRefine({name: policy}, score, words, last)
             planted = (plant(prompt, own) for prompt in prompts)
@@ -229,6 +237,7 @@ class Answer(Step):
 
         folder = run.of(self) / entrant.name
         before = self._place(folder / "unrewarded", entrant)
+        # What is quarantined comes along as it is, so that every prompt is there at the end.
         parts = [before.folder / part for part in (before.out, "quarantine")]
         work: Any
         if entrant.samples:
@@ -238,6 +247,7 @@ class Answer(Step):
             work = ScoreTree(up.score())
             queries = (tree_query(each) for part in parts for each in read_trees(part))
         place = self._place(folder, entrant)
+        # The witness counts by name, and has counted the answers under the entrant's.
         name = f"{entrant.name}, rewards"
         return asdict(run_queries(queries, work, up, self.queries, place, name, witness))
 
@@ -253,7 +263,7 @@ class Answer(Step):
 
 
 def _used_in(runs: Iterable[str]) -> dict[str, Ids]:
-    """The prompts that other runs used, by run and step."""
+    """Read the ids of the prompts that other runs used, by run and step."""
     return {
         f"{step} of {run}": ids
         for run in runs

@@ -1,4 +1,4 @@
-"""What steps that ask models share: prompts in, roles, pools of engines up, queries through."""
+"""Take in prompts, check roles and open pools of engines, for all steps that ask models."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def templates_of(config: TemplatesConfig) -> Templates:
-    """The words around models' texts. Raises ConfigError for empty ones."""
+    """Return the words around models' texts. Raises ConfigError for empty ones."""
     try:
         return Templates(**asdict(config))
     except ValueError as error:
@@ -34,7 +34,7 @@ def templates_of(config: TemplatesConfig) -> Templates:
 
 
 def check_roles(roles: Mapping[str, RoleConfig]) -> None:
-    """Raise ConfigError for a role whose settings, or whose model, cannot be; by its setting."""
+    """Raise ConfigError for a role whose settings or model cannot be used; it names the setting."""
     check_replicas(roles)
     for name, role in roles.items():
         scores = name.endswith("reward_model")
@@ -53,7 +53,7 @@ def take_in(
 ) -> Ingested:
     """Read a step's prompts into its folder, and say which rows cannot be used.
 
-    A prompt that one of the steps `apart_from` uses, or that is among the `others`, is none.
+    Prompts that one of the steps `apart_from` uses, and those among the `others`, cannot be used.
     """
     folder = run.of(step)
     rejected = folder / "rejected.parquet"
@@ -62,6 +62,7 @@ def take_in(
     if ingested.num_quarantined:
         said = f"{ingested.num_quarantined} of {ingested.num_rows} input rows cannot be used:"
         indented(said)
+        # A few rows as examples: there may be very many, and the file holds them all.
         for row in islice(read_rows(rejected), 3):
             indented(f"  {row['source']}: {row['reason']}")
         indented(f"  all of them: {rejected}")
@@ -77,11 +78,13 @@ def pools(
     serving: ServingConfig,
     witness: Any,
 ) -> Iterator["Pools"]:
-    """Inside, each role has a pool of engines on Ray Serve, once the cluster has room for all."""
+    """Open a pool of engines on Ray Serve for each role, once the cluster has room for all."""
     from avr.serving.pools import Pools
 
+    # The meter ticks whenever pools are checked, and may end the step by raising.
     hosted = [run.hosted(step, role, settings, queries) for role, settings in roles.items()]
     pooled = Pools(hosted, serving, witness, run.meter.tick)
+    # Pools open inside `placed`, so they have ended when device-hours are no longer counted.
     with run.placed(step), pooled as up:
         yield up
 
@@ -95,7 +98,7 @@ def check_words(run: Run, step: Step, grown: Step, templates: TemplatesConfig) -
 
 
 def prompts_in(folder: Location) -> Iterator[Any]:
-    """The prompts that were taken in, in their order."""
+    """Read the prompts that were taken in, in their order."""
     from avr.data.schemas import prompt_of
 
     return map(prompt_of, read_rows(folder / "prompts.parquet"))

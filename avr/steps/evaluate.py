@@ -14,15 +14,15 @@ from avr.steps.answer import Answer
 
 @dataclass(frozen=True)
 class Evaluate(Answer):
-    """Answers whose report compares each entrant with what the first one said at once.
+    """Answers, and a report that compares each entrant with the first answers of the first one.
 
-    `oracle` is for the report alone.
+    `oracle` is used by the report alone.
     """
 
     oracle: str | None = speed_only(default=None)
 
     def check(self) -> None:
-        """Raise ConfigError for an oracle that is none, and as for any answers."""
+        """Raise ConfigError for an unknown oracle or an unset first model, and as `Answer` does."""
         load_oracle(self.oracle)
         seed = self.entrants[0]
         if not seed.model:
@@ -32,13 +32,14 @@ class Evaluate(Answer):
         super().check()
 
     def report(self, run: Run) -> Report:
-        """One row for each entrant, and for each of its rounds."""
+        """Report one row for each entrant, and one for each of its rounds."""
         oracle, first = load_oracle(self.oracle), self.entrants[0].name
         seed = {tree.prompt.id: tree for tree in self.trees(run, first)}
         rows: list[dict[str, Any]] = []
         unscored = 0
         for entrant in self.entrants:
             name = entrant.name
+            # A recursive model answers in one output: it has no rounds.
             if entrant.mode == Mode.recursive:
                 sets = {item.prompt.id: item for item in self.sets(run, name)}
                 rows.append(recursive_row(name, sets, seed, first, oracle))

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 class Grow(Step):
     """A tree for every prompt.
 
-    Without a `corrector` the policy corrects itself in the same pool; with `weights`, an earlier
-    training, it does so as what that has made of it. Without a `policy` y0 is the answer that the
-    input row brought along. A prompt of the steps `apart_from` is set aside. `title` heads the
-    column of the report.
+    Without a `corrector` the policy corrects itself in the same pool. With `weights`, an earlier
+    training, the policy has the weights that this has left. Where `growth.first_answer` is input,
+    y0 is the answer that the input row brought along; a `policy` beside a corrector then plays no
+    part, and may be None. Prompts of the steps `apart_from` are set aside. `title` heads the column
+    of the report.
     """
 
     prompts: PromptsConfig
@@ -48,7 +49,7 @@ class Grow(Step):
     title: str = ""
 
     def check(self) -> None:
-        """Raise ConfigError for prompts, roles or templates that cannot be."""
+        """Raise ConfigError for prompts, roles or templates that cannot be used."""
         templates_of(self.templates)
         if self._from_input and not self.prompts.answer_field:
             raise ConfigError(
@@ -61,12 +62,12 @@ class Grow(Step):
         check_roles({**self._roles(), "reward_model": self.reward_model})
 
     def uses(self) -> Iterable[Use]:
-        """The roles, with the shape that the policy has before it is trained."""
+        """Name the models of the roles; the policy has the shape of the untrained one."""
         roles = [generating(name, role) for name, role in self._roles().items()]
         return [*roles, judging("reward_model", self.reward_model)]
 
     def needs(self) -> StepPlan:
-        """All pools at once, or one after the other where `placement` is waves."""
+        """Plan all pools at once, or one after the other where `placement` is waves."""
         width = self.tree.num_critiques * self.tree.num_refinements
         refining = self.tree.num_critiques + width
         texts = {"policy": 1, "corrector": refining}
@@ -90,6 +91,7 @@ class Grow(Step):
         )
         recipe = run.recipe(self)
 
+        # A function, as trees are planted twice: for their ids, and to grow them.
         def planted() -> Iterator[RefinementTree]:
             trees = (plant(prompt, recipe) for prompt in prompts_in(folder))
             return map(take_answer, trees) if self._from_input else trees
@@ -98,18 +100,20 @@ class Grow(Step):
         words = templates_of(self.templates)
         watch = HealthWatch(folder, config.health, "growth.health", first, words, indented)
         operators = self._operators(run)
+        # In waves, trees have critiques in a folder of an early wave before they are in `trees`.
         parts = [out for out, _ in waves(operators, config.placement, folder)]
 
         def committed() -> None:
             watch.look_at_parts([*parts, folder / "quarantine"])
             run.meter.tick()
 
+        # Before engines start: a run that goes on may have its first trees already.
         watch.look_at_parts([*parts, folder / "quarantine"])
         grown = grow(planted(), operators, config, folder, lambda: run.placed(self), committed)
         return {"input": asdict(ingested), "growth": asdict(grown)}
 
     def report(self, run: Run) -> Report:
-        """Counts and gains of the trees."""
+        """Report counts and gains of the trees."""
         result = run.ledger.result(self.name) | {"trees": tree_statistics(run.of(self))}
         return Report(result, (growth_column(self.title, result, run.of(self)),))
 
@@ -118,7 +122,7 @@ class Grow(Step):
         return self.growth.first_answer == FirstAnswer.input
 
     def _roles(self) -> dict[str, RoleConfig]:
-        """The roles that generate. A policy that gives no text plays no part."""
+        """Return the roles that generate; a policy that gives no text plays no part."""
         roles = {}
         if self.policy is not None and (self.corrector is None or not self._from_input):
             roles["policy"] = self.policy
@@ -128,8 +132,10 @@ class Grow(Step):
         from avr.dataflow.operators import Operator
 
         roles = self._roles()
+        # The training is done by now, so its folder is there.
         if self.weights is not None:
             roles["policy"] = replace(roles["policy"], model=self.weights.model(run))
+        # Where the policy corrects itself, one pool does both acts.
         acts = {"policy": "grow"} if self.corrector is None else {}
         acts = acts or {"policy": "respond", "corrector": "correct"}
         words, shape = templates_of(self.templates), Shape(**asdict(self.tree))
@@ -143,9 +149,9 @@ class Grow(Step):
 
 
 def check_apart(first: PromptsConfig, second: PromptsConfig) -> None:
-    """Raise ConfigError where every row of the second growth is one that the first has.
+    """Raise ConfigError where the first growth has every row of the second.
 
-    All would be set aside, hours later.
+    All of the second's prompts would be set aside, hours later.
     """
 
     def end(prompts: PromptsConfig) -> float:

@@ -1,4 +1,4 @@
-"""Watch first trees on the driver, and stop a growth or search that is not worth its price."""
+"""Watch the first trees on the driver; stop a growth or search that is not worth its price."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,17 +19,20 @@ from avr.storage import Location, write_text
 
 
 class HealthError(NotWorthIt):
-    """Most of a growth's first trees are of no use; the message has the checks and examples."""
+    """The end of a growth whose first trees are mostly of no use.
+
+    The message has the checks that failed, and examples.
+    """
 
 
 class HealthWatch:
-    """Examines the first trees of one step, once, and writes what it found to `health.json`.
+    """An examination of the first trees of one step, made once and written to `health.json`.
 
-    `first` are the ids of the first `config.num_trees` trees in the order of the prompts, all of
-    them where there are fewer. Those that happen to end first would be another choice: what is too
-    long fails at once. What was found is judged again, under the thresholds of now, whenever the
-    step is: a run that is continued fails in the same way, unless thresholds have changed.
-    `path` is where the configuration has `config`.
+    `first` are the ids of the first `config.num_trees` trees in the order of the prompts, or of all
+    where there are fewer. The trees that happen to end first would be another choice: those that
+    are too long fail at once. Findings are judged again, under the present thresholds, whenever the
+    step runs: a run that is continued fails in the same way, unless thresholds have changed. `path`
+    is the place of `config` in the configuration.
     """
 
     def __init__(
@@ -73,20 +76,24 @@ class HealthWatch:
             self._judge_if_complete()
 
     def _read(self, file: Location) -> None:
+        # A file appears whole: what was read once holds nothing new.
         if file in self._seen:
             return
         self._seen.add(file)
+        # Ids alone are quick to read; whole trees are read where one of the first is among them.
         if any(row["id"] in self._first for row in read_rows(file, ["id"])):
             self._take(map(tree_from_dict, read_rows(file)))
 
     def _take(self, trees: Iterable[RefinementTree]) -> None:
         for tree in trees:
+            # A tree of an early wave may have no critiques yet: there is nothing to examine.
             if tree.id in self._first and (tree.levels or tree.quarantined):
                 self._found.setdefault(tree.id, tree)
 
     def _judge_again(self) -> bool:
-        """Whether these trees were examined before; they are judged then."""
+        """Judge earlier findings about these trees; return whether there are any."""
         before = health_of(self._folder)
+        # Other trees were examined where the prompts or `num_trees` have changed.
         if before is None or set(before["trees"]) != self._first:
             return False
         self._judge([_finding(f) for f in before["checks"]])
@@ -108,11 +115,12 @@ class HealthWatch:
             "checks": [{**asdict(f), "share": f.share, "most": most[f.name]} for f in findings],
             "trees": sorted(self._first),
         }
+        # Written before anything is raised: a run that is continued judges these findings again.
         write_text(self._folder / FILE, json.dumps(verdict, indent=1))
         num_trees = len(self._first)
         if not failed:
             few = num_trees < self._config.num_trees
-            are = "trees are too few to tell" if few else "trees are well"
+            are = "trees are too few to tell" if few else "trees pass all checks"
             self._say(f"health: the first {num_trees} {are}")
             return
         text = "\n  ".join(
@@ -137,7 +145,7 @@ def _finding(data: Mapping[str, Any]) -> Finding:
 class SearchWatch:
     """A `HealthWatch` of a search, whose trees are in a journal first and in Parquet at the end.
 
-    It has looked when it is made. Raises HealthError, there too.
+    It looks once when it is made. Raises HealthError, there too.
     """
 
     def __init__(
@@ -160,7 +168,7 @@ class SearchWatch:
         self._watch.look_at_journal(self._place.journal)
 
     def over(self, pools: EnginePools) -> EnginePools:
-        """Give the pools, whose every check looks at the trees as well."""
+        """Return pools that look at the trees as well, whenever they are checked."""
         return _WatchedPools(pools, self.look)
 
 

@@ -26,7 +26,7 @@ from avr.storage import files_at, location, reached
 
 @dataclass(frozen=True)
 class Judge(Step):
-    """A preference for every prompt, by a server, a reward model or an oracle (its name)."""
+    """A preference for every prompt, by a server, a reward model or an oracle (given by name)."""
 
     answers: Answer
     baseline: PromptsConfig
@@ -34,10 +34,11 @@ class Judge(Step):
     by: EndpointConfig | RoleConfig | str
     queries: QueriesConfig = field(metadata=SPEED_ONLY)
     serving: ServingConfig = field(metadata=SPEED_ONLY)
+    # In the fields because it decides the result: other instructions give other preferences.
     words: str = content_id(INSTRUCTIONS)
 
     def check(self) -> None:
-        """Raise ConfigError for a baseline or a judge that cannot be."""
+        """Raise ConfigError for a baseline or a judge that cannot be used."""
         self._check_baseline()
         if isinstance(self.by, RoleConfig):
             check_roles({"judge.reward_model": self.by})
@@ -48,18 +49,19 @@ class Judge(Step):
             self._check_endpoint(self.by)
 
     def uses(self) -> Iterable[Use]:
-        """The reward model, where one judges."""
+        """Name the reward model, where one judges."""
         return [judging("judge.reward_model", self.by)] if isinstance(self.by, RoleConfig) else []
 
     def needs(self) -> StepPlan | None:
-        """Engines, where a reward model judges."""
+        """Plan the reward model's engines, where one judges; None otherwise."""
         if not isinstance(self.by, RoleConfig):
             return None
+        # Of each duel both answers are scored.
         pool = engines("reward_model", self.by, 2)
         return StepPlan(self.name, (pool,), True, self.queries.cpus_per_task)
 
     def work(self, run: Run) -> dict[str, Any]:
-        """Judge each duel once; those of equal texts are one."""
+        """Judge each duel once; duels of equal texts are one."""
         from avr.hosting.witness import witness_beside_driver
         from avr.serving.duels import PREFERENCES, JudgeDuels, NoPools, duel_queries
         from avr.serving.journal import Place
@@ -73,6 +75,7 @@ class Judge(Step):
             done = run_queries(queries, work, up, self.queries, place, self.name, witness)
             return asdict(done)
 
+        # A server and an oracle need no engines of ours, and so no room in the cluster.
         if isinstance(self.by, EndpointConfig):
             return judged(JudgeDuels(endpoint=self.by), NoPools())
         if isinstance(self.by, str):
@@ -82,22 +85,23 @@ class Judge(Step):
             return judged(JudgeDuels(reward_model=up.score()), up)
 
     def source(self) -> Step:
-        """The answers' prompts."""
+        """Return the step that answers: its prompts decide how many duels there are."""
         return self.answers
 
+    # `duels_of` reads the next three, here as in the configuration of an evaluation.
     @property
     def prompts(self) -> PromptsConfig:
-        """What was asked."""
+        """Return the prompt set that was asked."""
         return self.answers.prompts
 
     @property
     def mode(self) -> Mode:
-        """How the model answered."""
+        """Return the mode in which the model answered."""
         return self.answers.entrants[0].mode
 
     @property
     def rounds(self) -> int:
-        """Rounds of mode refine."""
+        """Return the number of rounds in mode refine."""
         return self.answers.entrants[0].rounds
 
     @property
@@ -120,14 +124,16 @@ class Judge(Step):
                 f"baseline.path: no answers at {path}; an evaluation of the baseline leaves them "
                 f"there, as RUN_DIR/{left}"
             )
-        if self.format == Format.alpaca_eval:  # Arena-Hard's own records hold no prompt
+        # Arena-Hard's own records hold no prompt.
+        if self.format == Format.alpaca_eval:
             check_set("baseline", self.baseline)
 
     def _check_endpoint(self, endpoint: EndpointConfig) -> None:
         if not endpoint.model:
             raise ConfigError("judge.endpoint.model is not set: which model is to judge?")
         endpoint.check_address()
+        # Looked for now, and not when the answers have been paid for.
         variable = endpoint.key_variable
         if variable and not os.environ.get(variable):
             where = endpoint.base_url
-            raise ConfigError(f"{variable} is not set, and the key for {where} is to be in it")
+            raise ConfigError(f"{variable} is not set: it must hold the key for {where}")

@@ -29,7 +29,7 @@ from avr.steps.sample import Sample
 
 
 def rules_of(at: str, rows: str, config: RulesConfig) -> frozenset[str]:
-    """The rules in force. Raises ConfigError, naming the setting `at`, for what is none."""
+    """Return the rules in force. Raises ConfigError, naming the setting `at`, for unknown ones."""
     try:
         return switched_on(rows, config.profile, config.switches)
     except ValueError as error:
@@ -38,7 +38,7 @@ def rules_of(at: str, rows: str, config: RulesConfig) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Select(Step):
-    """RSFT rows: the best refinement of each tree, where it improves."""
+    """The RSFT rows of trees: the best refinement of each tree, where it improves."""
 
     trees: Step
     rules: frozenset[str]
@@ -48,13 +48,14 @@ class Select(Step):
         """Write a row for each tree that the rules let through."""
         check_words(run, self, self.trees, self.templates)
         funnel = Funnel("rsft")
+        # In the order of their ids: rows must not depend on which tree was finished first.
         trees = tables.read_trees(run.of(self.trees) / "trees")
         rows = select_rsft(trees, templates_of(self.templates), self.rules, funnel)
         count = tables.write_rows(_file(run, self), map(rsft_row, rows), RSFT_ROWS)
         return {"num_rows": count, "funnel": funnel.to_dict()}
 
     def report(self, run: Run) -> Report:
-        """What each rule removed."""
+        """Report the trees that each rule removed."""
         result = run.ledger.result(self.name)
         return Report(result, (funnel_rows([result["funnel"]]),))
 
@@ -70,7 +71,7 @@ class Pair(Step):
     templates: TemplatesConfig
 
     def check(self) -> None:
-        """Raise ConfigError for a kind that is none."""
+        """Raise ConfigError for an unknown kind of pair."""
         strange = [kind for kind in self.kinds if kind not in KINDS]
         if strange:
             raise ConfigError(f"unknown kind of pair {strange[0]!r}; there are: {', '.join(KINDS)}")
@@ -85,14 +86,14 @@ class Pair(Step):
         return {"num_pairs": count, "funnels": {k: f.to_dict() for k, f in funnels.items()}}
 
     def report(self, run: Run) -> Report:
-        """What each rule removed, by kind."""
+        """Report the pairs that each rule removed, by kind."""
         result = run.ledger.result(self.name)
         return Report(result, (funnel_rows(list(result["funnels"].values())),))
 
 
 @dataclass(frozen=True)
 class Unroll(Step):
-    """RSFT rows that hold a whole loop in one turn: a trajectory of each search."""
+    """The RSFT rows of searches: a trajectory of each, which holds a whole loop in one turn."""
 
     trees: Step
     rules: frozenset[str]
@@ -103,7 +104,7 @@ class Unroll(Step):
     templates: TemplatesConfig
 
     def check(self) -> None:
-        """Raise ConfigError for a share that is none."""
+        """Raise ConfigError for a share outside of 0 to 1."""
         if not 0 <= self.unchanged_share <= 1:
             raise ConfigError(
                 f"trajectories.unchanged_share is {self.unchanged_share}, must lie between 0 and 1"
@@ -124,18 +125,19 @@ class Unroll(Step):
             closing=self.closing,
         )
         count = tables.write_rows(file, map(rsft_row, rows), RSFT_ROWS)
+        # Counted in the file, as rows are streamed there and not kept.
         num_unchanged = sum(row["gain"] == 0 for row in tables.read_rows(file, ["gain"]))
         return {"num_rows": count, "num_unchanged": num_unchanged, "funnel": funnel.to_dict()}
 
     def report(self, run: Run) -> Report:
-        """How many trajectories there are, and what each rule removed."""
+        """Report how many trajectories there are, and how many each rule removed."""
         result = run.ledger.result(self.name)
         return Report(result, (trajectories_column(result), funnel_rows([result["funnel"]])))
 
 
 @dataclass(frozen=True)
 class PairOutputs(Step):
-    """Preference pairs of whole outputs; where the policy judged them, of its judgements too."""
+    """Preference pairs of whole outputs and, where the policy judged them, of its judgements."""
 
     outputs: Sample
     rules: frozenset[str]
@@ -143,7 +145,7 @@ class PairOutputs(Step):
     templates: TemplatesConfig
 
     def check(self) -> None:
-        """Raise ConfigError for more pairs than outputs can give."""
+        """Raise ConfigError for more pairs than outputs can give, and for a share of 1 or more."""
         malformed = self.numbers.malformed_share
         if not malformed < 1:
             raise ConfigError(f"pairs.malformed_share is {malformed}, must lie below 1")
@@ -155,9 +157,10 @@ class PairOutputs(Step):
             )
 
     def work(self, run: Run) -> dict[str, Any]:
-        """Write pairs of outputs, then those with malformed ones, then those of judgements."""
+        """Write pairs of outputs, then pairs with malformed outputs, then pairs of judgements."""
         check_words(run, self, self.outputs, self.templates)
         words, numbers = templates_of(self.templates), self.numbers
+        # A function, as every kind of pair reads the outputs for itself.
         read = partial(tables.read_sets, run.of(self.outputs) / "outputs")
         funnels = [Funnel("outputs")]
         pairs = make_output_pairs(
@@ -173,7 +176,7 @@ class PairOutputs(Step):
             funnels.append(Funnel("malformed"))
 
             def malformed(of_outputs: Funnel, funnel: Funnel) -> Iterator[PreferencePair]:
-                """Begin when all pairs of outputs are made: their number decides that of these."""
+                """Make these pairs after the pairs of outputs, whose number decides theirs."""
                 share, others = numbers.malformed_share, of_outputs.num_out
                 yield from make_malformed_pairs(
                     read(), words, self.rules, funnel, share=share, num_others=others
@@ -187,7 +190,7 @@ class PairOutputs(Step):
         return {"num_pairs": count, "funnels": [funnel.to_dict() for funnel in funnels]}
 
     def report(self, run: Run) -> Report:
-        """Lengths of both sides, and what each rule removed."""
+        """Report the lengths of both sides, and the pairs that each rule removed."""
         result = run.ledger.result(self.name)
         lengths = pair_lengths(run.of(self.outputs) / "outputs", _file(run, self))
         result |= {"lengths": lengths}

@@ -1,4 +1,4 @@
-"""Sample whole outputs of a model for every prompt, their final answers judged."""
+"""Sample whole outputs of a model for every prompt, and have their final answers judged."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -26,10 +26,11 @@ from avr.steps.train import Train
 
 @dataclass(frozen=True)
 class Sample(Step):
-    """Outputs of the policy, or of what an earlier training has made of it (`weights`).
+    """The outputs of the policy, or of the model that an earlier training (`weights`) made of it.
 
-    Without a `reward_model` the policy judges its outputs itself (Meta-Rewarding). A prompt of the
-    steps `apart_from` is set aside. `title` heads the report, for which alone `oracle` is.
+    Without a `reward_model` the policy judges its outputs itself (Meta-Rewarding). Prompts of the
+    steps `apart_from` are set aside. `title` heads the report, and `oracle` is used by the report
+    alone.
     """
 
     prompts: PromptsConfig
@@ -47,25 +48,30 @@ class Sample(Step):
     oracle: str | None = speed_only(default=None)
 
     def check(self) -> None:
-        """Raise ConfigError for prompts, roles or judgements that cannot be."""
+        """Raise ConfigError for prompts, roles or judgements that cannot be used."""
         templates_of(self.templates)
         check_prompts({self.name: self.prompts})
         roles = {"policy": self.policy}
         roles |= {"reward_model": self.reward_model} if self.reward_model else {}
         check_roles(roles)
+        # Outputs have a sampling of their own, which `check_roles` has not seen.
         whole = replace(self.policy, sampling=self._sampling)
         check_role("policy", whole, sampling_at="outputs.sampling")
         if self.reward_model is None:
             self._check_judgements()
 
     def uses(self) -> Iterable[Use]:
-        """The roles; the policy's outputs are as long as `outputs.sampling` says."""
+        """Name the roles' models; the policy's outputs are as long as `outputs.sampling` says."""
         policy = generating("policy", self.policy, {"outputs.sampling": self._sampling})
         model = self.reward_model
         return [policy, *([judging("reward_model", model)] if model else [])]
 
     def needs(self) -> StepPlan:
-        """The pools at once. Of one output of a prompt the judgements are judged, too."""
+        """Plan all pools at once.
+
+        Where the policy judges its outputs, the judgements of one output of a prompt are judged,
+        too.
+        """
         number, own = self.outputs.num_outputs, self.outputs.judgements
         judged = (number + 1) * own if self.reward_model is None else 0
         policy = engines("policy", self.policy, number + judged)
@@ -73,13 +79,15 @@ class Sample(Step):
             policy = replace(policy, model=self.weights.origin(), trained=True)
         pooled = [policy]
         if self.reward_model is not None:
+            # An answer that the input row brought along is rewarded for comparison.
             rewards = number + bool(self.prompts.answer_field)
             pooled.append(engines("reward_model", self.reward_model, rewards))
         whole = not self.template.plain
         return StepPlan(self.name, tuple(pooled), True, self.queries.cpus_per_task, whole=whole)
 
     def work(self, run: Run) -> dict[str, Any]:
-        """Sample; each prompt is committed when its outputs are judged."""
+        """Sample outputs; each prompt is committed when its outputs are judged."""
+        # Imported in here, as they bring Ray along, which checks and plans do not need.
         from avr.hosting.witness import witness_beside_driver
         from avr.serving.journal import Place
         from avr.serving.queries import run_queries
@@ -113,20 +121,20 @@ class Sample(Step):
         return {"input": asdict(ingested), "queries": asdict(worked)}
 
     def report(self, run: Run) -> Report:
-        """Failures, turns and qualities of the outputs."""
+        """Report failures, turns and qualities of the outputs."""
         statistics = output_statistics(run.of(self), load_oracle(self.oracle))
         result = run.ledger.result(self.name) | {"outputs": statistics}
         return Report(result, (outputs_column(self.title, result),))
 
     @property
     def _sampling(self) -> dict[str, Any]:
-        """The policy's, with what is said for outputs laid over."""
+        """Return the policy's sampling, with `outputs.sampling` laid over it."""
         return {**self.policy.sampling, **self.outputs.sampling}
 
     def _check_judgements(self) -> None:
         if not self.template.plain:
             raise ConfigError("outputs.judgements goes with trajectories.template 'plain'")
         if self.prompts.answer_field:
-            raise ConfigError("outputs.judgements: prompts.sample.answer_field is not judged by it")
+            raise ConfigError("outputs.judgements: it does not go with prompts.sample.answer_field")
         if not self.outputs.meta_request.strip():
             raise ConfigError("outputs.meta_request is empty: the policy would not be asked")

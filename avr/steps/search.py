@@ -27,7 +27,7 @@ from avr.terminal import indented
 class Search(Step):
     """A searched tree for every query: up to `max_depth` turns, each better than the last.
 
-    `oracle` is for the report alone.
+    `oracle` is used by the report alone.
     """
 
     prompts: PromptsConfig
@@ -44,7 +44,7 @@ class Search(Step):
     oracle: str | None = speed_only(default=None)
 
     def check(self) -> None:
-        """Raise ConfigError for queries, roles or templates that cannot be."""
+        """Raise ConfigError for queries, roles or templates that cannot be used."""
         templates_of(self.templates)
         if self._from_input and not self.prompts.answer_field:
             raise ConfigError("first_answer is 'input', but prompts.search.answer_field is not set")
@@ -52,11 +52,14 @@ class Search(Step):
         check_roles({"policy": self.policy, "reward_model": self.reward_model})
 
     def uses(self) -> Iterable[Use]:
-        """Both roles."""
+        """Name the models of both roles."""
         return [generating("policy", self.policy), judging("reward_model", self.reward_model)]
 
     def needs(self) -> StepPlan:
-        """Both pools at once. Texts are the most there can be: a search may end at any turn."""
+        """Plan both pools at once.
+
+        The number of texts is the largest there can be: a search may end at any turn.
+        """
         width = self.tree.num_critiques * self.tree.num_refinements
         texts = (not self._from_input) + self.max_depth * (self.tree.num_critiques + width)
         pooled = (
@@ -66,7 +69,8 @@ class Search(Step):
         return StepPlan(self.name, pooled, True, self.queries.cpus_per_task)
 
     def work(self, run: Run) -> dict[str, Any]:
-        """Search; each query is committed when it is done."""
+        """Search for every query; each is committed when it is done."""
+        # Imported in here, as they bring Ray along, which checks and plans do not need.
         from avr.hosting.witness import witness_beside_driver
         from avr.serving.journal import Place
         from avr.serving.queries import run_queries
@@ -77,10 +81,13 @@ class Search(Step):
         ingested = take_in(run, self, self.prompts, needs_answer=self._from_input)
         recipe = run.recipe(self)
 
+        # A function, as trees are planted twice: for their ids, and to search them.
         def planted() -> Iterator[RefinementTree]:
             trees = (plant(prompt, recipe) for prompt in prompts_in(place.folder))
             return map(take_answer, trees) if self._from_input else trees
 
+        # Before engines start, since it looks when it is made: a run that is continued may have its
+        # first trees already.
         watch = SearchWatch(place, self.health, planted(), words, indented)
         witness = witness_beside_driver()
         roles = {"policy": self.policy, "reward_model": self.reward_model}
@@ -89,11 +96,12 @@ class Search(Step):
             work = SearchTree(up.generate("policy"), up.score(), words, shape, self.max_depth)
             asked, watched = map(tree_query, planted()), watch.over(up)
             worked = run_queries(asked, work, watched, self.queries, place, self.name, witness)
+        # The last queries may have ended after the last check of the pools.
         watch.look()
         return {"input": asdict(ingested), "queries": asdict(worked)}
 
     def report(self, run: Run) -> Report:
-        """Depths, gains and rewards of the searches."""
+        """Report depths, gains and rewards of the searches."""
         statistics = search_statistics(run.of(self), load_oracle(self.oracle))
         result = run.ledger.result(self.name) | {"trees": statistics}
         return Report(result, (search_column(result),))

@@ -18,7 +18,7 @@ from avr.training.methods.method import Method
 
 @dataclass(frozen=True)
 class Train(Step):
-    """A training by `method`, from a model or what an earlier training made of one.
+    """A training by `method`, from a model or from one that an earlier training made.
 
     The step's name is the section of the configuration that holds `config`; `at` is the setting
     that names the model at the beginning.
@@ -32,7 +32,8 @@ class Train(Step):
 
     def check(self) -> None:
         """Raise ConfigError for settings that TRL does not have, or a model that is not there."""
-        from avr.training.settings import check_training  # imports TRL: seconds
+        # Imported in here, as it imports TRL, which takes seconds.
+        from avr.training.settings import check_training
 
         if isinstance(self.base, str):
             check_model(self.at, self.base)
@@ -43,18 +44,19 @@ class Train(Step):
         return self.base if isinstance(self.base, str) else self.base.origin()
 
     def uses(self) -> Iterable[Use]:
-        """The base, whose shape no training changes."""
+        """Name the base model, whose shape no training changes."""
         return [training(self.name, self.at, self.origin(), self.config)]
 
     def needs(self) -> StepPlan:
-        """One group of workers."""
+        """Plan one group of workers."""
+        # Nothing works beside the workers, so no CPUs are kept in reserve.
         trained = isinstance(self.base, Train)
         return StepPlan(
             self.name, (workers(self.origin(), self.method, self.config, trained),), True, 0.0
         )
 
     def source(self) -> Step | None:
-        """The prompts behind the rows."""
+        """Return the step whose prompts are behind the rows."""
         return self.rows.source()
 
     def model(self, run: Run) -> str:
@@ -63,7 +65,7 @@ class Train(Step):
         return str(run.of(self))
 
     def decides(self, run: Run) -> Any:
-        """A training counts by the weights that it has left."""
+        """Return an id of the weights that the training has left: nothing else of it counts."""
         return {"weights": weights_id(self.model(run))}
 
     def work(self, run: Run) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class Train(Step):
         from avr.training.launch import train
 
         rows = run.of(self.rows) / "rows.parquet"
+        # Before the cluster is asked for room.
         if not any(True for _ in read_rows(rows, ["id"])):
             raise RuntimeError(
                 f"{rows} holds no rows to train on: see the funnel of {self.rows.name}"

@@ -1,1 +1,1 @@
-"""Rows to weights: RSFT and DPO with TRL under DeepSpeed ZeRO-3, launched by Ray Train."""
+"""Train weights on rows: RSFT and DPO with TRL under DeepSpeed ZeRO-3, launched by Ray Train."""

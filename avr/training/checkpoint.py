@@ -2,17 +2,17 @@
 
 Why no copy is made: the trainer's output folder IS Ray Train's run folder on shared storage. Under
 ZeRO each rank writes its own optimizer and weight shards into `checkpoint-STEP/` there. When all
-have (a barrier), rank 0 puts an empty file `complete` into it and hands the folder to
-`ray.train.report` with `NO_UPLOAD`, which only records it and rotates old ones.
-(`RayTrainReportCallback` of Ray copies the whole folder once per rank.) Where the run folder is in
-an object store the trainer writes to a folder of its node, and the first rank of each node sends
-what all of that node's ranks have written, each file once.
+have done so (a barrier), rank 0 puts an empty file `complete` into the folder and passes it to
+`ray.train.report` with `NO_UPLOAD`, which only records it and rotates old ones. (Ray's
+`RayTrainReportCallback` copies the whole folder once per rank.) Where the run folder is in an
+object store, the trainer writes to a folder of its node. The first rank of each node then sends
+the files of all ranks of that node, each file once.
 
 Why resuming goes by the marker and not by `ray.train.get_checkpoint()`: Ray Train's controller
-learns of a report when it next polls the ranks, and a rank killed until then takes the report
-along. Tried with quick steps: killed right after the checkpoint of step 4, a run began again at 0,
-and killed after that of step 12, at 8. A folder that was being written when a process died has no
-marker and is never resumed from.
+learns of a report when it next polls the ranks. If a rank is killed before that, its report is
+lost. Tried with quick steps: a run that was killed right after the checkpoint of step 4 began again
+at step 0, and one killed after the checkpoint of step 12 began at step 8. A folder that was being
+written when a process died has no marker and is never resumed from.
 """
 
 import shutil
@@ -33,20 +33,23 @@ COMPLETE = "complete"
 
 
 def newest_complete(checkpoints: Location) -> str | None:
-    """The name of the folder to resume from; None to begin at step 0."""
+    """Find the name of the folder to resume from; None to begin at step 0."""
     found = [marker.parent.name for marker in checkpoints.glob(f"checkpoint-*/{COMPLETE}")]
     return max(found, key=lambda name: int(name.rpartition("-")[2]), default=None)
 
 
 def resume_from(job: Job) -> str | None:
-    """A folder of this node to resume from, the same checkpoint on all ranks; a collective call."""
+    """Return a folder on this node to resume from; None to begin at step 0.
+
+    It is a collective call, and gives all ranks the same checkpoint.
+    """
     newest = [newest_complete(job.checkpoints) if _rank() == 0 else None]
     torch.distributed.broadcast_object_list(newest, src=0)
     name, here = newest[0], job.here.checkpoints
     if is_remote(job.checkpoints):
         if _first_of_node():
-            # What an attempt that was killed has left, perhaps of other ranks, perhaps half
-            # written, must not go up with the next checkpoint of the same step.
+            # A killed attempt may have left files of other ranks, or half-written ones. They must
+            # not be uploaded with the next checkpoint of the same step.
             shutil.rmtree(here, ignore_errors=True)
             if name is not None:
                 download(job.checkpoints / name, here / name)
@@ -63,15 +66,19 @@ def _first_of_node() -> bool:
 
 
 class RecordCheckpoint(TrainerCallback):
-    """After every save of the trainer: all ranks meet, then rank 0 marks and records the folder."""
+    """A callback after every save: all ranks meet, then rank 0 marks and records the folder."""
 
     def __init__(self, job: Job):
         self._job = job
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Called on every rank once its part of `checkpoint-STEP` is written."""
+        """Mark and record the checkpoint, and send it to the store if there is one.
+
+        Called on every rank once its part of `checkpoint-STEP` is written.
+        """
         folder = self._job.checkpoints / f"checkpoint-{state.global_step}"
         first = _rank() == 0
+        # After this the parts of all ranks are written.
         torch.distributed.barrier()
         if is_remote(folder):
             if _first_of_node():
@@ -91,20 +98,24 @@ class RecordCheckpoint(TrainerCallback):
 
 
 class SaveByTime(TrainerCallback):
-    """Has all ranks save at the same step, when rank 0's timetable says so.
+    """A callback that makes all ranks save at the same step, when rank 0's timetable says so.
 
-    It comes after `RecordCheckpoint`, so that marking and sending a checkpoint count as writing it.
+    It comes after `RecordCheckpoint`, so that the time for marking and sending a checkpoint counts
+    as time for writing it.
     """
 
     def __init__(self, timetable: Timetable):
         self._timetable = timetable
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The clock starts, after a restart as well."""
+        """Start the clock, after a restart as well."""
         self._timetable.begin_training()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Called on every rank; after the last step the model itself is saved."""
+        """Ask for a checkpoint where one is due, except after the last step. Called on every rank.
+
+        After the last step the model itself is saved.
+        """
         if state.global_step >= state.max_steps:
             return
         due = torch.tensor([self._timetable.due()], dtype=torch.uint8, device=args.device)
@@ -114,12 +125,12 @@ class SaveByTime(TrainerCallback):
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The checkpoint is whole."""
+        """Note that the checkpoint is whole."""
         self._timetable.end_save()
 
 
 def callbacks(job: Job, facts: dict[str, Any]) -> list[TrainerCallback]:
-    """All of a training's; `facts` are told with its start."""
+    """Make all callbacks of a training; `facts` are reported with its start."""
     last = [RecordProgress(job.events, facts)]
     if saves_by_time(job.config):
         timetable = Timetable(job.config.checkpoint_every_s)
@@ -128,10 +139,10 @@ def callbacks(job: Job, facts: dict[str, Any]) -> list[TrainerCallback]:
 
 
 def without_copies(trainer: Any) -> Any:
-    """The trainer class whose checkpoints hold what DeepSpeed resumes from and nothing else.
+    """Make a trainer class with checkpoints that hold only the files DeepSpeed resumes from.
 
-    The trainer would gather the whole model for each of them as well: 16 GB of an 8B model, which
-    nothing reads. Without DeepSpeed it is what a training resumes from.
+    The trainer would gather the whole model for each checkpoint as well: 16 GB for an 8B model,
+    which nothing reads. Without DeepSpeed a training resumes from that model, so it is kept.
     """
 
     class Trainer(trainer):
@@ -143,13 +154,13 @@ def without_copies(trainer: Any) -> Any:
 
 
 class RecordProgress(TrainerCallback):
-    """On rank 0: the start and every logging step, one event each."""
+    """A callback that records the start and every logging step on rank 0, one event each."""
 
     def __init__(self, events: Location, facts: dict[str, Any]):
         self._events, self._facts = events, facts
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The step is above 0 when a checkpoint was loaded."""
+        """Record the start. Its step is above 0 when a checkpoint was loaded."""
         if state.is_world_process_zero:
             begin = {"event": "begin", "step": state.global_step, "max_steps": state.max_steps}
             append_event(self._events, begin | self._facts)
@@ -157,7 +168,7 @@ class RecordProgress(TrainerCallback):
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
-        """Metrics as the trainer logs them."""
+        """Record the metrics as the trainer logs them; only numbers are kept."""
         if state.is_world_process_zero and logs:
             metrics = {k: v for k, v in logs.items() if isinstance(v, int | float)}
             event = {"event": "log", "step": state.global_step, "max_steps": state.max_steps}

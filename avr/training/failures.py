@@ -1,4 +1,4 @@
-"""What a person is told when ranks fail: the cause of the rank that failed first, in few lines."""
+"""Explain failed ranks to people: the cause, not the errors that follow from it, in few lines."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,12 @@ from avr.storage import Location
 
 TRACEBACK_LINES = 12
 HEADLINE_CHARACTERS = 200
-# Errors of ranks whose partner died. They say nothing about the cause.
+# Errors of a rank after another rank has died. They say nothing about the cause.
 COLLATERAL = ("Connection closed by peer", "connection reset", "Connection refused", "NCCL error")
 
 
 def first_cause(failures: Mapping[int, Exception]) -> tuple[int, str]:
-    """The rank and error text that explain a failure, collateral errors aside if possible."""
+    """Find the rank and error text that explain a failure; if possible no collateral error."""
     texts = {rank: str(error) or repr(error) for rank, error in sorted(failures.items())}
     for rank, text in texts.items():
         if not any(sign.lower() in text.lower() for sign in COLLATERAL):
@@ -20,7 +20,7 @@ def first_cause(failures: Mapping[int, Exception]) -> tuple[int, str]:
 
 
 def explain(name: str, logs: Location, error: Exception) -> str:
-    """The message of a run that is over: cause, end of the traceback, where the logs are."""
+    """Write the message of a failed run: cause, end of the traceback, place of the logs."""
     failures = getattr(error, "worker_failures", None)
     if not failures:
         return f"{name}: {error}\n  logs: {logs}"
@@ -31,7 +31,7 @@ def explain(name: str, logs: Location, error: Exception) -> str:
 
 
 def headline(text: str) -> str:
-    """The last line of an error, cut where Ray begins to enumerate what may have happened."""
+    """Return the last line of an error, cut where Ray begins to list possible causes."""
     last = text.strip().splitlines()[-1]
     last = last.partition(" Worker exit type:")[0]
     return last if len(last) <= HEADLINE_CHARACTERS else last[:HEADLINE_CHARACTERS] + " ..."

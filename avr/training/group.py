@@ -21,18 +21,21 @@ from avr.training.job import Job, TrainingError
 from avr.training.progress import append_event
 from avr.training.worker import run_rank
 
-# A restart reads the newest whole one, and the training's end removes them all.
+# Checkpoints to keep. A restart reads the newest whole one, and the training's end removes all.
 NUM_KEPT = 2
 
 
 def run_group(job: Job) -> dict[str, Any]:
-    """Runs all ranks to the end, restarts included; rank 0's return value."""
-    # Ray Train's controller looks after its workers this often (default 2 s), so a run ends up to
-    # so much later than its work does. Read from the driver's environment.
+    """Run all ranks to the end, restarts included, and return rank 0's result.
+
+    Raises TrainingError.
+    """
+    # Ray Train's controller checks its workers this often (default 2 s), so a run ends up to that
+    # much later than its work does. It is read from the driver's environment.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     config = job.config
     if not config.use_gpu:
-        # One process less. Preemptions it has not announced are recognised all the same.
+        # This saves a process. Preemptions that it has not announced are recognised all the same.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     scaling = ScalingConfig(
         num_workers=config.num_workers,
@@ -52,7 +55,7 @@ def run_group(job: Job) -> dict[str, Any]:
         ),
         callbacks=[RecordFailures(job.failures)],
         worker_runtime_env={"env_vars": environment(job)},
-        # Failures are told through `RecordFailures`; the rank logs hold the rest.
+        # `RecordFailures` reports the failures; the rank logs hold the rest.
         logging_config=LoggingConfig(log_level="CRITICAL"),
     )
     trainer = Trainer(
@@ -68,14 +71,14 @@ def run_group(job: Job) -> dict[str, Any]:
 
 
 # Callbacks of Ray Train that start an actor each, which costs a process and seconds of imports.
-# Datasets: rows are read from Arrow files, not through Ray Data. PlacementGroupCleaner: frees the
-# ranks' devices should the controller die, as the end of the job does; and it asks the dashboard,
-# so that without one it warns several times a second.
+# Datasets: rows are read from Arrow files, not through Ray Data. PlacementGroupCleaner: it frees
+# the ranks' devices if the controller dies, but the end of the job does that as well; and it asks
+# the dashboard, and without one it warns several times a second.
 NOT_NEEDED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 
 
 class Trainer(TorchTrainer):
-    """TorchTrainer without what this use of it does not need."""
+    """A TorchTrainer without the callbacks that we do not need."""
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()
@@ -83,20 +86,23 @@ class Trainer(TorchTrainer):
 
 
 class RecordFailures(UserCallback):
-    """On Ray Train's controller: each failure of the worker group becomes an event."""
+    """A callback on Ray Train's controller that records each failure of the worker group."""
 
     def __init__(self, file: Location):
         self._file = file
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
-        """Called before Ray Train decides whether to restart the group."""
+        """Record the failure. Called before Ray Train decides whether to restart the group."""
         rank, text = first_cause(worker_exceptions)
         event = {"event": "failure", "rank": rank, "cause": headline(text)}
         append_event(self._file, event)
 
 
 def environment(job: Job) -> dict[str, str]:
-    """Variables of the ranks. Threads are Ray's: it sets OMP_NUM_THREADS to a rank's CPUs."""
+    """Return the environment variables of the ranks.
+
+    Ray sets the number of threads itself: OMP_NUM_THREADS is the number of a rank's CPUs.
+    """
     variables = {
         # Ray Train turns `print` into log lines; dill, which hashes functions for `datasets`,
         # captures what `dis` prints: thousands of "Disassembly of <code object" lines per map.

@@ -1,6 +1,6 @@
-"""One training as values: what it is, where its files lie, when two calls are the same, its result.
+"""One training as values: its settings, its folders, its fingerprint, its result.
 
-Free of ray, torch and trl.
+The fingerprint tells whether two calls are the same. The module is free of ray, torch and trl.
 """
 
 import hashlib
@@ -17,19 +17,19 @@ from avr.training.methods.method import Method
 from avr.training.rows import parquet_files
 
 RECORD = "training.json"
-# The number of ranks is among them: ZeRO checkpoints are tied to it.
+# Settings that decide the outcome. The number of ranks is one: ZeRO checkpoints are tied to it.
 DECISIVE = ("num_workers", "use_gpu", "trl", "deepspeed", "save_dtype")
 
 
 class TrainingError(RuntimeError):
-    """Training failed; the message holds the cause on the rank where it happened."""
+    """An error for a failed training; the message holds the cause on the rank where it happened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything a rank needs to know; paths are absolute and on storage all nodes share.
+    """Everything a rank needs to know; paths are absolute and on storage that all nodes share.
 
-    `checkpoints` is the folder Ray Train keeps, `weights` where rank 0 leaves the finished model.
+    `checkpoints` is the folder that Ray Train keeps. Rank 0 leaves the finished model in `weights`.
     """
 
     name: str
@@ -45,20 +45,24 @@ class Job:
 
     @property
     def events(self) -> Location:
-        """What rank 0 reports, one JSON object a line."""
+        """Return the file of rank 0's events, one JSON object per line."""
         return self.logs / "events.jsonl"
 
     @property
     def failures(self) -> Location:
-        """What Ray Train's controller reports; a file of its own, so that each has one writer."""
+        """Return the file of events of Ray Train's controller.
+
+        It is a file of its own, so that each file has one writer.
+        """
         return self.logs / "failures.jsonl"
 
     @property
     def here(self) -> "Here":
-        """The job's folders as this node's programs see them: of those in a store, copies.
+        """Return the job's folders as this node's programs see them; copies of those in a store.
 
-        DeepSpeed and TRL write to folders. On a store these are copies on each node: ranks send
-        their parts of a checkpoint there, and the first of a node brings all parts back.
+        DeepSpeed and TRL write to folders. With a store these are copies on each node: the first
+        rank of a node sends its ranks' parts of a checkpoint to the store, and brings all parts
+        back.
         """
         if not is_remote(self.weights):
             folders = (self.checkpoints, self.tokenised, self.weights, self.logs)
@@ -69,7 +73,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """A job's folders on one node."""
+    """The folders of a job on one node."""
 
     checkpoints: Path
     tokenised: Path
@@ -81,9 +85,9 @@ class Here:
 class TrainingResult:
     """A finished training. `num_rows == num_trained + num_too_long + num_unusable`.
 
-    `num_tokens` and `num_loss_tokens` are those of one pass over the trained rows, `metrics` the
-    last logged ones with the trainer's summary, `seconds` the wall time of the call that finished.
-    `unusable` says why the first of the rows that do not go with the tokenizer was left out.
+    `num_tokens` and `num_loss_tokens` count one pass over the trained rows. `metrics` holds the
+    last logged metrics with the trainer's summary, `seconds` the wall time of the call that
+    finished. `unusable` says why the first row that does not fit the tokenizer was left out.
     """
 
     method: str
@@ -101,7 +105,7 @@ class TrainingResult:
 
 
 def fingerprint_of(method: Method, config: TrainingConfig, model: str, rows: Location) -> str:
-    """16 hexadecimal digits over all that decides the outcome: model and rows by their content."""
+    """Hash all that decides the outcome to 16 hexadecimal digits; model and rows by content."""
     settings = {name: getattr(config, name) for name in DECISIVE}
     digest = hashlib.sha256(json.dumps([asdict(method), settings, weights_id(model)]).encode())
     for file in parquet_files(rows):
@@ -110,12 +114,18 @@ def fingerprint_of(method: Method, config: TrainingConfig, model: str, rows: Loc
 
 
 def begun(output: Location, fingerprint: str) -> Location:
-    """On a store, what says that a model without a record there is a half of this call's."""
+    """Return the marker file by which this call recognises its own half-written model in a store.
+
+    Such a model has no record yet.
+    """
     return output.with_name(f"{output.name}.training") / fingerprint / "begun"
 
 
 def finished_result(output: Location, fingerprint: str) -> TrainingResult | None:
-    """The result that is already at `output`, if it is this call's."""
+    """Read the result that is already at `output`; None where this call has not finished yet.
+
+    Raises ConfigError for an output that another call has made.
+    """
     if not output.exists():
         return None
     record = output / RECORD
@@ -132,7 +142,7 @@ def finished_result(output: Location, fingerprint: str) -> TrainingResult | None
 
 
 def absolute(path: str | Location) -> Location:
-    """An absolute path. Relative ones would mean another place in a worker."""
+    """Make a path absolute. A relative one would mean another place in a worker."""
     there = location(path)
     return there if is_remote(there) else Path(there).expanduser().resolve()
 
@@ -146,7 +156,7 @@ def job_of(
     output: Location,
     fingerprint: str,
 ) -> Job:
-    """The job with its folders beside `output` (layout: see `launch`)."""
+    """Make the job with its folders beside `output` (layout: see `launch`)."""
     folder = output.with_name(f"{output.name}.training")
     state = folder / fingerprint
     return Job(

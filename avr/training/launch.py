@@ -1,14 +1,14 @@
-"""`train`: from rows and a model folder to a trained model folder, with Ray Train.
+"""Train a model on rows with Ray Train, and leave the trained model in a folder.
 
 Folders, for `output=runs/a/rsft`:
     runs/a/rsft/                     the model; appears at the end, by one rename
     runs/a/rsft/training.json        what was trained, on what, with what outcome
     runs/a/rsft.training/logs/       rank-N.log, tensorboard/, events.jsonl
     runs/a/rsft.training/FINGERPRINT/  checkpoints and tokenised rows; gone once the model is there
-The fingerprint covers model, rows and settings: the same call made again after a kill continues
-from the last recorded checkpoint, another call starts from its own beginning. All of it must lie
-on storage that every node sees: NFS, one machine's disk, or an object store, where the model
-appears file by file and is whole when training.json is there.
+The fingerprint covers model, rows and settings. The same call made again after a kill continues
+from the last recorded checkpoint; another call starts from its own beginning. All of it must lie
+on storage that every node sees: NFS, one machine's disk, or an object store. In a store the model
+appears file by file, and is whole when training.json is there.
 """
 
 import json
@@ -44,12 +44,13 @@ def train(
 ) -> TrainingResult:
     """Train `model` on `rows` by `method` and leave the result at `output`.
 
-    `name` is the training's in what is said of it, and that of the section that holds `config`.
+    `name` is the training's name in messages, and the name of the section that holds `config`.
     `model` is a folder or a Hub id, `rows` a Parquet file or folder. `say` gets one line
-    per logging step. A finished output of the same call is returned as it is.
+    per logging step. If the same call has finished before, its result is returned.
     Raises TrainingError, ConfigError, RowError.
     """
-    from avr.training.group import run_group  # imports torch: seconds a job need not begin with
+    # This imports torch, which takes seconds; a job need not begin with them.
+    from avr.training.group import run_group
 
     started = time.perf_counter()
     rows, output = absolute(rows), absolute(output)

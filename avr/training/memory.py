@@ -1,4 +1,4 @@
-"""Read what decides a training rank's memory out of TRL's and DeepSpeed's settings."""
+"""Work out the facts that decide a training rank's memory from TRL's and DeepSpeed's settings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _NARROW = ("bfloat16", "float16")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a batch goes through the model: `Saved` is asked of it. See `avr.memory.dry_run`."""
+    """The way a batch goes through the model; `avr.memory.dry_run` measures `Saved` with it."""
 
     bits: int
     autocast: bool
@@ -38,6 +38,7 @@ def rank_settings(at: str, method: Method, config: TrainingConfig) -> tuple[Trai
     stage = int(zero.get("stage", 0))
     mixed = _mixed(asked)
     loaded = str((config.trl.get("model_init_kwargs") or {}).get("dtype", "float32"))
+    # Without DeepSpeed the weights keep the width that they are loaded with.
     narrow = mixed and _enabled(config) if config.deepspeed else loaded in _NARROW
     width = 2 if narrow else 4
     accumulated = config.deepspeed.get("data_types", {}).get("grad_accum_dtype")
@@ -66,18 +67,18 @@ def rank_settings(at: str, method: Method, config: TrainingConfig) -> tuple[Trai
 
 
 def _mixed(asked: Callable[[str], Any]) -> bool:
-    """Whether it computes in 16 bits; TRL does, unless it is told not to."""
+    """Tell whether the training computes in 16 bits. TRL's does, unless it is told not to."""
     bf16, fp16 = asked("bf16"), asked("fp16")
     return bool(fp16) or (bf16 is None or bool(bf16))
 
 
 def _enabled(config: TrainingConfig) -> bool:
-    """Whether DeepSpeed is told to keep 16-bit weights; "auto" is what TRL says."""
+    """Tell whether DeepSpeed is told to keep 16-bit weights; "auto" stands for TRL's choice."""
     return any(config.deepspeed.get(name, {}).get("enabled") for name in ("bf16", "fp16"))
 
 
 def _optimizer(at: str, optim: Any, config: TrainingConfig) -> int:
-    """Bytes of optimizer state a parameter."""
+    """Return the bytes of optimizer state per parameter."""
     name = str(getattr(optim, "value", optim))
     if "8bit" in name and name.startswith("adamw"):
         return 2
@@ -90,7 +91,10 @@ def _optimizer(at: str, optim: Any, config: TrainingConfig) -> int:
 
 
 def _number(zero: Mapping[str, Any], name: str, default: float) -> int:
-    """A number of parameters; "auto", which depends on the model's width, is far below it."""
+    """Return a number of parameters, the default for "auto".
+
+    "auto" depends on the model's width, and is far below the default.
+    """
     value = zero.get(name, default)
     return int(default if value == "auto" else float(value))
 

@@ -1,8 +1,8 @@
-"""What a run reports while it runs: one JSON line per event, written by rank 0, told on the driver.
+"""Report a run's progress: one JSON line per event, written by rank 0, shown on the driver.
 
-A file on the run's shared storage instead of `ray.train.report`: reporting is a barrier of all
-ranks, and the record outlives the run. One line of text per logging step reaches the driver's
-terminal; everything else the ranks print is in `logs/rank-N.log`.
+The events are in a file on the run's shared storage. `ray.train.report` would be a barrier of all
+ranks, and the file outlives the run. One line of text per logging step reaches the driver's
+terminal; everything else that the ranks print is in `logs/rank-N.log`.
 """
 
 import json
@@ -25,7 +25,7 @@ SHOWN = {  # TRL's metric -> the word on the progress line
 
 
 def append_event(path: Location, event: Mapping[str, Any]) -> None:
-    """Adds one event, with its time; each is a single write, so a kill leaves whole lines."""
+    """Append one event with its time. Each is a single write, so a kill leaves whole lines."""
     try:
         append(path, json.dumps({**event, "time": time.time()}) + "\n")
     except Exception:  # a store that cannot be reached for a moment ends no training
@@ -34,7 +34,7 @@ def append_event(path: Location, event: Mapping[str, Any]) -> None:
 
 
 def line_of(name: str, event: Mapping[str, Any], pace: Pace) -> str | None:
-    """The event as one line for people; None if it is not worth one. `pace` is of the steps."""
+    """Write an event as one line for people; None if it is not worth one. `pace` counts steps."""
     if event["event"] == "begin":
         text = f"{name}: {event['num_trained']} rows, {event['max_steps']} steps"
         if event["num_too_long"]:
@@ -60,9 +60,9 @@ def _number(value: Any) -> str:
 
 
 class Follower:
-    """Reads events appended to files and hands each one's line to `say`, from a thread.
+    """A thread that reads events appended to files and passes a line about each to `say`.
 
-    It looks every half second, into an object store every 5.
+    It looks every half second, or every 5 seconds where a file is in an object store.
     """
 
     def __init__(self, name: str, paths: Sequence[Location], say: Callable[[str], None]):

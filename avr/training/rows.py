@@ -1,8 +1,8 @@
-"""Parquet rows to token ids and loss masks, with the prompt tokens that generation uses.
+"""Turn Parquet rows into token ids and loss masks, with the prompt tokens that generation uses.
 
-Tokens come from `avr.engines.chat.token_ids` only, as those of generation and rewards do: rendering
-to text and tokenising that is how a second BOS gets in. Free of torch and transformers: a tokenizer
-is whatever has the members of `Tokenizer`.
+Tokens come from `avr.engines.chat.token_ids` only, as for generation and rewards. Tokenising
+rendered text instead is how a second BOS gets in. The module is free of torch and transformers: a
+tokenizer is any object with the members of `Tokenizer`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from avr.engines.as_text import as_text_of
 from avr.engines.chat import ChatError, rendered, token_ids
 from avr.storage import Location, for_arrow, path_of
 
-IGNORED = -100  # the label torch's cross entropy leaves out of the loss
+IGNORED = -100  # the label that torch's cross entropy leaves out of the loss
 
 Row = Mapping[str, Any]
 Messages = Sequence[Mapping[str, str]]
@@ -28,11 +28,11 @@ class RowError(ValueError):
 
 
 class UnusableRow(RowError):
-    """A row whose texts do not go with this tokenizer or template; others may be trained on."""
+    """A row with texts that do not fit this tokenizer or template; others may be trained on."""
 
 
 class Tokenizer(Protocol):
-    """The part of a Hugging Face tokenizer used here."""
+    """The part of a Hugging Face tokenizer that is used here."""
 
     name_or_path: str
     chat_template: Any
@@ -42,18 +42,18 @@ class Tokenizer(Protocol):
     all_special_tokens: list[str]
 
     def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
-        """Token ids (or text, with `tokenize=False`) of a list of messages."""
+        """Return the token ids (or text, with `tokenize=False`) of a list of messages."""
 
     def __call__(self, text: str, add_special_tokens: bool = ...) -> Any:
-        """A mapping with `input_ids`."""
+        """Return a mapping with `input_ids`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row in the columns TRL takes: `columns[name]` is a list of token ids (or labels).
+    """One row in the columns that TRL takes: `columns[name]` is a list of token ids (or labels).
 
-    `length` is the longest sequence the trainer will see for it, `num_loss_tokens` the number of
-    tokens with a loss.
+    `length` is the length of the longest sequence that the trainer will see for it,
+    `num_loss_tokens` the number of tokens with a loss.
     """
 
     id: str
@@ -63,7 +63,10 @@ class Example:
 
 
 def parquet_files(path: Location) -> list[Location]:
-    """The file itself, or all *.parquet below a folder in a fixed order."""
+    """List the file itself, or all *.parquet below a folder in a fixed order.
+
+    Raises RowError where there is none.
+    """
     files: list[Location] = [path]
     if path.is_dir():
         files = sorted(path.rglob("*.parquet"), key=str)
@@ -75,7 +78,10 @@ def parquet_files(path: Location) -> list[Location]:
 def read_rows(
     columns: Sequence[str], path: Location, rank: int = 0, world_size: int = 1
 ) -> Iterator[Row]:
-    """Every `world_size`-th row from `rank` on, as a dict. Raises RowError on a wrong schema."""
+    """Yield every `world_size`-th row from `rank` on, as a dict.
+
+    Raises RowError for a wrong schema.
+    """
     index = 0
     for file in parquet_files(path):
         table = pq.ParquetFile(path_of(file), **for_arrow(file))
@@ -95,10 +101,10 @@ def read_rows(
 def completion(
     tokenizer: Tokenizer, prompt: Sequence[int], whole: Sequence[int], where: str
 ) -> list[int]:
-    """The tokens of `whole` after `prompt`, up to and with the token that ends the turn.
+    """Return the tokens of `whole` after `prompt`, up to and with the token that ends the turn.
 
-    What a template puts after that token (ChatML: a newline) belongs to the template: a model stops
-    before it, so it gets no loss.
+    Tokens that a template puts after that one (ChatML: a newline) belong to the template: a model
+    stops before them, so they get no loss. Raises RowError.
     """
     if list(whole[: len(prompt)]) != list(prompt):
         raise UnusableRow(
@@ -119,13 +125,13 @@ def completion(
 
 
 def check_prompt_parity(tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
-    """Raises RowError unless each prompt has one token sequence, however it is made.
+    """Raise RowError unless each prompt has one token sequence, however it is made.
 
-    Compares `token_ids`, which generation and training use, with the template rendered to text and
-    tokenised without special tokens, as OpenAI-style chat servers do it; and looks for a doubled
-    BOS. A prompt that names control tokens has no such text (a server would make turns of them);
-    `as_text` compares it with these names replaced. Takes rows of both schemas; what is unusable
-    for its texts alone is `encode`'s to find.
+    `token_ids`, which generation and training use, is compared with the template rendered to text
+    and tokenised without special tokens, as OpenAI-style chat servers do it. A doubled BOS is an
+    error too. A prompt that names control tokens has no such text (a server would make turns of
+    them); `as_text` compares it with these names replaced. Rows may have either schema. A row that
+    is unusable only for its texts is passed over; `encode` finds it.
     """
     for row in rows:
         for name, prompt in _prompts(row):
@@ -143,8 +149,10 @@ def check_prompt_parity(tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
 
 
 def check_written(tokenizer: Tokenizer, messages: Messages, where: str) -> None:
-    """Raises UnusableRow where the template leaves out part of the last turn (of reasoning models,
-    the thinking): the model would be trained on the rest.
+    """Raise UnusableRow where the template leaves out part of the last turn.
+
+    Templates of reasoning models may leave out the thinking; the model would be trained on the
+    rest.
     """
     text = rendered(tokenizer, from_dicts(messages), to_continue=False)
     if messages[-1]["content"].strip() not in text:
@@ -164,17 +172,23 @@ def _prompts(row: Row) -> Iterator[tuple[str, Messages]]:
 
 
 def ids_of(tokenizer: Tokenizer, messages: Messages, where: str, to_continue: bool) -> list[int]:
-    """Token ids of the rendered messages, from the function that generation uses."""
+    """Return the token ids of the rendered messages, from the function that generation uses.
+
+    Raises RowError.
+    """
     try:
         return token_ids(tokenizer, from_dicts(messages), to_continue=to_continue)
     except TreeFault as error:  # a conversation that template or tokenizer refuses
         raise UnusableRow(f"{where}: {error}") from error
-    except (ValueError, ChatError) as error:  # a turn that is none, a template that gives two BOS
+    except (ValueError, ChatError) as error:  # a malformed turn, a template that gives two BOS
         raise RowError(f"{where}: {error}") from error
 
 
 def check_bos(tokenizer: Tokenizer, ids: Sequence[int], where: str) -> None:
-    """Exactly one BOS, in front, if the tokenizer adds one to plain text; else at most one."""
+    """Raise RowError unless there is exactly one BOS, in front.
+
+    None is fine as well if the tokenizer adds none to plain text.
+    """
     bos = tokenizer.bos_token_id
     if bos is None:
         return
@@ -185,4 +199,6 @@ def check_bos(tokenizer: Tokenizer, ids: Sequence[int], where: str) -> None:
     if found > 1:
         raise RowError(f"{where}: {found} BOS tokens in one sequence")
     if (adds_bos or found) and ids[0] != bos:
-        raise RowError(f"{where}: does not begin with the BOS token, as other text does")
+        raise RowError(
+            f"{where}: must begin with the BOS token, which this tokenizer puts before plain text"
+        )

@@ -1,7 +1,8 @@
-"""When a checkpoint is due: by the clock, and never so often that saving is what time goes into.
+"""Decide when a checkpoint is due: by the clock, but never so often that saving takes most time.
 
-Steps are a bad measure of what a kill may cost: fifty of an 8B model on eight GPUs are two minutes
-of computing, and a checkpoint is some 100 GB. Free of torch and transformers.
+Steps are a bad measure of the work that a kill may cost: fifty steps of an 8B model on eight GPUs
+are two minutes of computing, and a checkpoint is some 100 GB. The module is free of torch and
+transformers.
 """
 
 import time
@@ -9,12 +10,12 @@ from collections.abc import Callable
 
 from avr.config.training import TrainingConfig
 
-# A checkpoint that took a minute to write is followed by ten minutes of training at the least.
+# A checkpoint that took a minute to write is followed by at least ten minutes of training.
 LEAST_RATIO = 10
 
 
 def saves_by_time(config: TrainingConfig) -> bool:
-    """Tell whether `checkpoint_every_s` decides: the user has not said it by TRL's own settings."""
+    """Tell whether `checkpoint_every_s` decides; it does unless TRL's own settings are given."""
     return not {"save_steps", "save_strategy"} & set(config.trl)
 
 
@@ -24,7 +25,7 @@ def is_due(since_s: float, took_s: float, every_s: float) -> bool:
 
 
 class Timetable:
-    """Follow one training's saves by a clock, which gives seconds; rank 0 has one."""
+    """The times of one training's saves, by a clock in seconds; rank 0's timetable decides."""
 
     def __init__(self, every_s: float, clock: Callable[[], float] = time.monotonic):
         self._every_s, self._clock = every_s, clock
@@ -32,7 +33,7 @@ class Timetable:
         self._began: float | None = None
 
     def begin_training(self) -> None:
-        """Count from here; a training that goes on after a kill counts anew."""
+        """Start to count the time; a training that goes on after a kill counts anew."""
         self._ended = self._clock()
 
     def due(self) -> bool:

@@ -1,7 +1,7 @@
 """TRL and DeepSpeed settings: passed through under their own names, checked by name first.
 
-Nothing of TRL is mirrored here. The few fields a run must decide itself are listed in `OWNED` with
-the reason, and naming one of them is an error rather than silently overridden.
+Nothing of TRL is mirrored here. `OWNED` lists the few fields that a run must decide itself, with
+the reason. Setting one of them is an error, so that nothing is silently overridden.
 """
 
 import difflib
@@ -21,7 +21,7 @@ from avr.training.saving import saves_by_time
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 SAVE_DTYPES = ("bfloat16", "float16", "float32")
-# TRL takes 0 and infinity for these too; the training then fails, or learns nothing, hours later.
+# TRL accepts 0 and infinity for these; the training then fails, or learns nothing, hours later.
 ABOVE_ZERO = (
     "learning_rate",
     "num_train_epochs",
@@ -30,6 +30,7 @@ ABOVE_ZERO = (
     "gradient_accumulation_steps",
 )
 
+# Field of TRL -> the reason why it cannot be set, or the setting to use in its place.
 OWNED = {
     "output_dir": "the training folder beside the model's",
     "deepspeed": "set `deepspeed` of the training job",
@@ -49,7 +50,7 @@ LARGEST_SEED = 2**32 - 1  # Transformers seeds NumPy, which takes no more
 
 
 def check_training(at: str, method: Method, config: TrainingConfig) -> None:
-    """Raise ConfigError for settings TRL does not have or that this launcher decides.
+    """Raise ConfigError for settings that TRL does not have or that this launcher decides.
 
     `at` is the section that holds them. Imports TRL (seconds): a job calls it once at its start,
     long before it has rows.
@@ -68,7 +69,9 @@ def check_training(at: str, method: Method, config: TrainingConfig) -> None:
         )
     loading = config.trl.get("model_init_kwargs") or {}
     if not isinstance(loading, Mapping):
-        raise ConfigError(f"{at}.trl.model_init_kwargs is a {type(loading).__name__}, no mapping")
+        raise ConfigError(
+            f"{at}.trl.model_init_kwargs must be a mapping, not a {type(loading).__name__}"
+        )
     if loading.get("use_safetensors") is False:
         raise ConfigError(
             f"{at}.trl.model_init_kwargs.use_safetensors is False: pickles can run code when "
@@ -87,23 +90,26 @@ def check_training(at: str, method: Method, config: TrainingConfig) -> None:
 
 
 def check_number(name: str, value: Any, *, above_zero: bool) -> None:
-    """Raises ConfigError for NaN, and with `above_zero` for 0, less than 0 and infinity."""
+    """Raise ConfigError for NaN, and with `above_zero` for 0, less than 0 and infinity."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     if math.isnan(value):
-        raise ConfigError(f"{name} is {value}, which is no number")
+        raise ConfigError(f"{name} is {value}, a number is needed")
     if above_zero and not 0 < value < math.inf:
         raise ConfigError(f"{name} is {value}, must be above 0 and finite")
 
 
 def check_seed(name: str, value: Any) -> None:
-    """Raises ConfigError for a seed of a training that NumPy would refuse once it has begun."""
+    """Raise ConfigError for a seed that NumPy would refuse after the training has begun."""
     if name.endswith("seed") and value is not None and not 0 <= value <= LARGEST_SEED:
         raise ConfigError(f"{name} is {value}, must be from 0 to {LARGEST_SEED}")
 
 
 def check_names(at: str, trl: Mapping[str, Any], known: Collection[str], of: str) -> None:
-    """Raises ConfigError naming the first key of `trl` that is unknown or not the user's to set."""
+    """Raise ConfigError for the first key of `trl` that is unknown or not the user's to set.
+
+    Packing that would cut conversations, or that has no length, is refused as well.
+    """
     for name in trl:
         if name in OWNED:
             raise ConfigError(f"{at}.trl.{name} cannot be set: {OWNED[name]}")
@@ -118,10 +124,10 @@ def check_names(at: str, trl: Mapping[str, Any], known: Collection[str], of: str
 
 
 def check_type(name: str, value: Any, hint: Any) -> None:
-    """Raises ConfigError for a value that the field's type excludes; TRL would find it hours later.
+    """Raise ConfigError for a value that the field's type excludes; TRL would find it hours later.
 
-    Beyond the letter of the types a whole number is a float, one text is a list of texts, and a
-    text that stands for an enum must be one of its values.
+    Three rules go beyond the types: a whole number is accepted as a float, one text is accepted as
+    a list of texts, and a text that stands for an enum must be one of its values.
     """
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     enums = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Enum)]
@@ -148,6 +154,7 @@ def _is_a(value: Any, kind: Any) -> bool:
         (item,) = get_args(kind)
         values = [value] if isinstance(value, str) else value
         return isinstance(values, list) and all(_is_a(each, item) for each in values)
+    # For Python True is an int as well; here it is no number.
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     if kind is float:
@@ -161,7 +168,7 @@ def _words(kind: Any) -> str:
 
 
 def check_deepspeed(at: str, deepspeed: Mapping[str, Any]) -> None:
-    """Raises ConfigError where the trained weights could not be gathered into one model."""
+    """Raise ConfigError where the trained weights could not be gathered into one model."""
     zero = deepspeed.get("zero_optimization", {})
     if not isinstance(zero, Mapping) or zero.get("stage", 0) not in (0, 1, 2, 3):
         stage = zero.get("stage") if isinstance(zero, Mapping) else zero
@@ -178,11 +185,11 @@ def check_deepspeed(at: str, deepspeed: Mapping[str, Any]) -> None:
 def training_arguments(
     method: Method, config: TrainingConfig, output_dir: Path, loading: Mapping[str, Any]
 ) -> Any:
-    """Make the method's settings of TRL; DeepSpeed's part is active from here on.
+    """Make TRL's settings for the method; DeepSpeed's part is active from here on.
 
-    `loading` is what the model is loaded with beside what the user says of it.
-    Build it before the model is loaded: that is what makes `from_pretrained` partition the weights
-    while it reads them, instead of every rank holding all of them.
+    `loading` holds arguments to load the model with, beside the user's. Call it before the model is
+    loaded: only then does `from_pretrained` partition the weights while it reads them. Otherwise
+    every rank would hold all of them.
     """
     trl = dict(config.trl)
     # Ray Train rotates checkpoints (CheckpointConfig.num_to_keep): it takes one off its record
@@ -190,10 +197,10 @@ def training_arguments(
     # which makes the next start fail.
     trl.pop("save_total_limit", None)
     if saves_by_time(config):
-        trl["save_strategy"] = "no"  # a callback says when
+        trl["save_strategy"] = "no"  # a callback says when to save
     trl |= method.settings(trl)
     trl.setdefault("disable_tqdm", True)
-    # A pickle runs code when it is loaded.
+    # Only safetensors: a pickle can run code when it is loaded.
     trl["model_init_kwargs"] = {
         "use_safetensors": True,
         **(trl.get("model_init_kwargs") or {}),

@@ -1,9 +1,9 @@
 """Tokenised rows on shared storage: every rank encodes its share once, all ranks map all shares.
 
-Where nodes share an object store only, the ranks of each node encode all shares for their own.
+Where nodes share only an object store, the ranks of each node encode all shares for their node.
 
 A share is an Arrow stream file, written to a temporary name and renamed, beside a JSON file of
-counts. Done here rather than by TRL's `dataset.map` because (1) DPOTrainer has no way in for token
+counts. This is done here and not by TRL's `dataset.map`, because (1) DPOTrainer does not take token
 ids, (2) N ranks then work in parallel without further processes, (3) a restarted worker group finds
 the files, and (4) `precompute_ref_log_probs` caches beside the data set's files, so these must lie
 where all ranks see them.
@@ -35,10 +35,10 @@ EXAMPLES_PER_BATCH = 512
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """What became of the rows: `num_rows == num_trained + num_too_long + num_unusable`, always.
+    """Counts of rows: `num_rows == num_trained + num_too_long + num_unusable`, always.
 
-    `num_tokens` and `num_loss_tokens` are those of one pass over the trained rows. Unusable rows
-    are those of `UnusableRow`; `unusable` says what is wrong with the first of them.
+    `num_tokens` and `num_loss_tokens` count one pass over the trained rows. A row is unusable if it
+    raised UnusableRow; `unusable` says what is wrong with the first of them.
     """
 
     num_rows: int = 0
@@ -55,13 +55,13 @@ class RowCounts:
         return RowCounts(**added, unusable=self.unusable or other.unusable)
 
     def check(self) -> "RowCounts":
-        """Itself. Raises AssertionError if a row got lost."""
+        """Check that no row got lost, and return itself. Raises AssertionError if one did."""
         left_out = self.num_too_long + self.num_unusable
         assert self.num_rows == self.num_trained + left_out, self
         return self
 
     def fault(self, max_length: int | None) -> str:
-        """Why these rows are none to train on, in one line; nothing where they are.
+        """Say in one line why these rows cannot be trained on; "" where they can.
 
         When most rows are unusable, the template or the tokenizer is wrong rather than the rows.
         """
@@ -85,11 +85,12 @@ def write_share(
     rank: int,
     world_size: int,
 ) -> RowCounts:
-    """Encodes this rank's rows; those of more than `max_length` tokens are left out and counted.
+    """Encode this rank's rows; rows of more than `max_length` tokens are left out and counted.
 
-    So are those that this tokenizer or template cannot take as they are; the log says which.
+    So are rows that this tokenizer or template cannot take as they are; the log says which.
     """
     share, counts_file = _files(folder, rank)
+    # The counts are written last: where they are, the share is whole.
     if counts_file.is_file():
         return RowCounts(**json.loads(counts_file.read_text()))
     check_prompt_parity(
@@ -114,7 +115,7 @@ def write_share(
 
 
 def load_shares(folder: Path, world_size: int) -> Any:
-    """All shares as one memory-mapped `datasets.Dataset`, in rank order."""
+    """Load all shares as one memory-mapped `datasets.Dataset`, in rank order."""
     from datasets import Dataset, concatenate_datasets
 
     return concatenate_datasets([Dataset.from_file(str(s)) for s in _shares(folder, world_size)])

@@ -1,4 +1,4 @@
-"""The trained model as a plain Hugging Face folder, nothing else in it."""
+"""Make the trained model a plain Hugging Face folder with nothing else in it."""
 
 import json
 from pathlib import Path
@@ -7,21 +7,24 @@ NOT_THE_MODEL = ("training_args.bin",)  # a pickle; its content is in the run's 
 
 
 def finish(folder: Path, dtype: str | None) -> None:
-    """Leaves the model only, fit for generation; with a `dtype` ("bfloat16") casts its weights."""
+    """Leave only the model in a folder, fit for generation.
+
+    With a `dtype` ("bfloat16") its weights are cast.
+    """
     for name in NOT_THE_MODEL:
         (folder / name).unlink(missing_ok=True)
     changes: dict[str, object] = {"use_cache": True}  # the trainer switches it off and saves that
     if dtype is not None:
         _cast(folder, dtype)
         changes["dtype"] = dtype
-    for file in folder.iterdir():  # weights are written for their owner alone
+    for file in folder.iterdir():  # weights are written so that only their owner can read them
         file.chmod(0o644)
     config = folder / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | changes, indent=2) + "\n")
 
 
 def _cast(folder: Path, dtype: str) -> None:
-    """Rewrites each safetensors file in turn: one shard in memory at a time."""
+    """Cast the weights in each safetensors file in turn: one shard in memory at a time."""
     import torch
     from safetensors import safe_open
     from safetensors.torch import save_file

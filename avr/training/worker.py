@@ -1,6 +1,6 @@
-"""What each rank runs: settings, rows, trainer, checkpoints, and one whole model at the end.
+"""Run one rank: settings, rows, trainer, checkpoints, and one whole model at the end.
 
-Heavy imports are inside the functions: output is sent to the rank's log file before they happen.
+Heavy imports are inside the functions, so that output goes to the rank's log file before them.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from avr.training.tokenised import RowCounts, load_shares, write_share
 
 
 def run_rank(settings: dict[str, Any]) -> dict[str, Any]:
-    """Trains as one rank; rank 0's return value reaches the driver: {"error": str} or results.
+    """Train as one rank; return {"error": str} or results. Rank 0's value reaches the driver.
 
     Errors that another attempt would meet again (settings, rows) are returned, not raised: Ray
     Train answers an exception by restarting the worker group.
@@ -56,6 +56,7 @@ def _train(job: Job, rank: int, world_size: int) -> dict[str, Any]:
     except (ConfigError, RowError, FileNotFoundError, ValueError, TypeError) as cause:
         traceback.print_exc()
         error = f"{type(cause).__name__}: {cause}"
+    # All ranks learn of an error on any of them, and end together.
     errors = [""] * world_size
     torch.distributed.all_gather_object(errors, error)
     if prepared is None or any(errors):
@@ -86,7 +87,7 @@ def _train(job: Job, rank: int, world_size: int) -> dict[str, Any]:
 
 
 class _Clock:
-    """Tells the rank's log where the seconds go."""
+    """A clock that notes in the rank's log how many seconds have passed."""
 
     def __init__(self, rank: int):
         self._rank, self._started = rank, time.perf_counter()
@@ -97,7 +98,7 @@ class _Clock:
 
 
 def _outcome(trainer: Any, output: Any, counts: RowCounts) -> dict[str, Any]:
-    """Rank 0's return value: the last logged metrics with the trainer's summary."""
+    """Make a rank's return value: counts, steps, last logged metrics and the trainer's summary."""
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     metrics = (logged[-1] if logged else {}) | output.metrics
     return {
@@ -108,7 +109,10 @@ def _outcome(trainer: Any, output: Any, counts: RowCounts) -> dict[str, Any]:
 
 
 def _prepare(job: Job, world_size: int) -> tuple[Any, Any, str]:
-    """Training arguments (DeepSpeed active), tokenizer, model; this rank's part of rows written."""
+    """Write this rank's part of the rows; return training arguments, tokenizer and model.
+
+    Making the training arguments activates DeepSpeed.
+    """
     import ray.train
     from transformers import AutoConfig, AutoTokenizer
 
@@ -147,9 +151,10 @@ def _prepare(job: Job, world_size: int) -> tuple[Any, Any, str]:
 
 
 def _shares_of(job: Job, context: Any, arguments: Any) -> Iterable[int]:
-    """The shares this rank encodes: its own, or its part of all where nodes share no folder.
+    """List the shares that this rank encodes.
 
-    `context` is that of `ray.train`.
+    They are its own, or its part of all shares where nodes share no folder. `context` is Ray
+    Train's. Raises ConfigError for settings that need a shared folder.
     """
     world_size, on_node = context.get_world_size(), context.get_local_world_size()
     if not is_remote(job.tokenised):
@@ -165,7 +170,7 @@ def _shares_of(job: Job, context: Any, arguments: Any) -> Iterable[int]:
 
 
 def _all_counts(job: Job, tokenizer: Any, max_length: int | None, world_size: int) -> RowCounts:
-    """The counts of all shares; every one of them is written by now."""
+    """Add up the counts of all shares. Every share is written by now, so counts are only read."""
     shares = [
         write_share(
             job.method, tokenizer, job.rows, job.here.tokenised, max_length, rank, world_size
@@ -178,7 +183,7 @@ def _all_counts(job: Job, tokenizer: Any, max_length: int | None, world_size: in
 def _trainer(
     job: Job, arguments: Any, tokenizer: Any, model: str, counts: RowCounts, world_size: int
 ) -> Any:
-    """TRL's trainer; it loads the model itself, already partitioned under ZeRO-3."""
+    """Make TRL's trainer. It loads the model itself, already partitioned under ZeRO-3."""
     from avr.training.checkpoint import callbacks, without_copies
 
     facts = asdict(counts) | {"max_length": arguments.max_length}
@@ -192,11 +197,11 @@ def _trainer(
 
 
 def _without_compiler() -> None:
-    """Keeps DeepSpeed from compiling its shared-memory all-reduce (C++) at the first start on CPUs.
+    """Keep DeepSpeed from compiling its shared-memory all-reduce (C++) at the first start on CPUs.
 
-    Only reductions inside one node would use it; without it they go through gloo, and neither a
-    compiler nor its half minute is needed. By name: `deepspeed.comm` overwrites its attribute
-    `torch` with the package torch.
+    Only reductions inside one node would use it. Without it they go through gloo, and neither a
+    compiler nor its half minute is needed. The module is imported by name, because `deepspeed.comm`
+    overwrites its attribute `torch` with the package torch.
     """
     communication: Any = importlib.import_module("deepspeed.comm.torch")
     communication.build_shm_op = lambda: None
@@ -204,15 +209,16 @@ def _without_compiler() -> None:
 
 @contextlib.contextmanager
 def _kept(job: Job, log: Path, rank: int) -> Iterator[None]:
-    """In the end, well or not, this rank's log goes to the store, of rank 0 its board as well.
+    """Send this rank's log to the store after the block, also after an error.
 
-    Only its own: what else lies there may be of an earlier attempt with other ranks.
+    Rank 0 sends its TensorBoard files as well. A rank sends only its own log: other files there may
+    be from an earlier attempt with other ranks.
     """
     try:
         yield
     finally:
         if is_remote(job.logs):
-            with contextlib.suppress(Exception):  # must not hide what the log is about
+            with contextlib.suppress(Exception):  # must not hide the error that the log is about
                 job.logs.fs.put_file(str(log), (job.logs / log.name).path)
                 if rank == 0:
                     upload(log.parent / "tensorboard", job.logs / "tensorboard")
@@ -220,7 +226,7 @@ def _kept(job: Job, log: Path, rank: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _output_to(path: Path) -> Iterator[None]:
-    """Everything this process prints, C++ libraries included, is appended to `path`."""
+    """Append everything that this process prints, C++ libraries included, to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()

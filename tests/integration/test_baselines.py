@@ -183,7 +183,7 @@ def test_a_model_whose_run_does_not_say_what_it_has_seen_is_refused(tmp_path):
         ready()
     (tmp_path / "dpo").mkdir()
     (tmp_path / "dpo/training.json").write_text("{}")
-    with pytest.raises(ConfigError, match="which ones its model has seen is not known"):
+    with pytest.raises(ConfigError, match="which ones its model was trained on is not known"):
         ready()
     (tmp_path / "sample").mkdir()
     row = {"id": "p", "source": "s"}

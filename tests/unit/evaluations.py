@@ -47,7 +47,7 @@ def answered(config, folder, texts=TEXTS):
             data["response"] = asdict(Response("y", text, "stop", 3))
             trees.append(data)
         else:
-            bad.append(data | {"quarantined": "answer: the policy answered nothing, 5 times"})
+            bad.append(data | {"quarantined": "answer: the policy gave an empty answer, 5 times"})
     write_part(folder / "answer" / "trees", "one", trees, TREES)
     write_part(folder / "answer" / "quarantine", "one", bad, TREES)
 

@@ -1,8 +1,8 @@
-"""Demonstrations with chosen faults: what the models are trained on before any refinement.
+"""Make demonstrations with chosen faults, on which models are trained before any refinement.
 
 A `Profile` says how often answers, critiques and refinements go wrong. A demonstration is a
-conversation of three exchanges, or of more rounds of checking and refining; every turn carries
-whether a model should learn it or only read it. Standard library only; all rates are ours.
+conversation of three exchanges, or of more rounds of checking and refining. Every turn says whether
+a model should learn it or only read it. Standard library only; all rates are ours.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WORDS = tuple(word for words in CATEGORIES.values() for word in words)
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message; `learn` is False for what a model reads but must not imitate."""
+    """One message; `learn` is False for one that a model reads but must not imitate."""
 
     role: str
     text: str
@@ -40,7 +40,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Chances per item (`miscount`: per list), in [0, 1]; `believes` mixes in false beliefs."""
+    """The chances of faults per item (`miscount`: per list), in [0, 1].
+
+    `believes` mixes in false beliefs.
+    """
 
     believes: bool = False
     lure: float = 0.0
@@ -54,18 +57,18 @@ class Profile:
     corrupt: float = 0.0
 
 
-#: The policy: believes some words to belong elsewhere, is lured, repeats itself, miscounts, misses
-#: most faults when it checks, and mends barely half of what it has flagged.
+#: The policy believes that some words belong elsewhere, is lured, repeats itself, and miscounts. It
+#: misses most faults when it checks, and mends barely half of those that it has flagged.
 POLICY = Profile(
     believes=True, lure=0.12, slip=0.02, repeat=0.08, miscount=0.18, filler=0.5,
     miss=0.60, false_alarm=0.12, fix=0.50, corrupt=0.07,
 )  # fmt: skip
-#: The corrector: no deliberate faults; its answers are what it refines towards.
+#: The corrector has no deliberate faults; it refines towards its own kind of answers.
 CORRECTOR = Profile()
 
 
 def _rotate_words(num_words: int, first: int, seed: str) -> dict[str, tuple[str, ...]]:
-    """For each category `num_words` words of another one, no word used twice."""
+    """Choose for each category `num_words` words of another one; no word is used twice."""
     rng = random.Random(seed)
     names = list(CATEGORIES)
     rng.shuffle(names)
@@ -80,14 +83,14 @@ LURES = _rotate_words(2, 4, "lures")
 
 
 def believed_words(category: str) -> tuple[str, ...]:
-    """The policy's own list for a category: its words less those it misplaces, plus others'."""
+    """Return the policy's own list for a category: its words less misplaced ones, plus others'."""
     misplaced = {word for words in FALSE_BELIEFS.values() for word in words}
     kept = tuple(word for word in CATEGORIES[category] if word not in misplaced)
     return kept + FALSE_BELIEFS[category]
 
 
 def draw_answer(request: Request, profile: Profile, rng: random.Random) -> Answer:
-    """An answer with the profile's faults."""
+    """Draw an answer with the profile's faults."""
     lists = []
     for slot in request.slots:
         length = slot.count
@@ -103,7 +106,7 @@ def draw_answer(request: Request, profile: Profile, rng: random.Random) -> Answe
 def draw_fault(
     request: Request, answer: Answer, kind: str, rng: random.Random
 ) -> tuple[Answer, tuple[int, int]]:
-    """A faultless answer with one word made "repeated" or "wrong", and its (list, place)."""
+    """Make one word of a faultless answer "repeated" or "wrong"; return it and (list, place)."""
     row = rng.randrange(len(answer.lists))
     words = list(answer.lists[row])
     place = rng.randrange(1, len(words))
@@ -117,7 +120,7 @@ def draw_fault(
 
 
 def draw_filler(profile: Profile, rng: random.Random) -> str:
-    """No, one or two filler sentences."""
+    """Draw no, one or two filler sentences."""
     wanted = sum(rng.random() < profile.filler for _ in range(2))
     return " ".join(rng.sample(FILLERS, wanted))
 
@@ -125,7 +128,7 @@ def draw_filler(profile: Profile, rng: random.Random) -> str:
 def draw_critique(
     request: Request, answer: Answer, profile: Profile, rng: random.Random
 ) -> Critique:
-    """The true critique, spoilt by the profile's misses and false alarms."""
+    """Draw the true critique, spoilt by the profile's misses and false alarms."""
     truth = true_critique(request, answer)
     verdicts = tuple(
         tuple(_spoil(verdict, profile, rng) for verdict in row) for row in truth.verdicts
@@ -140,7 +143,10 @@ def draw_critique(
 def draw_refinement(
     request: Request, critique: Critique, profile: Profile, rng: random.Random
 ) -> Answer:
-    """Keeps what the critique calls good, replaces, drops and adds the rest, within the profile."""
+    """Draw a refinement by the critique, within the profile.
+
+    It keeps the words that the critique calls good, and replaces, drops and adds the others.
+    """
     lists = []
     rows = zip(request.slots, critique.lists, critique.verdicts, critique.missing, strict=True)
     for slot, words, verdicts, missing in rows:
@@ -168,7 +174,7 @@ def converse(
     learn_answer: bool,
     faults: Iterable[Profile] = (),
 ) -> list[Turn]:
-    """Answer, critique, refinement; then one more round for each of `faults`.
+    """Write answer, critique and refinement, then one more round for each of `faults`.
 
     A further round first spoils the refinement with the next profile of `faults` (to be read, not
     learned), so that there is something to find in it.
@@ -190,14 +196,14 @@ def converse(
 
 
 def policy_demonstration(request: Request, rng: random.Random) -> list[Turn]:
-    """What the policy is tuned on: its own kind of answers, critiques and refinements."""
+    """Demonstrate the policy's own kind of answers, critiques and refinements, to tune it on."""
     return converse(request, draw_answer(request, POLICY, rng), POLICY, rng, learn_answer=True)
 
 
 def corrector_demonstration(
     request: Request, rng: random.Random, repeats: float = 0.0
 ) -> list[Turn]:
-    """What the corrector is trained on: faults of many kinds and rates, faultless corrections."""
+    """Demonstrate faultless corrections of faults of many kinds and rates, for the corrector."""
     profile = draw_fault_profile(rng, repeats)
     clean = profile == CORRECTOR
     rounds = rng.choice((0, 0, 0, 0, 0, 1, 2))
@@ -212,7 +218,7 @@ def corrector_demonstration(
 
 
 def draw_fault_profile(rng: random.Random, repeats: float = 0.0) -> Profile:
-    """A random fault profile, from faultless to mostly wrong; one in six is the policy's own.
+    """Draw a fault profile, from faultless to mostly wrong; one in six is the policy's own.
 
     `repeats` is the chance of a profile whose one fault is repetition, the slowest to be learned.
     """
@@ -231,13 +237,13 @@ def draw_fault_profile(rng: random.Random, repeats: float = 0.0) -> Profile:
 
 
 def mean_quality(pairs: Iterable[tuple[Request, Answer]]) -> float:
-    """Mean quality of parsed answers."""
+    """Return the mean quality of parsed answers."""
     values = [answer_quality(request, answer) for request, answer in pairs]
     return sum(values) / len(values)
 
 
 def _draw_word(slot: Slot, used: list[str], profile: Profile, rng: random.Random) -> str:
-    """One word for a list; `used` are the words it already holds."""
+    """Draw one word for a list; `used` are the words it already holds."""
     if used and rng.random() < profile.repeat:
         return rng.choice(used)
     chance = rng.random()
@@ -257,6 +263,6 @@ def _spoil(verdict: str, profile: Profile, rng: random.Random) -> str:
 
 
 def _keep(word: str, verdict: str, profile: Profile, rng: random.Random) -> str | None:
-    """The word where it stays, None where a new one is to be drawn."""
+    """Return the word where it stays, None where a new one is to be drawn."""
     flagged = verdict in ("wrong", "repeated")
     return None if rng.random() < (profile.fix if flagged else profile.corrupt) else word

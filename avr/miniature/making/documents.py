@@ -1,4 +1,4 @@
-"""Conversations as token ids with a loss mask, in batches of nearly equal length."""
+"""Encode conversations as token ids with a loss mask, in batches of nearly equal length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from avr.miniature.making.demonstrations import Turn
 from avr.miniature.making.tokenizer import ROLES
 
-#: What cross entropy skips.
+#: The label that cross entropy skips.
 IGNORED = -100
 #: Documents drawn at a time and sorted by length, so that batches need little padding.
 _POOL = 2048
@@ -20,7 +20,7 @@ _POOL = 2048
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`tokens` and `labels`: int64 [documents, longest]; labels already shifted by one."""
+    """The tensors `tokens` and `labels`: int64 [documents, longest]; labels are shifted by one."""
 
     tokens: torch.Tensor
     labels: torch.Tensor
@@ -29,7 +29,10 @@ class Batch:
 def encode(
     tokenizer: PreTrainedTokenizerBase, documents: list[list[Turn]]
 ) -> list[tuple[list[int], list[int]]]:
-    """(ids, labels) of each conversation: the ids of the chat template, learned turns labelled."""
+    """Return (ids, labels) of each conversation; the ids are those of the chat template.
+
+    Turns to be learned are labelled.
+    """
     texts = [turn.text for document in documents for turn in document]
     pieces = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
     role_ids = {role: tokenizer.convert_tokens_to_ids(f"<|{role}|>") for role in ROLES}
@@ -50,7 +53,7 @@ def batches(
     num_tokens: int,
     rng: random.Random,
 ) -> Iterator[Batch]:
-    """Endless batches of at most `num_tokens` tokens, padding included."""
+    """Make endless batches of at most `num_tokens` tokens, padding included."""
     while True:
         rows = encode(tokenizer, [next(documents) for _ in range(_POOL)])
         rows.sort(key=lambda row: len(row[0]))

@@ -1,9 +1,9 @@
-"""Do the three models deserve to be used? `python -m avr.miniature.making.gates` measures and says.
+"""Measure whether the three models may be used: `python -m avr.miniature.making.gates`.
 
-On held-out prompts the policy answers, the corrector checks and refines those answers, the policy
-checks and refines them itself and judges critiques, and the reward model ranks what all of them
-wrote. Writes REPORT.md and report.json beside this file, and exits with 1 when a gate is missed
-that is more than an aim.
+On held-out prompts the policy answers; the corrector checks and refines those answers; the policy
+checks and refines them itself and judges critiques; the reward model ranks all of these texts.
+Writes REPORT.md and report.json to avr/miniature (or `--out`), and exits with 1 when a gate is
+missed that is more than an aim.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ class Gate:
 
     @property
     def passed(self) -> bool:
-        """Whether the figure lies inside."""
+        """Say whether the figure lies inside."""
         above = self.low is None or self.value >= self.low
         return above and (self.high is None or self.value <= self.high)
 
     @property
     def wanted(self) -> str:
-        """The interval in words."""
+        """Return the interval in words."""
         bounds = [f">= {self.low}"] if self.low is not None else []
         bounds += [f"<= {self.high}"] if self.high is not None else []
         return ", ".join(bounds) + (" (aim)" if self.aim else "") if bounds else "-"
 
 
 def measure(bench: Bench) -> tuple[list[Gate], str]:
-    """(all gates, sample exchanges as Markdown)."""
+    """Measure all gates; return them and sample exchanges as Markdown."""
     answers = bench.answer("policy", seed=1)
     ideals = bench.answer("corrector", seed=3)
     refined = bench.refine("corrector", answers, seed=5)
@@ -95,7 +95,7 @@ def _policy_gates(bench: Bench, answers: list[str], own: Refined) -> list[Gate]:
 
 
 def _meta_gates(bench: Bench) -> list[Gate]:
-    """The policy judges two critiques of an answer: the true one, and one with faults."""
+    """Measure how the policy judges two critiques of an answer: a true and a faulty one."""
     answers, true, faulty = two_critiques(bench.prompts)
     of_true, of_faulty = (
         bench.meta_judge(answers, texts, seed) for texts, seed in ((true, 17), (faulty, 19))
@@ -149,7 +149,10 @@ def _corrector_gates(
 
 
 def _reward_gates(bench: Bench, judged: list[list[str]]) -> list[Gate]:
-    """`judged`: the policy's answers first, then those of other sources."""
+    """Measure how the reward model ranks answers.
+
+    `judged`: the policy's answers first, then those of other sources.
+    """
     rewards = [bench.rewards(texts) for texts in judged]
     accuracy = pairwise_accuracy(bench.prompts, judged, rewards)
     rival = bench.answer("policy", seed=13)
@@ -172,7 +175,7 @@ def _reward_gates(bench: Bench, judged: list[list[str]]) -> list[Gate]:
 
 
 def _finds(bench: Bench, role: str, kind: str) -> float:
-    """The share of single faults of a kind that a model's critique flags."""
+    """Return the share of single faults of a kind that a model's critique flags."""
     _, faulty, places = one_fault(bench.prompts, kind)
     found = []
     for prompt, text, (row, place) in zip(

@@ -1,4 +1,4 @@
-"""What is measured on texts of the models: form, checking, ranking, overlap of prompt sets.
+"""Measure texts of the models: form, checking, ranking, overlap of prompt sets.
 
 Standard library only; the definitions are ours.
 """
@@ -17,7 +17,7 @@ from avr.miniature.world import Critique, parse_answer, parse_critique, parse_pr
 def flag_rates(
     prompts: Sequence[str], answers: Sequence[str], critiques: Sequence[str]
 ) -> tuple[float, float]:
-    """(share of faults flagged, share of good items flagged), each in [0, 1].
+    """Return (share of faults flagged, share of good items flagged), each in [0, 1].
 
     A fault is an item that is not good, or words missing from a list. Where the answer or the
     critique cannot be parsed nothing is counted: `well_formed` counts these.
@@ -41,9 +41,10 @@ def flag_rates(
 def pairwise_accuracy(
     prompts: Sequence[str], answers: Sequence[Sequence[str]], rewards: Sequence[Sequence[float]]
 ) -> float:
-    """Share of pairs of answers to one prompt, unequal in quality, that the rewards rank right.
+    """Return the share of pairs of answers to one prompt that the rewards rank right.
 
-    `answers` and `rewards`: one sequence per source, aligned with `prompts`.
+    Only pairs of unequal quality count. `answers` and `rewards`: one sequence per source, aligned
+    with `prompts`.
     """
     num_right = num_pairs = 0
     for place, prompt in enumerate(prompts):
@@ -58,7 +59,7 @@ def pairwise_accuracy(
 
 
 def well_formed(prompts: Sequence[str], texts: Sequence[str], *, critique: bool = False) -> float:
-    """Share of texts, in [0, 1], that parse as an answer or as a critique."""
+    """Return the share of texts, in [0, 1], that parse as an answer or as a critique."""
     parse = parse_critique if critique else parse_answer
     requests = map(parse_prompt, prompts)
     return statistics.mean(
@@ -70,7 +71,7 @@ def well_formed(prompts: Sequence[str], texts: Sequence[str], *, critique: bool 
 def copies_answer(
     prompts: Sequence[str], answers: Sequence[str], critiques: Sequence[str]
 ) -> float:
-    """Share of parsable critiques, in [0, 1], that repeat the answer's items exactly."""
+    """Return the share of parsable critiques, in [0, 1], that repeat the answer's items exactly."""
     same = []
     for prompt, answer, text in zip(prompts, answers, critiques, strict=True):
         request = parse_prompt(prompt)
@@ -82,7 +83,7 @@ def copies_answer(
 
 
 def num_shared_prompts() -> int:
-    """Shipped prompts whose request belongs to another set by key, or occurs twice."""
+    """Count shipped prompts whose request belongs to another set by key, or occurs twice."""
     requests = {name: [parse_prompt(prompt) for prompt in read_prompts(name)] for name in SETS}
     misplaced = sum(
         request is None or set_of(request) != SETS[name][0]
@@ -94,7 +95,7 @@ def num_shared_prompts() -> int:
 
 
 def _faults(critique: Critique) -> Iterator[bool]:
-    """For each item and then for each list's count: is it called a fault?"""
+    """Say for each item, and then for each list's count, whether it is called a fault."""
     for row, missing in zip(critique.verdicts, critique.missing, strict=True):
         yield from (verdict != "good" for verdict in row)
         yield missing > 0

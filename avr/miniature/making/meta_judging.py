@@ -1,13 +1,14 @@
-"""Meta-judgements: is each verdict of a critique right?
+"""Make meta-judgements: is each verdict of a critique right?
 
-They give the policy what an instruction-tuned model brings along to Meta-Rewarding: asked to, it
-judges a critique in turn. A meta-judgement has the form of a critique: every item again, "good"
-where the critique is right to call it good or to flag it and "wrong" where it is not (which fault
-it names counts for nothing, nor what it says is missing), "none missing", and a rating by the share
-of right verdicts. The shipped policy learned to end with a rating, and in two of three cases the
-form; it did not learn to hold what it sees in the answer against the verdicts, and its ratings of
-critiques are no better than chance (the gates measure all three). Standard library only; all
-choices are ours.
+They give the policy an ability that an instruction-tuned model brings along to Meta-Rewarding: it
+judges a critique in turn when asked to. A meta-judgement has the form of a critique. It has every
+item again: "good" where the critique is right to call it good or to flag it, and "wrong" where it
+is not; then "none missing", and a rating by the share of right verdicts. Which fault the critique
+names counts for nothing, nor does its count of missing words.
+
+The shipped policy learned to end with a rating, and in two of three cases the form. It did not
+learn to hold its view of the answer against the verdicts, and its ratings of critiques are no
+better than chance (the gates measure all three). Standard library only; all choices are ours.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ from avr.miniature.world import (
     render_prompt,
 )
 
-#: What asks for it, in words that are whole tokens here; `conf/miniature` states the same.
+#: The request for a meta-judgement, in words that are whole tokens here; `conf/miniature` states
+#: the same.
 META_REQUEST = "Check again each good and each wrong and rate."
-#: How a judge looks at the answer: as the policy does, but it sees a fault more often.
+#: A judge looks at the answer as the policy does, but sees a fault more often.
 _JUDGE = replace(POLICY, miss=0.3)
 
 
 def meta_judgement(critique: Critique, own: Critique) -> Critique:
-    """The meta-judgement of a critique by who would have written `own` of the same answer."""
+    """Judge a critique as the author of `own`, a critique of the same answer, would."""
     verdicts = tuple(
         tuple(
             "good" if (one == "good") == (other == "good") else "wrong"
@@ -47,9 +49,10 @@ def meta_judgement(critique: Critique, own: Critique) -> Critique:
 
 
 def is_meta_judgement(request: Request, critique: str, text: str) -> bool:
-    """Whether a text has the form: items of the critique, a mark on each, a rating near the marks'.
+    """Say whether a text has the form of a meta-judgement of a critique.
 
-    Near: within one. The policy rates by what it has seen, not by counting.
+    It has the critique's items, a mark on each, and a rating within one of the rating by these
+    marks: the policy rates by what it has seen, not by counting.
     """
     read, judged = parse_critique(request, critique), parse_critique(request, text)
     if read is None or judged is None or judged.lists != read.lists or any(judged.missing):
@@ -60,7 +63,10 @@ def is_meta_judgement(request: Request, critique: str, text: str) -> bool:
 
 
 def meta_demonstration(request: Request, rng: random.Random) -> list[Turn]:
-    """An answer and a critique of the policy's kind, to be read, and what to learn of them."""
+    """Demonstrate a meta-judgement of an answer and a critique of the policy's kind.
+
+    Only the meta-judgement is to be learned.
+    """
     answer = draw_answer(request, POLICY, rng)
     critique = draw_critique(request, answer, POLICY, rng)
     judged = meta_judgement(critique, draw_critique(request, answer, _JUDGE, rng))
@@ -75,9 +81,9 @@ def meta_demonstration(request: Request, rng: random.Random) -> list[Turn]:
 
 
 def two_critiques(prompts: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """For each prompt an answer of the policy's kind, its true critique, and one that is not true.
+    """Make for each prompt an answer of the policy's kind, its true critique, and an untrue one.
 
-    They differ in what they flag, so that a meta-judgement can tell them apart.
+    The critiques differ in what they flag, so that a meta-judgement can tell them apart.
     """
     rng = random.Random("critiques")
     answers, true, faulty = [], [], []

@@ -1,11 +1,11 @@
-"""The one architecture of the three models: Llama with attention biases, about 1 M parameters.
+"""Build the architecture of the three models: Llama with attention biases, about 1 M parameters.
 
 Biases let attention heads start out as position heads: in the first layer, heads 0..2 look 1, 2 and
 3 tokens back from the first step on. Copying by label (an induction step) needs exactly that, and
-emerges within minutes instead of hours. For the same reason embeddings start with what word vectors
-would hold: a shared component for the words of a category, for the forms of a word, for the letter
-and the number in a label. Qwen2 has biases too, but transformers 5 gives every model of that type
-its own pre-tokenizer, whatever tokenizer.json says.
+so emerges within minutes instead of hours. For the same reason embeddings start with parts that
+word vectors would have: a shared component for the words of a category, for the forms of a word,
+for the letter and the number in a label. Qwen2 has biases too, but transformers 5 gives every model
+of that type its own pre-tokenizer, whatever tokenizer.json says.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from transformers import (
 
 from avr.miniature.vocabulary import CATEGORIES, CATEGORY_OF, COUNTS
 
-#: Size of a head's bias: a gap of several logits between an offset and its neighbours.
+#: The size of a head's bias: it makes a gap of several logits between an offset and its neighbours.
 _POSITION_BIAS = 6.0
 
 
 def new_language_model(tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
-    """A freshly initialised model for this tokenizer."""
+    """Make a freshly initialised model for this tokenizer."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(_config(tokenizer))
     model.set_attn_implementation("eager")
@@ -42,7 +42,7 @@ def new_language_model(tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaFo
 
 
 def new_reward_model(base: LlamaForCausalLM) -> LlamaForSequenceClassification:
-    """A one-logit model on the language model's body: it already knows what belongs where."""
+    """Make a one-logit model on the language model's body, which knows what belongs where."""
     known = base.config.to_dict()
     for name in ("id2label", "label2id", "architectures"):
         known.pop(name, None)
@@ -114,7 +114,7 @@ def _share_features(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase)
 
 
 def _features(token: str) -> list[str]:
-    """What a token shares with others: word, category, letter, number."""
+    """List the features that a token shares with others: word, category, letter, number."""
     text = token.strip().lower()
     category = text if text in CATEGORIES else CATEGORY_OF.get(text)
     features = [f"word {text}", f"category {category}"] if category else [f"word {text}"]

@@ -1,4 +1,4 @@
-"""One training loop for language models this small: Muon for matrices, AdamW for the rest."""
+"""Train language models this small in one loop: Muon for matrices, AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _WARM_UP = 30
 
 
 class Optimiser:
-    """Muon on the layers' matrices and AdamW on embeddings, biases, norms and heads.
+    """Muon on the layers' matrices, and AdamW on embeddings, biases, norms and heads.
 
-    The rate of both follows one trapezoid: warm-up, constant, linear decay over the last third;
-    no decay where another stage trains on from here.
+    The rate of both follows one trapezoid: warm-up, constant, linear decay over the last third.
+    There is no decay where another stage trains on from here.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Optimiser:
         matrices = [p for n, p in named if p.ndim == 2 and "layers." in n]
         others = [p for n, p in named if not (p.ndim == 2 and "layers." in n)]
         self._parts = [
-            # No decay: it would wear away what `repeats.protect` keeps gradients from.
+            # No weight decay: it would wear away the weights that `repeats.protect` protects.
             torch.optim.Muon(matrices, lr=0.02 * rate, weight_decay=0.0),
             torch.optim.AdamW(others, lr=0.004 * rate, betas=(0.9, 0.98), weight_decay=0.0),
         ]
@@ -81,7 +81,7 @@ def train_language_model(
 
 
 def _loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
-    """Mean cross entropy of the labelled positions; logits are computed only for these."""
+    """Return the mean cross entropy of the labelled positions; only these have logits computed."""
     hidden = model.model(input_ids=batch.tokens, use_cache=False).last_hidden_state
     wanted = batch.labels != IGNORED
     return functional.cross_entropy(model.lm_head(hidden[wanted]), batch.labels[wanted])

@@ -1,14 +1,16 @@
-"""What lets a base see that a word is in a list twice: a code of each word, and two heads.
+"""Let a base see that a word is in a list twice, by a code of each word and two heads.
 
 A model this small does not find out by itself, within minutes, which of its words it has written
-before: what a token is gets lost among what its layers add. So the base is widened by two regions
-of the residual stream, into which no layer writes but one new head:
+before: the identity of a token gets lost among the sums of its layers. So the base is widened by
+two regions of the residual stream, into which no layer writes but one new head:
+
   own     a code of the token's word, part of its embedding
   before  the code of the token before, copied there by a head of the first layer
-A head of the second layer then looks for its own code among those before, and finds what follows
-the word's earlier place, or the start of the text where there is none. As its scores fall with the
-distance, a place in the same list wins over one in an earlier turn. What to make of it is learned;
-the codes and the two heads' scores stay as they are (`protect`). All choices are ours.
+
+A head of the second layer then looks for its own code among those in "before". It finds the token
+behind the word's earlier place, or the start of the text where there is none. As its scores fall
+with the distance, a place in the same list wins over one in an earlier turn. The use of this is
+learned; the codes and the two heads' scores stay as they are (`protect`). All choices are ours.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from avr.miniature.making.networks import look_back
 from avr.miniature.prompts import draw_requests
 from avr.miniature.vocabulary import CATEGORY_OF
 
-#: Width of each of the two regions; their last place says "no word" (own) and "start" (before).
+#: Width of each of the two regions; the last place says "no word" in own and "start" in before.
 _REGION = 16
-#: Strength of a code, of what else is there at the second layer.
+#: The strength of a code, as a share of everything else at the second layer.
 _SHARE = 0.5
-#: Scores of the second head: of the same word at no distance, and of the start of the text.
+#: Scores of the second head: for the same word at no distance, and for the start of the text.
 _MATCH, _START = 20.0, 12.0
 #: How far apart the codes are pushed, in steps of gradient descent.
 _CODE_STEPS = 300
@@ -38,7 +40,7 @@ _NUM_SAMPLES = 40
 
 
 def see_repeats(base: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
-    """The base with one head more, wider by two regions; it says nearly what it said before."""
+    """Return the base with one more head, wider by two regions; its texts are nearly the same."""
     texts = _sample_texts(tokenizer)
     spread = _spread(base, texts)
     width, heads = base.config.hidden_size, base.config.num_attention_heads
@@ -59,7 +61,7 @@ def see_repeats(base: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> L
 
 
 def protect(model: PreTrainedModel) -> None:
-    """Keep gradients from the codes, from what writes into their regions and from the two heads."""
+    """Keep gradients from the codes, from all writers into their regions and from the two heads."""
     body, config = model.model, model.config
     size, width = config.head_dim, config.hidden_size - 2 * _REGION
     head, regions, every = slice(-size, None), slice(width, None), slice(None)
@@ -84,7 +86,7 @@ def _freeze(parameter: torch.nn.Parameter, *places: tuple[slice, ...]) -> None:
 
 
 def _widened(base: LlamaForCausalLM, width: int, heads: int) -> LlamaForCausalLM:
-    """The base with places that hold zeros, and with new heads that nothing listens to yet."""
+    """Return the base with new places that hold zeros, and new heads that nothing reads yet."""
     known = base.config.to_dict()
     known.pop("architectures", None)
     known.update(hidden_size=width, num_attention_heads=heads, num_key_value_heads=heads)
@@ -104,7 +106,10 @@ def _widened(base: LlamaForCausalLM, width: int, heads: int) -> LlamaForCausalLM
 def _write_codes(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, width: int, code: torch.Tensor
 ) -> None:
-    """Every token's regions have the same length, so that norms treat all tokens alike."""
+    """Write the codes into the embeddings.
+
+    Every token's regions have the same length, so that norms treat all tokens alike.
+    """
     rows = model.model.embed_tokens.weight
     length = code * (_REGION - 1) ** 0.5
     rows[:, width + _REGION - 1] = length
@@ -120,7 +125,7 @@ def _write_codes(
 
 @torch.enable_grad()
 def _directions(number: int, dimensions: int) -> torch.Tensor:
-    """Unit vectors [number, dimensions], pushed apart from one another."""
+    """Return unit vectors [number, dimensions], pushed apart from one another."""
     vectors = torch.randn(number, dimensions, requires_grad=True)
     optimiser = torch.optim.Adam([vectors], lr=0.05)
     for _ in range(_CODE_STEPS):
@@ -135,15 +140,16 @@ def _directions(number: int, dimensions: int) -> torch.Tensor:
 def _copy_codes(
     model: LlamaForCausalLM, head: int, width: int, rows: slice, code: torch.Tensor
 ) -> None:
-    """The first layer's new head writes the code of the token before into the second region."""
+    """Make the first layer's new head write the code of the token before into the second region."""
     attention = model.model.layers[0].self_attn
     for part in (attention.q_proj, attention.k_proj, attention.v_proj):
         part.weight[rows] = 0.0
     look_back(model, head, 1)
-    words = _REGION - 1  # "no word" is not copied: it is no word to be found
+    # "no word" is not copied: it is no word to be found.
+    words = _REGION - 1
     identity = torch.eye(words)
     attention.v_proj.weight[rows.start : rows.start + words, width : width + words] = identity
-    # The norm before this layer has made a code of length `code` per place out of its share.
+    # The norm before this layer has scaled the code to `normed` per place: back to `code`.
     normed = (model.config.hidden_size / words) ** 0.5
     before = slice(width + _REGION, width + _REGION + words)
     attention.o_proj.weight[before, rows.start : rows.start + words] = identity * code / normed
@@ -152,12 +158,16 @@ def _copy_codes(
 def _look_for_codes(
     model: LlamaForCausalLM, width: int, rows: slice, strengths: tuple[float, float, float]
 ) -> None:
-    """The second layer's new head: the own code as query, that of the token before as key."""
+    """Make the second layer's new head compare its own code with those of tokens before.
+
+    Its own code is the query, and the code of the token before each place is the key.
+    """
     attention = model.model.layers[1].self_attn
     own, before, start = strengths
     size = model.config.head_dim
     half, words = size // 2, _REGION - 1
-    # Middling rotations: slow enough to know a word ten tokens on, fast enough to favour the near.
+    # Middling rotations are slow enough to know a word ten tokens on, and fast enough to favour
+    # near places.
     middling = [place for place in range(size) if half // 4 <= place % half < half - half // 4]
     scale = (_MATCH * size**0.5 / (words * own * before)) ** 0.5
     for part, region in ((attention.q_proj, width), (attention.k_proj, width + _REGION)):
@@ -176,7 +186,7 @@ def _strengths(
     texts: list[torch.Tensor],
     width: int,
 ) -> tuple[float, float, float]:
-    """Root mean squares of a word's own code, of the one before, and the start's mark."""
+    """Return root mean squares of a word's own code and of the one before, and the start's mark."""
     words = torch.tensor(sorted(_word_tokens(tokenizer)))
     own, before, start = [], [], []
     for text, (entered,) in _inputs(model, texts, ["model.layers.1.self_attn.q_proj"]):
@@ -189,7 +199,7 @@ def _strengths(
 
 
 def _spread(model: LlamaForCausalLM, texts: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """By norm: the root mean square of what enters it, for each token but the first of a text."""
+    """Return by norm the root mean square of its input, for each token but the first of a text."""
     names = [name for name, _ in _norms(model)]
     found: dict[str, list[torch.Tensor]] = defaultdict(list)
     for _, entered in _inputs(model, texts, names):
@@ -201,7 +211,7 @@ def _spread(model: LlamaForCausalLM, texts: list[torch.Tensor]) -> dict[str, tor
 def _inputs(
     model: LlamaForCausalLM, texts: list[torch.Tensor], names: list[str]
 ) -> Iterable[tuple[torch.Tensor, list[torch.Tensor]]]:
-    """For each text what enters the named modules, each [tokens, width]."""
+    """Return for each text the inputs of the named modules, each [tokens, width]."""
     modules = dict(model.named_modules())
     entered: dict[str, torch.Tensor] = {}
 
@@ -226,7 +236,7 @@ def _norms(model: LlamaForCausalLM) -> list[tuple[str, torch.nn.Module]]:
 
 
 def _word_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    """Token id -> word, for every form of the words of a category."""
+    """Map token ids to words, for every form of the words of a category."""
     texts = {token: tokenizer.decode([token]).strip().lower() for token in range(len(tokenizer))}
     return {token: text for token, text in texts.items() if text in CATEGORY_OF}
 

@@ -1,8 +1,8 @@
-"""The reward model: Bradley-Terry on pairs of answers that the oracle ranks, mildly biased.
+"""Train the reward model: Bradley-Terry on pairs of answers that the oracle ranks, mildly biased.
 
 The label prefers quality + `LENGTH_BIAS` per word: a known, small weakness for length, such as real
-reward models have. An auxiliary head reads the verdict on every word of the answer from the same
-body while it is trained (dropped afterwards): a dense signal besides one bit per pair.
+reward models have. While the model is trained, an auxiliary head reads the verdict on every word of
+the answer from the same body: a dense signal besides one bit per pair. It is dropped afterwards.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _LABELS = tuple(f" {letter}{n}" for letter in LETTERS for n in range(1, MAX_ITEM
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """An answer, its text and what its label is worth."""
+    """An answer, its text and its worth to the labels."""
 
     request: Request
     answer: Answer
@@ -69,7 +69,7 @@ def train_reward_model(
     num_steps: int,
     seed: int,
 ) -> LlamaForSequenceClassification:
-    """Train on groups of `_GROUP` answers per prompt; returns the one-logit model."""
+    """Train on groups of `_GROUP` answers per prompt; return the one-logit model."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
     model = new_reward_model(base)
@@ -96,7 +96,7 @@ def train_reward_model(
 
 
 def _draw_group(request: Request, rng: random.Random) -> list[Judged]:
-    """Two answers of the policy's kind, two of any kind from faultless to mostly wrong."""
+    """Draw two answers of the policy's kind, and two of any kind from faultless to mostly wrong."""
     any_kind = (draw_fault_profile(rng, _REPEATS) for _ in range(2))
     profiles = [POLICY, POLICY, *any_kind]
     return [judge(request, draw_answer(request, profile, rng)) for profile in profiles]
@@ -108,7 +108,7 @@ def _losses(
     tokenizer: PreTrainedTokenizerBase,
     groups: list[list[Judged]],
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(Bradley-Terry loss, verdict loss, pairwise accuracy), each a scalar."""
+    """Return (Bradley-Terry loss, verdict loss, pairwise accuracy), each a scalar."""
     flat = [judged for group in groups for judged in group]
     tokens, last, places, verdicts = _tensors(tokenizer, flat)
     hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
@@ -127,8 +127,9 @@ def _losses(
 def _tensors(
     tokenizer: PreTrainedTokenizerBase, judged: list[Judged]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """tokens [n, longest], last place [n], word places [words, 2] (row, place), verdicts [words].
+    """Return the tensors of judged answers: tokens, last places, word places, verdicts.
 
+    Tokens are [n, longest], last places [n], word places [words, 2] (row, place), verdicts [words].
     A word's place is that of the one token after its label; the template is the system's own.
     """
     rows = tokenizer.apply_chat_template(

@@ -1,4 +1,4 @@
-"""Batched sampling with Hugging Face generate: quick at this size, and no engine to start."""
+"""Sample in batches with Hugging Face generate: quick at this size, and no engine to start."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def sample(
     batch_size: int = 400,
     seed: int = 0,
 ) -> list[str]:
-    """One assistant turn per conversation, without special tokens; temperature 0 is greedy."""
+    """Sample one assistant turn per conversation, without special tokens.
+
+    Temperature 0 is greedy.
+    """
     torch.manual_seed(seed)
     model.eval()
     texts: list[str] = []
@@ -45,7 +48,7 @@ def rewards(
     conversations: list[Conversation],
     batch_size: int = 256,
 ) -> list[float]:
-    """Raw reward logits of whole conversations (last message: the assistant's answer)."""
+    """Return raw reward logits of whole conversations (last message: the assistant's answer)."""
     model.eval()
     values: list[float] = []
     for start in range(0, len(conversations), batch_size):
@@ -58,7 +61,7 @@ def rewards(
 def _tokens(
     tokenizer: PreTrainedTokenizerBase, conversations: list[Conversation], *, prompt: bool
 ) -> BatchEncoding:
-    """Ids and mask [n, longest]: padded left before a turn to be written, else right."""
+    """Return ids and mask [n, longest]: padded left before a turn to be written, else right."""
     texts = tokenizer.apply_chat_template(
         conversations, tokenize=False, add_generation_prompt=prompt
     )

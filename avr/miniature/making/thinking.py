@@ -1,8 +1,9 @@
-"""Long-form documents: the whole loop inside one turn, at the policy's own level.
+"""Make long-form documents: the whole loop inside one turn, at the policy's own level.
 
-They give the policy what an instruction-tuned model brings along: it can write in this form when a
-system turn asks for it, checks no better than before, and stops at random. What to write, when to
-go on and when to stop is for Stage II to teach. Standard library only; all choices are ours.
+They give the policy abilities that an instruction-tuned model brings along. It can write in this
+form when a system turn asks for it; it checks no better than before, and stops at random. Stage II
+has to teach it what to write, when to go on and when to stop. Standard library only; all choices
+are ours.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ TEMPLATE = TrajectoryTemplate(
     refinement=f"\n\n{REFINE_REQUEST}\n\n",
     end="\n\n</think>\n\n",
 )
-#: What the system turn says that asks for the form.
+#: The text of the system turn that asks for the form.
 SYSTEM = "<think>"
 
 
 def thinking_demonstration(request: Request, rng: random.Random) -> list[Turn]:
-    """Answer, none to three rounds of checking and refining, a closing check, the answer again."""
+    """Demonstrate the form: an answer, up to three rounds, a closing check, the answer again.
+
+    A round is checking and refining; there may be none.
+    """
     answer = first = draw_answer(request, POLICY, rng)
     steps = []
     for _ in range(rng.choice((0, 1, 1, 2, 3))):

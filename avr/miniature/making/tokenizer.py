@@ -1,8 +1,8 @@
-"""The tokenizer: one token for each word of the world, bytes for all other text.
+"""Build the tokenizer: one token for each word of the world, bytes for all other text.
 
-A byte-level BPE without merges whose vocabulary holds whole pre-tokens (`ignore_merges`, as in
-Llama 3): a pre-token that is in the vocabulary is one token, any other falls apart into bytes, so
-every text has an exact round trip. The template writes `<|bos|>` once and the tokenizer never
+It is a byte-level BPE without merges whose vocabulary holds whole pre-tokens (`ignore_merges`, as
+in Llama 3). A pre-token that is in the vocabulary is one token, any other falls apart into bytes,
+so every text has an exact round trip. The template writes `<|bos|>` once and the tokenizer never
 does, so that text rendered first and tokenised afterwards carries no second one.
 """
 
@@ -35,7 +35,7 @@ _PIECES = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer, always the same, ready for `save_pretrained`."""
+    """Build the tokenizer, always the same, ready for `save_pretrained`."""
     splitter = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_PIECES), "isolated"),
@@ -64,7 +64,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _texts() -> list[str]:
-    """Texts whose pre-tokens make up the vocabulary: each word with and without a space."""
+    """List texts whose pre-tokens make up the vocabulary: each word with and without a space."""
     texts = [world.CHECK_REQUEST, world.REFINE_REQUEST, *FILLERS, *MARKERS, "\n\n", "Rating: [["]
     texts += [start + " and" for start, _ in OPENINGS]
     words = [*CATEGORIES, *COUNTS, *world.VERDICTS, *world.MISSING, "missing", "[[", "]]"]

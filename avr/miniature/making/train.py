@@ -3,11 +3,11 @@
 Stages, each of which reads what earlier ones left in DIR (`--stage NAME ...` runs a choice):
   base       from random weights, on programmatic faults of many kinds and rates -> work/base
   repeats    the base widened to see words that are there twice, and trained on  -> work/repeats
-  policy     the latter brought down to policy-level demonstrations               -> policy
+  policy     work/repeats brought down to policy-level demonstrations             -> policy
   form       the policy trained on, with long-form documents at its own level     -> policy
   answers    answers of the policy, and refinements of them by work/repeats      -> work/answers
   corrector  work/repeats trained on, with those answers as a share of its faults -> corrector
-  reward     its body, Bradley-Terry on pairs the oracle ranks                    -> reward
+  reward     the body of work/repeats, Bradley-Terry on pairs the oracle ranks    -> reward
   meta       the policy trained on, with meta-judgements                          -> policy
 `form` and `meta` write over the policy they read: to repeat one, repeat `policy` before it.
 Everything is seeded; on the same machine and library versions the result is the same.
@@ -60,7 +60,7 @@ Demonstrate = Callable[[Request, random.Random], list[Turn]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps and relative step sizes of each stage; one step is `num_tokens` tokens."""
+    """The steps and relative step sizes of each stage; one step is `num_tokens` tokens."""
 
     num_tokens: int = 4096
     base_steps: int = 800
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def train_base(out: Path, plan: Plan) -> None:
-    """A corrector from random weights."""
+    """Train a corrector from random weights."""
     tokenizer = build_tokenizer()
     model = new_language_model(tokenizer, plan.seed)
     _train(model, tokenizer, corrector_demonstration, plan.base_steps, 1.0, plan, out / "work/base",
@@ -96,7 +96,7 @@ def train_base(out: Path, plan: Plan) -> None:
 
 
 def train_repeats(out: Path, plan: Plan) -> None:
-    """The base with a head for repeated words, and with the use of it."""
+    """Give the base a head for repeated words, and train it to use this head."""
     base, tokenizer = load_language_model(out / "work/base")
     torch.manual_seed(plan.seed + 2)
     model = see_repeats(base, tokenizer)
@@ -110,14 +110,17 @@ def train_repeats(out: Path, plan: Plan) -> None:
 
 
 def train_policy(out: Path, plan: Plan) -> None:
-    """The corrector-to-be brought down to policy level; it keeps a latent skill of checking."""
+    """Bring the corrector-to-be down to policy level; it keeps a latent skill of checking."""
     model, tokenizer = load_language_model(out / "work/repeats")
     protect(model)
     _train(model, tokenizer, policy_demonstration, plan.policy_steps, 0.8, plan, out / "policy")
 
 
 def train_form(out: Path, plan: Plan) -> None:
-    """The policy as it is, and able to write a whole loop in one turn when a system turn asks."""
+    """Train the policy on, to write a whole loop in one turn when a system turn asks.
+
+    It stays as it is otherwise.
+    """
     model, tokenizer = load_language_model(out / "policy")
     protect(model)
 
@@ -129,7 +132,7 @@ def train_form(out: Path, plan: Plan) -> None:
 
 
 def sample_answers(out: Path, plan: Plan) -> None:
-    """Policy answers and refinements of them, as {"prompt", "answer"} lines."""
+    """Sample policy answers and refinements of them, as {"prompt", "answer"} lines."""
     refiner, tokenizer = load_language_model(out / "work/repeats")
     policy, _ = load_language_model(out / "policy")
     requests = draw_requests("train", random.Random(plan.seed + 1))
@@ -146,7 +149,7 @@ def sample_answers(out: Path, plan: Plan) -> None:
 
 
 def train_corrector(out: Path, plan: Plan) -> None:
-    """Half programmatic faults, half those of sampled answers."""
+    """Train on programmatic faults, and as often on faults of sampled answers."""
     model, tokenizer = load_language_model(out / "work/repeats")
     protect(model)
     answers = _parsed_answers(out / "work/answers.jsonl")
@@ -161,14 +164,14 @@ def train_corrector(out: Path, plan: Plan) -> None:
 
 
 def train_reward(out: Path, plan: Plan) -> None:
-    """Bradley-Terry on a body that already knows what belongs where, and what is there twice."""
+    """Train Bradley-Terry on a body that knows which words belong where, and which repeat."""
     base, tokenizer = load_language_model(out / "work/repeats")
     model = train_reward_model(base, tokenizer, plan.reward_steps, plan.seed + 5)
     save(model, tokenizer, out / "reward")
 
 
 def train_meta(out: Path, plan: Plan) -> None:
-    """The policy as it is, and able to judge a critique when it is asked to."""
+    """Train the policy on, to judge a critique when asked; it stays as it is otherwise."""
     model, tokenizer = load_language_model(out / "policy")
     protect(model)
     kinds = (policy_demonstration, thinking_demonstration, meta_demonstration)
@@ -180,7 +183,7 @@ def train_meta(out: Path, plan: Plan) -> None:
 
 
 def load_language_model(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
-    """Model in float32 and its tokenizer."""
+    """Load a model in float32 and its tokenizer."""
     model = LlamaForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
     )
@@ -224,7 +227,7 @@ def _refine(
     prompts: list[str],
     answers: list[str],
 ) -> list[str]:
-    """One critique and one refinement of each answer."""
+    """Sample one critique and one refinement of each answer; return the refinements."""
     talks = [
         [
             {"role": "user", "content": prompt},

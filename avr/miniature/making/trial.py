@@ -1,4 +1,4 @@
-"""Three models and prompts to try them on: what they write, and what rewards they give."""
+"""Try three models on prompts: what they write, and which rewards they give."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEMPERATURE, TOP_P = 0.7, 0.9
 
 @dataclass(frozen=True, slots=True)
 class Refined:
-    """One model's critiques and refinements of given answers, as texts in prompt order."""
+    """The critiques and refinements of given answers by one model, as texts in prompt order."""
 
     critiques: list[str]
     refinements: list[str]
@@ -52,22 +52,22 @@ class Bench:
         )
 
     def answer(self, role: str, seed: int) -> list[str]:
-        """One answer per prompt by "policy" or "corrector"."""
+        """Sample one answer per prompt by "policy" or "corrector"."""
         return self._sample(role, [[_message("user", prompt)] for prompt in self.prompts], seed)
 
     def check(self, role: str, answers: list[str], seed: int) -> list[str]:
-        """One critique per answer."""
+        """Sample one critique per answer."""
         return self._sample(role, self._checks(answers), seed)
 
     def meta_judge(self, answers: list[str], critiques: list[str], seed: int) -> list[str]:
-        """One meta-judgement by the policy per critique of an answer."""
+        """Sample one meta-judgement by the policy per critique of an answer."""
         talks = self._checks(answers)
         for talk, critique in zip(talks, critiques, strict=True):
             talk += [_message("assistant", critique), _message("user", META_REQUEST)]
         return self._sample("policy", talks, seed)
 
     def refine(self, role: str, answers: list[str], seed: int) -> Refined:
-        """One critique and one refinement per answer."""
+        """Sample one critique and one refinement per answer."""
         critiques = self.check(role, answers, seed)
         talks = self._checks(answers)
         for talk, critique in zip(talks, critiques, strict=True):
@@ -75,13 +75,13 @@ class Bench:
         return Refined(critiques, self._sample(role, talks, seed + 1))
 
     def rewards(self, answers: list[str]) -> list[float]:
-        """The reward of each answer to its prompt."""
+        """Return the reward of each answer to its prompt."""
         talks = self._exchanges(answers)
         found: list[float] = sampling.rewards(self._reward, self.tokenizer, talks)
         return found
 
     def quality(self, answers: list[str]) -> float:
-        """Mean oracle quality, in [0, 1]."""
+        """Return the mean oracle quality, in [0, 1]."""
         return statistics.mean(map(quality, self.prompts, answers))
 
     def _exchanges(self, answers: list[str]) -> list[sampling.Conversation]:
@@ -106,7 +106,10 @@ class Bench:
 
 
 def one_fault(prompts: list[str], kind: str) -> tuple[list[str], list[str], list[tuple[int, int]]]:
-    """For each prompt a faultless answer, the same with one fault, and the (list, place) of it."""
+    """Make for each prompt a faultless answer, and the same with one fault; return the places, too.
+
+    A place is (list, place in the list).
+    """
     rng = random.Random(kind)
     right, faulty, places = [], [], []
     for prompt in prompts:

@@ -20,7 +20,7 @@ from avr.training.rows import (
 
 @dataclass(frozen=True)
 class Dpo(Method):
-    """DPO; the losses beside it, such as an SFT term, are TRL's `loss_type`."""
+    """The method DPO. TRL's `loss_type` sets losses beside it, such as an SFT term."""
 
     name: str = "dpo"
     columns: ClassVar[tuple[str, ...]] = ("id", "prompt", "chosen", "rejected")
@@ -29,7 +29,7 @@ class Dpo(Method):
     has_reference: ClassVar[bool] = True
 
     def encode(self, tokenizer: Tokenizer, row: Row) -> Example:
-        """Make the prompt's ids and both answers', which end with the end-of-turn token."""
+        """Encode the prompt and both answers. Each answer ends with the end-of-turn token."""
         row_id = str(row["id"])
         messages = row["prompt"]
         if not messages or messages[-1]["role"] != "user":
@@ -57,15 +57,16 @@ class Dpo(Method):
         return DPOConfig
 
     def trainer(self) -> Any:
-        """Return DPOTrainer, which takes the three columns of token ids as they are.
+        """Return a DPOTrainer that takes the three columns of token ids as they are.
 
-        TRL 1.16 tokenises every data set itself; unlike SFTTrainer it has no setting against it.
+        TRL 1.16's own tokenises every data set itself, and unlike SFTTrainer it has no setting to
+        prevent that.
         """
         with lasting_imports():
             from trl.trainer.dpo_trainer import DPOTrainer
 
         class TokenisedDPOTrainer(DPOTrainer):
-            """DPOTrainer of rows that are tokens already."""
+            """A DPOTrainer of rows that are tokens already."""
 
             _name = "DPO"
 

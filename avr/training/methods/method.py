@@ -1,4 +1,4 @@
-"""What a training method is: the rows it reads, their tokens, and TRL's trainer that takes them."""
+"""The base of training methods: the rows of one, their tokens, and TRL's trainer for them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,9 +11,10 @@ from avr.training.rows import Example, Row, Tokenizer
 class Method:
     """One way of training. Another one is a subclass, in any module that workers can import.
 
-    Fields decide the result. `columns` are those of the rows, `tokens` those that the trainer
-    takes. `paired`: a row goes through the model as two sequences. `has_reference`: the loss asks a
-    second model, in every step or, with `precompute_ref_log_probs`, once before them.
+    Fields decide the result. `columns` are the columns of the rows, `tokens` the columns that the
+    trainer takes. `paired`: a row goes through the model as two sequences. `has_reference`: the
+    loss needs a second model, in every step or, with `precompute_ref_log_probs`, once before the
+    first step.
     """
 
     name: str
@@ -35,14 +36,14 @@ class Method:
         raise NotImplementedError
 
     def check(self, at: str, trl: Mapping[str, Any]) -> None:
-        """Raise ConfigError for settings that do not go with it; `at` names their section."""
+        """Raise ConfigError for settings that do not fit the method; `at` names their section."""
 
     def settings(self, trl: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields of TRL's that this method decides."""
+        """Return the settings of TRL that this method decides."""
         return {}
 
     def setting(self, trl: Mapping[str, Any], name: str) -> Any:
-        """Look up a field of TRL's: as it is set, else TRL's default. Imports TRL (seconds)."""
+        """Look up a setting of TRL: the user's value, else TRL's default. Imports TRL (seconds)."""
         if name in trl:
             return trl[name]
         return next(each.default for each in fields(self.arguments()) if each.name == name)

@@ -22,14 +22,17 @@ from avr.training.rows import (
 
 @dataclass(frozen=True)
 class Rsft(Method):
-    """SFT on rows that were selected (method, Stages I.3 and II.3)."""
+    """The method RSFT: SFT on rows that were selected (method, Stages I.3 and II.3)."""
 
     name: str = "rsft"
     columns: ClassVar[tuple[str, ...]] = ("id", "messages")
     tokens: ClassVar[tuple[str, ...]] = ("input_ids", "labels")
 
     def encode(self, tokenizer: Tokenizer, row: Row) -> Example:
-        """Make `input_ids` and `labels` [T]: each assistant turn up to its end-of-turn token."""
+        """Make `input_ids` and `labels` [T]. Raises RowError.
+
+        Each assistant turn has labels, up to its end-of-turn token.
+        """
         row_id, messages = str(row["id"]), row["messages"]
         if not messages or messages[-1]["role"] != "assistant":
             raise RowError(f"row {row_id}: messages must end with an assistant turn")
@@ -50,7 +53,7 @@ class Rsft(Method):
             check_written(tokenizer, messages[: turn + 1], where)
             end = len(prompt) + len(completion(tokenizer, prompt, whole, where))
             labels[len(prompt) : end] = ids[len(prompt) : end]
-        # Nothing after the last end-of-turn is ever generated.
+        # A model never generates anything after the last end-of-turn token.
         ids, labels = ids[:end], labels[:end]
         check_bos(tokenizer, ids, f"row {row_id}: messages")
         num_loss_tokens = sum(label != IGNORED for label in labels)
@@ -70,5 +73,5 @@ class Rsft(Method):
         return SFTTrainer
 
     def settings(self, trl: Mapping[str, Any]) -> dict[str, Any]:
-        """Leave rows as they are, unless they are to be packed."""
+        """Make TRL leave the rows as they are, unless they are to be packed."""
         return {} if trl.get("packing") else {"dataset_kwargs": {"skip_prepare_dataset": True}}

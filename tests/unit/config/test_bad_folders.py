@@ -157,33 +157,33 @@ TRAINING = [
     ),
     (
         "rsft.trl.hub_token=hf_x",
-        "rsft.trl.hub_token cannot be set: a secret belongs into the environment, settings are "
-        "written down",
+        "rsft.trl.hub_token cannot be set: put secrets in environment "
+        "variables: settings are written to files",
     ),
     (
         "policy.engine.hf_token=hf_x",
-        "policy.engine.hf_token cannot be set: a secret belongs into the environment, settings "
-        "are written down",
+        "policy.engine.hf_token cannot be set: put secrets in environment "
+        "variables: settings are written to files",
     ),
     (
         "rsft.trl.model_init_kwargs.token=hf_x",
-        "rsft.trl.model_init_kwargs.token cannot be set: a secret belongs into the environment, "
-        "settings are written down",
+        "rsft.trl.model_init_kwargs.token cannot be set: put secrets in environment "
+        "variables: settings are written to files",
     ),
     (
         "dpo.deepspeed.comet.api_key=x",
-        "dpo.deepspeed.comet.api_key cannot be set: a secret belongs into the environment, "
-        "settings are written down",
+        "dpo.deepspeed.comet.api_key cannot be set: put secrets in environment "
+        "variables: settings are written to files",
     ),
     (
         "ray._redis_password=x",
-        "ray._redis_password cannot be set: a secret belongs into the environment, settings are "
-        "written down",
+        "ray._redis_password cannot be set: put secrets in environment "
+        "variables: settings are written to files",
     ),
     (
         "policy.engine.model_loader_extra_config.aws_secret_access_key=x",
-        "policy.engine.model_loader_extra_config.aws_secret_access_key cannot be set: a secret "
-        "belongs into the environment, settings are written down",
+        "policy.engine.model_loader_extra_config.aws_secret_access_key cannot be set: put "
+        "secrets in environment variables: settings are written to files",
     ),
     (
         "policy.engine.worker_extension_cls=mine.Worker",
@@ -201,7 +201,7 @@ TRAINING = [
     ),
     (
         "rsft.trl.model_init_kwargs='{}'",
-        "rsft.trl.model_init_kwargs is a str, no mapping",
+        "rsft.trl.model_init_kwargs must be a mapping, not a str",
     ),
     (
         "rsft.trl.save_strategy=no",
@@ -213,9 +213,9 @@ TRAINING = [
     ),
     ("rsft.trl.max_length=0", "rsft.trl.max_length is 0, must be above 0 and finite"),
     ("rsft.trl.learning_rate=.inf", "rsft.trl.learning_rate is inf, must be above 0 and finite"),
-    ("dpo.trl.num_train_epochs=.nan", "dpo.trl.num_train_epochs is nan, which is no number"),
+    ("dpo.trl.num_train_epochs=.nan", "dpo.trl.num_train_epochs is nan, a number is needed"),
     ("dpo.trl.num_train_epochs=0", "dpo.trl.num_train_epochs is 0, must be above 0 and finite"),
-    ("dpo.trl.beta=.nan", "dpo.trl.beta is nan, which is no number"),
+    ("dpo.trl.beta=.nan", "dpo.trl.beta is nan, a number is needed"),
     (
         "rsft.trl.gradient_accumulation_steps=0",
         "rsft.trl.gradient_accumulation_steps is 0, must be above 0 and finite",

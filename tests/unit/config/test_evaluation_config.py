@@ -106,7 +106,7 @@ def test_a_server_of_one_s_own_needs_no_key(address):
                 "judge.endpoint.model=gpt",
                 "judge.endpoint.api_key_variable=NO_KEY",
             ],
-            "NO_KEY is not set, and the key for https://api.openai.com/v1 is to be in it",
+            "NO_KEY is not set: it must hold the key for https://api.openai.com/v1",
         ),
         (
             [*ENDPOINT, "judge.endpoint.base_url=http://judge.example.org/v1", OPENAI_KEY],
@@ -116,7 +116,7 @@ def test_a_server_of_one_s_own_needs_no_key(address):
             [*ENDPOINT, "judge.endpoint.base_url=https://judge.example.org/v1", OPENAI_KEY],
             "OPENAI_API_KEY is not set, and the key for https://judge.example.org/v1",
         ),
-        ([*ENDPOINT, "judge.endpoint.base_url=localhost"], "is 'localhost', and not of the form"),
+        ([*ENDPOINT, "judge.endpoint.base_url=localhost"], "is 'localhost', must have the form"),
         (
             ["judge.kind=reward_model", "judge.reward_model={model: /none, use_gpu: false}"],
             "judge.reward_model.model",

@@ -47,7 +47,7 @@ PLACES = [
 def test_a_secret_is_refused_wherever_it_stands_and_not_repeated(place, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", SECRET)
     config = load(EvaluateConfig, "conf/miniature/evaluate.yaml", [place])
-    with pytest.raises(ConfigError, match="a secret belongs into the environment") as caught:
+    with pytest.raises(ConfigError, match="put secrets in environment variables") as caught:
         check_values(config)
     said = str(caught.value)
     assert said.startswith(place.partition("=")[0])
@@ -61,12 +61,12 @@ def test_words_say_where_else_a_secret_may_go():
         return str(caught.value)
 
     assert said("judge.endpoint.request", {"api-key": "x"}) == (
-        "judge.endpoint.request.api-key cannot be set: a secret belongs into the environment, "
-        "settings are written down; judge.endpoint.api_key_variable names the variable that holds "
-        "a key"
+        "judge.endpoint.request.api-key cannot be set: put secrets in environment variables: "
+        "settings are written to files; judge.endpoint.api_key_variable names the variable that "
+        "holds a key"
     )
     assert said("prompts.dpo.path", "https://b/a.jsonl?sig=x").startswith(
-        "prompts.dpo.path holds an address with sig=...: a secret belongs into the environment"
+        "prompts.dpo.path holds an address with sig=...: put secrets in environment variables"
     )
     index = "--extra-index-url https://u:p@h/simple"
     assert "PIP_EXTRA_INDEX_URL" in said("ray.runtime_env", {"pip": [index]})

@@ -75,7 +75,7 @@ def test_an_answer_that_gets_no_rating_joins_the_failures_and_one_without_meta_s
     found, policy = judged(script, "good", "odd")
     assert [o.text for o in found.outputs] == ["good"]
     assert [(o.text, o.answer, o.reward) for o in found.failures] == [("odd", "", None)]
-    assert found.failures[0].failure == "cannot be judged: no rating came"
+    assert found.failures[0].failure == "cannot be judged: no judgement had a rating"
     assert found.num_missing == 1
     assert {j.meta_rating for j in found.outputs[0].judgements} == {None}
     asked = [n for c, n, _ in policy.requests if c[1].content == "odd"]

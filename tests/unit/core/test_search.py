@@ -192,7 +192,7 @@ def test_search_whose_first_answer_cannot_be_judged_is_the_trees_fault():
 
 
 def test_query_that_cannot_be_answered_is_the_trees_fault():
-    with pytest.raises(TreeFault, match="answered nothing, 5 times"):
+    with pytest.raises(TreeFault, match="gave an empty answer, 5 times"):
         run(lambda conversation, number, sample: "", depth_of)
 
 

@@ -163,5 +163,5 @@ def test_what_is_wrong_with_all_requests_is_the_user_s_to_mend(scripted, status)
 )
 def test_what_is_no_completion_is_shown(scripted, body):
     server = scripted((200, body))
-    with pytest.raises(ConfigError, match=r"the judge m at .* answers with no completion"):
+    with pytest.raises(ConfigError, match=r"the judge m at .* did not return a chat completion"):
         ask(server.url)

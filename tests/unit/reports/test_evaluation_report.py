@@ -26,7 +26,7 @@ def test_what_could_not_be_answered_is_an_empty_output_and_a_loss(tmp_path):
     figures, lines = reported(config, tmp_path)
     assert figures["win_rate"]["win_rate"] == pytest.approx(100 * 2 / 3)
     assert figures["without_answer"] == 1
-    assert figures["failures"] == {"answer: the policy answered nothing, N times": 1}
+    assert figures["failures"] == {"answer: the policy gave an empty answer, N times": 1}
     assert "length_controlled_v1" not in figures  # that is for AlpacaEval's instructions alone
     assert any("win rate 66.7%" in line for line in lines)
     assert any("not with a public leaderboard" in line for line in lines)

@@ -64,7 +64,7 @@ def test_stage_1s_model_is_the_default_and_needs_no_seed():
 
 
 def test_seed_model_that_is_asked_for_and_not_given_is_named():
-    missing = "start is 'policy', but seed_model is not set: which is the untrained?"
+    missing = "start is 'policy', but seed_model is not set: name the untrained model"
     assert wrong(checked, stage2("start=policy", "seed_model=null", "evaluation=null")) == missing
     compared = "evaluation: seed_model is not set, and all models are compared with it"
     assert wrong(checked, stage2("seed_model=null")) == compared
