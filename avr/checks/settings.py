@@ -96,7 +96,8 @@ def check(config: GpuCheckConfig) -> None:
     other = next((name for name, part in parts.items() if part.use_gpu != config.use_gpu), None)
     if other is not None:
         raise ConfigError(
-            f"use_gpu is {config.use_gpu}, {other}.use_gpu is not: set all alike (--cpu turns all off)"
+            f"use_gpu is {config.use_gpu}, {other}.use_gpu is not: set all alike"
+            " (--cpu turns all of them off)"
         )
     check_training("rsft", Rsft(), config.rsft)
     check_training("dpo", Dpo(), config.dpo)

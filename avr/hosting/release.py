@@ -43,7 +43,8 @@ def wait_until_released(report: Report, timeout_s: float = RELEASE_TIMEOUT_S) ->
             if time.monotonic() > deadline:
                 raise ReleaseError(
                     f"processes {left} of the {role_of[node, left[0]]}'s engine still run on "
-                    f"{node[:8]} {timeout_s:.0f} s after their step and may hold a device: end them there"
+                    f"{node[:8]} {timeout_s:.0f} s after their step and may hold a"
+                    " device: end them there"
                 )
             time.sleep(0.5)
 

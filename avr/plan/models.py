@@ -69,9 +69,7 @@ def check_models(
     for why, models in unseen.items():
         names = list(dict.fromkeys(models))
         them = "it" if len(names) == 1 else "them"
-        say(
-            f"could not look at {', '.join(names)} ({why}); the recipe is not checked against {them}"
-        )
+        say(f"could not look at {', '.join(names)} ({why}); it is not checked against {them}")
 
 
 def generating(role: str, settings: RoleConfig, more: Sampling | None = None) -> Use:

@@ -91,8 +91,8 @@ def _check(c: TableConfig, answers: Answer) -> None:
     for run in answers.used_in:
         if not any(ids.num_rows for ids in prompts_of(location(run), PROMPT_STEPS).values()):
             raise ConfigError(
-                f"no step in {run} has prompts, so which ones its model was trained on is not known:"
-                " 'trained' needs a model inside the run that made it; 'model' takes any other"
+                f"no step in {run} has prompts, so which ones its model was trained on is not"
+                " known: 'trained' needs a model inside the run that made it; 'model' takes any other"
             )
 
 
@@ -110,7 +110,7 @@ def _check_entrant(name: str, entrant: EntrantConfig) -> None:
         raise ConfigError(f"{at}: set either model or trained, not both")
     if bool(entrant.rounds) != (entrant.mode == Mode.refine):
         raise ConfigError(
-            f"{at}: mode is {entrant.mode.value} and rounds {entrant.rounds}; only refine has rounds"
+            f"{at}: mode is {entrant.mode.value}, rounds {entrant.rounds}; only refine has rounds"
         )
     if entrant.best_of > 1 and entrant.mode != Mode.plain:
         raise ConfigError(f"{at}: best_of goes with mode plain, not {entrant.mode.value}")

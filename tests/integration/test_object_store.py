@@ -184,7 +184,7 @@ def test_one_job_at_a_time(bucket, quick):
         assert (bucket / ".lock").exists()
     assert not (bucket / ".lock").exists()
     assert hold(bucket, said)
-    assert len(said) == 1 and "is locked: looking" in said[0]
+    assert len(said) == 1 and "is locked: waiting" in said[0]
 
 
 def test_a_lock_whose_job_is_gone_is_taken_over(bucket, quick):

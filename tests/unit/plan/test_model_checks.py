@@ -193,7 +193,7 @@ def test_a_tokenizer_without_a_chat_template_is_found(at_hand, monkeypatch, tmp_
 def test_a_model_that_is_still_to_be_made_is_said_to_be_so(at_hand):
     said = checked(recipe("llama3_8b/stage2"), made={})
     assert said == [
-        "could not look at runs/llama3_8b/dpo (not there yet); the recipe is not checked against it"
+        "could not look at runs/llama3_8b/dpo (not there yet); it is not checked against it"
     ]
 
 
@@ -282,7 +282,7 @@ def test_offline_a_plan_says_that_it_could_not_look_and_goes_on(tmp_path, hub, m
     assert steps == ["grow_rsft", "rsft", "grow_dpo", "dpo"]
     assert capsys.readouterr().out == (
         f"could not look at {LLAMA}, Qwen/Qwen2.5-32B-Instruct, {SKYWORK} (HF_HUB_OFFLINE is set);"
-        " the recipe is not checked against them\n"
+        " it is not checked against them\n"
     )
     assert hub.asked == []
 
