@@ -71,8 +71,8 @@ def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> No
     CONSOLE.print(table)
     if unknown:
         CONSOLE.print(
-            f"{', '.join(unknown)}: whole outputs, each as long as several texts of a tree. The\n"
-            "small run's trees do not show how long they are; --mean-tokens takes a guess, for all steps."
+            f"{', '.join(unknown)}: whole outputs, each as long as several texts of a tree. How\n"
+            "long they are the small run's trees do not show; --mean-tokens takes a guess for all."
         )
     if known:
         CONSOLE.print(

@@ -92,7 +92,7 @@ def _check(c: TableConfig, answers: Answer) -> None:
         if not any(ids.num_rows for ids in prompts_of(location(run), PROMPT_STEPS).values()):
             raise ConfigError(
                 f"no step in {run} has prompts, so which ones its model was trained on is not"
-                " known: 'trained' needs a model inside the run that made it; 'model' takes any other"
+                " known: 'trained' needs a model inside the run that made it; 'model' takes any"
             )
 
 
