@@ -51,9 +51,3 @@ class RunConfig:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     gpu_memory_gib: float | None = at_least(1, None)
     ray: dict[str, Any] = field(default_factory=dict)
-
-    def trains(self, step: str) -> bool:
-        """Tell whether a training is among the steps to do, or was done before them."""
-        trainings = {"rsft", "dpo"} & set(self.steps or ())
-        # If no training is named, all steps are to be done, or the trainings count as done before.
-        return step in trainings if trainings else True

@@ -16,7 +16,7 @@ from avr.steps.answer import Entrant
 from avr.steps.evaluate import Evaluate
 from avr.steps.grow import Grow
 from avr.steps.rows import Pair, Select, rules_of
-from avr.steps.train import Train
+from avr.steps.train import Train, trained_by
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.rsft import Rsft
 
@@ -72,7 +72,7 @@ def _evaluated(
     assert c.evaluation is not None
     rounds = c.evaluation.rounds
     check_rounds(rounds, ("seed", "rsft", "dpo"))
-    asked = [step for step in trained if c.trains(step.name)]
+    asked = trained_by(c.steps, trained)
     entrants = [Entrant("seed", c.policy.model, Mode.refine, rounds.get("seed", 0))]
     entrants += [Entrant(one.name, one, Mode.refine, rounds.get(one.name, 0)) for one in asked]
     return Evaluate(

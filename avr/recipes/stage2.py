@@ -16,7 +16,7 @@ from avr.steps.evaluate import Evaluate
 from avr.steps.rows import PairOutputs, Unroll, rules_of
 from avr.steps.sample import Sample
 from avr.steps.search import Search
-from avr.steps.train import Train
+from avr.steps.train import Train, trained_by
 from avr.storage import location
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.rsft import Rsft
@@ -127,8 +127,7 @@ def _evaluated(
     ]
     entrants += [
         Entrant(f"stage2 {one.name}", one, Mode.recursive, sampling=c.outputs.sampling)
-        for one in trained
-        if c.trains(one.name)
+        for one in trained_by(c.steps, trained)
     ]
     return Evaluate(
         "evaluate",

@@ -1,6 +1,6 @@
 """Train a model on the rows of an earlier step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -89,3 +89,10 @@ class Train(Step):
 def model_of(model: "str | Train", run: Run) -> str:
     """Return the folder or name of a model that is there, or was made by an earlier step."""
     return model if isinstance(model, str) else model.model(run)
+
+
+def trained_by(steps: Sequence[str] | None, trainings: Sequence[Train]) -> list[Train]:
+    """Return the trainings that the steps to do name; all of them where they name none."""
+    named = [each for each in trainings if each.name in (steps or ())]
+    # If none is named, all steps are to be done, or the trainings count as done before.
+    return named or list(trainings)
