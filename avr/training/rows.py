@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import pyarrow.parquet as pq
-
 from avr.core.messages import from_dicts
 from avr.core.roles import TreeFault
 from avr.engines.as_text import as_text_of
@@ -82,6 +80,8 @@ def read_rows(
 
     Raises RowError for a wrong schema.
     """
+    import pyarrow.parquet as pq  # not before a job has told Arrow which memory pool to take
+
     index = 0
     for file in parquet_files(path):
         table = pq.ParquetFile(path_of(file), **for_arrow(file))

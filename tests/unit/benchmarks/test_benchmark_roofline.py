@@ -113,7 +113,7 @@ def test_a_share_is_of_the_bound_of_its_role():
 
 
 def told(monkeypatch, tmp_path, *words):
-    monkeypatch.setattr("measuring.RESULTS", tmp_path)
+    monkeypatch.setattr("measure.measuring.RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["roofline.py", *words])
     roofline.main()
     return tmp_path / "roofline.json"

@@ -240,8 +240,8 @@ TRAINING = [
     ),
     (
         "run_dir='s3://key:secret@bucket/run'",
-        "run_dir holds an address with a user or a password: a secret belongs into the "
-        "environment, settings are written down",
+        "run_dir holds an address with a user or a password: put secrets in "
+        "environment variables: settings are written to files",
     ),
     ("run_dir=nowhere://bucket/run", "nowhere://bucket/run: Unsupported filesystem: 'nowhere'"),
     (

@@ -114,7 +114,7 @@ def test_a_server_of_one_s_own_needs_no_key(address):
         ),
         (
             [*ENDPOINT, "judge.endpoint.base_url=https://judge.example.org/v1", OPENAI_KEY],
-            "OPENAI_API_KEY is not set, and the key for https://judge.example.org/v1",
+            "OPENAI_API_KEY is not set: it must hold the key for https://judge.example.org/v1",
         ),
         ([*ENDPOINT, "judge.endpoint.base_url=localhost"], "is 'localhost', must have the form"),
         (
@@ -136,7 +136,7 @@ def test_a_server_of_one_s_own_needs_no_key(address):
         (["policy.model=/no/such/model"], "/no/such/model"),
         (["policy.sampling.temprature=1"], "temprature"),
         (["trajectories.template=thnk"], "trajectories.template 'thnk': there are"),
-        (["judge.endpoint.request={api_key: x}"], "cannot be set: a secret belongs into"),
+        (["judge.endpoint.request={api_key: x}"], "cannot be set: put secrets in"),
     ],
 )
 def test_an_evaluation_that_cannot_work_is_refused(overrides, words, monkeypatch):

@@ -117,7 +117,7 @@ def test_policy_that_says_nothing_is_asked_again_then_the_tree_faults():
     tree = plant(Prompt.of((user("q"),)), "recipe")
     grown = asyncio.run(respond(tree, ScriptedGenerate(late), TEMPLATES, 3))
     assert grown.first.text == "at last"
-    with pytest.raises(TreeFault, match="nothing, 2 times"):
+    with pytest.raises(TreeFault, match="empty answer, 2 times"):
         asyncio.run(respond(tree, ScriptedGenerate(late), TEMPLATES, 2))
 
 

@@ -14,6 +14,7 @@ from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.engines.weights import hub_name, local_model, weights_id
 from avr.training.job import fingerprint_of
+from avr.training.methods.rsft import Rsft
 
 FIRST, SECOND = "1" * 40, "2" * 40
 
@@ -43,7 +44,7 @@ def test_ids_of_a_hub_model_and_of_its_trainings_tell_revisions_apart(tmp_path):
     assert len({weights_id(model) for model in models}) == 3
     rows = tmp_path / "rows.parquet"
     rows.write_bytes(b"rows")
-    made = {fingerprint_of("rsft", TrainingConfig(), model, rows) for model in models}
+    made = {fingerprint_of(Rsft(), TrainingConfig(), model, rows) for model in models}
     assert len(made) == 3
 
 

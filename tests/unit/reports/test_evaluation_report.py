@@ -53,7 +53,7 @@ def test_a_part_of_the_baselines_prompts_has_no_headline(tmp_path):
     assert "win_rate" not in figures and "lc_noreg" not in figures
     assert figures["of_a_part"]["left_out"] == 1
     assert figures["of_a_part"]["win_rate"]["win_rate"] == pytest.approx(100 / 3)
-    assert any("no number of the set: the baseline has 1 more prompts" in line for line in lines)
+    assert any("partial set: the baseline has 1 more prompts" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_answers_of_other_prompts_are_stale(tmp_path):
     answered(config, tmp_path)
     rows = rows_of(tmp_path / "prompts.json")
     (tmp_path / "prompts.json").write_text(json.dumps([*rows, {"instruction": "d?"}]))
-    with pytest.raises(StaleError, match=r"\[3\] was not answered"):
+    with pytest.raises(StaleError, match=r"\[3\] has no answer"):
         list(answers_of(config, tmp_path / "answer"))
 
 

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from test_rows import GOOD, pairs_of, rows_of
+from made_rows import GOOD, pairs_of, rows_of
 
 from avr.core.tree import tree_to_dict
 from avr.data.schemas import PAIRS, TREES, pair_row, rsft_row

@@ -2,34 +2,12 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import TEMPLATES, critique, response, tree
+from made_rows import GOOD, pairs_of, rows_of
+from scripted import critique, response, tree
 
 from avr.rows import filters
-from avr.rows.funnel import Funnel
-from avr.rows.refinements import select_rsft
 from avr.rows.row import KINDS
 from avr.rows.rules import PROFILES, SWITCHES, switched_on
-from avr.rows.tree_pairs import make_pairs
-
-NOTHING: frozenset[str] = frozenset()
-
-
-def rows_of(*trees, switches=NOTHING):
-    funnel = Funnel("rsft")
-    return list(select_rsft(trees, TEMPLATES, switches, funnel)), funnel
-
-
-def pairs_of(*trees, switches=NOTHING, min_margin=0.0):
-    funnels = {kind: Funnel(kind) for kind in KINDS}
-    pairs = list(make_pairs(trees, TEMPLATES, switches, funnels, min_margin))
-    return {kind: [p for p in pairs if p.kind == kind] for kind in KINDS}, funnels
-
-
-GOOD = tree(
-    response("first", 1.0),
-    critique("weak", response("a", 0.5), response("b", 1.5)),
-    critique("strong", response("c", 1.2), response("d", 3.0)),
-)
 
 
 def test_rsft_row_is_the_whole_conversation_of_the_best_refinement():

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from made_rows import GOOD, rows_of
+from made_rows import pairs_of as pairs_of_trees
 from scripted import TEMPLATES
 from test_output_pairs import BEST, WORST, malformed_pairs_of, outputs_of, pairs_of
-from test_rows import GOOD, rows_of
-from test_rows import pairs_of as pairs_of_trees
 
 from avr.core.trajectory import TRAJECTORY_TEMPLATES
 from avr.data.prompt_sets import QUARANTINED

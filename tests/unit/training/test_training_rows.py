@@ -138,7 +138,7 @@ def test_doubled_bos_is_an_error():
 
 
 def test_missing_bos_is_an_error_where_the_tokenizer_adds_one():
-    with pytest.raises(RowError, match="does not begin with the BOS"):
+    with pytest.raises(RowError, match="must begin with the BOS"):
         Rsft().encode(ToyTokenizer(num_bos=0, adds_bos=True), rsft_row("q", "a"))
     assert Rsft().encode(ToyTokenizer(num_bos=0), rsft_row("q", "a")).length == 6
 
