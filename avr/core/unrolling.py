@@ -65,7 +65,7 @@ def select_trajectories(
 ) -> Iterator[RsftRow]:
     """Select one row per tree whose trajectory passes the rules, in the order of the trees.
 
-    Without the rule `improved`, traces that need no change (y0, a closing critique, y0 again) are
+    Without the rule `improved`, traces without a change (y0, a closing critique, y0 again) are
     kept as long as they make up at most `unchanged_share` of the rows so far (ours: a model that
     only ever sees improvement never learns to stop).
     """
