@@ -80,7 +80,7 @@ SWITCHES = {
     "with_critique_pair": "refinement pairs only: two critiques of different mean rewards were"
     " refined",
     "improved": "trajectories only: the search found a better answer than y0 (where it is off, a"
-    " share of traces that need no change is kept: `unchanged_share`)",
+    " share of traces without a change is kept: `unchanged_share`)",
     "closed": "trajectories only: the search ended with a critique that led to nothing better",
     "answer_no_longer": "outputs only: the chosen final answer has no more characters than the"
     " rejected one (length control)",
