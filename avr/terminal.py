@@ -31,9 +31,12 @@ class Pace:
             self._begun = min(self._begun, now)
 
     def words(self, num_done: int, rest: int, now: float) -> str:
-        """Describe the pace and the time that the rest takes; "" before the first item is done."""
+        """Describe the pace and the time that the rest takes; "" before the first item is done.
+
+        It is "" in the first second too: 1 item in 0.1 ms would be 7,000 a second.
+        """
         items, seconds = num_done - self._before, now - self._begun
-        if items <= 0 or seconds <= 0:
+        if items <= 0 or seconds < 1:
             return ""
         rate = items / seconds
         if not rest:

@@ -83,7 +83,14 @@ def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> No
 
 
 def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None:
-    """Print what each step will take, and all together; `others`: the small run's other models."""
+    """Print what each step will take, and all together; nothing where the small run had `others`."""
+    if others:
+        CONSOLE.print(
+            f"No forecast: the small run had other models ({'; '.join(others)}), so what it took\n"
+            "says nothing about this run.",
+            markup=False,
+        )
+        return
     table = Table(title="What it will take", title_justify="left", box=box.SIMPLE)
     for column in ("step", "prompts", "generated tokens", "device-hours", "GiB on disk"):
         table.add_column(column, justify="left" if column == "step" else "right")
@@ -97,7 +104,5 @@ def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None
     CONSOLE.print(table)
     CONSOLE.print(
         "All figures, starts of engines too, are scaled by the number of prompts: a run of few\n"
-        "prompts overestimates, and one with other models, replicas or devices is no estimate."
+        "prompts overestimates, and one with other replicas or devices is no estimate."
     )
-    if others:
-        CONSOLE.print(f"The small run had other models: {'; '.join(others)}.", markup=False)

@@ -54,7 +54,7 @@ def job(documentation: str | None, module: str) -> int:
         description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", help="a YAML file; conf/ holds recipes")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parser.add_argument("--plan", action="store_true", help="say what it takes, start nothing")
     parser.add_argument("--cluster", metavar="FILE", help="with --plan: does it fit this cluster?")
     parser.add_argument(

@@ -27,6 +27,28 @@ def test_a_rate_without_anything_to_measure_with_it_is_refused(monkeypatch, caps
     assert "--tokens-per-second needs the tokens of a text" in capsys.readouterr().err
 
 
+def test_a_job_without_a_config_asks_for_that_alone(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["stage1.py"])
+    with pytest.raises(SystemExit):
+        job("", "avr.recipes.stage1")
+    assert capsys.readouterr().err.endswith("arguments are required: config\n")
+
+
+def test_of_a_small_run_with_other_models_no_figure_is_shown(monkeypatch, capsys, tmp_path):
+    (tmp_path / "summary.json").write_text('{"grow_rsft": {"input": {"num_prompts": 5}}}')
+    (tmp_path / "device_hours.json").write_text('{"grow_rsft": 1234.5}')
+    (tmp_path / "config.yaml").write_text("policy: {model: avr/miniature/models/policy}")
+    words = ["stage1.py", "conf/miniature/stage1.yaml", "--plan", "--probe", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+    assert job("", "avr.recipes.stage1") == 0
+    assert "device-hours" in capsys.readouterr().out
+    (tmp_path / "config.yaml").write_text("policy: {model: another}")
+    assert job("", "avr.recipes.stage1") == 0
+    said = capsys.readouterr().out
+    assert "No forecast: the small run had other models (policy another in the place of" in said
+    assert "device-hours" not in said and "1,234" not in said and "1.23e+03" not in said
+
+
 def test_a_small_run_without_trees_says_nothing_of_tokens(monkeypatch, capsys, tmp_path):
     (tmp_path / "summary.json").write_text("{}")
     words = ["stage1.py", "conf/miniature/stage1.yaml", "--plan", "--probe", str(tmp_path)]

@@ -37,6 +37,11 @@ def test_no_pace_is_said_before_anything_is_committed():
     assert Pace(0).words(9, 9, 900.0) == ""
 
 
+def test_no_pace_is_said_in_the_first_second():
+    assert pace().words(1, 499, 100.9) == ""
+    assert pace().words(1, 499, 101.0) == ", 1 a second, 9 min left"
+
+
 def log_event(step, **metrics):
     return {"event": "log", "step": step, "max_steps": 9, "metrics": metrics, "time": 130.0}
 
@@ -67,14 +72,14 @@ def test_follower_says_the_pace_since_the_training_has_begun(tmp_path):
     happened = (
         begin | {"step": 6, "time": 100.0},
         log_event(8, loss=1.0),
-        begin | {"step": 7, "time": 129.5},  # again, after a failure
+        begin | {"step": 7, "time": 129.0},  # again, after a failure
         log_event(8, loss=2.0),
     )
     with Follower("dpo", (path,), said.append), path.open("a") as file:
         file.writelines(json.dumps(event) + "\n" for event in happened)
     assert said[1::2] == [
         "dpo: step 8/9, one in 15 s, 15 s left: loss 1",
-        "dpo: step 8/9, 2 a second, 1 s left: loss 2",
+        "dpo: step 8/9, 1 a second, 1 s left: loss 2",
     ]
 
 
