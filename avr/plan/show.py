@@ -83,7 +83,7 @@ def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> No
 
 
 def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None:
-    """Print what each step will take, and all together; nothing where the small run had `others`."""
+    """Print what each step and all will take; nothing where the small run had `others`."""
     if others:
         CONSOLE.print(
             f"No forecast: the small run had other models ({'; '.join(others)}), so what it took\n"

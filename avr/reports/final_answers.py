@@ -11,22 +11,13 @@ from avr.config.table import EntrantConfig, TableConfig
 from avr.core.outputs import Output, OutputSet
 from avr.core.trajectory import TrajectoryTemplate, parse_trajectory
 from avr.core.tree import RefinementTree, reward_of
+from avr.data.schemas import schema_of
 from avr.evaluation.judged import Oracle
 from avr.evaluation.standing import Answered
 
-ANSWERED = pa.schema(
-    [
-        ("row", pa.string()),
-        ("prompt", pa.string()),
-        ("query", pa.string()),
-        ("text", pa.string()),
-        ("reward", pa.float64()),
-        ("quality", pa.float64()),
-        ("num_tokens", pa.int64()),
-        ("failed", pa.bool_()),
-        ("draft_quality", pa.float64()),
-    ]
-)
+# Only answers of several runs that are read together have a replication.
+_FIELDS = [field for field in schema_of(Answered) if field.name != "replication"]
+ANSWERED = pa.schema([*_FIELDS[:2], ("query", pa.string()), *_FIELDS[2:]])
 
 
 def rows_of(name: str, entrant: EntrantConfig) -> list[str]:
