@@ -2,46 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from avr.config.answers import Format, Mode
+from avr.config.answers import EvaluateConfig, Format, Mode
 from avr.config.errors import ConfigError
-from avr.config.prompts import PromptsConfig
 from avr.core.messages import Conversation
 from avr.data import tables
 from avr.data.answer_files import answer_in, fields_of, question_of
 from avr.data.prompt_sets import InputRow, input_rows
 from avr.evaluation.judges import Duel
 from avr.storage import Location
-
-
-class Compared(Protocol):
-    """The settings of answers: their prompts, how they are made, and the baseline for them."""
-
-    @property
-    def prompts(self) -> PromptsConfig:
-        """Return the input."""
-        ...
-
-    @property
-    def mode(self) -> Mode:
-        """Return the way the model answers."""
-        ...
-
-    @property
-    def rounds(self) -> int:
-        """Return the rounds of mode refine."""
-        ...
-
-    @property
-    def baseline(self) -> PromptsConfig | None:
-        """Return the prompt set with the baseline's answers, or None."""
-        ...
-
-    @property
-    def format(self) -> Format:
-        """Return the benchmark that the baseline's records have the format of."""
-        ...
 
 
 class StaleError(RuntimeError):
@@ -69,7 +38,7 @@ class Answer:
         return self.row.prompt.query if self.row.prompt else ()
 
 
-def answers_of(config: Compared, folder: Location) -> Iterator[Answer]:
+def answers_of(config: EvaluateConfig, folder: Location) -> Iterator[Answer]:
     """Yield one Answer per row of the input, in its order, from the model's folder.
 
     Raises StaleError for a row that was not answered there.
@@ -90,7 +59,7 @@ def answers_of(config: Compared, folder: Location) -> Iterator[Answer]:
             raise StaleError(f"{row.source} has no answer in {folder}: the row came after the run")
 
 
-def _texts(config: Compared, folder: Location) -> dict[str, tuple[str, str, int, bool]]:
+def _texts(config: EvaluateConfig, folder: Location) -> dict[str, tuple[str, str, int, bool]]:
     """Read the answer, failure, tokens and cut of each answered prompt, by the prompt's id."""
     found = {}
     if config.mode == Mode.recursive:
@@ -109,7 +78,7 @@ def _texts(config: Compared, folder: Location) -> dict[str, tuple[str, str, int,
     return found
 
 
-def baseline_of(config: Compared) -> dict[str, str]:
+def baseline_of(config: EvaluateConfig) -> dict[str, str]:
     """Read the baseline's answers, by prompt; from Arena-Hard's own records, by question.
 
     Raises ConfigError where a row can have no duel: it holds no prompt, or the baseline has no
@@ -144,14 +113,14 @@ def baseline_of(config: Compared) -> dict[str, str]:
     return answers
 
 
-def _key(config: Compared, row: InputRow, answers: dict[str, str]) -> str | None:
+def _key(config: EvaluateConfig, row: InputRow, answers: dict[str, str]) -> str | None:
     """Find the name that the baseline has a row under, prompt or question; None without one."""
     keys = [row.prompt.id] if row.prompt else []
     keys += [question_of(row)] if config.format == Format.arena_hard else []
     return next((key for key in keys if key in answers), None)
 
 
-def left_out(config: Compared) -> int:
+def left_out(config: EvaluateConfig) -> int:
     """Count the prompts that the baseline has answers to but that are not asked.
 
     There are such prompts where `prompts` is only a part of the set.
@@ -161,7 +130,7 @@ def left_out(config: Compared) -> int:
     return len(baseline.keys() - asked)
 
 
-def duels_of(config: Compared, folder: Location) -> Iterator[tuple[Answer, Duel]]:
+def duels_of(config: EvaluateConfig, folder: Location) -> Iterator[tuple[Answer, Duel]]:
     """Yield each answer with its duel. Raises ConfigError and StaleError."""
     baseline = baseline_of(config)
     for answer in answers_of(config, folder):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from avr.config.answers import EndpointConfig, Format, Mode
+from avr.config.answers import EndpointConfig, EvaluateConfig, Format
 from avr.config.errors import ConfigError
 from avr.config.fields import SPEED_ONLY
 from avr.config.prompts import PromptsConfig
@@ -13,7 +13,7 @@ from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
 from avr.core.messages import content_id
 from avr.data.prompt_files import on_hub
 from avr.evaluation.judged import load_oracle
-from avr.evaluation.judges import INSTRUCTIONS
+from avr.evaluation.judges import INSTRUCTIONS, Duel
 from avr.plan.checks import check_set
 from avr.plan.models import Use, judging
 from avr.plan.resources import StepPlan, engines
@@ -21,7 +21,7 @@ from avr.reports.answers import duels_of
 from avr.run.step import Run, Step
 from avr.steps.answer import Answer
 from avr.steps.ask import check_roles, pools
-from avr.storage import files_at, location, reached
+from avr.storage import Location, files_at, location, reached
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Judge(Step):
         from avr.serving.journal import Place
         from avr.serving.queries import run_queries
 
-        duels = [duel for _, duel in duels_of(self, run.of(self.answers) / self._entrant)]
+        duels = self._duels(run.of(self.answers))
         witness, place = witness_beside_driver(), Place(run.of(self), "preferences", PREFERENCES)
 
         def judged(work: JudgeDuels, up: Any) -> dict[str, Any]:
@@ -84,29 +84,17 @@ class Judge(Step):
         with pools(run, self, roles, self.queries, self.serving, witness) as up:
             return judged(JudgeDuels(reward_model=up.score()), up)
 
-    def source(self) -> Step:
-        """Return the step that answers: its prompts decide how many duels there are."""
-        return self.answers
-
-    # `duels_of` reads the next three, here as in the configuration of an evaluation.
-    @property
-    def prompts(self) -> PromptsConfig:
-        """Return the prompt set that was asked."""
-        return self.answers.prompts
-
-    @property
-    def mode(self) -> Mode:
-        """Return the mode in which the model answered."""
-        return self.answers.entrants[0].mode
-
-    @property
-    def rounds(self) -> int:
-        """Return the number of rounds in mode refine."""
-        return self.answers.entrants[0].rounds
-
-    @property
-    def _entrant(self) -> str:
-        return self.answers.entrants[0].name
+    def _duels(self, answered: Location) -> list[Duel]:
+        (entrant,) = self.answers.entrants
+        # Of an evaluation's configuration, these are the settings that duels are made by.
+        config = EvaluateConfig(
+            format=self.format,
+            mode=entrant.mode,
+            rounds=entrant.rounds,
+            prompts=self.answers.prompts,
+            baseline=self.baseline,
+        )
+        return [duel for _, duel in duels_of(config, answered / entrant.name)]
 
     def _check_baseline(self) -> None:
         path = self.baseline.path or ""
