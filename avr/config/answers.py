@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from avr.config.errors import ConfigError
 from avr.config.fields import at_least, speed_only
 from avr.config.prompts import PromptsConfig
-from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
+from avr.config.roles import RoleConfig
 from avr.config.rows import TrajectoriesConfig, TreeConfig
-from avr.config.run import RunConfig
+from avr.config.run import AskingConfig
 
 
 @dataclass
@@ -42,15 +42,12 @@ class Stage2EvaluationConfig:
 
 
 @dataclass
-class AnswerConfig(RunConfig):
+class AnswerConfig(AskingConfig):
     """A job in which a recursive model answers prompts; answer and thinking are kept apart."""
 
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
-    policy: RoleConfig = field(default_factory=RoleConfig)
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
     max_tries: int = at_least(1, 1)
-    queries: QueriesConfig = field(default_factory=QueriesConfig)
-    serving: ServingConfig = field(default_factory=ServingConfig)
 
 
 class Mode(Enum):
@@ -147,7 +144,7 @@ class Format(Enum):
 
 
 @dataclass
-class EvaluateConfig(RunConfig):
+class EvaluateConfig(AskingConfig):
     """A job in which a model answers a prompt set and a judge compares it with a baseline.
 
     `baseline` is a file of answers (`prompt_field`, `answer_field`) to the same prompts; without
@@ -161,16 +158,13 @@ class EvaluateConfig(RunConfig):
     rounds: int = at_least(0, 0)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     baseline: PromptsConfig | None = None
-    policy: RoleConfig = field(default_factory=RoleConfig)
     tree: TreeConfig = field(default_factory=lambda: TreeConfig(1, 1))
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
-    queries: QueriesConfig = field(default_factory=QueriesConfig)
-    serving: ServingConfig = field(default_factory=ServingConfig)
 
 
 @dataclass
-class RefineConfig(RunConfig):
+class RefineConfig(AskingConfig):
     """A job in which our model criticises and refines any model's answers for `rounds` rounds.
 
     `answers` is a file with a prompt and an answer per row. With a `reward_model` each round takes
@@ -185,8 +179,5 @@ class RefineConfig(RunConfig):
     answers: PromptsConfig = field(
         default_factory=lambda: PromptsConfig(prompt_field="instruction", answer_field="output")
     )
-    policy: RoleConfig = field(default_factory=RoleConfig)
     reward_model: RoleConfig | None = None
     tree: TreeConfig = field(default_factory=lambda: TreeConfig(1, 1))
-    queries: QueriesConfig = field(default_factory=QueriesConfig)
-    serving: ServingConfig = field(default_factory=ServingConfig)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from avr.config.fields import at_least
 from avr.config.prompts import PromptsConfig
-from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
+from avr.config.roles import RoleConfig
 from avr.config.rows import OutputPairsConfig, OutputsConfig
-from avr.config.run import RunConfig
+from avr.config.run import AskingConfig
 from avr.config.training import TrainingConfig
 
 
@@ -30,7 +30,7 @@ class BaselineEvaluationConfig:
 
 
 @dataclass
-class BaselineConfig(RunConfig):
+class BaselineConfig(AskingConfig):
     """A baseline: whole answers of the policy are judged, paired and trained on (-> evaluate).
 
     As it stands it is traditional DPO. With `simpo_margin`, SimPO's gamma, and `dpo.trl.loss_type`
@@ -39,13 +39,10 @@ class BaselineConfig(RunConfig):
     """
 
     prompts: BaselinePrompts = field(default_factory=BaselinePrompts)
-    policy: RoleConfig = field(default_factory=RoleConfig)
     reward_model: RoleConfig = field(default_factory=RoleConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
     pairs: OutputPairsConfig = field(default_factory=OutputPairsConfig)
     max_tries: int = at_least(1, 5)
-    queries: QueriesConfig = field(default_factory=QueriesConfig)
-    serving: ServingConfig = field(default_factory=ServingConfig)
     dpo: TrainingConfig = field(default_factory=TrainingConfig)
     simpo_margin: float | None = at_least(0, None)
     evaluation: BaselineEvaluationConfig | None = None

@@ -8,6 +8,7 @@ from omegaconf import MISSING
 
 from avr.config.fields import at_least, seed_field
 from avr.config.prompts import TemplatesConfig
+from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
 
 
 class Resume(Enum):
@@ -51,3 +52,12 @@ class RunConfig:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     gpu_memory_gib: float | None = at_least(1, None)
     ray: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class AskingConfig(RunConfig):
+    """The settings of every job that asks models: the policy, and how queries and pools work."""
+
+    policy: RoleConfig = field(default_factory=RoleConfig)
+    queries: QueriesConfig = field(default_factory=QueriesConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from avr.config.answers import EvaluationConfig
 from avr.config.prompts import PromptsConfig
-from avr.config.roles import GrowthConfig, QueriesConfig, RoleConfig, ServingConfig
+from avr.config.roles import GrowthConfig, RoleConfig
 from avr.config.rows import RulesConfig, TreeConfig, TreePairsConfig
-from avr.config.run import RunConfig
+from avr.config.run import AskingConfig
 from avr.config.training import TrainingConfig
 
 
@@ -19,7 +19,7 @@ class Stage1Prompts:
 
 
 @dataclass
-class Stage1Config(RunConfig):
+class Stage1Config(AskingConfig):
     """Stage I: grow -> select -> RSFT -> grow with the RSFT model -> pair -> DPO (-> evaluate).
 
     Without a `corrector` the policy corrects itself in the same pool, as the RSFT model does in
@@ -28,7 +28,6 @@ class Stage1Config(RunConfig):
     """
 
     prompts: Stage1Prompts = field(default_factory=Stage1Prompts)
-    policy: RoleConfig = field(default_factory=RoleConfig)
     corrector: RoleConfig | None = None
     reward_model: RoleConfig = field(default_factory=RoleConfig)
     tree: TreeConfig = field(default_factory=TreeConfig)
@@ -38,5 +37,3 @@ class Stage1Config(RunConfig):
     rsft: TrainingConfig = field(default_factory=TrainingConfig)
     dpo: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig | None = None
-    queries: QueriesConfig = field(default_factory=QueriesConfig)
-    serving: ServingConfig = field(default_factory=ServingConfig)

@@ -7,14 +7,14 @@ from avr.config.answers import Stage2EvaluationConfig
 from avr.config.fields import at_least
 from avr.config.health import HealthConfig
 from avr.config.prompts import PromptsConfig
-from avr.config.roles import FirstAnswer, QueriesConfig, RoleConfig, ServingConfig
+from avr.config.roles import FirstAnswer, RoleConfig
 from avr.config.rows import (
     OutputPairsConfig,
     OutputsConfig,
     TrajectoriesConfig,
     TreeConfig,
 )
-from avr.config.run import RunConfig
+from avr.config.run import AskingConfig
 from avr.config.training import TrainingConfig
 
 
@@ -41,7 +41,7 @@ class Start(Enum):
 
 
 @dataclass
-class Stage2Config(RunConfig):
+class Stage2Config(AskingConfig):
     """Stage II: search -> unroll -> RSFT -> sample -> pair -> DPO (-> evaluate).
 
     `stage1_dir` is the run directory of Stage I: a recipe's `policy.model` is `${stage1_dir}/dpo`,
@@ -54,16 +54,13 @@ class Stage2Config(RunConfig):
 
     stage1_dir: str | None = None
     prompts: Stage2Prompts = field(default_factory=Stage2Prompts)
-    policy: RoleConfig = field(default_factory=RoleConfig)
     reward_model: RoleConfig = field(default_factory=RoleConfig)
     seed_model: str | None = None
     start: Start = Start.stage1
     first_answer: FirstAnswer = FirstAnswer.sampled
     tree: TreeConfig = field(default_factory=TreeConfig)
     max_depth: int = at_least(1, 5)
-    queries: QueriesConfig = field(default_factory=QueriesConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
-    serving: ServingConfig = field(default_factory=ServingConfig)
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
     pairs: OutputPairsConfig = field(default_factory=OutputPairsConfig)

@@ -8,9 +8,9 @@ from omegaconf import MISSING
 from avr.config.answers import Mode
 from avr.config.fields import at_least
 from avr.config.prompts import PromptsConfig
-from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
+from avr.config.roles import RoleConfig
 from avr.config.rows import TrajectoriesConfig
-from avr.config.run import RunConfig
+from avr.config.run import AskingConfig
 from avr.core.prompts import Context
 
 
@@ -35,7 +35,7 @@ class EntrantConfig:
 
 
 @dataclass
-class TableConfig(RunConfig):
+class TableConfig(AskingConfig):
     """A job in which entrants answer the same held-out prompts and are compared with a baseline.
 
     One pool of the policy's engines loads each entrant's weights in turn; `policy.model` is the
@@ -52,7 +52,6 @@ class TableConfig(RunConfig):
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     baseline: str = MISSING
     entrants: dict[str, EntrantConfig] = field(default_factory=dict)
-    policy: RoleConfig = field(default_factory=RoleConfig)
     thinking: dict[str, Any] = field(default_factory=dict)
     reward_model: RoleConfig = field(default_factory=RoleConfig)
     max_tries: int = at_least(1, 5)
@@ -60,8 +59,6 @@ class TableConfig(RunConfig):
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
     oracle: str | None = None
     right: float = 1.0
-    queries: QueriesConfig = field(default_factory=QueriesConfig)
-    serving: ServingConfig = field(default_factory=ServingConfig)
 
 
 @dataclass

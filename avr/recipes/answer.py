@@ -15,19 +15,7 @@ def recipe(c: AnswerConfig) -> Recipe:
     """Answer in one step, which leaves RUN_DIR/answers.jsonl."""
     template = template_of(c.trajectories)
     model = Entrant(MODEL, c.policy.model, Mode.recursive, max_tries=c.max_tries)
-    answers = Answer(
-        "answer",
-        c.prompts,
-        (model,),
-        c.policy,
-        None,
-        c.templates,
-        template,
-        TreeConfig(),
-        c.seed,
-        c.queries,
-        c.serving,
-    )
+    answers = Answer.of(c, "answer", c.prompts, (model,), None, template, TreeConfig())
 
     def finish(run: Run) -> None:
         write_answers(run.of(answers), MODEL, run.ledger.result("answer"), template, run.folder)

@@ -48,21 +48,7 @@ def recipe(c: BaselineConfig) -> Recipe:
             Entrant("seed", c.policy.model, Mode.refine, rounds.get("seed", 0)),
             Entrant("baseline dpo", dpo),
         )
-        steps.append(
-            Evaluate(
-                "evaluate",
-                c.evaluation.prompts,
-                entrants,
-                c.policy,
-                c.reward_model,
-                c.templates,
-                PLAIN,
-                TreeConfig(1, 1, c.max_tries),
-                c.seed,
-                c.queries,
-                c.serving,
-                apart_from=(outputs,),
-                oracle=oracle,
-            )
-        )
+        tree, more = TreeConfig(1, 1, c.max_tries), {"apart_from": (outputs,), "oracle": oracle}
+        asked, judge = c.evaluation.prompts, c.reward_model
+        steps.append(Evaluate.of(c, "evaluate", asked, entrants, judge, PLAIN, tree, **more))
     return Recipe("Baseline", tuple(steps))

@@ -25,19 +25,9 @@ def recipe(c: EvaluateConfig) -> Recipe:
         raise ConfigError("rounds is 0, and mode refine needs at least 1")
     if "/" in c.name or not c.name:
         raise ConfigError(f"name is {c.name!r}, which is to be the name of a file")
-    answers = Answer(
-        "answer",
-        c.prompts,
-        (Entrant(MODEL, c.policy.model, c.mode, c.rounds),),
-        c.policy,
-        None,
-        c.templates,
-        template_of(c.trajectories),
-        c.tree,
-        c.seed,
-        c.queries,
-        c.serving,
-    )
+    model = Entrant(MODEL, c.policy.model, c.mode, c.rounds)
+    template = template_of(c.trajectories)
+    answers = Answer.of(c, "answer", c.prompts, (model,), None, template, c.tree)
     steps: list[Step] = [answers]
     if c.baseline is not None:
         by = _judge(c.judge)

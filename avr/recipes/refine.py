@@ -17,21 +17,9 @@ def recipe(c: RefineConfig) -> Recipe:
     """Refine answers in one step, which leaves RUN_DIR/answers.json(l). Raises ConfigError."""
     if not c.answers.answer_field:
         raise ConfigError("answers.answer_field is not set: which field holds the answers?")
-    refined = Answer(
-        "refine",
-        c.answers,
-        (Entrant(MODEL, c.policy.model, Mode.refine, c.rounds),),
-        c.policy,
-        c.reward_model,
-        c.templates,
-        PLAIN,
-        c.tree,
-        c.seed,
-        c.queries,
-        c.serving,
-        given=True,
-        gated=c.reward_model is not None,
-    )
+    model, judge = Entrant(MODEL, c.policy.model, Mode.refine, c.rounds), c.reward_model
+    how = {"given": True, "gated": judge is not None}
+    refined = Answer.of(c, "refine", c.answers, (model,), judge, PLAIN, c.tree, **how)
 
     def finish(run: Run) -> None:
         asked = run.ledger.result("refine")["input"]["num_rows"]

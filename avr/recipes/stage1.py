@@ -75,19 +75,15 @@ def _evaluated(
     asked = trained_by(c.steps, trained)
     entrants = [Entrant("seed", c.policy.model, Mode.refine, rounds.get("seed", 0))]
     entrants += [Entrant(one.name, one, Mode.refine, rounds.get(one.name, 0)) for one in asked]
-    return Evaluate(
+    return Evaluate.of(
+        c,
         "evaluate",
         c.evaluation.prompts,
-        tuple(entrants),
-        c.policy,
+        entrants,
         c.reward_model,
-        c.templates,
         PLAIN,
         TreeConfig(1, 1, c.tree.max_tries, c.tree.context),
-        c.seed,
-        c.queries,
-        c.serving,
-        c.growth.placement,
+        placement=c.growth.placement,
         apart_from=apart_from,
         oracle=c.evaluation.oracle,
     )

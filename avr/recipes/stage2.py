@@ -129,18 +129,14 @@ def _evaluated(
         Entrant(f"stage2 {one.name}", one, Mode.recursive, sampling=c.outputs.sampling)
         for one in trained_by(c.steps, trained)
     ]
-    return Evaluate(
+    return Evaluate.of(
+        c,
         "evaluate",
         c.evaluation.prompts,
-        tuple(entrants),
-        c.policy,
+        entrants,
         c.reward_model,
-        c.templates,
         template_of(c.trajectories),
         TreeConfig(1, 1, c.tree.max_tries, c.tree.context),
-        c.seed,
-        c.queries,
-        c.serving,
         apart_from=apart_from,
         used_in=(c.stage1_dir,) if c.stage1_dir else (),
         oracle=c.evaluation.oracle,

@@ -1,16 +1,14 @@
 """Let entrants answer the same held-out prompts; a table says how they compare."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 from avr.config.answers import Mode
 from avr.config.checks import check_values
 from avr.config.errors import ConfigError
 from avr.config.rows import TreeConfig, template_of
 from avr.config.table import EntrantConfig, TableConfig
-from avr.core.outputs import OutputSet
-from avr.core.tree import RefinementTree
 from avr.data.prompt_sets import PROMPT_STEPS, prompts_of
 from avr.data.tables import write_rows
 from avr.evaluation.judged import load_oracle
@@ -30,28 +28,19 @@ def recipe(c: TableConfig) -> Recipe:
     Raises ConfigError.
     """
     trained = {model for entrant in c.entrants.values() for model in entrant.trained}
-    answers = Answer(
+    answers = Answer.of(
+        c,
         "answer",
         c.prompts,
-        tuple(_entrant(c, name, entrant) for name, entrant in c.entrants.items()),
-        c.policy,
+        [_entrant(c, name, entrant) for name, entrant in c.entrants.items()],
         c.reward_model,
-        c.templates,
         template_of(c.trajectories),
         TreeConfig(1, 1, c.max_tries, c.context),
-        c.seed,
-        c.queries,
-        c.serving,
         used_in=tuple(sorted({str(location(model).parent) for model in trained})),
     )
 
     def finish(run: Run) -> None:
-        def trees(name: str) -> Iterator[RefinementTree]:
-            return answers.trees(run, name)
-
-        def sets(name: str) -> Iterator[OutputSet]:
-            return answers.sets(run, name)
-
+        trees, sets = partial(answers.trees, run), partial(answers.sets, run)
         found = final_answers(c, trees, sets, load_oracle(c.oracle))
         rows = ({**asdict(answer), "query": query} for query, answer in found)
         write_rows(run.folder / "answers.parquet", rows, ANSWERED)

@@ -1,8 +1,8 @@
 """Have models answer the same prompts, each in its way, and have the answers rewarded."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from avr.config.answers import Mode
 from avr.config.errors import ConfigError
@@ -10,6 +10,7 @@ from avr.config.fields import SPEED_ONLY, WEIGHTS, speed_only
 from avr.config.prompts import PromptsConfig, TemplatesConfig
 from avr.config.roles import Placement, QueriesConfig, RoleConfig, ServingConfig
 from avr.config.rows import TreeConfig
+from avr.config.run import AskingConfig
 from avr.core.growth import Shape, take_answer
 from avr.core.messages import content_id
 from avr.core.outputs import OutputSet, open_set
@@ -85,6 +86,22 @@ class Answer(Step):
     gated: bool = False
     apart_from: tuple[Step, ...] = ()
     used_in: tuple[str, ...] = speed_only(default=())
+
+    @classmethod
+    def of(
+        cls,
+        c: AskingConfig,
+        name: str,
+        prompts: PromptsConfig,
+        entrants: Sequence[Entrant],
+        reward_model: RoleConfig | None,
+        template: TrajectoryTemplate,
+        tree: TreeConfig,
+        **more: Any,
+    ) -> Self:
+        """Make the step of a job; what all such jobs name alike is taken from its configuration."""
+        own = (name, prompts, tuple(entrants), c.policy, reward_model, c.templates, template, tree)
+        return cls(*own, c.seed, c.queries, c.serving, **more)
 
     def check(self) -> None:
         """Raise ConfigError for prompts, models or settings that cannot be used."""
