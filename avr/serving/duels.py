@@ -37,16 +37,6 @@ PREFERENCES = pa.schema(
 )
 
 
-class NoPools:
-    """The pools of a judge that needs no engines of ours: none."""
-
-    num_cpus = 0.0
-
-    def check(self) -> list[str]:
-        """Return no roles: there is no engine that could be gone."""
-        return []
-
-
 def duel_queries(duels: Iterable[Duel]) -> Iterable[Query]:
     """Make one query of each duel; equal duels become one."""
     for duel in {duel.id: duel for duel in duels}.values():

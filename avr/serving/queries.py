@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
@@ -36,6 +36,9 @@ from avr.serving.journal import (
 )
 from avr.storage import Location
 
+if TYPE_CHECKING:
+    from avr.serving.pools import Pools
+
 Work = Callable[[Query], Awaitable[Query]]
 
 QUERIES = pa.schema([("id", pa.string()), ("query", pa.string())])
@@ -56,23 +59,10 @@ class Worked:
     engine_deaths: dict[str, int]
 
 
-class EnginePools(Protocol):
-    """The part of `avr.serving.pools.Pools` that this module uses."""
-
-    @property
-    def num_cpus(self) -> float:
-        """Return the CPUs that the pools take at their most."""
-        ...
-
-    def check(self) -> list[str]:
-        """Return the roles without an engine; raise where a pool cannot come back by itself."""
-        ...
-
-
 def run_queries(
     queries: Iterable[Query],
     work: Work,
-    pools: EnginePools,
+    pools: "Pools | None",
     config: QueriesConfig,
     place: Place,
     name: str,
@@ -80,8 +70,9 @@ def run_queries(
 ) -> Worked:
     """Work through the queries that are not committed yet; check that none is lost or doubled.
 
-    The tasks apply `work` to each query. `work` marks a query that cannot be finished as
-    `quarantined`. Raises QueriesError with the worker's cause, and what `pools.check` raises.
+    The tasks apply `work` to each query, which may need no pools. `work` marks a query that cannot
+    be finished as `quarantined`. Raises QueriesError with the worker's cause, and what
+    `pools.check` raises.
     """
     source = place.folder / "queries.parquet"
     rows = ({"id": query["id"], "query": json.dumps(query)} for query in queries)
@@ -104,7 +95,7 @@ class _Flow:
         self,
         pending: Iterator[Query],
         work: Work,
-        pools: EnginePools,
+        pools: "Pools | None",
         config: QueriesConfig,
         place: Place,
         name: str,
@@ -169,7 +160,8 @@ class _Flow:
         The pools are counted at their largest size: an engine that has to come back cannot use CPUs
         that tasks hold.
         """
-        cpus = ray.cluster_resources().get("CPU", 0.0) - self._pools.num_cpus
+        taken = self._pools.num_cpus if self._pools else 0.0
+        cpus = ray.cluster_resources().get("CPU", 0.0) - taken
         return max(1, int(cpus / self._config.cpus_per_task))
 
     def _collect(self) -> None:
@@ -190,7 +182,7 @@ class _Flow:
         now = time.monotonic()
         if now - self._checked > _CHECK_POOLS_EVERY_S:
             self._checked = now
-            self._patience.look(self._pools.check(), now)
+            self._patience.look(self._pools.check() if self._pools else (), now)
             # Nodes may have come or gone.
             self._most_tasks = self._room()
         if (waited := self._patience.still_for(now)) is not None:

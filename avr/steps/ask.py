@@ -1,6 +1,6 @@
 """Take in prompts, check roles and open pools of engines, for all steps that ask models."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -77,13 +77,21 @@ def pools(
     queries: QueriesConfig,
     serving: ServingConfig,
     witness: Any,
+    look: Callable[[], None] = lambda: None,
 ) -> Iterator["Pools"]:
-    """Open a pool of engines on Ray Serve for each role, once the cluster has room for all."""
+    """Open a pool of engines on Ray Serve for each role, once the cluster has room for all.
+
+    Whenever pools are checked, `look` is called and the meter ticks; both may end the step by
+    raising.
+    """
     from avr.serving.pools import Pools
 
-    # The meter ticks whenever pools are checked, and may end the step by raising.
+    def on_check() -> None:
+        look()
+        run.meter.tick()
+
     hosted = [run.hosted(step, role, settings, queries) for role, settings in roles.items()]
-    pooled = Pools(hosted, serving, witness, run.meter.tick)
+    pooled = Pools(hosted, serving, witness, on_check)
     # Pools open inside `placed`, so they have ended when device-hours are no longer counted.
     with run.placed(step), pooled as up:
         yield up

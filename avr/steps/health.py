@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import islice
+from dataclasses import asdict
 from typing import Any
 
 from avr.config.health import HealthConfig, OnFailure
@@ -13,8 +12,7 @@ from avr.core.tree import RefinementTree, tree_from_dict
 from avr.data.tables import read_rows
 from avr.reports.health import FILE, health_of
 from avr.run.step import NotWorthIt
-from avr.serving.journal import Place, journalled
-from avr.serving.queries import EnginePools
+from avr.serving.journal import journalled
 from avr.storage import Location, write_text
 
 
@@ -54,11 +52,12 @@ class HealthWatch:
         self._seen: set[Location] = set()
         self._judged = False
 
-    def look_at_parts(self, folders: Sequence[Location]) -> None:
+    def look_at_parts(self, folders: Sequence[Location], journal: Location | None = None) -> None:
         """Look for the first trees in folders of Parquet files, and judge them if all are there.
 
-        Call it before engines start and after each commit. A tree counts once it has critiques or
-        is quarantined. Raises HealthError where a check fails and `on_failure` is stop.
+        In a search they are in a `journal` first. Call it before engines start and after each
+        commit. A tree counts once it has critiques or is quarantined. Raises HealthError where a
+        check fails and `on_failure` is stop.
         """
         if self._judged or self._judge_again():
             return
@@ -66,14 +65,12 @@ class HealthWatch:
             files: list[Location] = sorted(folder.glob("*.parquet"), key=str)
             for file in files:
                 self._read(file)
-        self._judge_if_complete()
-
-    def look_at_journal(self, journal: Location) -> None:
-        """Look for the first trees in a journal, as `look_at_parts` does in Parquet files."""
-        if not (self._judged or self._judge_again()):
+        if journal is not None:
             rows = (row for row in journalled(journal) if row["id"] in self._first)
             self._take(map(tree_from_dict, rows))
-            self._judge_if_complete()
+        if self._first and self._found.keys() == self._first:
+            trees = [self._found[each] for each in sorted(self._first)]
+            self._judge(examine(trees, self._templates))
 
     def _read(self, file: Location) -> None:
         # A file appears whole: what was read once holds nothing new.
@@ -98,11 +95,6 @@ class HealthWatch:
             return False
         self._judge([_finding(f) for f in before["checks"]])
         return True
-
-    def _judge_if_complete(self) -> None:
-        if self._first and self._found.keys() == self._first:
-            trees = [self._found[each] for each in sorted(self._first)]
-            self._judge(examine(trees, self._templates))
 
     def _judge(self, findings: Sequence[Finding]) -> None:
         self._judged = True
@@ -140,47 +132,3 @@ class HealthWatch:
 
 def _finding(data: Mapping[str, Any]) -> Finding:
     return Finding(data["name"], data["num_bad"], data["num_all"], tuple(data["examples"]))
-
-
-class SearchWatch:
-    """A `HealthWatch` of a search, whose trees are in a journal first and in Parquet at the end.
-
-    It looks once when it is made. Raises HealthError, there too.
-    """
-
-    def __init__(
-        self,
-        place: Place,
-        config: HealthConfig,
-        planted: Iterable[RefinementTree],
-        templates: Templates,
-        say: Callable[[str], None],
-    ):
-        first = (tree.id for tree in islice(planted, config.num_trees))
-        self._watch = HealthWatch(place.folder, config, "health", first, templates, say)
-        self._place = place
-        self.look()
-
-    def look(self) -> None:
-        """Look for the first trees where they are committed, and judge them if all are there."""
-        folder = self._place.folder
-        self._watch.look_at_parts([folder / self._place.out, folder / "quarantine"])
-        self._watch.look_at_journal(self._place.journal)
-
-    def over(self, pools: EnginePools) -> EnginePools:
-        """Return pools that look at the trees as well, whenever they are checked."""
-        return _WatchedPools(pools, self.look)
-
-
-@dataclass(frozen=True)
-class _WatchedPools:
-    pools: EnginePools
-    look: Callable[[], None]
-
-    @property
-    def num_cpus(self) -> float:
-        return self.pools.num_cpus
-
-    def check(self) -> list[str]:
-        self.look()
-        return self.pools.check()

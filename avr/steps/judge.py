@@ -63,7 +63,7 @@ class Judge(Step):
     def work(self, run: Run) -> dict[str, Any]:
         """Judge each duel once; duels of equal texts are one."""
         from avr.hosting.witness import witness_beside_driver
-        from avr.serving.duels import PREFERENCES, JudgeDuels, NoPools, duel_queries
+        from avr.serving.duels import PREFERENCES, JudgeDuels, duel_queries
         from avr.serving.journal import Place
         from avr.serving.queries import run_queries
 
@@ -77,9 +77,9 @@ class Judge(Step):
 
         # A server and an oracle need no engines of ours, and so no room in the cluster.
         if isinstance(self.by, EndpointConfig):
-            return judged(JudgeDuels(endpoint=self.by), NoPools())
+            return judged(JudgeDuels(endpoint=self.by), None)
         if isinstance(self.by, str):
-            return judged(JudgeDuels(oracle=self.by), NoPools())
+            return judged(JudgeDuels(oracle=self.by), None)
         roles = {"reward_model": self.by}
         with pools(run, self, roles, self.queries, self.serving, witness) as up:
             return judged(JudgeDuels(reward_model=up.score()), up)

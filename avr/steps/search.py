@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 from avr.config.errors import ConfigError
@@ -75,7 +76,7 @@ class Search(Step):
         from avr.serving.journal import Place
         from avr.serving.queries import run_queries
         from avr.serving.works import SearchTree, tree_query
-        from avr.steps.health import SearchWatch
+        from avr.steps.health import HealthWatch
 
         place, words = Place(run.of(self), "trees", TREES), templates_of(self.templates)
         ingested = take_in(run, self, self.prompts, needs_answer=self._from_input)
@@ -86,18 +87,24 @@ class Search(Step):
             trees = (plant(prompt, recipe) for prompt in prompts_in(place.folder))
             return map(take_answer, trees) if self._from_input else trees
 
-        # Before engines start, since it looks when it is made: a run that is continued may have its
-        # first trees already.
-        watch = SearchWatch(place, self.health, planted(), words, indented)
+        first = (tree.id for tree in islice(planted(), self.health.num_trees))
+        watch = HealthWatch(place.folder, self.health, "health", first, words, indented)
+        parts = [place.folder / place.out, place.folder / "quarantine"]
+
+        def look() -> None:
+            watch.look_at_parts(parts, place.journal)
+
+        # Before engines start: a run that is continued may have its first trees already.
+        look()
         witness = witness_beside_driver()
         roles = {"policy": self.policy, "reward_model": self.reward_model}
-        with pools(run, self, roles, self.queries, self.serving, witness) as up:
+        with pools(run, self, roles, self.queries, self.serving, witness, look) as up:
             shape = Shape(**asdict(self.tree))
             work = SearchTree(up.generate("policy"), up.score(), words, shape, self.max_depth)
-            asked, watched = map(tree_query, planted()), watch.over(up)
-            worked = run_queries(asked, work, watched, self.queries, place, self.name, witness)
+            asked = map(tree_query, planted())
+            worked = run_queries(asked, work, up, self.queries, place, self.name, witness)
         # The last queries may have ended after the last check of the pools.
-        watch.look()
+        look()
         return {"input": asdict(ingested), "queries": asdict(worked)}
 
     def report(self, run: Run) -> Report:

@@ -241,11 +241,11 @@ def test_trees_of_a_search_are_found_in_its_journal(tmp_path):
     with Writer(tmp_path / "journal", "shard") as writer:
         for each in eight(refined="no code")[:-1]:
             writer.commit(tree_to_dict(each))
-        looking.look_at_journal(tmp_path / "journal")
+        looking.look_at_parts([], tmp_path / "journal")
         assert health_of(tmp_path) is None
         writer.commit(tree_to_dict(eight(refined="no code")[-1]))
     with pytest.raises(HealthError, match="lost_form: 16 of 16"):
-        looking.look_at_journal(tmp_path / "journal")
+        looking.look_at_parts([], tmp_path / "journal")
 
 
 def test_a_growth_of_no_trees_is_not_judged(tmp_path):

@@ -1,6 +1,8 @@
 """A search is looked at when its pools are, and when it is continued."""
 
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from scripted import TEMPLATES, critique, response, tree
@@ -9,7 +11,8 @@ from avr.config.health import HealthConfig
 from avr.core.tree import tree_to_dict
 from avr.data.schemas import TREES
 from avr.serving.journal import Place, Writer, compact
-from avr.steps.health import HealthError, SearchWatch
+from avr.steps.ask import pools
+from avr.steps.health import HealthError, HealthWatch
 
 SICK = [
     tree(response("1 ```\n"), critique("wrong [[4]]", response("no", 1.0)), query=f"q {n}")
@@ -17,34 +20,27 @@ SICK = [
 ]
 
 
-@dataclass
-class FakePools:
-    checks: list[str] = field(default_factory=list)
-    num_cpus: float = 3.0
-
-    def check(self):
-        self.checks.append("checked")
-        return ["policy"]
-
-
 def watch(place):
-    return SearchWatch(place, HealthConfig(lost_form=1.0), SICK, TEMPLATES, [].append)
+    first = [each.id for each in SICK[:8]]
+    config = HealthConfig(lost_form=1.0)
+    looking = HealthWatch(place.folder, config, "health", first, TEMPLATES, [].append)
+    parts = [place.folder / "trees", place.folder / "quarantine"]
+    return partial(looking.look_at_parts, parts, place.journal)
 
 
 def test_a_search_ends_at_the_check_after_its_first_trees_and_again_when_continued(tmp_path):
-    place, pools = Place(tmp_path, "trees", TREES), FakePools()
-    watched = watch(place).over(pools)
-    assert watched.num_cpus == 3.0
+    place = Place(tmp_path, "trees", TREES)
+    look = watch(place)
+    look()
     with Writer(place.journal, "shard") as writer:
         writer.commit(tree_to_dict(SICK[8]))  # none of the first eight
-        assert watched.check() == ["policy"]
-        assert pools.checks == ["checked"]
+        look()
         for each in SICK[:8]:
             writer.commit(tree_to_dict(each))
         with pytest.raises(HealthError, match=r"alike: 8 of 8 .*\n.*\n.*\n.*health\.alike=SHARE"):
-            watched.check()
+            look()
     with pytest.raises(HealthError, match="alike: 8 of 8"):
-        watch(place)
+        watch(place)()
 
 
 def test_a_search_whose_journal_has_become_parquet_is_looked_at_too(tmp_path):
@@ -54,4 +50,20 @@ def test_a_search_whose_journal_has_become_parquet_is_looked_at_too(tmp_path):
             writer.commit(tree_to_dict(each))
     compact(place)
     with pytest.raises(HealthError, match="alike: 8 of 8"):
-        watch(place)
+        watch(place)()
+
+
+class FakePools(nullcontext):
+    def __init__(self, hosted, serving, witness, on_check):
+        super().__init__(self)
+        self.check = on_check
+
+
+def test_trees_are_looked_at_and_the_meter_ticks_whenever_pools_are_checked(monkeypatch):
+    happened = []
+    monkeypatch.setattr("avr.serving.pools.Pools", FakePools)
+    meter = SimpleNamespace(tick=lambda: happened.append("ticked"))
+    run = SimpleNamespace(hosted=print, placed=nullcontext, meter=meter)
+    with pools(run, None, {}, None, None, None, lambda: happened.append("looked")) as up:
+        up.check()
+    assert happened == ["looked", "ticked"]
