@@ -2,8 +2,12 @@
 
 import math
 import sys
+from collections.abc import Collection, Iterable
+from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 # A log file has no width of its own; tables need one that they fit into.
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -12,6 +16,16 @@ CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 def indented(line: str) -> None:
     """Print a line about what happens inside a step."""
     CONSOLE.print(f"  {line}", markup=False)
+
+
+def table(
+    title: str, columns: Iterable[str], left: Collection[str], *, no_wrap: bool = False, **more: Any
+) -> Table:
+    """Begin a table without rows; its columns are right-aligned but for those in `left`."""
+    begun = Table(title=title, title_justify="left", box=box.SIMPLE, **more)
+    for column in columns:
+        begun.add_column(column, justify="left" if column in left else "right", no_wrap=no_wrap)
+    return begun
 
 
 def number(value: float | None, form: str) -> str:

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
 from avr.checks.outcome import Outcome, Result
 from avr.storage import Location, write_text
-from avr.terminal import CONSOLE
+from avr.terminal import CONSOLE, table
 
 _COLOURS = {Outcome.passed: "green", Outcome.failed: "bold red", Outcome.skipped: "yellow"}
 
@@ -32,16 +30,13 @@ def report(results: Sequence[Result], machine: Mapping[str, Any], devices: int) 
 
 def show(results: Sequence[Result]) -> None:
     """Print one line for each check, and how many ended in each way."""
-    table = Table(title="Checks", title_justify="left", box=box.SIMPLE)
-    table.add_column("check", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("seconds", justify="right", no_wrap=True)
-    table.add_column("found")
+    shown = table("Checks", ("check", "", "seconds"), left=("check", ""), no_wrap=True)
+    shown.add_column("found")
     for result in results:
         colour = _COLOURS[result.outcome]
         outcome = f"[{colour}]{result.outcome}[/{colour}]"
-        table.add_row(result.name, outcome, f"{result.seconds:.1f}", escape(result.words))
-    CONSOLE.print(table)
+        shown.add_row(result.name, outcome, f"{result.seconds:.1f}", escape(result.words))
+    CONSOLE.print(shown)
     counts = [
         f"{count} {outcome}"
         for outcome in Outcome

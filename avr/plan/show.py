@@ -2,21 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
-from rich import box
-from rich.table import Table
-
 from avr.plan.forecast import Forecast, RoleForecast
 from avr.plan.memory import PoolMemory
 from avr.plan.resources import StepPlan
-from avr.terminal import CONSOLE, number
+from avr.terminal import CONSOLE, number, table
 
 
 def print_plan(plan: Sequence[StepPlan]) -> None:
     """Print what each step starts, and the least it needs."""
-    table = Table(title="Plan", title_justify="left", box=box.SIMPLE)
     columns = ("step", "pool", "replicas", "each", "texts per prompt", "least needed")
-    for column in columns:
-        table.add_column(column)
+    shown = table("Plan", columns, left=columns)
     for step in plan:
         cpus, gpus = step.least()
         least = f"{cpus:g} CPUs, {gpus:g} GPUs" + ("" if step.together else ", one by one")
@@ -25,8 +20,8 @@ def print_plan(plan: Sequence[StepPlan]) -> None:
             each = f"{pool.cpus:g} CPUs, {pool.gpus:g} GPUs"
             name = f"{pool.name}: {'the RSFT model' if pool.trained else pool.model}"
             first = (step.step, least) if n == 0 else ("", "")
-            table.add_row(first[0], name, replicas, each, str(pool.samples or "-"), first[1])
-    CONSOLE.print(table)
+            shown.add_row(first[0], name, replicas, each, str(pool.samples or "-"), first[1])
+    CONSOLE.print(shown)
     CONSOLE.print(
         "least needed: what a step waits for before it begins: all its pools at their smallest\n"
         "(the largest of them where they take turns), and CPUs for the tasks around them."
@@ -37,13 +32,12 @@ def print_memory(memory: Sequence[PoolMemory]) -> None:
     """Print what one GPU has to hold for an engine or a training rank; nothing without any."""
     if not memory:
         return
-    table = Table(title="Memory of one GPU", title_justify="left", box=box.SIMPLE)
-    for column in ("step", "pool", "GiB", "made of"):
-        table.add_column(column)
+    columns = ("step", "pool", "GiB", "made of")
+    shown = table("Memory of one GPU", columns, left=columns)
     for one in (one for one in memory if not one.unknown):
-        table.add_row(one.step, one.pool, one.amount, one.parts)
-    if table.rows:
-        CONSOLE.print(table)
+        shown.add_row(one.step, one.pool, one.amount, one.parts)
+    if shown.rows:
+        CONSOLE.print(shown)
     for one in memory:
         if one.unknown:
             words = f"{one.step}: memory of {one.pool} could not be worked out: {one.unknown}"
@@ -60,15 +54,14 @@ def print_memory(memory: Sequence[PoolMemory]) -> None:
 
 def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> None:
     """Print the work of each role; for `unknown` steps the length of texts was not measured."""
-    table = Table(title="Calls, at the most", title_justify="left", box=box.SIMPLE)
-    for column in ("step", "role", "texts", "generated tokens", "busy", "held"):
-        table.add_column(column, justify="left" if column in ("step", "role") else "right")
+    columns = ("step", "role", "texts", "generated tokens", "busy", "held")
+    shown = table("Calls, at the most", columns, left=("step", "role"))
     known = False
     for row in forecasts:
         hours = (number(hours, ".3g") for hours in (row.busy, row.held))
-        table.add_row(row.step, row.role, f"{row.texts:,}", number(row.tokens, ",.0f"), *hours)
+        shown.add_row(row.step, row.role, f"{row.texts:,}", number(row.tokens, ",.0f"), *hours)
         known = known or row.busy is not None
-    CONSOLE.print(table)
+    CONSOLE.print(shown)
     if unknown:
         CONSOLE.print(
             f"{', '.join(unknown)}: whole outputs, each as long as several texts of a tree. How\n"
@@ -91,17 +84,16 @@ def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None
             markup=False,
         )
         return
-    table = Table(title="What it will take", title_justify="left", box=box.SIMPLE)
-    for column in ("step", "prompts", "generated tokens", "device-hours", "GiB on disk"):
-        table.add_column(column, justify="left" if column == "step" else "right")
+    columns = ("step", "prompts", "generated tokens", "device-hours", "GiB on disk")
+    shown = table("What it will take", columns, left=("step",))
     rows = list(forecasts)
     for row in rows:
         hours, gib = number(row.device_hours, ".3g"), number(row.gib, ".3g")
-        table.add_row(row.step, f"{row.prompts:,}", number(row.tokens, ",.0f"), hours, gib)
+        shown.add_row(row.step, f"{row.prompts:,}", number(row.tokens, ",.0f"), hours, gib)
     all_hours = sum(row.device_hours or 0.0 for row in rows)
     all_gib = sum(row.gib or 0.0 for row in rows)
-    table.add_row("all known", "", "", f"{all_hours:.3g}", f"{all_gib:.3g}")
-    CONSOLE.print(table)
+    shown.add_row("all known", "", "", f"{all_hours:.3g}", f"{all_gib:.3g}")
+    CONSOLE.print(shown)
     CONSOLE.print(
         "All figures, starts of engines too, are scaled by the number of prompts: a run of few\n"
         "prompts overestimates, and one with other replicas or devices is no estimate."

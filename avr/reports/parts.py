@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rich import box
 from rich.table import Table
+
+from avr.terminal import table
 
 
 @dataclass(frozen=True)
@@ -51,33 +52,26 @@ def _figures(columns: Sequence[Column]) -> Table:
     cells: dict[str, dict[str, str]] = {}
     for column in columns:
         cells.setdefault(column.name, {}).update(column.cells)
-    table = Table(
-        title=columns[0].title,
-        title_justify="left",
-        box=box.SIMPLE,
-        show_header=cells.keys() != {""},
-    )
-    table.add_column("")
+    # The first column has the rows' names; one column of figures beside it may have no name, too.
+    shown = table(columns[0].title, [""], left=[""], show_header=cells.keys() != {""})
     for name in cells:
-        table.add_column(name, justify="right")
+        shown.add_column(name, justify="right")
     for row in dict.fromkeys(row for of_column in cells.values() for row in of_column):
-        table.add_row(row, *(of_column.get(row, "-") for of_column in cells.values()))
-    return table
+        shown.add_row(row, *(of_column.get(row, "-") for of_column in cells.values()))
+    return shown
 
 
 def _rows(parts: Sequence[Rows]) -> Table:
     first = parts[0]
-    table = Table(
-        title=first.title,
-        title_justify="left",
-        box=box.SIMPLE,
+    shown = table(
+        first.title,
+        first.columns,
+        left=first.left or first.columns[:1],
+        no_wrap=not first.left,
         caption=next((part.caption for part in parts if part.caption), None),
         caption_justify="left",
     )
-    for column in first.columns:
-        left = column in (first.left or first.columns[:1])
-        table.add_column(column, justify="left" if left else "right", no_wrap=not first.left)
     for part in parts:
         for row in part.rows:
-            table.add_row(*row)
-    return table
+            shown.add_row(*row)
+    return shown

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 import rich.table
-from rich import box
 from rich.markup import escape
 
+from avr import terminal
 from avr.config.table import TableConfig
 from avr.data.tables import read_rows
 from avr.evaluation import charts
@@ -18,7 +18,7 @@ from avr.evaluation.standing import Answered, Ordering, Standing, by_row, standi
 from avr.evaluation.turns import Turn
 from avr.reports.final_answers import ANSWERED, baseline_row, row_names, rows_of
 from avr.storage import Location, location, write_text, written
-from avr.terminal import CONSOLE
+from avr.terminal import CONSOLE, number
 
 Items = Mapping[str, float]
 
@@ -96,7 +96,7 @@ def write_table(table: Table, folder: Location) -> None:
     write_text(folder / "table.md", "\n".join([*lines, "", *shown, ""]))
     CONSOLE.print(_screen(table))
     for claim in table.orderings:
-        words = f"{claim.claim}: {_signed(claim.difference)}, {claim.verdict}"
+        words = f"{claim.claim}: {_interval(claim.difference, '+.3f')}, {claim.verdict}"
         CONSOLE.print(words, markup=False)
     CONSOLE.print(*table.notes, sep="\n", markup=False)
     CONSOLE.print(f"table: {folder / 'table.md'} (and .json)", markup=False, soft_wrap=True)
@@ -153,6 +153,9 @@ COLUMNS = (
 )
 
 
+SHOWN = ("", "items", "win rate %", "lc_noreg %", "reward %", "quality", "chars", "tokens")
+
+
 def _markdown(table: Table) -> list[str]:
     lines = [
         f"Against the answers of {table.baseline}; {_answers(table)}"
@@ -170,7 +173,7 @@ def _markdown(table: Table) -> list[str]:
     if table.orderings:
         lines += ["", "| claim | higher - lower | of each seed | |", "|---|---|---|---|"]
         lines += [
-            f"| {o.claim} | {_signed(o.difference)} |"
+            f"| {o.claim} | {_interval(o.difference, '+.3f')} |"
             f" {', '.join(f'{each:+.3f}' for each in o.by_replication.values())} | {o.verdict} |"
             for o in table.orderings
         ]
@@ -187,28 +190,14 @@ def _markdown(table: Table) -> list[str]:
 
 def _screen(table: Table) -> rich.table.Table:
     """Make the table with the columns that fit on a screen; table.md has all columns."""
-    shown = rich.table.Table(
-        title=f"Against {escape(table.baseline)}, {_answers(table)} answers a row; [95% interval]",
-        title_justify="left",
-        box=box.SIMPLE,
-    )
-    for column in (
-        "",
-        "items",
-        "win rate %",
-        "lc_noreg %",
-        "reward %",
-        "quality",
-        "chars",
-        "tokens",
-    ):
-        shown.add_column(column, justify="right" if column else "left", no_wrap=True)
+    title = f"Against {escape(table.baseline)}, {_answers(table)} answers a row; [95% interval]"
+    shown = terminal.table(title, SHOWN, left=[""], no_wrap=True)
     for one in table.standings:
         against, lc = one.row != table.baseline, one.lc_win_rate
         shown.add_row(
             escape(one.row),
             f"{table.items[one.row]:.0f}" if table.items[one.row] else "-",
-            _rate(one.win_rate) if against else "-",
+            _interval(one.win_rate, ".1f") if against else "-",
             f"{lc.lc_noreg:.1f}" if lc and against else "-",
             f"{one.reward_win_rate.mean:.1f}" if against else "-",
             f"{one.quality.mean:.3f}" if one.quality else "-",
@@ -230,10 +219,10 @@ def _cells(one: Standing, table: Table) -> list[str]:
     return [
         one.row,
         f"{table.items[one.row]:.0f}" if table.items[one.row] else "-",
-        _rate(one.win_rate) if against else "-",
+        _interval(one.win_rate, ".1f") if against else "-",
         f"{lc.lc_noreg:.1f} [{lc.low:.1f}, {lc.high:.1f}]" if lc and against else "-",
-        _rate(one.reward_win_rate) if against else "-",
-        _interval(one.quality) + _of_each(one.by_replication),
+        _interval(one.reward_win_rate, ".1f") if against else "-",
+        _interval(one.quality, ".3f") + _of_each(one.by_replication),
         f"{one.characters:.0f}",
         f"{one.tokens:.0f}",
         f"{one.failures:.1f}",
@@ -256,26 +245,16 @@ def _turn(turn: Turn) -> str:
     cells = [
         str(turn.number),
         f"{turn.reward:.3f}",
-        _number(turn.quality, ".3f"),
+        number(turn.quality, ".3f"),
         str(turn.num_taken) if turn.number else "-",
-        _number(turn.reward_gain, "+.3f"),
-        _number(turn.quality_gain, "+.3f"),
+        number(turn.reward_gain, "+.3f"),
+        number(turn.quality_gain, "+.3f"),
         worse,
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _rate(value: Estimate | None) -> str:
-    return f"{value.mean:.1f} [{value.low:.1f}, {value.high:.1f}]" if value else "-"
-
-
-def _interval(value: Estimate | None) -> str:
-    return f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]" if value else "-"
-
-
-def _signed(value: Estimate) -> str:
-    return f"{value.mean:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"
-
-
-def _number(value: float | None, form: str = ".1f") -> str:
-    return "-" if value is None else f"{value:{form}}"
+def _interval(value: Estimate | None, form: str) -> str:
+    if value is None:
+        return "-"
+    return f"{value.mean:{form}} [{value.low:{form}}, {value.high:{form}}]"
