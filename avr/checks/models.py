@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avr.engines.weights import local_model
-from avr.storage import Location, is_remote, location, upload
+from avr.storage import Location, copy, is_remote, location
 
 # The axis of the heads in a layer's weights: outputs of the first three, inputs of the last.
 _HEADS = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1}
@@ -25,10 +25,7 @@ def prepared(model: str, to: Location, parallel: int = 1) -> str:
         here = Path(temporary) / "model"
         shutil.copytree(local_model(model), here)
         widen_heads(here, parallel)
-        if is_remote(to):
-            upload(here, to)
-        else:
-            shutil.copytree(here, to)
+        copy(here, to)
     return str(to)
 
 

@@ -20,7 +20,6 @@ from avr.checks.training import check_dpo, check_rsft
 from avr.config.errors import ConfigError
 from avr.hosting.cluster import connect, place
 from avr.hosting.witness import on_this_node
-from avr.plan.fit import NodeType
 from avr.plan.resources import Pool, StepPlan
 from avr.storage import Location, check_writable, is_remote, location, remove, scratch
 from avr.terminal import CONSOLE, indented
@@ -125,9 +124,8 @@ class _Checks:
             raise CheckFailed(self._no_devices)
         self._wait_for_room()
         found = machines()
-        nodes = [NodeType(machine.name, 1, machine.cpus, machine.gpus) for machine in found]
-        listed = ", ".join(f"{n.name} with {n.cpus:g} CPUs and {n.gpus:g} GPUs" for n in nodes)
-        figures: Mapping[str, Any] = {n.name: {"cpus": n.cpus, "gpus": n.gpus} for n in nodes}
+        listed = ", ".join(f"{n.name} with {n.cpus:g} CPUs and {n.gpus:g} GPUs" for n in found)
+        figures: Mapping[str, Any] = {n.name: {"cpus": n.cpus, "gpus": n.gpus} for n in found}
         return Finding(listed, figures)
 
     def _wait_for_room(self) -> None:

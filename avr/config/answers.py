@@ -29,16 +29,14 @@ class EvaluationConfig:
 
 
 @dataclass
-class Stage2EvaluationConfig:
+class Stage2EvaluationConfig(EvaluationConfig):
     """An evaluation in which four models answer held-out prompts.
 
     They are the seed policy, the Stage I model and both recursive models. `rounds` holds r, the
     rounds of refinement, for the seed (`seed_model`) and the Stage I model.
     """
 
-    prompts: PromptsConfig = field(default_factory=PromptsConfig)
     rounds: dict[str, int] = field(default_factory=lambda: {"seed": 0, "stage1": 2})
-    oracle: str | None = None
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from avr.config.answers import EvaluationConfig
 from avr.config.fields import at_least
 from avr.config.prompts import PromptsConfig
 from avr.config.roles import RoleConfig
@@ -18,15 +19,13 @@ class BaselinePrompts:
 
 
 @dataclass
-class BaselineEvaluationConfig:
+class BaselineEvaluationConfig(EvaluationConfig):
     """An evaluation in which the seed policy and the trained model answer held-out prompts.
 
     `rounds` holds r, the rounds of refinement, for the seed, which may refine its answers.
     """
 
-    prompts: PromptsConfig = field(default_factory=PromptsConfig)
     rounds: dict[str, int] = field(default_factory=lambda: {"seed": 0})
-    oracle: str | None = None
 
 
 @dataclass

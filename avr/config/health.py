@@ -1,7 +1,9 @@
 """Settings of the health check that a growth's first trees pass before the rest is grown."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+
+from avr.config.fields import at_least
 
 
 class OnFailure(Enum):
@@ -9,10 +11,6 @@ class OnFailure(Enum):
 
     stop = "stop"
     warn = "warn"
-
-
-def _share(default: float) -> float:
-    return field(default=default, metadata={"least": 0})
 
 
 @dataclass
@@ -23,11 +21,11 @@ class HealthConfig:
     a check off. A check that counts fewer than `num_trees` items says nothing.
     """
 
-    num_trees: int = field(default=8, metadata={"least": 1})
+    num_trees: int = at_least(1, 8)
     on_failure: OnFailure = OnFailure.stop
-    barren: float = _share(0.5)
-    malformed: float = _share(0.5)
-    copied: float = _share(0.5)
-    alike: float = _share(0.5)
-    no_answer: float = _share(0.5)
-    lost_form: float = _share(0.5)
+    barren: float = at_least(0, 0.5)
+    malformed: float = at_least(0, 0.5)
+    copied: float = at_least(0, 0.5)
+    alike: float = at_least(0, 0.5)
+    no_answer: float = at_least(0, 0.5)
+    lost_form: float = at_least(0, 0.5)

@@ -101,16 +101,13 @@ def _width(dtype: str) -> int:
     return _WIDTHS[dtype]
 
 
-def _shared(model: Model, ranks: int) -> bool:
-    return shared_evenly(model.num_heads, model.num_kv_heads, ranks)
-
-
 def engine_helps(
     model: Model, engine: Mapping[str, Any], gpu: int, scores: bool = False
 ) -> str | None:
     """Name one setting that would make an engine fit that does not fit; None where none does."""
     for ranks in (2, 4, 8):
-        if ranks <= int(engine.get("tensor_parallel_size", 1)) or not _shared(model, ranks):
+        shared = shared_evenly(model.num_heads, model.num_kv_heads, ranks)
+        if ranks <= int(engine.get("tensor_parallel_size", 1)) or not shared:
             continue
         need = engine_need(model, {**engine, "tensor_parallel_size": ranks}, gpu, scores)
         if need.least <= gpu * _utilization(engine):

@@ -9,11 +9,9 @@ import pyarrow as pa
 from avr.config.errors import ConfigError
 from avr.config.prompts import PromptsConfig
 from avr.config.roles import RoleConfig
-from avr.config.rows import RulesConfig
 from avr.data.prompt_files import on_hub
 from avr.data.prompt_sets import check_rows
 from avr.engines.model_config import HubUnreachableError
-from avr.rows.rules import switched_on
 from avr.storage import files_at, is_remote, location, reached
 
 
@@ -34,29 +32,20 @@ def check_run_dir(run_dir: str) -> None:
         )
 
 
-def check_rules(key: str, rows: str, rules: RulesConfig) -> None:
-    """Raise ConfigError, naming the key, for a profile or a rule that these rows do not have."""
-    try:
-        switched_on(rows, rules.profile, rules.switches)
-    except ValueError as error:
-        raise ConfigError(f"{key}: {error}") from error
-
-
-def check_prompts(sets: Mapping[str, PromptsConfig]) -> None:
-    """Raise ConfigError for prompts that are not there or cannot be used.
+def check_prompts(step: str, prompts: PromptsConfig) -> None:
+    """Raise ConfigError for prompts of a step that are not there or cannot be used.
 
     A mistyped path or field is so found now, and not by a step that has begun.
     """
-    for step, prompts in sets.items():
-        path = prompts.path or ""
-        if not path:
-            raise ConfigError(f"the prompts of step {step} have no path")
-        if not on_hub(prompts):
-            with reached(f"the prompts of step {step}", location(path)):
-                files = files_at(path)
-            if not files:
-                raise ConfigError(f"no prompts at {path} (for step {step})")
-        check_set(f"the prompts of step {step}", prompts)
+    name, path = f"the prompts of step {step}", prompts.path or ""
+    if not path:
+        raise ConfigError(f"{name} have no path")
+    if not on_hub(prompts):
+        with reached(name, location(path)):
+            files = files_at(path)
+        if not files:
+            raise ConfigError(f"no prompts at {path} (for step {step})")
+    check_set(name, prompts)
 
 
 def check_set(name: str, prompts: PromptsConfig) -> None:

@@ -25,8 +25,4 @@ def recipe(c: RefineConfig) -> Recipe:
         asked = run.ledger.result("refine")["input"]["num_rows"]
         write_refined(c, run.of(refined) / MODEL, asked, run.folder)
 
-    return Recipe("Refined answers", (refined,), finish, lambda: _check(c))
-
-
-def _check(c: RefineConfig) -> None:
-    load_oracle(c.oracle)
+    return Recipe("Refined answers", (refined,), finish, check=lambda: load_oracle(c.oracle))

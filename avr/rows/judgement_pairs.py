@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from avr.core.messages import assistant, content_id
 from avr.core.outputs import Judgement, Output, OutputSet, _most_varied
 from avr.core.prompts import Templates, critique_context
 from avr.rows import filters
@@ -36,16 +35,10 @@ def make_judgement_pairs(
             output = _most_varied(item)
             assert output is not None
             best, worst = _best_and_worst(item)
+            prompt = critique_context(item.prompt.query, output.answer, templates)
             nodes = (item.id, output.id, best.id, worst.id)
-            yield PreferencePair(
-                id=content_id("pair", "judgement", *nodes),
-                kind="judgement",
-                prompt=critique_context(item.prompt.query, output.answer, templates),
-                chosen=(assistant(best.text),),
-                rejected=(assistant(worst.text),),
-                margin=float(_margin(item)),
-                node_ids=nodes,
-            )
+            margin = float(_margin(item))
+            yield PreferencePair.of("judgement", prompt, best.text, worst.text, margin, *nodes)
 
 
 def _rated(output: Output) -> Sequence[tuple[int, Judgement]]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from avr.core.messages import assistant, content_id
 from avr.core.outputs import Output, OutputSet
 from avr.core.prompts import Templates, answer_context
 from avr.rows import filters
@@ -132,16 +131,8 @@ def _malformed(item: OutputSet) -> Output | None:
 def _pair(
     kind: str, item: OutputSet, best: Output, worst: Output, margin: float, templates: Templates
 ) -> PreferencePair:
-    nodes = (item.id, best.id, worst.id)
-    return PreferencePair(
-        id=content_id("pair", kind, *nodes),
-        kind=kind,
-        prompt=answer_context(item.prompt.query, templates),
-        chosen=(assistant(best.text),),
-        rejected=(assistant(worst.text),),
-        margin=margin,
-        node_ids=nodes,
-    )
+    prompt, nodes = answer_context(item.prompt.query, templates), (item.id, best.id, worst.id)
+    return PreferencePair.of(kind, prompt, best.text, worst.text, margin, *nodes)
 
 
 def _reward(output: Output) -> float:

@@ -19,7 +19,7 @@ def select_rsft(
     as removed gives a plain row, if its prompt brought an answer.
     """
     rules = _rules(templates, switches)
-    is_new = unique(_messages)
+    is_new = unique(lambda row: row.messages)
     for tree in trees:
         if funnel.admit(tree, tree.id, rules):
             yield _row(tree, templates)
@@ -77,7 +77,3 @@ def _plain_row(tree: RefinementTree, templates: Templates) -> RsftRow:
     assert answer is not None  # the caller checked
     messages = (*answer_context(tree.prompt.query, templates), assistant(answer))
     return RsftRow(content_id("rsft-plain", tree.id), messages, (tree.id,), 0.0)
-
-
-def _messages(row: RsftRow) -> Conversation:
-    return row.messages

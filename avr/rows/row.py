@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from avr.core.messages import Conversation
+from avr.core.messages import Conversation, assistant, content_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +39,11 @@ class PreferencePair:
     rejected: Conversation
     margin: float
     node_ids: tuple[str, ...]
+
+    @staticmethod
+    def of(
+        kind: str, prompt: Conversation, chosen: str, rejected: str, margin: float, *nodes: str
+    ) -> "PreferencePair":
+        """Make a pair of two texts, with an id from its kind and its nodes."""
+        texts = (assistant(chosen),), (assistant(rejected),)
+        return PreferencePair(content_id("pair", kind, *nodes), kind, prompt, *texts, margin, nodes)

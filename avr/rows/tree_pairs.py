@@ -11,7 +11,7 @@ one critique the first is the best and the last is the worst.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from avr.core.messages import Conversation, assistant, content_id
+from avr.core.messages import Conversation
 from avr.core.prompts import Templates, answer_context, critique_context, refine_context
 from avr.core.tree import Critique, RefinementTree, Response, has_refinement, reward_of
 from avr.rows import filters
@@ -68,15 +68,8 @@ def _pair(kind: str, tree: RefinementTree, templates: Templates) -> PreferencePa
     chosen, rejected = _SIDES[kind](tree)
     context = tuple(node.id for node in _context_nodes(kind, tree))
     nodes = (tree.id, *context, chosen.node, rejected.node)
-    return PreferencePair(
-        id=content_id("pair", kind, *nodes),
-        kind=kind,
-        prompt=_context(kind, tree, templates),
-        chosen=(assistant(chosen.text),),
-        rejected=(assistant(rejected.text),),
-        margin=chosen.reward - rejected.reward,
-        node_ids=nodes,
-    )
+    prompt, margin = _context(kind, tree, templates), chosen.reward - rejected.reward
+    return PreferencePair.of(kind, prompt, chosen.text, rejected.text, margin, *nodes)
 
 
 def _context(kind: str, tree: RefinementTree, templates: Templates) -> Conversation:

@@ -23,7 +23,7 @@ class Recipe:
     title: str
     steps: tuple[Step, ...]
     finish: Callable[[Run], None] | None = None
-    check: Callable[[], None] = nothing
+    check: Callable[[], object] = nothing
     ready: Callable[[], object] = nothing
 
     def made(self, run_dir: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def run(config: RunConfig, recipe: Recipe) -> Location:
         asked = asked_for(config, recipe)
         try:
             for step in asked:
-                _do(here, step)
+                ledger.step(step.name, here.decided_by(step), partial(step.work, here))
         except NotWorthIt:
             # Programs read in the summary why the run has ended.
             summarise(here, recipe)
@@ -129,10 +130,6 @@ def summarise(run: Run, recipe: Recipe) -> None:
     with written(run.folder / "summary.svg") as file:
         picture.save_svg(str(file), title=f"{recipe.title}: {run.folder.name}")
     CONSOLE.print(f"summary: {run.folder / 'summary.json'} (and .svg)")
-
-
-def _do(run: Run, step: Step) -> None:
-    run.ledger.step(step.name, run.decided_by(step), lambda: step.work(run))
 
 
 def _connect(config: RunConfig, plan: Sequence[StepPlan], logs: Path) -> None:

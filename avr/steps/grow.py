@@ -55,7 +55,7 @@ class Grow(Step):
             raise ConfigError(
                 "growth.first_answer is 'input', but prompts.rsft.answer_field is not set"
             )
-        check_prompts({self.name: self.prompts})
+        check_prompts(self.name, self.prompts)
         for other in self.apart_from:
             if isinstance(other, Grow):
                 check_apart(other.prompts, self.prompts)

@@ -50,7 +50,7 @@ class Sample(Step):
     def check(self) -> None:
         """Raise ConfigError for prompts, roles or judgements that cannot be used."""
         templates_of(self.templates)
-        check_prompts({self.name: self.prompts})
+        check_prompts(self.name, self.prompts)
         roles = {"policy": self.policy}
         roles |= {"reward_model": self.reward_model} if self.reward_model else {}
         check_roles(roles)

@@ -49,7 +49,7 @@ class Search(Step):
         templates_of(self.templates)
         if self._from_input and not self.prompts.answer_field:
             raise ConfigError("first_answer is 'input', but prompts.search.answer_field is not set")
-        check_prompts({self.name: self.prompts})
+        check_prompts(self.name, self.prompts)
         check_roles({"policy": self.policy, "reward_model": self.reward_model})
 
     def uses(self) -> Iterable[Use]:

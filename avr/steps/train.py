@@ -78,11 +78,9 @@ class Train(Step):
             raise RuntimeError(
                 f"{rows} holds no rows to train on: see the funnel of {self.rows.name}"
             )
-        base = self.base if isinstance(self.base, str) else self.base.model(run)
+        base, to = model_of(self.base, run), run.of(self)
         with run.placed(self):
-            done = train(
-                self.name, self.method, self.config, base, rows, run.of(self), say=indented
-            )
+            done = train(self.name, self.method, self.config, base, rows, to, say=indented)
         return asdict(done)
 
 
