@@ -10,40 +10,33 @@ with 0 where something was checked and nothing failed. docs/guides/gpu_check.md 
 means.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from avr.checks.settings import GpuCheckConfig, check
-from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.run.command import STOPPED
+from avr.run.command import parser_of, status_of
 
 CONF = Path(__file__).parents[1] / "conf"
 
 
 def main() -> int:
     """Run the checks; return the exit status. A user's mistake is one line on stderr."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--cpu", action="store_true", help="two small processes instead of GPUs")
     arguments = parser.parse_intermixed_args()
     file = CONF / ("gpu_check_cpu.yaml" if arguments.cpu else "gpu_check.yaml")
-    try:
+
+    def checked() -> int:
         config = load(GpuCheckConfig, file, arguments.overrides)
         check(config)
         # Imports Ray, which takes seconds: a misspelt key is found before.
         from avr.checks.run import run
 
         return run(config)
-    except (ConfigError, RuntimeError, ValueError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, SystemExit):
-        print("stopped from outside: there is no report", file=sys.stderr)
-        return STOPPED
+
+    return status_of(checked, kept="there is no report")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
 """Run the command line of a replication."""
 
 import argparse
-import sys
 
-from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.table import ReplicateConfig
-from avr.run.command import STOPPED
+from avr.run.command import parser_of, status_of
 
 
 def replicate(documentation: str | None) -> int:
@@ -15,33 +13,25 @@ def replicate(documentation: str | None) -> int:
     With --plan the commands are printed, not started. Each job says by itself, with --plan, what it
     takes.
     """
-    parser = argparse.ArgumentParser(
-        description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(documentation)
     parser.add_argument("config", help="a YAML file; conf/ holds recipes")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--plan", action="store_true", help="say the commands, start nothing")
     arguments = parser.parse_intermixed_args()
-    try:
-        config = load(ReplicateConfig, arguments.config, arguments.overrides)
-        if not arguments.plan:
-            from avr.replication import running
+    return status_of(lambda: _done(arguments))
 
-            running.run(config)
-            return 0
-        from avr.replication.commands import check, command_of
 
-        check(config)
-        for seed in config.seeds:
-            for name in config.jobs:
-                print("python", *command_of(config, name, seed)[1:])
+def _done(arguments: argparse.Namespace) -> int:
+    config = load(ReplicateConfig, arguments.config, arguments.overrides)
+    if not arguments.plan:
+        from avr.replication import running
+
+        running.run(config)
         return 0
-    except (ConfigError, RuntimeError, ValueError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, SystemExit):
-        print(
-            "stopped from outside: what is committed is kept, the same command continues",
-            file=sys.stderr,
-        )
-        return STOPPED
+    from avr.replication.commands import check, command_of
+
+    check(config)
+    for seed in config.seeds:
+        for name in config.jobs:
+            print("python", *command_of(config, name, seed)[1:])
+    return 0

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -50,9 +50,7 @@ def job(documentation: str | None, module: str) -> int:
     A mistake of the user's is one line on stderr. `module` names a module like `Recipes`. It is
     imported here, after the setting that Arrow reads on import.
     """
-    parser = argparse.ArgumentParser(
-        description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(documentation)
     parser.add_argument("config", help="a YAML file; conf/ holds recipes")
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parser.add_argument("--plan", action="store_true", help="say what it takes, start nothing")
@@ -72,8 +70,6 @@ def job(documentation: str | None, module: str) -> int:
     arguments = parser.parse_intermixed_args()
     # Before the next import, which imports pyarrow.
     os.environ.setdefault(*MALLOC)
-    from avr.run.runner import asked_for, checked, run
-
     recipes: Recipes = import_module(module)
     # Whoever gives an option of the plan and forgets --plan does not want to start a run.
     for option in ("cluster", "probe", "mean_tokens", "tokens_per_second"):
@@ -81,30 +77,51 @@ def job(documentation: str | None, module: str) -> int:
             parser.error(f"--{option.replace('_', '-')} requires --plan; nothing was started")
     if arguments.tokens_per_second and not (arguments.mean_tokens or arguments.probe):
         parser.error("--tokens-per-second needs the tokens of a text: --mean-tokens, or --probe")
+    return status_of(lambda: _done(recipes, arguments))
+
+
+def parser_of(documentation: str | None) -> argparse.ArgumentParser:
+    """Make a parser that shows a job's own documentation as it is."""
+    return argparse.ArgumentParser(
+        description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def status_of(
+    work: Callable[[], int],
+    kept: str = "what is committed is kept, the same command continues",
+) -> int:
+    """Do the work of a job and return its exit status; say in one line what has ended it.
+
+    `kept` says what is there after a stop from outside.
+    """
     try:
-        check_versions()
-        config = load(recipes.SCHEMA, arguments.config, arguments.overrides)
-        if not arguments.plan:
-            run(config, recipes.recipe(config))
-            return 0
-        config = getattr(recipes, "planned", lambda same: same)(config)
-        recipe = recipes.recipe(config)
-        steps = checked(config, recipe)
-        means = Means(arguments.mean_tokens, arguments.tokens_per_second)
-        nodes = _nodes(arguments.cluster)
-        memory = memory_of(steps, config.gpu_memory_gib, nodes or ())
-        _show(steps, memory, _sources(asked_for(config, recipe)), arguments.probe, means)
-        return 0 if _fits(steps, memory, nodes, arguments.cluster) else 1
+        return work()
     except (ConfigError, RuntimeError, ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, SystemExit):
         # Ctrl-C gives the first; Ray turns SIGTERM (of `ray job stop`) into the second.
-        print(
-            "stopped from outside: what is committed is kept, the same command continues",
-            file=sys.stderr,
-        )
+        print(f"stopped from outside: {kept}", file=sys.stderr)
         return STOPPED
+
+
+def _done(recipes: Recipes, arguments: argparse.Namespace) -> int:
+    from avr.run.runner import asked_for, checked, run
+
+    check_versions()
+    config = load(recipes.SCHEMA, arguments.config, arguments.overrides)
+    if not arguments.plan:
+        run(config, recipes.recipe(config))
+        return 0
+    config = getattr(recipes, "planned", lambda same: same)(config)
+    recipe = recipes.recipe(config)
+    steps = checked(config, recipe)
+    means = Means(arguments.mean_tokens, arguments.tokens_per_second)
+    nodes = _nodes(arguments.cluster)
+    memory = memory_of(steps, config.gpu_memory_gib, nodes or ())
+    _show(steps, memory, _sources(asked_for(config, recipe)), arguments.probe, means)
+    return 0 if _fits(steps, memory, nodes, arguments.cluster) else 1
 
 
 def _sources(steps: Sequence["Step"]) -> dict[str, tuple[str, PromptsConfig]]:
