@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -78,7 +77,6 @@ class _Models:
     """The answers about models; each model is asked once, however many pools it has."""
 
     read: Read
-    made: Mapping[str, str]
     _configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _models: dict[tuple[str, bool], Model] = field(default_factory=dict)
 
@@ -88,7 +86,7 @@ class _Models:
             try:
                 self._configs[model] = self.read(model)
             except ModelConfigError:
-                source = self.made.get(model) or _trained_from(model)
+                source = _trained_from(model)
                 if source is None:
                     raise
                 self._configs[model] = self.read(source)
@@ -116,16 +114,14 @@ def memory_of(
     gpu_gib: float | None,
     nodes: Sequence[NodeType] = (),
     read: Read = read_config,
-    made: Mapping[str, str] = MappingProxyType({}),
 ) -> list[PoolMemory]:
     """Work out the memory of every pool with GPUs; pools that are alike are named once.
 
     A GPU has the memory of the smallest of those `nodes` that could hold the pool, where all of
     them are known; else `gpu_gib`; else the memory of this machine's smallest GPU. `read` takes a
-    model and returns its config.json. `made` maps a model that is not there yet to one of its
-    shape.
+    model and returns its config.json.
     """
-    models = _Models(read, made)
+    models = _Models(read)
     here = _Here()
     found: dict[PoolMemory, list[str]] = {}
     for step in plan:

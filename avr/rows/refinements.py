@@ -1,6 +1,6 @@
 """Select the refinements that RSFT trains on, by named rules that profiles gather."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from avr.core.messages import Conversation, assistant, content_id
 from avr.core.prompts import Templates, answer_context, refinement_conversation
@@ -19,7 +19,7 @@ def select_rsft(
     as removed gives a plain row, if its prompt brought an answer.
     """
     rules = _rules(templates, switches)
-    is_new = unique(lambda row: row.messages)
+    is_new: Callable[[RsftRow], bool] = unique(lambda row: row.messages)
     for tree in trees:
         if funnel.admit(tree, tree.id, rules):
             yield _row(tree, templates)

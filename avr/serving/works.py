@@ -4,7 +4,6 @@ Each work is a frozen value that travels to the tasks: called with a query it gi
 row. A query that cannot be finished comes back marked with the reason.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from avr.core.growth import Shape, score, self_refine
@@ -25,14 +24,14 @@ from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
 from avr.serving.journal import Query
 
 
-def tree_query(tree: RefinementTree, model: str = "", rounds: int = 0) -> Query:
-    """Make a query of a tree: for `SearchTree`, `ScoreTree`, or `AnswerAndRefine` by `model`."""
-    return {"id": tree.id, "model": model, "rounds": rounds, "tree": tree_to_dict(tree)}
+def tree_query(tree: RefinementTree) -> Query:
+    """Make a query of a tree: for `SearchTree`, `AnswerAndRefine` or `ScoreTree`."""
+    return {"id": tree.id, "tree": tree_to_dict(tree)}
 
 
-def set_query(outputs: OutputSet, model: str) -> Query:
-    """Make a query of a set of outputs: for `ScoreSet`, or `SampleOutputs` by `model`."""
-    return {"id": outputs.id, "model": model, "set": set_to_dict(outputs)}
+def set_query(outputs: OutputSet) -> Query:
+    """Make a query of a set of outputs: for `SampleOutputs` or `ScoreSet`."""
+    return {"id": outputs.id, "set": set_to_dict(outputs)}
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,13 @@ class SearchTree:
 
 @dataclass(frozen=True)
 class SampleOutputs:
-    """The sampling of whole outputs by the model that `query["model"]` names.
+    """The sampling of whole outputs by one model.
 
     Outputs are scored unless nobody judges. With `failures_count` a failure is judged as an empty
     answer, for evaluation. With an `own_judge` the model itself judges, and no reward model.
     """
 
-    policies: Mapping[str, Generate]
+    policy: Generate
     reward_model: Score | None
     templates: Templates
     template: TrajectoryTemplate
@@ -78,7 +77,7 @@ class SampleOutputs:
     async def __call__(self, query: Query) -> Query:
         """Fill the set of `query["set"]` with outputs and return it."""
         outputs = set_from_dict(query["set"])
-        policy = self.policies[query["model"]]
+        policy = self.policy
         try:
             outputs = await sample_outputs(
                 outputs, policy, self.templates, self.template, self.num_outputs, self.max_tries
@@ -96,21 +95,22 @@ class SampleOutputs:
 
 @dataclass(frozen=True)
 class AnswerAndRefine:
-    """The answer r_0 of a model and `query["rounds"]` refinements of its own.
+    """The answer r_0 of a model and `rounds` refinements of its own.
 
     All are scored unless nobody judges. A tree that has an answer already keeps it as its r_0.
     """
 
-    policies: Mapping[str, Generate]
+    policy: Generate
     reward_model: Score | None
     templates: Templates
     shape: Shape
+    rounds: int
 
     async def __call__(self, query: Query) -> Query:
         """Answer and refine in the tree of `query["tree"]`, one level a round, and return it."""
-        tree, policy = tree_from_dict(query["tree"]), self.policies[query["model"]]
+        tree = tree_from_dict(query["tree"])
         try:
-            tree = await self_refine(tree, policy, self.templates, self.shape, query["rounds"])
+            tree = await self_refine(tree, self.policy, self.templates, self.shape, self.rounds)
             if self.reward_model is not None:
                 tree = await score(tree, self.reward_model)
         except TreeFault as error:

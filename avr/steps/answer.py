@@ -225,7 +225,7 @@ class Answer(Step):
             # Only recursive models write the form; in mode plain the whole text is the answer.
             template = self.template if entrant.mode == Mode.recursive else PLAIN
             work = SampleOutputs(
-                policies={name: policy},
+                policy=policy,
                 reward_model=score,
                 templates=words,
                 template=template,
@@ -233,7 +233,7 @@ class Answer(Step):
                 max_tries=entrant.max_tries,
                 failures_count=score is not None,
             )
-            queries = (set_query(open_set(prompt, own), name) for prompt in prompts)
+            queries = (set_query(open_set(prompt, own)) for prompt in prompts)
         else:
             shape = asdict(self.tree)
             if self.gated and score is not None:
@@ -241,10 +241,10 @@ class Answer(Step):
             else:
                 # Rewards come after all rounds, or never: each goes on from the last refinement.
                 last = Shape(**shape, follow="last")
-                work = AnswerAndRefine({name: policy}, score, words, last)
+                work = AnswerAndRefine(policy, score, words, last, entrant.rounds)
             planted = (plant(prompt, own) for prompt in prompts)
             trees = map(take_answer, planted) if self.given else planted
-            queries = (tree_query(tree, name, entrant.rounds) for tree in trees)
+            queries = map(tree_query, trees)
         place = self._place(run.of(self) / name / ("" if rewarded else "unrewarded"), entrant)
         return asdict(run_queries(queries, work, up, self.queries, place, name, witness))
 
@@ -259,7 +259,7 @@ class Answer(Step):
         work: Any
         if entrant.samples:
             work = ScoreSet(up.score())
-            queries = (set_query(each, "") for part in parts for each in read_sets(part))
+            queries = (set_query(each) for part in parts for each in read_sets(part))
         else:
             work = ScoreTree(up.score())
             queries = (tree_query(each) for part in parts for each in read_trees(part))

@@ -107,7 +107,7 @@ class Sample(Step):
             own = OwnJudge(asked.judgements, asked.meta_request, asked.max_tries)
         with pools(run, self, roles, self.queries, self.serving, witness) as up:
             work = SampleOutputs(
-                policies={"policy": up.generate("policy", sampling=self._sampling)},
+                policy=up.generate("policy", sampling=self._sampling),
                 reward_model=up.score() if self.reward_model else None,
                 templates=templates_of(self.templates),
                 template=self.template,
@@ -115,8 +115,7 @@ class Sample(Step):
                 max_tries=self.outputs.max_tries,
                 own_judge=own,
             )
-            sets = (open_set(prompt, recipe) for prompt in prompts_in(place.folder))
-            queries = (set_query(each, "policy") for each in sets)
+            queries = (set_query(open_set(each, recipe)) for each in prompts_in(place.folder))
             worked = run_queries(queries, work, up, self.queries, place, self.name, witness)
         return {"input": asdict(ingested), "queries": asdict(worked)}
 
