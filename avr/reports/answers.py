@@ -1,11 +1,12 @@
 """Read our model's answers to the rows of a prompt set, and make duels with a baseline."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from avr.config.answers import EvaluateConfig, Format, Mode
 from avr.config.errors import ConfigError
 from avr.core.messages import Conversation
+from avr.core.tree import Level
 from avr.data import tables
 from avr.data.answer_files import answer_in, fields_of, question_of
 from avr.data.prompt_sets import InputRow, input_rows
@@ -43,11 +44,7 @@ def answers_of(config: EvaluateConfig, folder: Location) -> Iterator[Answer]:
 
     Raises StaleError for a row that was not answered there.
     """
-    there = _texts(config, folder)
-    faults = {
-        row["prompt"]["id"]: row["quarantined"]
-        for row in tables.read_rows(folder / "quarantine", ["prompt", "quarantined"])
-    }
+    there, faults = _texts(config, folder), faults_in(folder)
     for row in input_rows(config.prompts):
         if row.prompt is None:
             yield Answer(row, "", row.reason)
@@ -57,6 +54,17 @@ def answers_of(config: EvaluateConfig, folder: Location) -> Iterator[Answer]:
             yield Answer(row, "", faults[row.prompt.id])
         else:
             raise StaleError(f"{row.source} has no answer in {folder}: the row came after the run")
+
+
+def faults_in(folder: Location) -> dict[str, str]:
+    """Read why prompts are in a model's quarantine, by the prompt's id."""
+    rows = tables.read_rows(folder / "quarantine", ["prompt", "quarantined"])
+    return {row["prompt"]["id"]: row["quarantined"] for row in rows}
+
+
+def num_refined(levels: Iterable[Level]) -> int:
+    """Count the rounds in which a model refined its answer."""
+    return sum(any(critique.refinements for critique in level.critiques) for level in levels)
 
 
 def _texts(config: EvaluateConfig, folder: Location) -> dict[str, tuple[str, str, int, bool]]:
@@ -69,7 +77,7 @@ def _texts(config: EvaluateConfig, folder: Location) -> dict[str, tuple[str, str
             found[item.prompt.id] = (output.answer, output.failure, output.num_tokens, cut)
         return found
     for tree in tables.read_trees(folder / "trees"):
-        refined = sum(any(c.refinements for c in level.critiques) for level in tree.levels)
+        refined = num_refined(tree.levels)
         wanted = config.rounds if config.mode == Mode.refine else 0
         failure = "" if refined == wanted else f"{wanted - refined} of {wanted} rounds failed"
         last = tree.after(wanted)

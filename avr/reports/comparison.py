@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from avr.core.outputs import Output, OutputSet
-from avr.core.tree import Prompt, RefinementTree, reward_of
+from avr.core.outputs import OutputSet
+from avr.core.tree import RefinementTree, reward_of
 from avr.evaluation.judged import Judged, Oracle, compare
+from avr.reports.answers import num_refined
 from avr.reports.parts import Rows
 
 Trees = Mapping[str, RefinementTree]  # by the id of the prompt
@@ -24,7 +25,7 @@ def refined_rows(
     _check_any(both, name, seed_name)
     rows = []
     for k in range(rounds + 1):
-        refined = sum(_refined_rounds(tree, k) for tree, _ in both)
+        refined = sum(num_refined(tree.levels[:k]) for tree, _ in both)
         rows.append(
             {
                 "model": name,
@@ -46,8 +47,12 @@ def recursive_row(
     """Make the row of a model that refines by itself; it has no rounds."""
     both = [(ours[each], seed[each]) for each in seed if each in ours]
     _check_any(both, name, seed_name)
-    outputs = [_only(item) for item, _ in both]
-    judged = [_judged(item.prompt, o) for (item, _), o in zip(both, outputs, strict=True)]
+    outputs, judged = [], []
+    for item, _ in both:
+        (output,) = (*item.outputs, *item.failures)
+        assert output.reward is not None
+        outputs.append(output)
+        judged.append(Judged(item.prompt.query[-1].content, output.answer, output.reward))
     return {
         "model": name,
         "rounds": None,
@@ -101,21 +106,6 @@ def _check_any(both: Sequence[Any], name: str, seed_name: str) -> None:
 def _after(tree: RefinementTree, rounds: int) -> Judged:
     answer = tree.after(rounds)
     return Judged(tree.prompt.query[-1].content, answer.text, reward_of(answer))
-
-
-def _refined_rounds(tree: RefinementTree, rounds: int) -> int:
-    """Count the rounds, among the first `rounds`, in which the model refined its answer."""
-    return sum(any(c.refinements for c in level.critiques) for level in tree.levels[:rounds])
-
-
-def _only(item: OutputSet) -> Output:
-    (output,) = (*item.outputs, *item.failures)
-    return output
-
-
-def _judged(prompt: Prompt, output: Output) -> Judged:
-    assert output.reward is not None
-    return Judged(prompt.query[-1].content, output.answer, output.reward)
 
 
 def _interval(estimate: Sequence[float]) -> str:

@@ -14,6 +14,7 @@ from avr.core.tree import RefinementTree, reward_of
 from avr.data.schemas import schema_of
 from avr.evaluation.judged import Oracle
 from avr.evaluation.standing import Answered
+from avr.reports.answers import num_refined
 
 # Only answers of several runs that are read together have a replication.
 _FIELDS = [field for field in schema_of(Answered) if field.name != "replication"]
@@ -30,11 +31,6 @@ def rows_of(name: str, entrant: EntrantConfig) -> list[str]:
 def row_names(config: TableConfig) -> list[str]:
     """List all rows of the table, in the order of the configuration."""
     return [row for name, entrant in config.entrants.items() for row in rows_of(name, entrant)]
-
-
-def last_row(name: str, entrant: EntrantConfig) -> str:
-    """Return the row of an entrant after all its rounds."""
-    return rows_of(name, entrant)[-1]
 
 
 def baseline_row(config: TableConfig) -> str:
@@ -68,7 +64,7 @@ def final_answers(
             )
         tokens: dict[str, int] = {}
         for query, answer in found:
-            if answer.row == last_row(name, entrant):
+            if answer.row == rows_of(name, entrant)[-1]:
                 tokens[answer.prompt] = answer.num_tokens
             yield query, answer
         spent[name] = tokens
@@ -94,9 +90,7 @@ def in_order(config: TableConfig) -> list[str]:
 def _after(
     row: str, tree: RefinementTree, rounds: int, oracle: Oracle | None
 ) -> tuple[str, Answered]:
-    levels = tree.levels[:rounds]
     answer = tree.after(rounds)
-    refined = sum(any(c.refinements for c in level.critiques) for level in levels)
     query = tree.prompt.query[-1].content
     return query, Answered(
         row=row,
@@ -105,7 +99,7 @@ def _after(
         reward=reward_of(answer),
         quality=oracle(query, answer.text) if oracle else None,
         num_tokens=tree.num_tokens(rounds),
-        failed=refined < rounds,
+        failed=num_refined(tree.levels[:rounds]) < rounds,
         draft_quality=oracle(query, tree.first.text) if oracle and rounds else None,
     )
 

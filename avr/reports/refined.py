@@ -15,7 +15,7 @@ from avr.data.answer_files import fields_of, kind_of_reason, write_records
 from avr.data.prompt_sets import InputRow, input_rows
 from avr.evaluation.judged import load_oracle
 from avr.evaluation.paired import difference, mean_of
-from avr.reports.answers import StaleError
+from avr.reports.answers import StaleError, faults_in, num_refined
 from avr.storage import Location, write_text
 from avr.terminal import indented
 
@@ -51,7 +51,7 @@ def outcome_of(row: InputRow, tree: RefinementTree, rounds: int, gated: bool) ->
         gain = reward_of(best) - reward_of(y0)
     else:
         best = tree.after(rounds)
-        steps = sum(any(c.refinements for c in level.critiques) for level in tree.levels)
+        steps = num_refined(tree.levels)
     tokens = tree.num_tokens() - y0.num_tokens
     why = "no refinement was better" if gated else "no well-formed refinement came"
     why = why if tree.levels else "too long to be criticised"
@@ -68,10 +68,7 @@ def outcomes_of(config: RefineConfig, folder: Location) -> Iterator[Refined]:
     Raises StaleError for a row that was never refined.
     """
     trees = {tree.prompt.id: tree for tree in tables.read_trees(folder / "trees")}
-    faults = {
-        row["prompt"]["id"]: row["quarantined"]
-        for row in tables.read_rows(folder / "quarantine", ["prompt", "quarantined"])
-    }
+    faults = faults_in(folder)
     for row in input_rows(config.answers, needs_answer=True):
         tree = trees.get(row.prompt.id) if row.prompt else None
         if row.prompt is None:
