@@ -1,7 +1,6 @@
 """Settings of the shape of trees and outputs, and of the rules that make training rows of them."""
 
 from dataclasses import asdict, dataclass, field
-from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING
@@ -10,6 +9,7 @@ from avr.config.errors import ConfigError
 from avr.config.fields import at_least
 from avr.core.own_judge import META_REQUEST
 from avr.core.prompts import Context
+from avr.core.search import Closing
 from avr.core.trajectory import PLAIN, TRAJECTORY_TEMPLATES, TrajectoryTemplate
 
 
@@ -65,13 +65,6 @@ class TrajectoryTemplateConfig:
     end: str = MISSING
 
 
-class Closing(Enum):
-    """The choice of the critique that ends a trajectory: see `avr.core.search.closing_critique`."""
-
-    best_refinement = "best_refinement"
-    highest_rating = "highest_rating"
-
-
 @dataclass
 class TrajectoriesConfig(RulesConfig):
     """The rules and the template that make training rows of searched trees.
@@ -81,7 +74,8 @@ class TrajectoriesConfig(RulesConfig):
     `unchanged_share` of the rows may be trajectories in which nothing had to be changed (unless the
     rule `improved` is on). A turn that raises the reward by no more than `min_gain` logits ends the
     trajectory as if it had not improved; 0 is the released rule. `closing` chooses the critique of
-    that level that ends the trajectory; unset, the profile chooses.
+    that level that ends the trajectory (`avr.core.search.closing_critique`); unset, the profile
+    chooses.
     """
 
     template: str = "think"

@@ -23,7 +23,7 @@ def _arrow(hint: Any) -> pa.DataType:
     """Return the Arrow type of a field: plain data, a dataclass, `X | None` or `tuple[X, ...]`."""
     if hint in _PLAIN:
         return _PLAIN[hint]
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return pa.struct(list(schema_of(hint)))
     (inner,) = (part for part in get_args(hint) if part not in (NoneType, ...))
     return pa.list_(_arrow(inner)) if get_origin(hint) is tuple else _arrow(inner)

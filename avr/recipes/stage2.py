@@ -48,7 +48,7 @@ def recipe(c: Stage2Config) -> Recipe:
         trees,
         rules_of("trajectories", "trajectories", rules),
         template,
-        rules.closing.value if rules.closing else CLOSINGS[rules.profile],
+        rules.closing or CLOSINGS[rules.profile],
         rules.unchanged_share,
         rules.min_gain,
         words,

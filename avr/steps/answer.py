@@ -107,9 +107,7 @@ class Answer(Step):
         """Raise ConfigError for prompts, models or settings that cannot be used."""
         templates_of(self.templates)
         check_prompts(self.name, self.prompts)
-        roles = {"policy": self.policy}
-        roles |= {"reward_model": self.reward_model} if self.reward_model else {}
-        check_roles(roles)
+        check_roles({"policy": self.policy, **self._judge})
         if self.gated and self.placement == Placement.waves:
             raise ConfigError(
                 "growth.placement is 'waves': a search needs both of its models at once"
@@ -168,7 +166,7 @@ class Answer(Step):
         recipe, witness = run.recipe(self), witness_beside_driver()
         roles = {"policy": self.policy}
         if self.reward_model is None or self.placement == Placement.resident:
-            roles |= {"reward_model": self.reward_model} if self.reward_model else {}
+            roles |= self._judge
             with pools(run, self, roles, self.queries, self.serving, witness) as up:
                 worked = {
                     entrant.name: self._ask(run, entrant, prompts, recipe, up, witness)
@@ -179,8 +177,7 @@ class Answer(Step):
         with pools(run, self, roles, self.queries, self.serving, witness) as up:
             for entrant in self.entrants:
                 self._ask(run, entrant, prompts, recipe, up, witness, rewarded=False)
-        roles = {"reward_model": self.reward_model}
-        with pools(run, self, roles, self.queries, self.serving, witness) as up:
+        with pools(run, self, self._judge, self.queries, self.serving, witness) as up:
             worked = {
                 entrant.name: self._reward(run, entrant, up, witness) for entrant in self.entrants
             }
@@ -274,6 +271,10 @@ class Answer(Step):
         if entrant.samples:
             return Place(folder, "outputs", OUTPUTS)
         return Place(folder, "trees", TREES)
+
+    @property
+    def _judge(self) -> dict[str, RoleConfig]:
+        return {"reward_model": self.reward_model} if self.reward_model else {}
 
     def _sampling(self, entrant: Entrant) -> dict[str, Any]:
         return {**self.policy.sampling, **(entrant.sampling or {})}

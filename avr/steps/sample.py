@@ -51,9 +51,8 @@ class Sample(Step):
         """Raise ConfigError for prompts, roles or judgements that cannot be used."""
         templates_of(self.templates)
         check_prompts(self.name, self.prompts)
-        roles = {"policy": self.policy}
-        roles |= {"reward_model": self.reward_model} if self.reward_model else {}
-        check_roles(roles)
+        judge = {"reward_model": self.reward_model} if self.reward_model else {}
+        check_roles({"policy": self.policy, **judge})
         # Outputs have a sampling of their own, which `check_roles` has not seen.
         whole = replace(self.policy, sampling=self._sampling)
         check_role("policy", whole, sampling_at="outputs.sampling")
