@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from types import TracebackType
 from typing import Any, TextIO
 
 import pyarrow as pa
@@ -81,12 +80,7 @@ class Writer:
         """Return the writer."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
