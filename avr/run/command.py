@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.prompts import PromptsConfig
-from avr.config.run import RunConfig
 from avr.plan.fit import NodeType, misfits
 from avr.plan.forecast import Means, by_role, forecast, mean_tokens, other_models
 from avr.plan.memory import PoolMemory, memory_of
@@ -20,7 +19,6 @@ from avr.plan.resources import StepPlan
 from avr.run.versions import check_versions
 
 if TYPE_CHECKING:
-    from avr.run.recipe import Recipe
     from avr.run.step import Step
 
 # The exit status that a shell gives to an interrupted command.
@@ -30,25 +28,14 @@ STOPPED = 130
 MALLOC = ("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
-class Recipes(Protocol):
-    """A module of `avr.recipes`, or one like it.
-
-    `SCHEMA` is the type of its configuration. It may have a function `planned`: it turns a
-    configuration into one that can be planned where models are not there yet.
-    """
-
-    SCHEMA: type[RunConfig]
-
-    def recipe(self, config: Any, /) -> "Recipe":
-        """Put the steps together. Raises ConfigError."""
-        ...
-
-
 def job(documentation: str | None, module: str) -> int:
     """Parse the arguments, check, run; return the exit status.
 
-    A mistake of the user's is one line on stderr. `module` names a module like `Recipes`. It is
-    imported here, after the setting that Arrow reads on import.
+    A mistake of the user's is one line on stderr. `module` names one of `avr.recipes`, or one like
+    it: `SCHEMA` is the type of its configuration, `recipe` makes a `Recipe` of one and raises
+    ConfigError. It may have a function `planned`: it turns a configuration into one that can be
+    planned where models are not there yet. The module is imported here, after the setting that
+    Arrow reads on import.
     """
     parser = parser_of(documentation)
     parser.add_argument("config", help="a YAML file; conf/ holds recipes")
@@ -70,7 +57,7 @@ def job(documentation: str | None, module: str) -> int:
     arguments = parser.parse_intermixed_args()
     # Before the next import, which imports pyarrow.
     os.environ.setdefault(*MALLOC)
-    recipes: Recipes = import_module(module)
+    recipes = import_module(module)
     # Whoever gives an option of the plan and forgets --plan does not want to start a run.
     for option in ("cluster", "probe", "mean_tokens", "tokens_per_second"):
         if getattr(arguments, option) is not None and not arguments.plan:
@@ -106,7 +93,7 @@ def status_of(
         return STOPPED
 
 
-def _done(recipes: Recipes, arguments: argparse.Namespace) -> int:
+def _done(recipes: Any, arguments: argparse.Namespace) -> int:
     from avr.run.runner import asked_for, checked, run
 
     check_versions()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from avr.config.run import Resume
-from avr.core.messages import content_id
 from avr.storage import Location, write_text
 
 
@@ -91,10 +90,6 @@ class Ledger:
         entry = {"inputs": inputs, "seconds": 0.0, "result": result}
         self._write(name, entry | {"taken_from": origin})
         return True
-
-    def inputs_id(self, name: str) -> str:
-        """Return an id of a step's inputs, for the inputs of the steps that build on it."""
-        return content_id(self.inputs(name))
 
     def inputs(self, name: str) -> dict[str, Any]:
         """Return the inputs of a step that was done."""

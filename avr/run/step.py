@@ -66,7 +66,7 @@ class Step:
 
     def decides(self, run: "Run") -> Any:
         """Return the part of this step that decides the results of those that build on it."""
-        return {"after": run.ledger.inputs_id(self.name)}
+        return {"after": content_id(run.ledger.inputs(self.name))}
 
     def origin(self) -> str | None:
         """Name the model that this step makes another of; None for a step that leaves no model."""

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from avr.config.errors import ConfigError
 from avr.config.prompts import PromptsConfig, TemplatesConfig
 from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
+from avr.core.growth import take_answer
 from avr.core.prompts import Templates
+from avr.core.tree import Prompt, RefinementTree, plant
 from avr.data.ids import Ids
 from avr.data.prompt_sets import Ingested, ingest, prompts_of
+from avr.data.schemas import prompt_of
 from avr.data.tables import read_rows
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
@@ -105,8 +108,12 @@ def check_words(run: Run, step: Step, grown: Step, templates: TemplatesConfig) -
         )
 
 
-def prompts_in(folder: Location) -> Iterator[Any]:
+def prompts_in(folder: Location) -> Iterator[Prompt]:
     """Read the prompts that were taken in, in their order."""
-    from avr.data.schemas import prompt_of
-
     return map(prompt_of, read_rows(folder / "prompts.parquet"))
+
+
+def planted_in(folder: Location, recipe: str, from_input: bool) -> Iterator[RefinementTree]:
+    """Plant a tree for each prompt that was taken in; `from_input`: with the row's answer as y0."""
+    trees = (plant(prompt, recipe) for prompt in prompts_in(folder))
+    return map(take_answer, trees) if from_input else trees

@@ -1,8 +1,9 @@
 """Grow refinement trees on Ray Data: answers, critiques, refinements, rewards."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,13 @@ from avr.config.errors import ConfigError
 from avr.config.prompts import PromptsConfig, TemplatesConfig
 from avr.config.roles import FirstAnswer, GrowthConfig, Placement, RoleConfig
 from avr.config.rows import TreeConfig
-from avr.core.growth import Shape, take_answer
-from avr.core.tree import RefinementTree, plant
+from avr.core.growth import Shape
 from avr.plan.checks import check_prompts
 from avr.plan.models import Use, generating, judging
 from avr.plan.resources import StepPlan, engines
 from avr.reports.trees import growth_column, tree_statistics
 from avr.run.step import Report, Run, Step
-from avr.steps.ask import check_roles, prompts_in, take_in, templates_of
+from avr.steps.ask import check_roles, planted_in, take_in, templates_of
 from avr.steps.train import Train
 from avr.terminal import indented
 
@@ -89,13 +89,8 @@ class Grow(Step):
         ingested = take_in(
             run, self, self.prompts, apart_from=self.apart_from, needs_answer=self._from_input
         )
-        recipe = run.recipe(self)
-
         # A function, as trees are planted twice: for their ids, and to grow them.
-        def planted() -> Iterator[RefinementTree]:
-            trees = (plant(prompt, recipe) for prompt in prompts_in(folder))
-            return map(take_answer, trees) if self._from_input else trees
-
+        planted = partial(planted_in, folder, run.recipe(self), self._from_input)
         first = (tree.id for tree in islice(planted(), config.health.num_trees))
         words = templates_of(self.templates)
         watch = HealthWatch(folder, config.health, "growth.health", first, words, indented)

@@ -1,7 +1,8 @@
 """Search greedily for a better answer to every query, in Ray tasks."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -11,8 +12,7 @@ from avr.config.health import HealthConfig
 from avr.config.prompts import PromptsConfig, TemplatesConfig
 from avr.config.roles import FirstAnswer, QueriesConfig, RoleConfig, ServingConfig
 from avr.config.rows import TreeConfig
-from avr.core.growth import Shape, take_answer
-from avr.core.tree import RefinementTree, plant
+from avr.core.growth import Shape
 from avr.data.schemas import TREES
 from avr.evaluation.judged import load_oracle
 from avr.plan.checks import check_prompts
@@ -20,7 +20,7 @@ from avr.plan.models import Use, generating, judging
 from avr.plan.resources import StepPlan, engines
 from avr.reports.trees import search_column, search_statistics
 from avr.run.step import Report, Run, Step
-from avr.steps.ask import check_roles, pools, prompts_in, take_in, templates_of
+from avr.steps.ask import check_roles, planted_in, pools, take_in, templates_of
 from avr.terminal import indented
 
 
@@ -80,13 +80,8 @@ class Search(Step):
 
         place, words = Place(run.of(self), "trees", TREES), templates_of(self.templates)
         ingested = take_in(run, self, self.prompts, needs_answer=self._from_input)
-        recipe = run.recipe(self)
-
         # A function, as trees are planted twice: for their ids, and to search them.
-        def planted() -> Iterator[RefinementTree]:
-            trees = (plant(prompt, recipe) for prompt in prompts_in(place.folder))
-            return map(take_answer, trees) if self._from_input else trees
-
+        planted = partial(planted_in, place.folder, run.recipe(self), self._from_input)
         first = (tree.id for tree in islice(planted(), self.health.num_trees))
         watch = HealthWatch(place.folder, self.health, "health", first, words, indented)
         parts = [place.folder / place.out, place.folder / "quarantine"]
