@@ -241,7 +241,7 @@ class Answer(Step):
                 work = AnswerAndRefine(policy, score, words, last, entrant.rounds)
             planted = (plant(prompt, own) for prompt in prompts)
             trees = map(take_answer, planted) if self.given else planted
-            queries = map(tree_query, trees)
+            queries = (tree_query(tree) for tree in trees)
         place = self._place(run.of(self) / name / ("" if rewarded else "unrewarded"), entrant)
         return asdict(run_queries(queries, work, up, self.queries, place, name, witness))
 

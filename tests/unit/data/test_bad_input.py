@@ -350,7 +350,7 @@ SETTINGS = [
     ),
     (
         "zeal=1",
-        "override 'zeal=1': unknown key 'zeal'; there are: run_dir, seed, steps, templates, resume, placement_timeout_s, budget, gpu_memory_gib, ray, prompts, policy, corrector, reward_model, tree, growth, selection, pairs, rsft, dpo, evaluation, queries, serving",
+        "override 'zeal=1': unknown key 'zeal'; there are: run_dir, seed, steps, templates, resume, placement_timeout_s, budget, gpu_memory_gib, ray, policy, queries, serving, prompts, corrector, reward_model, tree, growth, selection, pairs, rsft, dpo, evaluation",
     ),
     ("corrector.model=nowhere/at/all", "corrector.model: no model folder at nowhere/at/all"),
     (
