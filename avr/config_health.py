@@ -20,7 +20,7 @@ class HealthConfig:
     """Checks of the first `num_trees` trees, in the order of the prompts (`avr.core.health`).
 
     The other numbers are the largest share, 0 to 1, that each check lets pass; 1 turns it off. A
-    check that counts fewer than `num_trees` things says nothing.
+    check that counts fewer things than half of `num_trees` says nothing.
     """
 
     num_trees: int = field(default=8, metadata={"least": 1})

@@ -118,7 +118,7 @@ def _of_stage1(config: Stage1Config) -> list[Use]:
         _role("policy", config.policy),
         *([_role("corrector", config.corrector)] if config.corrector else []),
         _reward_model("reward_model", config.reward_model),
-        *_trainings(config.policy, config.rsft, config.dpo),
+        *_trainings("policy.model", config.policy.model, config.rsft, config.dpo),
     ]
 
 
@@ -126,12 +126,12 @@ def _of_stage2(config: Stage2Config) -> list[Use]:
     whole = {**config.policy.sampling, **config.outputs.sampling}
     policy = _role("policy", config.policy, {"outputs.sampling": whole})
     uses = [policy, _reward_model("reward_model", config.reward_model)]
-    start = config.policy
+    start = ("policy.model", config.policy.model)
     if config.seed_model is not None:
         uses.append(replace(policy, name="seed_model", model=config.seed_model))
         if config.start == Start.policy:
-            start = replace(config.policy, model=config.seed_model)
-    return uses + _trainings(start, config.rsft, config.dpo)
+            start = ("seed_model", config.seed_model)
+    return uses + _trainings(*start, config.rsft, config.dpo)
 
 
 def _of_table(config: TableConfig) -> list[Use]:
@@ -163,14 +163,14 @@ def _reward_model(role: str, settings: RoleConfig) -> Use:
     return Use(f"{role}.model", settings.model, check)
 
 
-def _trainings(policy: RoleConfig, rsft: TrainingConfig, dpo: TrainingConfig) -> list[Use]:
-    """Both trainings start from the policy, or from what the first has made of it."""
+def _trainings(name: str, model: str, rsft: TrainingConfig, dpo: TrainingConfig) -> list[Use]:
+    """Both trainings start from the setting's model, or from what the first has made of it."""
 
     def use(kind: str, training: TrainingConfig) -> Use:
         def check(model: str, config: Mapping[str, Any]) -> None:
             check_lengths(kind, training, model, config)
             attention_for(kind, training, config)
 
-        return Use("policy.model", policy.model, check)
+        return Use(name, model, check)
 
     return [use("rsft", rsft), use("dpo", dpo)]

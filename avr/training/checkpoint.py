@@ -6,7 +6,9 @@ have (a barrier), rank 0 puts an empty file `complete` into it and hands the fol
 `ray.train.report` with `NO_UPLOAD`, which only records it and rotates old ones.
 (`RayTrainReportCallback` of Ray copies the whole folder once per rank.) Where the run folder is in
 an object store the trainer writes to a folder of its node, and the first rank of each node sends
-what all of that node's ranks have written, each file once.
+what all of that node's ranks have written, each file once. Ray's `ASYNC` mode would have nothing to
+do: there is no copy, and what a node sends counts as writing, of which there is at most one part in
+ten of the time (`checkpoint_every_s`).
 
 Why resuming goes by the marker and not by `ray.train.get_checkpoint()`: Ray Train's controller
 learns of a report when it next polls the ranks, and a rank killed until then takes the report
