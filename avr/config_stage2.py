@@ -159,7 +159,7 @@ class Start(Enum):
 
     The released scripts leave it to their user. The paper's counts (10k items for Stage II's RSFT
     beside 20k for Stage I, 14k with length control) read as `policy`. `stage1` is the default: in
-    the miniature world its final model was ahead by 0.050 [0.030, 0.068] in quality, on one seed
+    the miniature world its final model was ahead by 0.050 [0.031, 0.069] in quality, on one seed
     and with Stage I's rows behind it (docs/ablation).
     """
 
