@@ -42,7 +42,10 @@ def write_gemma2(
     )
     if scores:
         return _written(Gemma2ForSequenceClassification(config), tokenizer, folder)
-    return _written(_saying_letters(Gemma2ForCausalLM(config), tokenizer), tokenizer, folder)
+    model = _saying_letters(Gemma2ForCausalLM(config), tokenizer)
+    with torch.no_grad():  # or it would say one letter, that of its last token, over and over
+        model.model.embed_tokens.weight *= 0.1
+    return _written(model, tokenizer, folder)
 
 
 def _saying_letters(model, tokenizer):

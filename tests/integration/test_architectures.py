@@ -102,7 +102,7 @@ def test_a_qwen2_says_what_hugging_face_says_of_each_revision_it_is_given(hub):
 
 @pytest.mark.long
 def test_a_gemma2_keeps_its_caps_when_other_weights_are_loaded(tmp_path):
-    first, second = (arch.write_gemma2(tmp_path / str(seed), seed=seed) for seed in (0, 1))
+    first, second = (str(arch.write_gemma2(tmp_path / str(s), seed=s)) for s in (0, 1))
     texts = reloaded(first, second)
     assert texts == [greedy_reference(each, "eager") for each in (first, second)]
     assert texts[1] != greedy_reference(second, "sdpa")  # which drops the caps
@@ -152,7 +152,7 @@ def test_a_training_of_a_model_with_capped_attention_keeps_the_caps(ray_cluster,
     model = arch.write_gemma2(tmp_path / "model")
     loss, rows = one_step(model, tmp_path)
     capped, dropped = (mean_loss(model, rows, attention) for attention in ("eager", "sdpa"))
-    assert abs(capped - dropped) > 0.01
+    assert abs(capped - dropped) > 0.005
     assert loss == pytest.approx(capped, abs=1e-3)
 
 
