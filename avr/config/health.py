@@ -18,7 +18,7 @@ class HealthConfig:
     """The checks of the first `num_trees` trees, in the order of the prompts (`avr.core.health`).
 
     The other numbers are the largest share of bad items, 0 to 1, that each check lets pass; 1 turns
-    a check off. A check that counts fewer than `num_trees` items says nothing.
+    a check off. A check that counts fewer items than half of `num_trees` says nothing.
     """
 
     num_trees: int = at_least(1, 8)

@@ -32,7 +32,7 @@ class Start(Enum):
     The Stage I model has done the search. The released scripts leave the choice to their user. The
     paper's counts (10k items for Stage II's RSFT beside 20k for Stage I, 14k with length control)
     point to `policy`. `stage1` is the default: in the miniature world its final model was ahead by
-    0.050 [0.030, 0.068] in quality, on one seed and with Stage I's rows behind it
+    0.050 [0.031, 0.069] in quality, on one seed and with Stage I's rows behind it
     (docs/evidence/ablation).
     """
 

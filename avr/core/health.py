@@ -87,15 +87,23 @@ def examine(trees: Iterable[RefinementTree], templates: Templates) -> tuple[Find
     return tuple(count.finding(name) for name, count in counts.items())
 
 
-def ailing(
-    findings: Sequence[Finding], most: Mapping[str, float], least_items: int
-) -> tuple[Finding, ...]:
-    """Pick the findings with a share of bad items above the threshold `most[name]`.
+def says_something(finding: Finding, num_trees: int) -> bool:
+    """Tell whether a finding counted enough: half as many items as trees were asked for, or more.
 
-    A finding that counted fewer than `least_items` items says nothing yet. Raises KeyError for a
-    name without a threshold.
+    If it had to count all, one quarantined tree, or one answer without a code block, would silence
+    a check that found each of the other seven bad.
     """
-    return tuple(f for f in findings if f.num_all >= least_items and f.share > most[f.name])
+    return finding.num_all > 0 and 2 * finding.num_all >= num_trees
+
+
+def ailing(
+    findings: Sequence[Finding], most: Mapping[str, float], num_trees: int
+) -> tuple[Finding, ...]:
+    """Pick the findings that counted enough and have a share of bad items above `most[name]`.
+
+    Raises KeyError for a name without a threshold.
+    """
+    return tuple(f for f in findings if says_something(f, num_trees) and f.share > most[f.name])
 
 
 def describe(finding: Finding, most: float) -> str:

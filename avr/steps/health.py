@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from avr.config.health import HealthConfig, OnFailure
-from avr.core.health import CHECKS, Finding, ailing, describe, examine
+from avr.core.health import CHECKS, Finding, ailing, describe, examine, says_something
 from avr.core.prompts import Templates
 from avr.core.tree import RefinementTree, tree_from_dict
 from avr.data.tables import read_rows
@@ -111,9 +111,7 @@ class HealthWatch:
         write_text(self._folder / FILE, json.dumps(verdict, indent=1))
         num_trees = len(self._first)
         if not failed:
-            few = num_trees < self._config.num_trees
-            are = "trees are too few to tell" if few else "trees pass all checks"
-            self._say(f"health: the first {num_trees} {are}")
+            self._say(f"health: the first {num_trees} trees {self._verdict(findings)}")
             return
         text = "\n  ".join(
             [
@@ -128,6 +126,14 @@ class HealthWatch:
                 f"{self._path}.on_failure=warn."
             )
         self._say(f"{text}\n  {self._path}.on_failure is warn; the growth goes on")
+
+    def _verdict(self, findings: Sequence[Finding]) -> str:
+        """Describe trees without a failed check; a check that counted too few items is named."""
+        counted = [f for f in findings if f.num_all]
+        silent = [f.name for f in counted if not says_something(f, self._config.num_trees)]
+        if len(silent) == len(counted):
+            return "are too few to tell"
+        return "pass all checks" + (f"; too few to tell: {', '.join(silent)}" if silent else "")
 
 
 def _finding(data: Mapping[str, Any]) -> Finding:

@@ -6,7 +6,7 @@ import training_models as tm
 
 
 def write_qwen2(folder: Path, seed: int = 0) -> Path:
-    """A Qwen2 with shared embeddings that says letters only: its other tokens are all zero."""
+    """A Qwen2 with shared embeddings that says letters only."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -17,22 +17,21 @@ def write_qwen2(folder: Path, seed: int = 0) -> Path:
         tie_word_embeddings=True,
         initializer_range=0.2,
     )
-    model = Qwen2ForCausalLM(config)
-    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-    unspeakable = [i for i, token in enumerate(tokens) if not token.strip("Ġ").isascii()]
-    special = tokenizer.all_special_ids
-    with torch.no_grad():
-        model.model.embed_tokens.weight[[*unspeakable, *special]] = 0
-    return _written(model, tokenizer, folder)
+    return _written(_saying_letters(Qwen2ForCausalLM(config), tokenizer), tokenizer, folder)
 
 
-def write_gemma2(folder: Path, *, cap: float | None = 2.0, scores: bool = False) -> Path:
-    """A Gemma-2 whose scores are far above its cap; with `scores` a classifier with one logit."""
+def write_gemma2(
+    folder: Path, seed: int = 0, *, cap: float | None = 2.0, scores: bool = False
+) -> Path:
+    """A Gemma-2 whose attention is far above its cap; it says letters only.
+
+    With `scores` it is a classifier with one logit.
+    """
     import torch
     from transformers import Gemma2Config, Gemma2ForCausalLM, Gemma2ForSequenceClassification
 
     tokenizer = tm.tokenizer_of("ours")
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = Gemma2Config(
         **_shape(tokenizer),
         head_dim=32,
@@ -41,8 +40,23 @@ def write_gemma2(folder: Path, *, cap: float | None = 2.0, scores: bool = False)
         initializer_range=0.5,
         **({"num_labels": 1} if scores else {}),
     )
-    kind = Gemma2ForSequenceClassification if scores else Gemma2ForCausalLM
-    return _written(kind(config), tokenizer, folder)
+    if scores:
+        return _written(Gemma2ForSequenceClassification(config), tokenizer, folder)
+    model = _saying_letters(Gemma2ForCausalLM(config), tokenizer)
+    with torch.no_grad():  # or it would say one letter, that of its last token, over and over
+        model.model.embed_tokens.weight *= 0.1
+    return _written(model, tokenizer, folder)
+
+
+def _saying_letters(model, tokenizer):
+    """The model, whose embeddings are shared, with all tokens zero but those of letters."""
+    import torch
+
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    unspeakable = [i for i, token in enumerate(tokens) if not token.strip("Ġ").isascii()]
+    with torch.no_grad():
+        model.model.embed_tokens.weight[[*unspeakable, *tokenizer.all_special_ids]] = 0
+    return model
 
 
 def _shape(tokenizer) -> dict:

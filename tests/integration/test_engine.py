@@ -17,6 +17,7 @@ from avr.config.load import load
 from avr.config.stage1 import Stage1Config
 from avr.core.messages import Message, assistant, seed_of, user
 from avr.core.roles import ContextTooLong, EngineDied, TreeFault
+from avr.engines import engine, memory
 from avr.engines.chat import token_ids
 from avr.engines.imports import spawning_here
 from avr.engines.parity import PROBES, ParityError, check_parity, reference_rewards
@@ -25,6 +26,23 @@ from avr.hosting.host import vllm_engine
 pytestmark = pytest.mark.integration
 MODELS = Path("avr/miniature/models")
 QUERY = (user("List (a) two tools and (b) three fruits."),)
+
+
+class Waited(Exception):
+    """Ends a start where it would wait."""
+
+
+def test_an_engine_on_a_gpu_waits_for_its_memory_before_it_starts(monkeypatch):
+    config = load(Stage1Config, "conf/miniature/stage1.yaml").policy
+
+    def wait(share, devices, say):
+        assert (0 < share <= 1, devices, say) == (True, memory.visible_gpus, print)
+        raise Waited
+
+    monkeypatch.setattr(engine.current_platform, "is_cuda", lambda: True)
+    monkeypatch.setattr(engine, "wait_for_memory", wait)
+    with pytest.raises(Waited):
+        engine.Engine("policy", config)
 
 
 class Running:

@@ -135,9 +135,8 @@ def test_a_replacement_s_start_is_not_standing_still_for_a_search(tmp_path):
     assert plain(trees_of(tmp_path / "run")) == plain(undisturbed(8))
 
 
-@pytest.mark.long
 # What is left of a killed engine: a process that Ray finds by its group, and one that it does not.
-@pytest.mark.parametrize("outlives", ["0", "8"])
+@pytest.mark.parametrize("outlives", ["0", pytest.param("8", marks=pytest.mark.long)])
 def test_a_replacement_starts_when_nothing_of_the_killed_engine_is_left(tmp_path, outlives):
     folder = tmp_path / "run"
     requests = tmp_path / "requests"

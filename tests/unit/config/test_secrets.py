@@ -38,8 +38,15 @@ PLACES = [
     "steps=['${oc.env:JUDGE_KEY}']",
     *(
         f"judge.endpoint.request.extra_headers={{{name}: {SECRET}}}"
-        for name in ("Ocp-Apim-Subscription-Key", "X-Auth-Key", "X-Functions-Key", "X-Pw")
+        for name in ("Ocp-Apim-Subscription-Key", "X-Auth-Key", "X-Functions-Key", "X-Pw", "X-Pwd")
     ),
+    f"judge.endpoint.request.extra_headers={{X-Auth: Token {SECRET}}}",
+    *(
+        f"judge.endpoint.request.extra_query={{{name}: {SECRET}}}"
+        for name in ("key", "code", "sig", "signature", "pwd")
+    ),
+    f"judge.endpoint.base_url=https://judge.example.org/v1?pwd={SECRET}",
+    f"judge.endpoint.request={{pwd: {SECRET}}}",
 ]
 
 

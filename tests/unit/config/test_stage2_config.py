@@ -180,6 +180,7 @@ def test_what_is_wrong_with_answering_is_named(stage1_dir, override, message):
         ),
         ("trajectories.unchanged_share=1.5", "trajectories.unchanged_share"),
         ("trajectories.unchanged_share=-0.1", "trajectories.unchanged_share is -0.1"),
+        ("pairs.malformed_share=1", "pairs.malformed_share is 1.0, must lie below 1"),
         ("trajectories.min_gain=-1", "trajectories.min_gain is -1"),
         ("queries.queries_per_task=0", "queries.queries_per_task is 0"),
         ("serving.max_ongoing_requests=0", "serving.max_ongoing_requests is 0"),

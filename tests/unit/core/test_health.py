@@ -108,12 +108,29 @@ def test_a_short_answer_is_an_answer(first, refined):
 
 
 def test_few_things_say_nothing_yet():
-    trees = eight(refined="no code")[:3]
-    assert examine(trees, TEMPLATES)[-1] == Finding(
+    trees = eight(refined="no code")
+    assert examine(trees[:3], TEMPLATES)[-1] == Finding(
         "lost_form", 6, 6, ("no code block in: no code",) * 3
     )
-    assert failed(trees) == {}
-    assert set(failed(eight(refined="no code")[:4])) == {"lost_form"}
+    assert failed(trees[:1]) == {}  # two refinements
+    assert set(failed(trees[:2])) == {"lost_form"}
+
+
+def one_each(**changes):
+    """Eight trees with a critique and a refinement each."""
+    trees = eight(**changes)
+    first = [level.critiques[0] for (level,) in (each.levels for each in trees)]
+    levels = [replace(t.levels[0], critiques=(c,)) for t, c in zip(trees, first, strict=True)]
+    return [replace(t, levels=(level,)) for t, level in zip(trees, levels, strict=True)]
+
+
+def test_a_tree_that_cannot_be_judged_does_not_silence_the_check_of_the_others(tmp_path):
+    sick = one_each(refined="no code")
+    one_quarantined = [replace(sick[0], levels=(), quarantined="respond: too long"), *sick[1:]]
+    assert failed(one_quarantined)["lost_form"].num_all == 7
+    half_with_code = [*one_each(first="no code")[:4], *sick[4:]]
+    assert failed(half_with_code)["lost_form"].num_all == 4
+    assert failed([*one_each(first="no code")[:5], *sick[5:]]) == {}  # three tell nothing
 
 
 @pytest.mark.parametrize(
@@ -213,6 +230,20 @@ def test_thresholds_of_now_judge_what_was_found_before(tmp_path):
     assert "pass all checks" in said[1]
     with pytest.raises(HealthError):
         watch(tmp_path).look_at_parts([tmp_path / "trees"])
+
+
+def test_checks_that_counted_too_few_are_named(tmp_path):
+    said = []
+    some_with_code = [*one_each()[:3], *one_each(first="no code", refined="nor here")[3:]]
+    for folder, trees in (("well", one_each()), ("some", some_with_code), ("few", one_each()[:3])):
+        commit(tmp_path / folder / "trees", "a", trees)
+        looking = watch(tmp_path / folder, first=len(trees), said=said)
+        looking.look_at_parts([tmp_path / folder / "trees"])
+    assert said == [
+        "health: the first 8 trees pass all checks",
+        "health: the first 8 trees pass all checks; too few to tell: lost_form",
+        "health: the first 3 trees are too few to tell",
+    ]
 
 
 def test_other_first_trees_are_examined_anew(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from avr.config.errors import ConfigError
 from avr.config.roles import RoleConfig
 from avr.config.training import TrainingConfig
-from avr.engines.settings import ONE_DEVICE_GROUP, _fields, check_role
+from avr.engines.settings import _fields, check_role
 from avr.engines.shape import (
     check_classifier,
     check_engine,
@@ -135,7 +135,10 @@ def test_a_reward_model_has_exactly_one_label():
     assert [num_labels(c) for c in ({}, {"num_labels": 1}, {"id2label": {"0": "a"}})] == [2, 1, 1]
 
 
-@pytest.mark.parametrize("setting", ONE_DEVICE_GROUP)
+@pytest.mark.parametrize(
+    "setting",
+    ["pipeline_parallel_size", "data_parallel_size", "prefill_context_parallel_size", "nnodes"],
+)
 def test_a_setting_that_would_take_gpus_nobody_plans_is_refused(setting):
     assert setting in _fields("engine/arg_utils.py", "EngineArgs")  # vLLM renames them
     sampling = {"max_tokens": 8}

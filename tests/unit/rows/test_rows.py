@@ -77,6 +77,9 @@ def test_pairs_within_the_least_margin_are_removed_by_name():
     assert [len(pairs[kind]) for kind in ("generation", "critique", "refinement")] == [1, 0, 0]
     assert [funnels[kind].removed.get("min_margin", 0) for kind in KINDS] == [0, 1, 1]
     assert [len(kept) for kept in pairs_of(GOOD, min_margin=1.0)[0].values()] == [1, 1, 1]
+    pairs, funnels = pairs_of(GOOD, min_margin=2.0)
+    assert [len(pairs[kind]) for kind in KINDS] == [0, 0, 0]
+    assert [funnels[kind].removed["min_margin"] for kind in KINDS] == [1, 1, 1]
 
 
 def test_loops_are_found_and_long_honest_texts_are_not():
