@@ -34,7 +34,8 @@ class BaselineConfig(AskingConfig):
 
     As it stands it is traditional DPO. With `simpo_margin`, SimPO's gamma, and `dpo.trl.loss_type`
     `sigmoid_norm` it is SimPO. With `outputs.judgements` it is an iteration of Meta-Rewarding: the
-    policy judges, and `reward_model` only evaluates.
+    policy judges, and `reward_model` only evaluates. The evaluation compares with `seed_model`, the
+    policy itself where it is unset.
     """
 
     prompts: BaselinePrompts = field(default_factory=BaselinePrompts)
@@ -44,4 +45,5 @@ class BaselineConfig(AskingConfig):
     max_tries: int = at_least(1, 5)
     dpo: TrainingConfig = field(default_factory=TrainingConfig)
     simpo_margin: float | None = at_least(0, None)
+    seed_model: str | None = None
     evaluation: BaselineEvaluationConfig | None = None

@@ -21,6 +21,11 @@ from avr.config.errors import ConfigError
 
 C = TypeVar("C")
 EXTENDS = "extends"
+# Keys of older recipes that another job has now, or none: what to do instead.
+MOVED = {
+    "simpo_margin": "it is 'simpo_margin' of jobs/baseline.py, which trains SimPO",
+    "trajectories": "this job has no trajectories; leave it out where its template was 'plain'",
+}
 
 
 def load(schema: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
@@ -104,6 +109,7 @@ def _explain(schema: type, error: Exception) -> str:
     # The same name in just one other place is a better guess than a similar name here.
     if len(anywhere) == 1:
         hint = f"did you mean {anywhere[0]!r}?"
+    hint = hint or MOVED.get(unknown.group(1), "")
     listed = f"there are: {', '.join(known)}" if known else first_line
     return f"unknown key {full_key!r}; {hint or listed}"
 

@@ -44,8 +44,10 @@ def recipe(c: BaselineConfig) -> Recipe:
     if c.evaluation is not None:
         rounds = c.evaluation.rounds
         check_rounds(rounds, ("seed",))
+        seed = c.seed_model or c.policy.model
+        at = "seed_model" if c.seed_model else "policy.model"
         entrants = (
-            Entrant("seed", c.policy.model, Mode.refine, rounds.get("seed", 0)),
+            Entrant("seed", seed, Mode.refine, rounds.get("seed", 0), at=at),
             Entrant("baseline dpo", dpo),
         )
         tree, more = TreeConfig(1, 1, c.max_tries), {"apart_from": (outputs,), "oracle": oracle}

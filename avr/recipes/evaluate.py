@@ -54,6 +54,8 @@ def _judge(config: JudgeConfig) -> EndpointConfig | RoleConfig | str:
 
 
 def _write(c: EvaluateConfig, run: Run, answered: Answer) -> None:
+    # With steps=[judge] nothing has looked yet whether these answers are of this model.
+    run.ledger.check_same(answered.name, run.decided_by(answered))
     there = run.of(answered) / MODEL
     answers = list(answers_of(c, there))
     if c.format == Format.alpaca_eval:

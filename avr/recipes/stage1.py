@@ -1,22 +1,22 @@
 """Run Stage I: grow -> select -> RSFT -> grow with the RSFT model -> pair -> DPO (-> evaluate)."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from avr.config.answers import Mode
-from avr.config.roles import FirstAnswer, RoleConfig
+from avr.config.roles import FirstAnswer, LimitsConfig, RoleConfig
 from avr.config.rows import TreeConfig
 from avr.config.stage1 import Stage1Config
 from avr.core.trajectory import PLAIN
 from avr.plan.checks import check_rounds
 from avr.plan.resources import gpus_of
-from avr.run.recipe import Recipe
+from avr.run.recipe import Recipe, made_in
 from avr.run.step import Step
 from avr.steps.answer import Entrant
 from avr.steps.evaluate import Evaluate
 from avr.steps.grow import Grow
 from avr.steps.rows import Pair, Select, rules_of
-from avr.steps.train import Train, trained_by
+from avr.steps.train import Train
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.rsft import Rsft
 
@@ -72,11 +72,13 @@ def _evaluated(
     assert c.evaluation is not None
     rounds = c.evaluation.rounds
     check_rounds(rounds, ("seed", "rsft", "dpo"))
-    asked = trained_by(c.steps, trained)
+    asked = made_in(c, trained)
     entrants = [Entrant("seed", c.policy.model, Mode.refine, rounds.get("seed", 0))]
     entrants += [Entrant(one.name, one, Mode.refine, rounds.get(one.name, 0)) for one in asked]
+    # Engines of the evaluation have the limits of the growths.
+    limits = {each.name: getattr(c.growth, each.name) for each in fields(LimitsConfig)}
     return Evaluate.of(
-        c,
+        replace(c, queries=replace(c.queries, **limits)),
         "evaluate",
         c.evaluation.prompts,
         entrants,
@@ -84,7 +86,7 @@ def _evaluated(
         PLAIN,
         TreeConfig(1, 1, c.tree.max_tries, c.tree.context),
         placement=c.growth.placement,
-        apart_from=apart_from,
+        apart_from=tuple(made_in(c, apart_from)),
         oracle=c.evaluation.oracle,
     )
 

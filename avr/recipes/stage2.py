@@ -6,17 +6,18 @@ from avr.config.answers import Mode
 from avr.config.errors import ConfigError
 from avr.config.rows import TreeConfig, template_of
 from avr.config.stage2 import Stage2Config, Start
+from avr.core.trajectory import TrajectoryTemplate
 from avr.engines.model_config import folder_of
 from avr.plan.checks import check_rounds
 from avr.rows.rules import CLOSINGS
-from avr.run.recipe import Recipe
+from avr.run.recipe import Recipe, made_in
 from avr.run.step import Step
 from avr.steps.answer import Entrant
 from avr.steps.evaluate import Evaluate
 from avr.steps.rows import PairOutputs, Unroll, rules_of
 from avr.steps.sample import Sample
 from avr.steps.search import Search
-from avr.steps.train import Train, trained_by
+from avr.steps.train import Train
 from avr.storage import location
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.rsft import Rsft
@@ -28,6 +29,7 @@ def recipe(c: Stage2Config) -> Recipe:
     """Put Stage II's steps together. Raises ConfigError for a model or rules that do not exist."""
     words, rules = c.templates, c.trajectories
     template, oracle = template_of(rules), c.evaluation.oracle if c.evaluation else None
+    _check_loop(c, template)
     trees = Search(
         "search",
         c.prompts.search,
@@ -79,6 +81,20 @@ def recipe(c: Stage2Config) -> Recipe:
     return Recipe("Stage II", tuple(steps), ready=lambda: check_stage1(c))
 
 
+def _check_loop(c: Stage2Config, template: TrajectoryTemplate) -> None:
+    """Raise ConfigError for what only a baseline does, which has no loop to learn."""
+    if template.plain:
+        raise ConfigError(
+            "trajectories.template is 'plain', which has no loop to learn; jobs/baseline.py trains"
+            " on whole answers"
+        )
+    if c.outputs.judgements:
+        raise ConfigError(
+            f"outputs.judgements is {c.outputs.judgements}; a model that judges itself"
+            " (Meta-Rewarding) is trained by jobs/baseline.py"
+        )
+
+
 def start_model(c: Stage2Config) -> tuple[str, str]:
     """Return the model that RSFT starts from, and the setting that names it. Raises ConfigError."""
     if c.start == Start.stage1:
@@ -127,7 +143,7 @@ def _evaluated(
     ]
     entrants += [
         Entrant(f"stage2 {one.name}", one, Mode.recursive, sampling=c.outputs.sampling)
-        for one in trained_by(c.steps, trained)
+        for one in made_in(c, trained)
     ]
     return Evaluate.of(
         c,
@@ -137,7 +153,7 @@ def _evaluated(
         c.reward_model,
         template_of(c.trajectories),
         TreeConfig(1, 1, c.tree.max_tries, c.tree.context),
-        apart_from=apart_from,
+        apart_from=tuple(made_in(c, apart_from)),
         used_in=(c.stage1_dir,) if c.stage1_dir else (),
         oracle=c.evaluation.oracle,
     )

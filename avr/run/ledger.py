@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from avr.config.run import Resume
-from avr.storage import Location, write_text
+from avr.storage import Location, location, reached, write_text
 
 
 class LedgerError(RuntimeError):
@@ -120,6 +120,10 @@ class Ledger:
         entries = {f.stem: json.loads(f.read_text()) for f in self._folder.glob("*.json")}
         return {name: e["seconds"] for name, e in entries.items() if "result" in e}
 
+    def check_same(self, name: str, now: Mapping[str, Any]) -> None:
+        """Raise LedgerError where a step that was begun was begun under other inputs."""
+        self._check_same(name, {"inputs": self.begun(name)}, json.loads(json.dumps(now)))
+
     def _check_same(self, name: str, entry: Mapping[str, Any], now: Any) -> None:
         changes = list(_changes(entry["inputs"], now))
         if not changes:
@@ -140,6 +144,13 @@ class Ledger:
 
     def _write(self, name: str, entry: Mapping[str, Any]) -> None:
         write_text(self._folder / f"{name}.json", json.dumps(entry, indent=1))
+
+
+def done_in(run_dir: str) -> dict[str, float]:
+    """Return the wall time of each step that was done in a run directory, if it is there."""
+    folder = location(run_dir)
+    with reached("run_dir", folder):
+        return Ledger(folder / "ledger", print).seconds()
 
 
 def _changes(before: Any, now: Any, path: str = "") -> Iterator[str]:

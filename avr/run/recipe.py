@@ -1,9 +1,14 @@
 """Define a recipe: the steps of one job, and what is written when they are done."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from avr.config.run import RunConfig
+from avr.run.ledger import done_in
 from avr.run.step import Run, Step
+
+S = TypeVar("S", bound=Step)
 
 
 def nothing() -> None:
@@ -31,3 +36,11 @@ class Recipe:
         origins = {step.name: step.origin() for step in self.steps}
         folder = run_dir.rstrip("/")
         return {f"{folder}/{name}": model for name, model in origins.items() if model is not None}
+
+
+def made_in(config: RunConfig, steps: Iterable[S]) -> list[S]:
+    """Pick the steps that are asked for, or were done in this run_dir before."""
+    if config.steps is None:
+        return list(steps)
+    there = {*config.steps, *done_in(config.run_dir)}
+    return [step for step in steps if step.name in there]

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from avr.config.errors import ConfigError
+from avr.config.fields import speed_only
 from avr.config.prompts import PromptsConfig, TemplatesConfig
 from avr.config.roles import FirstAnswer, GrowthConfig, Placement, RoleConfig
 from avr.config.rows import TreeConfig
@@ -46,7 +47,7 @@ class Grow(Step):
     seed: int
     weights: Train | None = None
     apart_from: tuple[Step, ...] = ()
-    title: str = ""
+    title: str = speed_only(default="")
 
     def check(self) -> None:
         """Raise ConfigError for prompts, roles or templates that cannot be used."""

@@ -67,6 +67,7 @@ class Judge(Step):
         from avr.serving.journal import Place
         from avr.serving.queries import run_queries
 
+        run.ledger.check_same(self.answers.name, run.decided_by(self.answers))
         duels = self._duels(run.of(self.answers))
         witness, place = witness_beside_driver(), Place(run.of(self), "preferences", PREFERENCES)
 

@@ -1,17 +1,18 @@
 """Train a model on the rows of an earlier step."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from avr.config.fields import WEIGHTS
+from avr.config.fields import WEIGHTS, speed_only
 from avr.config.training import TrainingConfig
 from avr.data.tables import read_rows
 from avr.engines.folders import check_model
 from avr.engines.weights import weights_id
 from avr.plan.models import Use, training
 from avr.plan.resources import StepPlan, workers
-from avr.run.step import Run, Step
+from avr.run.step import Report, Run, Step
 from avr.terminal import indented
 from avr.training.methods.method import Method
 
@@ -28,7 +29,7 @@ class Train(Step):
     config: TrainingConfig
     base: "str | Train" = field(metadata=WEIGHTS)
     rows: Step
-    at: str = "policy.model"
+    at: str = speed_only(default="policy.model")
 
     def check(self) -> None:
         """Raise ConfigError for settings that TRL does not have, or a model that is not there."""
@@ -83,14 +84,13 @@ class Train(Step):
             done = train(self.name, self.method, self.config, base, rows, to, say=indented)
         return asdict(done)
 
+    def report(self, run: Run) -> Report:
+        """Report the training, and the model that it started from."""
+        record = json.loads((run.of(self) / "training.json").read_text())
+        from_model = {"trained_from": record["trained_from"]}
+        return Report({**run.ledger.result(self.name), **from_model})
+
 
 def model_of(model: "str | Train", run: Run) -> str:
     """Return the folder or name of a model that is there, or was made by an earlier step."""
     return model if isinstance(model, str) else model.model(run)
-
-
-def trained_by(steps: Sequence[str] | None, trainings: Sequence[Train]) -> list[Train]:
-    """Return the trainings that the steps to do name; all of them where they name none."""
-    named = [each for each in trainings if each.name in (steps or ())]
-    # If none is named, all steps are to be done, or the trainings count as done before.
-    return named or list(trainings)

@@ -122,7 +122,7 @@ def test_a_model_that_judges_itself_learns_from_answers_and_judgements(replicate
     summary = json.loads((runs / "seed-0/meta/summary.json").read_text())
     assert [funnel["name"] for funnel in summary["pair"]["funnels"]] == ["outputs", "judgements"]
     begun = json.loads((runs / "seed-0/meta/ledger/sample.json").read_text())
-    assert "policy" in begun["inputs"] and "reward_model" not in begun["inputs"]
+    assert begun["inputs"]["policy"] and begun["inputs"]["reward_model"] is None
 
 
 def test_a_job_takes_what_another_has_made_and_not_under_other_settings(replicated):
@@ -178,7 +178,7 @@ def say_nothing_right(folder):
 
 def test_a_model_whose_run_does_not_say_what_it_has_seen_is_refused(tmp_path):
     entrants = {"copied": EntrantConfig(trained=[str(tmp_path / "dpo")])}
-    ready = recipe(TableConfig(run_dir="r", baseline="copied", entrants=entrants)).ready
+    ready = recipe(TableConfig(run_dir="r", baseline="copied", entrants=entrants)).check
     with pytest.raises(ConfigError, match="no training of ours has left"):
         ready()
     (tmp_path / "dpo").mkdir()
@@ -237,7 +237,7 @@ def test_traditional_dpo_pairs_the_best_and_the_worst_of_plain_answers(short_fol
     more = ["pairs.per_prompt=2", f"pairs.max_pairs={len(rows) + 4}"]
     status, text = run("baseline", "conf/miniature/baseline_dpo.yaml", *words, *more)
     assert status == 1
-    assert "pair" in text and "under other settings (max_pairs: null -> " in text
+    assert "pair" in text and "under other settings (numbers.max_pairs: null -> " in text
     shutil.rmtree(folder / "pair")
     (folder / "ledger/pair.json").unlink()
     status, text = run("baseline", "conf/miniature/baseline_dpo.yaml", *words, *more)

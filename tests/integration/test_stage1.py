@@ -85,9 +85,9 @@ def finished(tmp_path_factory, store, short_folder):
     job = start(run_dir, log, short_folder, *LESS_SLOW)
     # The engine's log is there as soon as it serves; once trees are, it may have done its part.
     serving = run_dir / "grow_dpo" / "logs"
-    wait_for(lambda: list(serving.glob("grow-policy-*.log")), job, log)
+    wait_for(lambda: list(serving.glob("grow_dpo-policy-*.log")), job, log)
     # Not looked for once: what a process is called and writes to is not there in one moment.
-    wait_for(lambda: kill_an_engine(job.pid, "grow"), job, log)
+    wait_for(lambda: kill_an_engine(job.pid, "grow_dpo"), job, log)
     assert job.wait(1200) == 0, log.read_text()[-3000:]
     return run_dir, committed, log.read_text()
 
@@ -126,7 +126,7 @@ def test_engine_that_is_killed_is_replaced_and_named(finished):
 
 
 def test_an_engine_that_was_stopped_is_not_called_dead_in_its_log(finished):
-    logs = list((finished[0] / "evaluate" / "logs").glob("answer-*.log"))
+    logs = list((finished[0] / "evaluate" / "logs").glob("evaluate-*.log"))
     assert logs
     assert not [log for log in logs if "EngineDeadError" in log.read_text()]
 
@@ -227,7 +227,7 @@ def test_no_secret_is_written_down(finished, short_folder):
     said |= run_dir.fs.cat(run_dir.fs.find(run_dir.path))
     said |= {str(f): f.read_bytes() for f in (short_folder / f"avr-{os.getuid()}").rglob("*.log")}
     assert {"config.yaml", "training.json", "rank-0.log"} <= {Path(name).name for name in said}
-    assert any("/grow_rsft/logs/respond-policy-" in name for name in said)
+    assert any("/grow_rsft/logs/grow_rsft-policy-" in name for name in said)
     assert any(name.startswith(str(short_folder)) for name in said)
     for secret in (PLANTED, *SECRETS.values()):
         assert [name for name, text in said.items() if secret.encode() in text] == []

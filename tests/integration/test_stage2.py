@@ -121,11 +121,10 @@ def test_pairs_are_better_and_no_longer(finished):
 
 
 def test_trajectories_of_the_model_that_searched_are_trained_into_the_untrained_policy(finished):
-    run_dir, output = finished
+    run_dir, _ = finished
     record = json.loads((run_dir / "rsft" / "training.json").read_text())
     assert record["trained_from"] == str(Path("avr/miniature/models/policy").resolve())
     assert summary_of(run_dir)["rsft"]["trained_from"] == record["trained_from"]
-    assert "that RSFT trains" in output and "models/policy" in output
 
 
 def test_summary_accounts_for_everything(finished):
@@ -134,7 +133,7 @@ def test_summary_accounts_for_everything(finished):
     for funnel in (summary["unroll"]["funnel"], *summary["pair"]["funnels"]):
         assert funnel["in"] == funnel["out"] + sum(funnel["removed"].values())
     rows = {(row["model"], row["rounds"]): row for row in summary["evaluate"]["table"]}
-    assert set(rows) == {("seed", 0), ("stage1", 0), ("rsft", None), ("dpo", None)}
+    assert set(rows) == {("seed", 0), ("stage1", 0), ("stage2 rsft", None), ("stage2 dpo", None)}
     assert all(row["num_prompts"] == NUM_HELDOUT for row in rows.values())
     for title in ("Search", "From trees to training rows", "Whole outputs", "Held-out prompts"):
         assert title in output

@@ -19,6 +19,7 @@ from avr.training.job import TrainingError, fingerprint_of, job_of
 from avr.training.launch import train
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.rsft import Rsft
+from avr.training.methods.simpo import Simpo
 
 pytestmark = pytest.mark.integration
 NUM_ROWS, STEPS = 64, 16
@@ -340,9 +341,15 @@ def test_simpo_is_the_loss_of_its_paper_and_needs_no_reference_model(ray_cluster
         "loss_type": "sigmoid_norm",
         "beta": 2.0,
     }
-    config = replace(tm.on_cpus(trl), simpo_margin=1.5)
+    config = tm.on_cpus(trl)
     result = train(
-        "dpo", Dpo(), config, folder / "model", file, folder / "simpo", say=lambda line: None
+        "dpo",
+        Simpo(margin=1.5),
+        config,
+        folder / "model",
+        file,
+        folder / "simpo",
+        say=lambda line: None,
     )
     expected = simpo_loss(folder / "model", rows, beta=2.0, margin=1.5)
     assert result.metrics["loss"] == pytest.approx(expected, abs=1e-4)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recipes import checked, needs, planned
+from recipes import checked, needs, planned, recipe_of
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
 from avr.config.answers import AnswerConfig
@@ -275,3 +275,17 @@ def test_traditional_dpo_is_a_recipe_without_the_loop():
     switches = switched_on("outputs", config.pairs.profile, config.pairs.switches)
     assert "answer_no_longer" not in switches
     checked(load(BaselineConfig, recipe.with_name("baseline_simpo.yaml")))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("trajectories.template=plain", "'plain', which has no loop to learn; jobs/baseline.py"),
+        ("outputs.judgements=3", "outputs.judgements is 3; a model that judges itself"),
+        ("dpo.simpo_margin=0.5", "it is 'simpo_margin' of jobs/baseline.py, which trains SimPO"),
+    ],
+)
+def test_what_a_baseline_does_is_refused_with_the_job_that_does_it(override, words):
+    with pytest.raises(ConfigError) as caught:
+        recipe_of(stage2(override))
+    assert words in str(caught.value)

@@ -3,9 +3,10 @@
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
+from pathlib import Path
 
 import pytest
-from recipes import steps_of
+from recipes import MODULES, steps_of
 
 from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
 from avr.config.baseline import BaselineConfig
@@ -24,6 +25,7 @@ RECIPES = {
     "stage1": (Stage1Config, []),
     "stage2": (Stage2Config, ["stage1_dir=null", POLICY]),
     "baseline_dpo": (BaselineConfig, []),
+    "baseline_simpo": (BaselineConfig, []),
     "meta_rewarding": (BaselineConfig, []),
     "answer": (AnswerConfig, [POLICY]),
     "evaluate": (EvaluateConfig, [POLICY, f"baseline.path={ANSWERS}"]),
@@ -46,6 +48,11 @@ def names(recipe):
     if schema is TableConfig:
         config.entrants = {"seed": config.entrants["seed"]}
     return list(steps_of(config))
+
+
+def test_no_recipe_is_left_out():
+    files = {f.stem for f in Path("avr/recipes").glob("[a-z]*.py")}
+    assert {MODULES[schema].__name__.rpartition(".")[2] for schema, _ in RECIPES.values()} == files
 
 
 STEPS = [(recipe, name) for recipe in RECIPES for name in names(recipe)]
