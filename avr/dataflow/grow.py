@@ -151,7 +151,8 @@ def _flow_until_done(
                 raise
             first = str(loss).partition("\n")[0]
             CONSOLE.print(
-                f"  a node or process was lost, the rest is streamed again: {first}", markup=False
+                f"  a node or process was lost ({first}); what is not done is streamed again",
+                markup=False,
             )
         # Not inside `except`: the error refers to the stream, and the stream keeps its actors.
         wait_until_released(lost)

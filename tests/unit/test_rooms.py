@@ -61,7 +61,7 @@ FILES = [f for f in sorted(Path("avr").rglob("*.py")) if f.name != "__init__.py"
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_imports_go_down_only(file):
     room = file.relative_to("avr").with_suffix("").parts[0]
-    own = {n.split(".")[1] for n in imported(file) if n.startswith("avr.")}
+    own = {n.split(".")[1] for n in modules(file) if n.startswith("avr.")}
     assert own <= set(ROOMS[: ROOMS.index(room) + 1])
 
 
