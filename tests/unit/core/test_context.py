@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from recipes import decided
@@ -13,7 +14,8 @@ from avr.config.stage1 import Stage1Config
 from avr.config.stage2 import Stage2Config
 from avr.config.table import TableConfig
 from avr.core.growth import Shape, self_refine
-from avr.core.messages import assistant, user
+from avr.core.messages import Message, assistant, user
+from avr.core.prompts import answer_context
 from avr.core.roles import ContextTooLong, TreeFault
 from avr.core.search import best_answer, improving_turns, search
 from avr.core.tree import Prompt, plant
@@ -54,6 +56,13 @@ def refined(shape, rounds, script=numbered):
 def asked(engine):
     """Conversations in the order of the requests, that for y0 left out."""
     return [conversation for conversation, _, _ in engine.requests[1:]]
+
+
+def test_a_query_with_a_system_text_of_its_own_keeps_that_one():
+    templates = replace(TEMPLATES, system="Ours.")
+    own = (Message("system", "Its own."), user("question"))
+    assert answer_context(own, templates) == own
+    assert answer_context(own[1:], templates) == (Message("system", "Ours."), user("question"))
 
 
 def test_search_with_the_answer_alone_sees_query_and_current_answer():

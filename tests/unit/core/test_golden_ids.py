@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
-from avr.core.growth import Shape, correct, respond, score
-from avr.core.messages import assistant, content_id, seed_of, user
-from avr.core.outputs import Output, open_set
+from avr.core.growth import Shape, correct, respond, score, take_answer
+from avr.core.messages import assistant, content_id, run_seed_in, seed_of, user
+from avr.core.outputs import Output, open_set, sample_outputs
 from avr.core.own_judge import OwnJudge, judge_outputs
 from avr.core.trajectory import TRAJECTORY_TEMPLATES
 from avr.core.tree import Prompt, plant
@@ -45,6 +45,17 @@ def outputs():
     return replace(item, outputs=good, failures=(bad,))
 
 
+def sampled():
+    """Two outputs of one prompt and two failures, the first try of each."""
+
+    def every_other(conversation, number, sample):
+        return f"<think>draft</think>answer {number}" if sample % 2 else "malformed"
+
+    template = TRAJECTORY_TEMPLATES["think"]
+    model = ScriptedGenerate(every_other)
+    return asyncio.run(sample_outputs(outputs(), model, TEMPLATES, template, 4, max_tries=1))
+
+
 def judged():
     """Outputs whose judgements the model itself has judged, and that model."""
     model = ScriptedGenerate(said)
@@ -74,6 +85,7 @@ def test_ids_and_seeds_are_those_of_every_version():
         "prompt": tree.prompt.id,
         "tree": tree.id,
         "y0": tree.first.id,
+        "y0 of the input": take_answer(plant(tree.prompt, "recipe")).first.id,
         "critiques": [critique.id for critique in tree.levels[0].critiques],
         "refinements": [response.id for _, response in tree.refined()],
         "rsft": [row.id for row in select_rsft([tree], TEMPLATES, none, Funnel(""))],
@@ -81,6 +93,8 @@ def test_ids_and_seeds_are_those_of_every_version():
         "pairs": [pair.id for pair in pairs],
         "trajectory": [row.id for row in rows],
         "outputs": item.id,
+        "output": [output.id for output in sampled().outputs],
+        "failed output": [output.id for output in sampled().failures],
         "output pair": [
             p.id for p in make_output_pairs(lambda: [item], TEMPLATES, none, Funnel(""), 0.0)
         ],
@@ -89,7 +103,9 @@ def test_ids_and_seeds_are_those_of_every_version():
         "judgement pair": of_judgements.id,
         "seeds of judgements": [seed for _, _, seed in asked.requests],
         "content": content_id("\u00e9", {"b": 1, "a": [None, 1.5]}),
+        "half a character": content_id("\ud83d"),  # JSON may hold one
         "seeds": [seed_of("node", 0), seed_of("node", 1)],
+        "seeds of runs": [run_seed_in(seed_of("node", 0), seed) for seed in (7, 1 << 22, 20250101)],
     }
     assert found == GOLDEN
 
@@ -98,6 +114,7 @@ GOLDEN = {
     "prompt": "b3e7cac2589e5a94710ccd40",
     "tree": "1b90a8b878c4002b372fabdd",
     "y0": "cfc58fa4a8e149423338f761",
+    "y0 of the input": "1d8aa036480143a80b116cd8",
     "critiques": ["cf71e74174fd4fa754774549", "4f0129eed346496f6cb36b75"],
     "refinements": [
         "847a054159a62cf4449dd05d",
@@ -110,11 +127,15 @@ GOLDEN = {
     "pairs": ["3a39e8aab1788d055bc39895", "71e46d2c373ba49f408343fb", "3e50743b2e032d0f3ad0a3f6"],
     "trajectory": ["5f7aec43e4ed414a179162bf"],
     "outputs": "dae722d4f47ae3eed1f624ff",
+    "output": ["5333af33d4cf4325a9f364f6", "78865aac2f96f28ccd7cc4f5"],
+    "failed output": ["4e990fc813b6ece013de3e6d", "2864d2e23274f18a2f1c2e96"],
     "output pair": ["d79fe8783808e311bff7a3f4"],
     "malformed pair": "e1505e84d2d99a4b2f9ec46a",
     "judgements": ["70a28b4c95cf62179c6256a2", "707ad5cf7fb5c877b8b6111e"],
     "judgement pair": "207d37a763f578c62aa7f9f9",
     "seeds of judgements": [1935053500416, 1272568807424, 569031064576],
     "content": "54cdd760ba24db458cc6b50a",
+    "half a character": "8add0a1a01768666a0c17e5e",
     "seeds": [1047080535040, 2899166383104],
+    "seeds of runs": [31833406112768, 6859261792526712832, 5028082604637153280],
 }

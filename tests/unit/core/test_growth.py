@@ -9,7 +9,7 @@ from avr.config.fields import MAX_SEED
 from avr.core.growth import Shape, correct, respond, score, take_answer
 from avr.core.messages import assistant, run_seed_in, seed_of, user
 from avr.core.roles import ContextTooLong, TreeFault
-from avr.core.tree import Prompt, has_refinement, plant
+from avr.core.tree import Level, Prompt, Response, has_refinement, plant
 
 TWO_BY_TWO = Shape()
 
@@ -38,10 +38,19 @@ def test_tree_has_shape_and_contexts_that_were_asked_for():
     assert [len(c.refinements) for c in level.critiques] == [2, 2, 2]
     assert all(r.reward is not None for r in tree.responses())
     assert len(list(tree.responses())) == 7
+    assert level == Level(tree.first.id, level.critiques)  # nothing thrown away, nothing unscored
     first_context = corrector.requests[0][0]
     assert first_context == (user("question"), assistant(tree.first.text), user("CRITIQUE?"))
     refine_contexts = [c for c, _, _ in corrector.requests if c[-1].content == "REFINE?"]
     assert {c[3].content for c in refine_contexts} == {c.text for c in level.critiques}
+
+
+def test_answers_and_critiques_keep_how_they_ended_and_what_they_cost():
+    engine = ScriptedGenerate(helpful, finish="length")
+    tree = grow(engine, engine, ScriptedScore())
+    nodes = [*tree.responses(), *tree.levels[0].critiques]
+    assert {node.finish_reason for node in nodes} == {"length"}
+    assert all(node.num_tokens == len(node.text.split()) for node in nodes)
 
 
 def test_growing_twice_gives_the_same_tree_and_seeds():
@@ -80,7 +89,7 @@ def test_malformed_critiques_are_asked_for_again_and_counted():
     tree = grow(ScriptedGenerate(helpful), corrector, ScriptedScore())
     (level,) = tree.levels
     assert (len(level.critiques), level.num_rejected, level.num_dropped) == (2, 2, 0)
-    assert level.rejected_example == "no rating"
+    assert (level.rejected_example, level.num_rejected_tokens) == ("no rating", 4)
     seeds = [seed for _, _, seed in corrector.requests]
     assert len(set(seeds)) == len(seeds)
 
@@ -123,7 +132,8 @@ def test_policy_that_says_nothing_is_asked_again_then_the_tree_faults():
 
 def test_answer_from_the_input_is_taken_as_it_is():
     tree = plant(Prompt.of((user("q"),), "given"), "recipe")
-    assert take_answer(tree).first.text == "given"
+    first = take_answer(tree).first
+    assert first == Response(first.id, "given", "input", num_tokens=0)
     with pytest.raises(ValueError, match="no answer"):
         take_answer(plant(Prompt.of((user("q"),), source="file:3"), "recipe"))
 

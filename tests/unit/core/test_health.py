@@ -13,7 +13,7 @@ from avr.config.errors import ConfigError
 from avr.config.health import HealthConfig, OnFailure
 from avr.config.load import load
 from avr.config.stage1 import Stage1Config
-from avr.core.health import CHECKS, Finding, ailing, describe, examine, forms_of
+from avr.core.health import CHECKS, Finding, ailing, describe, examine, forms_of, says_something
 from avr.core.prompts import Templates
 from avr.core.tree import Level, tree_to_dict
 from avr.data.schemas import TREES
@@ -69,7 +69,7 @@ SICK = {
     "no answer: the critique": (
         "no_answer", eight(says="It is left out.", refined="It is left out. [[4]]")
     ),
-    "no answer: the request": ("no_answer", eight(first="1", refined="Say what is wrong")),
+    "no answer: the request": ("no_answer", eight(first="1", refined="what is wrong")),
     "lost form": ("lost_form", eight(refined="The code is right as it is.")),
 }  # fmt: skip
 
@@ -83,7 +83,41 @@ def test_each_check_finds_its_fault_names_examples_and_what_to_do(name, trees):
     told = describe(finding, 0.5)
     assert told.startswith(f"{name}: {finding.num_bad} of {finding.num_all} ")
     assert f"{finding.share:.0%}, at most 50% may" in told and "what to do: " in told
-    assert told.count("for example: ") == len(finding.examples)
+    assert told.splitlines()[1:-1] == [f"    for example: {each}" for each in finding.examples]
+
+
+BARREN = {
+    "respond: too long": {"quarantined": "respond: too long"},
+    "too long to judge": {"levels": (Level("y", (), unscored_reason="too long to judge"),)},
+    "hm": {"levels": (Level("y", ()), Level("y", (), rejected_example="hm"))},
+    "no refinement": {"levels": (Level("y", ()),)},
+}
+
+
+@pytest.mark.parametrize(("reason", "changes"), BARREN.items(), ids=BARREN)
+def test_a_tree_without_a_refinement_says_why(reason, changes):
+    (bare,) = [replace(t, **{"levels": (), **changes}) for t in eight()[:1]]
+    assert examine([bare], TEMPLATES)[0] == Finding("barren", 1, 1, (reason,))
+
+
+def test_an_example_is_one_line_and_not_long():
+    def example(text):
+        level = Level("y", (), 1, rejected_example=text)
+        return examine([replace(grown(0), levels=(level,))], TEMPLATES)[1].examples
+
+    assert example(" one\n\n  two\n") == ("one / two",)
+    assert example("x" * 160) == ("x" * 160,)
+    assert example("x" * 161) == ("x" * 160 + "...",)
+
+
+def test_critiques_that_are_all_different_are_not_alike():
+    assert examine(one_each(), TEMPLATES)[3] == Finding("alike", 0, 8)
+    assert examine([], TEMPLATES)[3] == Finding("alike", 0, 0)
+
+
+def test_all_forms_that_are_lost_are_named():
+    (found,) = examine([grown(0, first=f"{CODE}\n#### 4", refined="4")], TEMPLATES)[-1:]
+    assert set(found.examples) == {"no code block, final answer in: 4"}
 
 
 def test_a_malformed_sample_counts_against_the_critiques_that_were_kept():
@@ -113,6 +147,9 @@ def test_few_things_say_nothing_yet():
         "lost_form", 6, 6, ("no code block in: no code",) * 3
     )
     assert failed(trees[:1]) == {}  # two refinements
+    assert says_something(Finding("alike", 0, 1), 2) and says_something(Finding("alike", 0, 1), 1)
+    assert not says_something(Finding("alike", 0, 1), 3)
+    assert not says_something(Finding("alike", 0, 0), 0)
     assert set(failed(trees[:2])) == {"lost_form"}
 
 
@@ -145,6 +182,7 @@ def test_a_tree_that_cannot_be_judged_does_not_silence_the_check_of_the_others(t
         ("The answer is 4", set()),
         ('{"a": [1]}', {"JSON"}),
         ('```json\n{"a": 1}\n```', {"JSON", "code block"}),
+        ('["a", 1]', {"JSON"}),
         ("[" * 100_000, set()),
         ("[1", set()),
         ("", set()),

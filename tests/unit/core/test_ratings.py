@@ -87,7 +87,11 @@ def test_any_text_is_read_without_an_error(text):
         (f"Rating: 3\n{SAYS}\nRating: 4", 4),  # what it ends with is its last word
         ("Rating: [[8]]\nAll is fine.\nThe second step should give 3/10.", 8),
         ("Rating: 8\nThe probability is\n3/10", 8),
+        ("7/10\nOff by one.\nSlow too.", 7),
         ("", None),
+        ("The tests that pass:\n7", None),
+        ("The game says the score is 7", None),
+        ("The game says the score is 7\nThat is wrong.", None),
         ("The second step should give 3/10.", None),
         ("Rating: 4 - out of 5\nIt misses one.", None),
         ("Rating: 3-4\nIt misses one.", None),
@@ -128,6 +132,17 @@ def test_rating_of(text, rating):
 )
 def test_a_critique_rates_and_says_something(text, is_one):
     assert is_critique(text) is is_one
+
+
+@pytest.mark.parametrize("rating", ["Rating: [[4]]", "4/10", ""])
+def test_what_a_critique_says_keeps_its_lines_and_what_it_quotes(rating):
+    says = f"{SAYS}\nYou wrote Rating: [[9]]\nThat is no code."
+    assert critique_content(f"{says}\n{rating}") == says
+    assert critique_content(f"{rating}\n{says}") == says
+
+
+def test_an_empty_critique_says_nothing():
+    assert critique_content("\n") == ""
 
 
 def test_three_words_are_the_least_a_critique_says():

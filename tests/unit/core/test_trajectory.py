@@ -204,6 +204,7 @@ def test_empty_closing_critique_differs_from_none():
         ("only an answer", "does not begin with the start marker"),
         ("draft\n</think>\n\nanswer", "does not begin with the start marker"),
         ("Well: <think>\ndraft\n</think>\n\nanswer", "does not begin with the start marker"),
+        ("x<think>\ndraft\n</think>\n\nanswer", "does not begin with the start marker"),
         ("<\\think>\ndraft\n</think>\n\nanswer", "does not begin with the start marker"),
         ("<think>\ndraft", "has no end marker"),
         ("<think>\ndraft\n<critique>\nbad\n<refinement>\nbet", "has no end marker"),

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -8,7 +9,7 @@ from scripted import critique, response, tree
 
 from avr.core.messages import content_id, from_dicts, to_dicts, user
 from avr.core.prompts import Templates
-from avr.core.tree import plant, reward_of, tree_from_dict, tree_to_dict
+from avr.core.tree import Level, Prompt, plant, reward_of, tree_from_dict, tree_to_dict
 from avr.data.schemas import TREES
 from avr.data.tables import read_trees, write_part
 
@@ -27,14 +28,37 @@ def test_messages_survive_plain_data(dicts):
 @given(st.text(), st.text(), st.floats(allow_nan=False))
 def test_tree_survives_json(first, refined, reward):
     one = tree(response(first), critique("c", response(refined, reward)))
-    assert tree_from_dict(json.loads(json.dumps(tree_to_dict(one)))) == one
+    lossy = Level("y", one.levels[0].critiques, 1, 2, 3, "malformed", 4, 5, "too long")
+    for each in (one, replace(one, levels=(lossy, lossy)), plant(one.prompt, "nothing grown")):
+        assert tree_from_dict(json.loads(json.dumps(tree_to_dict(each)))) == each
 
 
 def test_bad_messages_are_named_by_turn_and_field():
     with pytest.raises(ValueError, match="turn 1: role is 'bot'"):
         from_dicts([{"role": "user", "content": "x"}, {"role": "bot", "content": "x"}])
-    with pytest.raises(ValueError, match="turn 0: content is a number, not text"):
-        from_dicts([{"role": "user", "content": 3}])
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("null", "null"),
+        ("true", "true or false"),
+        ("3", "a number"),
+        ("0.5", "a number"),
+        ("[]", "a list"),
+        ("{}", "an object"),
+    ],
+)
+def test_what_is_no_text_is_named_in_the_words_of_json(value, words):
+    with pytest.raises(ValueError, match=f"turn 0: content is {words}, not text"):
+        from_dicts([{"role": "user", "content": json.loads(value)}])
+
+
+def test_what_is_no_message_is_named_too():
+    with pytest.raises(ValueError, match="turn 0 is a text, not a role"):
+        from_dicts(["hello"])
+    with pytest.raises(ValueError, match="turn 0: content is bytes, not text"):
+        from_dicts([{"role": "user", "content": b"never from JSON"}])
 
 
 def test_ids_come_from_content():
@@ -42,6 +66,20 @@ def test_ids_come_from_content():
     assert one.id == two.id
     assert plant(one.prompt, "other recipe").id != one.id
     assert content_id("a", ["b"]) != content_id("a", "b")
+
+
+def test_a_prompt_is_known_by_its_query_alone():
+    query = (user("question"),)
+    bare, full = Prompt.of(query), Prompt.of(query, "answer", "file:3")
+    assert bare == Prompt(full.id, query)
+    assert full == Prompt(bare.id, query, "answer", "file:3")
+
+
+def test_a_tree_costs_its_answers_its_critiques_and_what_was_thrown_away():
+    grown = tree(response("a b"), critique("c c c", response("d")), critique("e"))
+    (level,) = grown.levels
+    twice = replace(grown, levels=(level, replace(level, num_rejected_tokens=100)))
+    assert [twice.num_tokens(rounds) for rounds in (0, 1, 2, None)] == [2, 7, 112, 112]
 
 
 def test_self_refinement_takes_the_last_answer_there_is():

@@ -1,15 +1,14 @@
 """What a user sees of trees and training rows, and how one leads to the other."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
-import pytest
 from made_rows import GOOD, pairs_of, rows_of
+from scripted import critique, response, tree
 
-from avr.core.tree import tree_to_dict
-from avr.data.schemas import PAIRS, TREES, pair_row, rsft_row
-from avr.data.tables import write_part, write_rows
+from avr.core.messages import user
+from avr.core.outputs import Output, open_set, set_to_dict
+from avr.core.tree import Level, Prompt, plant, tree_to_dict
+from avr.data.schemas import pair_row, rsft_row
 from avr.reports.showing import is_about, shown
 
 TREE = tree_to_dict(GOOD)
@@ -31,6 +30,104 @@ def test_a_tree_is_shown_with_every_text_and_reward_in_order():
     assert "without a reward" not in shown(TREE)
 
 
+WHOLE_TREE = """\
+tree T
+user:
+  question
+quarantined: too long
+y0 id-first, reward none
+  first
+  answer
+level of Y
+  critique id-weak, rating 5
+    weak
+    refinement id-a, reward 1.50
+      a
+    refinement id-b, reward -0.25
+      b
+  3 malformed, such as: 'no\\nrating'
+  2 without a reward, such as: too long to judge
+level of Z"""
+
+
+def test_a_tree_is_laid_out_level_by_level():
+    weak = critique("weak", response("a", 1.5), response("b", -0.25))
+    grown = tree(replace(response("first\nanswer"), id="id-first"), weak)
+    level = Level(
+        "Y",
+        (weak,),
+        3,
+        rejected_example="no\nrating",
+        num_unscored=2,
+        unscored_reason="too long to judge",
+    )
+    grown = replace(grown, id="T", levels=(level, Level("Z", ())), quarantined="too long")
+    assert shown(tree_to_dict(grown)) == WHOLE_TREE
+    bare = plant(grown.prompt, "recipe")
+    assert shown(tree_to_dict(bare)) == f"tree {bare.id}\nuser:\n  question"
+
+
+WHOLE_SET = """\
+outputs S
+user:
+  question
+quarantined: why
+output one, reward 2.00
+  <think>hm</think>yes
+output two, reward none
+  or no
+failure bad, reward none
+  <think>hm"""
+
+
+def test_sampled_outputs_are_laid_out_one_by_one():
+    one = Output("one", "<think>hm</think>yes", "yes", 0, "stop", 3, reward=2.0)
+    two = Output("two", "or no", "or no", 0, "stop", 2)
+    bad = Output("bad", "<think>hm", "", 0, "length", 2, "has no end marker")
+    found = replace(open_set(Prompt.of((user("question"),)), "recipe"), id="S", quarantined="why")
+    found = replace(found, outputs=(one, two), failures=(bad,))
+    assert shown(set_to_dict(found)) == WHOLE_SET
+    assert "quarantined" not in shown(set_to_dict(replace(found, quarantined="")))
+
+
+WHOLE_PAIR = """\
+pair P, critique, margin 0.50
+from T, x
+user:
+  question
+assistant:
+  first
+user:
+  CRITIQUE?
+chosen:
+  assistant:
+    strong
+rejected:
+  assistant:
+    weak"""
+WHOLE_ROW = """\
+row R, gain +2.00, from T, x
+user:
+  question
+assistant:
+  first
+user:
+  CRITIQUE?
+assistant:
+  strong
+user:
+  REFINE?
+assistant:
+  d"""
+
+
+def test_training_rows_are_laid_out_as_what_is_learned():
+    (pair,) = pairs_of(GOOD)[0]["critique"]
+    pair = replace(pair, id="P", margin=0.5, node_ids=("T", "x"))
+    assert shown(pair_row(pair)) == WHOLE_PAIR
+    assert shown(rsft_row(replace(ROW, id="R", node_ids=("T", "x")))) == WHOLE_ROW
+
+
 def test_training_rows_are_shown_with_what_they_come_from():
     assert f"gain +2.00, from {GOOD.id}, id-first, id-strong, id-d" in shown(rsft_row(ROW))
     words = shown(pair_row(PAIR))
@@ -47,46 +144,3 @@ def test_a_row_leads_to_its_tree_and_a_tree_to_its_rows():
         assert is_about(TREE, id_)
     assert is_about(rsft_row(ROW), GOOD.id) and is_about(rsft_row(ROW), "id-d")
     assert not is_about(TREE, "first") and not is_about(rsft_row(ROW), "id-weak")
-
-
-def run(*arguments):
-    done = subprocess.run(
-        [sys.executable, "jobs/show.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
-@pytest.fixture
-def folder(tmp_path):
-    trees = [tree_to_dict(replace(GOOD, id=f"tree-{n}")) for n in range(5)]
-    write_part(tmp_path / "trees", "part", trees, TREES)
-    write_part(tmp_path / "pairs", "part", [pair_row(PAIR)], PAIRS)
-    return tmp_path
-
-
-def test_the_job_prints_so_many_rows_or_those_about_an_id(folder):
-    assert run(folder / "trees")[1].count("tree tree-") == 3
-    assert run(folder / "trees", "--limit", 9)[1].count("tree tree-") == 5
-    status, text = run(folder / "trees", "--id", "tree-4")
-    assert status == 0 and text == shown(tree_to_dict(replace(GOOD, id="tree-4"))) + "\n"
-    assert run(folder / "pairs", "--id", GOOD.id)[1].startswith(f"pair {PAIR.id}")
-
-
-def test_what_cannot_be_shown_is_said_in_one_line(folder):
-    assert run(folder / "none") == (1, f"nothing at {folder / 'none'}\n")
-    assert run(folder / "trees", "--id", "x") == (1, f"no row of x in {folder / 'trees'}\n")
-    text = f"no Parquet files in {folder}; there are in: {folder / 'pairs'}, {folder / 'trees'}\n"
-    assert run(folder) == (1, text)
-    write_rows(folder / "empty.parquet", [], PAIRS)
-    assert run(folder / "empty.parquet") == (1, f"no rows in {folder / 'empty.parquet'}\n")
-    status, text = run(folder / "trees", "--limit", 0)
-    assert status == 2 and text.endswith("--limit is 0, must be at least 1\n")
-    (folder / "outputs.json").write_text("[]")
-    text = f"{folder / 'outputs.json'} is no Parquet file, nor a folder of them\n"
-    assert run(folder / "outputs.json") == (1, text)
-    (folder / "a.parquet").write_text("no Parquet")
-    status, text = run(folder / "a.parquet")
-    assert status == 1 and text.startswith(f"{folder / 'a.parquet'}: ") and text.count("\n") == 1
