@@ -4,7 +4,7 @@ A field's value, as it stands, decides the result of a step that holds it. The f
 the fields that are exceptions.
 """
 
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Any
 
 MAX_SEED = 2**64 - 1
@@ -39,3 +39,8 @@ def speed_only(**default: Any) -> Any:
 def seed_field() -> Any:
     """Make a field for the seed of a run: 0 to `MAX_SEED`."""
     return field(default=0, metadata={"least": 0, "most": MAX_SEED})
+
+
+def decisive(owner: Any) -> list[str]:
+    """List the fields of a dataclass that decide results: all that are not marked as speed only."""
+    return [each.name for each in fields(owner) if each.metadata.get("decides_by") != "nothing"]

@@ -35,6 +35,7 @@ class TrainingConfig:
     `max_preemption_failures` (-1: any number). `trackers`: tensorboard, wandb, mlflow.
     """
 
+    # Decides results: ZeRO checkpoints are tied to the number of ranks.
     num_workers: int = at_least(1, 8)
     use_gpu: bool = True
     resources_per_worker: dict[str, float] = speed_only(default_factory=dict)

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
+from avr import recipes
 from avr.config.errors import ConfigError
 from avr.config.fields import MAX_SEED
 from avr.config.load import load
@@ -17,7 +19,8 @@ from avr.reports.final_answers import row_names
 from avr.run.runner import asked_for
 from avr.storage import Location, location
 
-JOBS = ("stage1", "stage2", "baseline", "table", "answer", "evaluate", "refine")
+# A job is a recipe, and a script of its name.
+JOBS = sorted(module.name for module in iter_modules(recipes.__path__))
 SCRIPTS = Path(__file__).parents[2] / "jobs"
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from avr.config.errors import ConfigError
+from avr.config.fields import decisive
 from avr.config.training import TrainingConfig
 from avr.core.messages import content_id
 from avr.engines.weights import weights_id
@@ -17,8 +18,6 @@ from avr.training.methods.method import Method
 from avr.training.rows import parquet_files
 
 RECORD = "training.json"
-# Settings that decide the outcome. The number of ranks is one: ZeRO checkpoints are tied to it.
-DECISIVE = ("num_workers", "use_gpu", "trl", "deepspeed", "save_dtype")
 
 
 class TrainingError(RuntimeError):
@@ -106,7 +105,7 @@ class TrainingResult:
 
 def fingerprint_of(method: Method, config: TrainingConfig, model: str, rows: Location) -> str:
     """Hash all that decides the outcome to 16 hexadecimal digits; model and rows by content."""
-    settings = {name: getattr(config, name) for name in DECISIVE}
+    settings = {name: getattr(config, name) for name in decisive(config)}
     digest = hashlib.sha256(json.dumps([asdict(method), settings, weights_id(model)]).encode())
     for file in parquet_files(rows):
         digest.update(hashlib.sha256(file.read_bytes()).digest())

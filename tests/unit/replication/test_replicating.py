@@ -60,7 +60,7 @@ def test_simpo_is_traditional_dpo_under_another_loss():
         ("seeds=[]", "seeds is []"),
         ("seeds=[1,1]", "none twice"),
         ("seeds=[0,-1]", "seeds: each must lie between 0 and 18446744073709551615"),
-        ("jobs.dpo.job=stage3", "jobs.dpo.job is 'stage3'; there are stage1"),
+        ("jobs.dpo.job=stage3", "jobs.dpo.job is 'stage3'; there are answer"),
         ("jobs.dpo.overrides=[sede=1]", "jobs.dpo: override 'sede=1': unknown key 'sede'"),
         ("jobs.dpo.config=conf/none.yaml", "no such configuration file: conf/none.yaml"),
         ("jobs.dpo.overrides=[run_dir=x]", "'run_dir=x' is set by the replication"),
