@@ -87,17 +87,17 @@ def finished(tmp_path_factory, store, short_folder):
     serving = run_dir / "grow_dpo" / "logs"
     wait_for(lambda: list(serving.glob("grow_dpo-policy-*.log")), job, log)
     # Not looked for once: what a process is called and writes to is not there in one moment.
-    wait_for(lambda: kill_an_engine(job.pid, "grow_dpo"), job, log)
+    wait_for(lambda: kill_an_engine(job.pid, "grow_dpo-policy"), job, log)
     assert job.wait(1200) == 0, log.read_text()[-3000:]
     return run_dir, committed, log.read_text()
 
 
-def kill_an_engine(job_pid, step):
-    """SIGKILL the vLLM engine core that belongs to a worker of the step's pool, if one is seen."""
+def kill_an_engine(job_pid, pool):
+    """SIGKILL the vLLM engine core that belongs to a worker of the pool, if one is seen."""
     for process in psutil.Process(job_pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # gone, or a zombie: those of the step before
             log = Path(f"/proc/{process.pid}/fd/1").resolve()
-            if "EngineCore" in " ".join(process.cmdline()) and log.name.startswith(f"{step}-"):
+            if "EngineCore" in " ".join(process.cmdline()) and log.name.startswith(f"{pool}-"):
                 process.kill()
                 return True
     return False
