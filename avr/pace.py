@@ -17,7 +17,7 @@ class Pace:
     def words(self, num_done: int, rest: int, now: float) -> str:
         """The pace, and how long the rest takes at it; nothing before the first is done.
 
-        Nothing in the first second either: 1 item in 0.1 ms would be 7,000 a second.
+        Nothing in the first second either: 1 item in 0.1 ms would be 10,000 a second.
         """
         items, seconds = num_done - self._before, now - self._begun
         if items <= 0 or seconds < 1:

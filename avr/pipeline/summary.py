@@ -98,14 +98,12 @@ def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> No
 
 
 def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None:
-    """What each step will take, and all together; nothing where the small run had `others`."""
+    """What each step will take, and all together; `others` are models that the small run had."""
     if others:
         CONSOLE.print(
-            f"No forecast: the small run had other models ({'; '.join(others)}), so what it took\n"
-            "says nothing about this run.",
+            f"What follows is of other models, which the small run had: {'; '.join(others)}.",
             markup=False,
         )
-        return
     table = Table(title="What it will take", title_justify="left", box=box.SIMPLE)
     for column in ("step", "prompts", "generated tokens", "device-hours", "GiB on disk"):
         table.add_column(column, justify="left" if column == "step" else "right")
@@ -119,7 +117,7 @@ def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None
     CONSOLE.print(table)
     CONSOLE.print(
         "Scaled by the number of prompts, starts of engines too: a small run of few prompts says\n"
-        "too much, and one with other replicas or devices says nothing."
+        "too much, and one with other models, replicas or devices says nothing."
     )
 
 
