@@ -47,7 +47,7 @@ class Pace:
     def words(self, num_done: int, rest: int, now: float) -> str:
         """Describe the pace and the time that the rest takes; "" before the first item is done.
 
-        It is "" in the first second too: 1 item in 0.1 ms would be 7,000 a second.
+        It is "" in the first second too: 1 item in 0.1 ms would be 10,000 a second.
         """
         items, seconds = num_done - self._before, now - self._begun
         if items <= 0 or seconds < 1:

@@ -13,7 +13,7 @@ _WORDS = (
     r"api_?key|(access|private|signing|secret|account)_?key|(access|auth|session|refresh)_?token"
     r"|passw(or)?d|passphrase|secret|credential|bearer|^(proxy_)?authorization$|^(set_)?cookie$"
 )
-_SECRET = re.compile(rf"{_WORDS}|(^|_)(pwd|token)$")
+_SECRET = re.compile(rf"{_WORDS}|(^|_)token$")
 _IN_HEADERS = re.compile(rf"{_WORDS}|(^|_)(auth|code|key|pass|pwd?|token)$")
 _NO_SECRET = re.compile(r"^(bos|cls|eos|image|mask|pad|sep|stop|unk)_token$")
 _NOT_SHOWN = ("env",)  # a role's field: its values are not written down, here or by Ray
@@ -23,7 +23,9 @@ _IN_QUERY = re.compile(rf"{_WORDS}|(^|_)(auth|code|key|pass|pwd?|sig|signature|t
 _PLACES = (("headers.", _IN_HEADERS), ("query.", _IN_QUERY))
 _PARAMETER = re.compile(r"[?&]([^=&#\s]+)=[^&#\s]")
 _USER = re.compile(r"(https?|ftps?)://[^/?#\s@]+@|://[^/?#\s@:]*:[^/?#\s@]+@", re.IGNORECASE)
-_HEADER = re.compile(r"\s*(bearer|basic|token|apikey)\s+\S{8,}\s*", re.IGNORECASE)
+_HEADER = re.compile(  # "token counting" is none
+    r"\s*((bearer|basic)\s+|(token|apikey)\s+(?=\S*\d))\S{8,}\s*", re.IGNORECASE
+)
 # Keys of OpenAI and others, Hugging Face, GitHub, GitLab, Slack, AWS, Google, by their beginnings.
 _KEY = re.compile(
     r"(?<![\w/-])(sk-[\w-]{16,}|hf_[A-Za-z0-9]{20,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"

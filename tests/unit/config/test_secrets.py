@@ -46,7 +46,6 @@ PLACES = [
         for name in ("key", "code", "sig", "signature", "pwd")
     ),
     f"judge.endpoint.base_url=https://judge.example.org/v1?pwd={SECRET}",
-    f"judge.endpoint.request={{pwd: {SECRET}}}",
 ]
 
 
@@ -84,7 +83,8 @@ FINE = [
     {"extra_headers": {"X-Team": "judges", "X-Note": "Bearer of news"}},
     {"stop": ["secret", "Authorization: none"], "url": "https://example.org/v1?version=2&k=v"},
     {"path": "s3://bucket/a@b/c.jsonl", "other": "hf://owner/set", "git": "git+ssh://git@host/x"},
-    {"env_vars": {"HF_HOME": "/mnt/models"}},
+    {"env_vars": {"HF_HOME": "/mnt/models", "PWD": "/app"}},
+    {"note": "Token counting", "extra_query": {"api-version": "2024-10-21", "keywords": "a"}},
     {"model": "org/sk-llama-3-8b-instruct-v2", "sort_key": "id"},
     {"note": "what the key is worth", "short": "none", "where": "/secrets/gcs/key.json"},
 ]
@@ -106,6 +106,7 @@ def test_a_secret_may_begin_like_a_path(variable, monkeypatch):
 
 def test_variables_that_hold_no_secret_may_be_used(monkeypatch):
     monkeypatch.setenv("SCRATCH", "/shared/scratch")
+    monkeypatch.setenv("PWD", "/shared/scratch")  # of a shell whose folder is gone
     config = load(Stage1Config, "conf/miniature/stage1.yaml", ["run_dir=${oc.env:SCRATCH}/run"])
     check_values(config)
     assert config.run_dir == "/shared/scratch/run"

@@ -161,7 +161,7 @@ def one_each(**changes):
     return [replace(t, levels=(level,)) for t, level in zip(trees, levels, strict=True)]
 
 
-def test_a_tree_that_cannot_be_judged_does_not_silence_the_check_of_the_others(tmp_path):
+def test_a_tree_that_cannot_be_judged_does_not_silence_the_check_of_the_others():
     sick = one_each(refined="no code")
     one_quarantined = [replace(sick[0], levels=(), quarantined="respond: too long"), *sick[1:]]
     assert failed(one_quarantined)["lost_form"].num_all == 7

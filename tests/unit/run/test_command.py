@@ -34,10 +34,10 @@ def test_a_job_without_a_config_asks_for_that_alone(monkeypatch, capsys):
     assert capsys.readouterr().err.endswith("arguments are required: config\n")
 
 
-def test_of_a_small_run_with_other_models_no_figure_is_shown(monkeypatch, capsys, tmp_path):
+def test_before_the_figures_of_a_small_run_stands_that_it_had_other_models(
+    monkeypatch, capsys, tmp_path
+):
     (tmp_path / "summary.json").write_text('{"grow_rsft": {"input": {"num_prompts": 5}}}')
-    (tmp_path / "device_hours.json").write_text('{"grow_rsft": 1234.5}')
-    (tmp_path / "config.yaml").write_text("policy: {model: avr/miniature/models/policy}")
     words = ["stage1.py", "conf/miniature/stage1.yaml", "--plan", "--probe", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", words)
     assert job("", "avr.recipes.stage1") == 0
