@@ -41,7 +41,7 @@ class Survivor:
 
 
 def survivors(module: str, ended: tuple[int | None, ...] = LEFT) -> Iterator[Survivor]:
-    """Yield the changes to a module whose tests ended so in the last run: none noticed them."""
+    """Yield the changes to a module whose tests ended so in the last run; `LEFT`: unnoticed."""
     source = COPY / f"{module.replace('.', '/')}.py"
     status = json.loads(source.with_suffix(".py.meta").read_text())["exit_code_by_key"]
     left = [name.rpartition(".")[2] for name, code in status.items() if code in ended]

@@ -76,14 +76,12 @@ def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> No
 
 
 def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None:
-    """Print what each step and all will take; nothing where the small run had `others`."""
+    """Print what each step and all will take; `others`: models of the small run."""
     if others:
         CONSOLE.print(
-            f"No forecast: the small run had other models ({'; '.join(others)}), so what it took\n"
-            "says nothing about this run.",
+            f"What follows is of other models, which the small run had: {'; '.join(others)}.",
             markup=False,
         )
-        return
     columns = ("step", "prompts", "generated tokens", "device-hours", "GiB on disk")
     shown = table("What it will take", columns, left=("step",))
     rows = list(forecasts)
@@ -96,5 +94,5 @@ def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None
     CONSOLE.print(shown)
     CONSOLE.print(
         "All figures, starts of engines too, are scaled by the number of prompts: a run of few\n"
-        "prompts overestimates, and one with other replicas or devices is no estimate."
+        "prompts overestimates, and one with other models, replicas or devices is no estimate."
     )
