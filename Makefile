@@ -50,8 +50,8 @@ check: setup
 unit: setup
 	$(PYTHON_) -m pytest tests/unit
 
-# Small changes to all of avr/core, each of which a unit test must notice (half an hour on two slow
-# cores). MODULES="growth tree" changes those alone.
+# Small changes to all of avr/core, each of which a unit test must notice. MODULES="growth tree"
+# changes those alone.
 mutation: setup
 	$(PYTHON_) tests/mutation.py $(MODULES)
 

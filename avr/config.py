@@ -15,7 +15,7 @@ from avr.core.prompts import CRITIQUE_REQUEST, REFINE_REQUEST, Context
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message says where and what is right."""
+    """A configuration that cannot be used; the message says where and what would be right."""
 
 
 def at_least(least: float, default: Any) -> Any:
