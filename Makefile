@@ -50,8 +50,8 @@ check: setup
 unit: setup
 	$(PYTHON_) -m pytest tests/unit
 
-# Small changes to all of avr/core and avr/rows, each of which a unit test must notice (an hour on two
-# slow cores). MODULES="core.growth rows.rules" changes those alone.
+# Small changes to all of avr/core and avr/rows, each of which a unit test must notice.
+# MODULES="core.growth rows.rules" changes those alone.
 mutation: setup
 	$(PYTHON_) tests/mutation.py $(MODULES)
 
