@@ -3,7 +3,7 @@
 .NOTPARALLEL:
 export PYTHONUNBUFFERED := 1
 MODULES ?=
-.PHONY: help setup demo stage1 stage2 test test-all check unit mutation integration long chaos bench replicate requirements miniature-models clean
+.PHONY: help setup demo stage1 stage2 test test-all check unit core integration mutation long chaos bench replicate requirements miniature-models clean
 EXTRA ?= cpu
 PYTHON_ := .venv/bin/python
 RUN_DIR ?= runs/miniature
@@ -15,9 +15,9 @@ comma := ,
 help:
 	@echo "make demo               Stage I in the miniature world, from nothing ($(RUN_DIR))"
 	@echo "make demo STAGES=1,2    Stage I and then Stage II ($(RUN_DIR)-stage2)"
-	@echo "make test               lint, types, unit tests, the core of the integration tests, from nothing"
-	@echo "make test-all           the same and the other integration tests, mutation too"
-	@echo "make check | unit | mutation | integration | long"
+	@echo "make test               lint, types, unit tests, a core of integration tests, from nothing"
+	@echo "make test-all           the same and all other tests (hours)"
+	@echo "make check | unit | core | integration | mutation | long"
 	@echo "make chaos N=100        kill so many nodes, engines, tasks and drivers; compare what is left"
 	@echo "make bench              quick versions of the benchmarks (runs/benchmarks)"
 	@echo "make replicate          the paper's table in the miniature world, seeds $(SEEDS) (runs/replicate)"
@@ -38,9 +38,9 @@ stage1: setup
 stage2: setup
 	@$(PYTHON_) jobs/stage2.py conf/miniature/stage2.yaml stage1_dir=$(RUN_DIR) run_dir=$(RUN_DIR)-stage2
 
-test: check unit integration
+test: check unit core
 
-test-all: test mutation long
+test-all: test integration mutation long
 
 check: setup
 	$(PYTHON_) -m ruff check .
@@ -55,8 +55,11 @@ unit: setup
 mutation: setup
 	$(PYTHON_) tests/mutation.py $(MODULES)
 
+core: setup
+	$(PYTHON_) -m pytest tests/integration -m core
+
 integration: setup
-	$(PYTHON_) -m pytest tests/integration -m "not long"
+	$(PYTHON_) -m pytest tests/integration -m "not core and not long"
 
 long: setup
 	$(PYTHON_) -m pytest tests/integration -m long

@@ -1,1 +1,1 @@
-"""AvR on Ray: alignment via refinement as a distributed application."""
+"""Run alignment via refinement (AvR) as a distributed application on Ray."""

@@ -34,7 +34,7 @@ def number(value: float | None, form: str) -> str:
 
 
 class Pace:
-    """The pace in items per second since the work has begun; `before` items were done by then."""
+    """Measure the items per second since the work has begun; `before` were done by then."""
 
     def __init__(self, before: int):
         self._before, self._begun = before, math.inf

@@ -1,4 +1,4 @@
-"""The reports of a folder as one: bench.json, and its ratios on the screen.
+"""Collect a folder's reports in bench.json, and show their ratios.
 
     BENCHMARK_RESULTS=runs/benchmarks python benchmarks/collect.py
 
@@ -25,7 +25,7 @@ def main():
 
 
 def collected(reports):
-    """{"machine": ..., "reports": {name: report}}. Raises ValueError where machines differ."""
+    """Join reports as {"machine": ..., "reports": {...}}. Raises ValueError for two machines."""
     machines = {name: report["machine"] for name, report in reports.items()}
     first, *others = machines
     for name in others:
@@ -39,7 +39,7 @@ def collected(reports):
 
 
 def ratios_in(figures, path=(), inside=False):
-    """(name, ratio) of everything below a key `ratios`, however deep: a ratio has a median."""
+    """List (name, ratio) of all below a key `ratios`, however deep: a ratio has a median."""
     for key, value in figures.items():
         if not isinstance(value, dict):
             continue

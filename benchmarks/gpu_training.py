@@ -1,4 +1,4 @@
-"""Training steps of an 8B-class model on one GPU: attention, batches, and how near the peak.
+"""Time training steps of an 8B-class model on one GPU: attention, batches, share of the peak.
 
     python benchmarks/gpu_training.py --layers 32 --repeat 4
 
@@ -123,7 +123,7 @@ def _measure(arguments, device, peaks, step, attention, checkpointing):
 
 
 def _padded(rows, device):
-    """Rows of tokens side by side, padded on the right to the longest."""
+    """Put rows of tokens side by side, padded on the right to the longest."""
     width = max(map(len, rows))
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -138,7 +138,7 @@ def _rows(lengths):
 
 
 def rsft_padded(model, device):
-    """Four micro-batches of two rows; returns the tokens of the rows."""
+    """Run four micro-batches of two rows; returns the tokens of the rows."""
     for first in range(0, len(LENGTHS), 2):
         ids, mask = _padded(_rows(LENGTHS[first : first + 2]), device)
         labels = ids.masked_fill(mask == 0, IGNORED)
@@ -147,7 +147,7 @@ def rsft_padded(model, device):
 
 
 def rsft_packed(model, device):
-    """Two sequences of four rows each, end to end, none of which sees another."""
+    """Run two sequences of four rows each, end to end, none of which sees another."""
     for first in range(0, len(LENGTHS), 4):
         rows = _rows(LENGTHS[first : first + 4])
         ids = torch.cat(rows)[None].to(device)
@@ -158,7 +158,7 @@ def rsft_packed(model, device):
 
 
 def _answers_log_probs(model, pair, device):
-    """Summed log-probabilities of the two answers, after one prompt."""
+    """Sum the log-probabilities of each of two answers to one prompt."""
     rows = _rows([prompt + answer for prompt, answer in pair])
     ids, mask = _padded(rows, device)
     hidden = model.model(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -172,7 +172,7 @@ def _answers_log_probs(model, pair, device):
 
 
 def dpo(model, device):
-    """Three pairs, one at a time; what the reference says is known, as from a cache."""
+    """Run three pairs, one at a time; the reference's part is known, as from a cache."""
     for pair in PAIRS:
         chosen, rejected = _answers_log_probs(model, pair, device)
         (-torch.nn.functional.logsigmoid(BETA * (chosen - rejected))).backward()
@@ -180,7 +180,7 @@ def dpo(model, device):
 
 
 def dpo_with_reference(model, device):
-    """As `dpo`, but a reference of the same size is asked as well (here: the model itself)."""
+    """Run `dpo`, and ask a reference of the same size as well (here: the model itself)."""
     for pair in PAIRS:
         with torch.no_grad():
             before = _answers_log_probs(model, pair, device)
@@ -205,24 +205,17 @@ ARMS = (
 
 
 def _optimizer(arguments, device):
-    """Fused AdamW on an eighth of the parameters."""
+    """Time fused AdamW on an eighth of the parameters."""
     model = _model(arguments, "sdpa", False, torch.device("meta"))
     number = sum(p.numel() for p in model.parameters()) // 8
     parameter = torch.nn.Parameter(torch.zeros(number, device=device))
     parameter.grad = torch.ones_like(parameter)
     adam = torch.optim.AdamW([parameter], fused=device.type == "cuda")
-    seconds = []
-    for _ in range(6):
-        _wait(device)
-        started = time.perf_counter()
-        adam.step()
-        _wait(device)
-        seconds.append(time.perf_counter() - started)
-    return {"parameters": number, "seconds": round(statistics.median(seconds[2:]), 4)}
+    return {"parameters": number, "seconds": round(_median(adam.step, device, 4, 2), 4)}
 
 
 def _peaks(device, size):
-    """Of a large product of matrices, and of a copy that reads and writes."""
+    """Measure the peaks: a large product of matrices, and a copy that reads and writes."""
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     source = torch.randn(size * size // 2, device=device)
     target = torch.empty_like(source)
@@ -235,15 +228,15 @@ def _peaks(device, size):
     }
 
 
-def _median(call, device):
+def _median(call, device, times=10, skipped=3):
     seconds = []
-    for _ in range(13):
+    for _ in range(skipped + times):
         _wait(device)
         started = time.perf_counter()
         call()
         _wait(device)
         seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[3:])
+    return statistics.median(seconds[skipped:])
 
 
 def _wait(device):

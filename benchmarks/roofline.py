@@ -1,4 +1,4 @@
-"""Upper bounds from a model's shape and a device's data sheet, for the recipes in conf/.
+"""Bound rates from above, by a model's shape and a device's data sheet, for recipes in conf/.
 
     python benchmarks/roofline.py conf/llama3_8b/*.yaml --device h100
     python benchmarks/roofline.py RUN_DIR/config.yaml --run RUN_DIR   # which share did a run reach?
@@ -29,13 +29,12 @@ from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.stage1 import Stage1Config
 from avr.config.stage2 import Stage2Config
-
-GIB = 2**30
+from avr.memory.model import GIB
 
 
 @dataclass(frozen=True)
 class Device:
-    """Memory in GiB, bandwidth in bytes/s, dense bf16 arithmetic in flop/s (data sheets)."""
+    """Hold memory in GiB, bandwidth in bytes/s, dense bf16 arithmetic in flop/s (data sheets)."""
 
     memory_gib: float
     bandwidth: float
@@ -52,7 +51,7 @@ DEVICES = {
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder's shape, under the names of Hugging Face's config.json."""
+    """Hold a decoder's shape, under the names of Hugging Face's config.json."""
 
     num_hidden_layers: int
     hidden_size: int
@@ -65,7 +64,7 @@ class Shape:
 
     @property
     def layer_parameters(self):
-        """Matrices of all layers; norms and biases are a millionth of them."""
+        """Count the matrices of all layers; norms and biases are a millionth of them."""
         attention = self.num_attention_heads + self.num_key_value_heads
         projections = 2 * self.hidden_size * self.head_dim * attention
         feed_forward = 3 * self.hidden_size * self.intermediate_size
@@ -73,17 +72,17 @@ class Shape:
 
     @property
     def parameters(self):
-        """Those of the layers and the embeddings."""
+        """Count those of the layers and the embeddings."""
         embeddings = self.vocab_size * self.hidden_size
         return self.layer_parameters + embeddings * (1 if self.tie_word_embeddings else 2)
 
     @property
     def read_parameters(self):
-        """What a decoding step reads: of the input embeddings only a few rows."""
+        """Count what a decoding step reads: of the input embeddings only a few rows."""
         return self.layer_parameters + self.vocab_size * self.hidden_size
 
     def kv_bytes_per_token(self):
-        """Keys and values of one token in all layers, in 16 bits."""
+        """Count the bytes of one token's keys and values in all layers, in 16 bits."""
         return 4 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim
 
 
@@ -133,7 +132,7 @@ def main():
 
 
 def share(of_recipe, role, tokens_per_s):
-    """In words: what of its role's bound an engine reaches."""
+    """Say in words which share of its role's bound an engine reaches."""
     if role not in of_recipe:
         raise SystemExit(f"this recipe has no {role}; it has {', '.join(of_recipe)}")
     bound = of_recipe[role]["decode_tokens_per_s"]
@@ -141,7 +140,7 @@ def share(of_recipe, role, tokens_per_s):
 
 
 def show_run(of_recipe, config, folder):
-    """What one engine of each role has reached in each step of a run."""
+    """Show what one engine of each role has reached in each step of a run."""
     for one in rates(config, folder):
         if isinstance(one, OneByOne):
             print(f"{one.step}: its roles took turns (waves): no share of theirs is known")
@@ -153,7 +152,7 @@ def show_run(of_recipe, config, folder):
 
 
 def config_of(file, overrides):
-    """Of whichever job the recipe is."""
+    """Load a recipe, of whichever job it is."""
     if not Path(file).is_file():
         raise SystemExit(f"no such recipe: {file}")
     problems = []
@@ -166,7 +165,7 @@ def config_of(file, overrides):
 
 
 def roles_of(config):
-    """(name, settings, sampling) of each engine; a reward model has no sampling.
+    """List (name, settings, sampling) of each engine; a reward model has no sampling.
 
     `outputs` is Stage II's policy when it writes whole outputs.
     """
@@ -184,7 +183,7 @@ def roles_of(config):
 
 
 def bounds(file, overrides, device, context):
-    """Of every role and training of a recipe."""
+    """Bound every role and training of a recipe."""
     config = config_of(file, overrides)
     found = {}
     for role, settings, sampling in roles_of(config):
@@ -199,7 +198,7 @@ def bounds(file, overrides, device, context):
 
 
 def engine_bounds(shape, device, engine, context, max_tokens):
-    """Of one engine: what fits, and the quickest that it can decode and prefill.
+    """Bound one engine: what fits, and the quickest that it can decode and prefill.
 
     `sequences_of_max_tokens` fit where each has got `max_tokens`, its prompt not counted.
     """
@@ -229,7 +228,7 @@ def engine_bounds(shape, device, engine, context, max_tokens):
 
 
 def training_bounds(shape, device, training):
-    """Of a training job: tokens/s of all devices, and memory of one under ZeRO-3 and without.
+    """Bound a training: tokens/s of all devices; memory of one, under ZeRO-3 and without.
 
     A token costs 6 flops a parameter, 8 where activations are computed again (checkpointing);
     what DPO's reference model costs comes on top.
@@ -249,7 +248,7 @@ def training_bounds(shape, device, training):
 
 
 def shape_of(model, recipes):
-    """From the folder's config.json, of a name that is known, or of what it will be trained from.
+    """Find a shape: a folder's config.json, a known name, or the model it will be trained from.
 
     `recipes` is a folder: a model that one of them has yet to train has its policy's shape.
     """

@@ -1,4 +1,4 @@
-"""Stage I growth with simulated engines: does it stay linear, and does the driver stay small?
+"""Grow with simulated engines: is it linear, and does the driver stay small?
 
     python benchmarks/scaling.py --engines 1 16 256 1024 --prompts 1000 10000 100000
 
@@ -83,7 +83,7 @@ def main():
 
 
 def _alone(trees):
-    """Rates of one engine, and its share of a reward model, without anything around them."""
+    """Measure one engine and its share of a reward model, without anything around them."""
 
     async def one(tree, engine, judge):
         tree = await respond(tree, engine, TEMPLATES, SHAPE.max_tries)
@@ -123,7 +123,7 @@ def _engines(arguments, work, number, alone):
         "slowness": slowness,
         "start_s": arguments.start_s,
     }
-    seen = _in_a_process(arguments, work, wanted)
+    seen = _in_a_process(work, wanted)
     of_linear = {key: seen[key] * slowness / (number * alone[key]) for key in alone}
     report = {
         "engines": number,
@@ -152,7 +152,7 @@ def _prompts(arguments, work, number):
         "slowness": 0.0,
         "start_s": arguments.start_s,
     }
-    seen = _in_a_process(arguments, work, wanted)
+    seen = _in_a_process(work, wanted)
     report = {"prompts": number, "rows_per_block": rows} | {
         key: seen[key]
         for key in ("trees_per_s", "driver_ms_per_tree", "driver_before_mib", "driver_most_mib")
@@ -161,8 +161,8 @@ def _prompts(arguments, work, number):
     return report
 
 
-def _in_a_process(arguments, work, wanted):
-    """A driver of its own: its memory and CPU are its own too."""
+def _in_a_process(work, wanted):
+    """Run in a driver of its own: its memory and CPU are its own too."""
     command = [sys.executable, __file__, f"--work={work}", f"--one={json.dumps(wanted)}"]
     environment = dict([MALLOC]) | os.environ
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -1,4 +1,4 @@
-"""Pictures of what scaling.py has measured, in all of its reports together.
+"""Draw what scaling.py has measured, in all of its reports together.
 
     python benchmarks/scaling_charts.py
 
@@ -35,7 +35,7 @@ def main():
 
 
 def reports():
-    """(name, report) of every run of scaling.py, the part of bench.json first."""
+    """List (name, report) of every run of scaling.py, the part of bench.json first."""
     bench = measuring.RESULTS / "bench.json"
     parts = json.loads(bench.read_text())["reports"] if bench.exists() else {}
     found = [("bench", parts["scaling"])] if "scaling" in parts else []
@@ -44,7 +44,7 @@ def reports():
 
 
 def draw_engines(points):
-    """`points` are (measured before a change, trees an engine, figures).
+    """Draw `points`: (measured before a change, trees an engine, figures).
 
     The line is of the fewest trees an engine; names of runs with more of them stand above.
     """
@@ -85,7 +85,7 @@ def draw_engines(points):
 
 
 def draw_prompts(prompts):
-    """The driver's memory at its most and before, and its CPU."""
+    """Draw the driver's memory, at its most and before, and its CPU."""
     numbers = [one["prompts"] for one in prompts]
     with new_axes(_written, "scaling-prompts.svg") as axes:
         for key, style, word in (("most", "o-", "at most"), ("before", "o--", "before")):

@@ -1,4 +1,4 @@
-"""Stage II search: how close to ideal engines, what Serve costs, how far ahead of threads.
+"""Compare Stage II's search with ideal engines, with engines without Serve, and with threads.
 
     python benchmarks/search.py conf/miniature/stage2.yaml --queries 128 --rounds 3
 
@@ -28,15 +28,15 @@ from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
 
-import requests
 from arms import search_arms
-from arms.http_threads import servers
+from arms.http_threads import empty_caches, servers
 from arms.plain_vllm import plain_engines, prefixes
 from arms.search_arms import Actors, Client, OverHttp, in_one_process, make_engine
 from measure.apart import Apart
 from measure.measuring import (
     CpuSeconds,
     draw_rates,
+    figures_of,
     fresh_folder,
     medians,
     ratios,
@@ -48,8 +48,6 @@ from models.widened import widened
 from avr.config.load import load
 from avr.config.stage2 import Stage2Config
 from avr.core.growth import Shape
-from avr.core.prompts import Templates
-from avr.core.tree import plant
 from avr.data import schemas, tables
 from avr.data.prompt_sets import ingest
 from avr.hosting.cluster import connect
@@ -60,6 +58,7 @@ from avr.serving.journal import Place
 from avr.serving.pools import Pools
 from avr.serving.queries import run_queries
 from avr.serving.works import SearchTree, tree_query
+from avr.steps.ask import planted_in, templates_of
 
 ROLES = ("policy", "reward_model")
 ARMS = ("sweep", "ideal", "ideal-turns", "direct", "threads")
@@ -90,7 +89,7 @@ def main():
 
 
 class Bench:
-    """The arms, and what they have in common."""
+    """Run the arms, and hold what they have in common."""
 
     def __init__(self, config, arguments, work):
         self._config = config
@@ -98,11 +97,10 @@ class Bench:
         self._work = work
         self._roles = {role: self._one_engine(role) for role in ROLES}
         ingest(config.prompts.search, work / "prompts.parquet", work / "rejected.parquet")
-        rows = islice(tables.read_rows(work / "prompts.parquet"), arguments.queries)
-        trees = [plant(schemas.prompt_of(row), "benchmark") for row in rows]
-        self._queries = list(map(tree_query, trees))
+        trees = planted_in(work, "benchmark", from_input=False)
+        self._queries = list(map(tree_query, islice(trees, arguments.queries)))
         self._works = {
-            "templates": Templates(**asdict(config.templates)),
+            "templates": templates_of(config.templates),
             "shape": Shape(**asdict(config.tree)),
             "max_depth": config.max_depth,
         }
@@ -127,7 +125,7 @@ class Bench:
         return {"limits": limits, "arms": medians(arms), "ratios": beside, **recorded}
 
     def _in_turn(self, arms):
-        """Figures of each arm, round by round; every other round begins with the last arm."""
+        """Measure each arm, round by round; every other round begins with the last arm."""
         found = {arm: [] for arm in arms}
         for turn in range(-1, self._arguments.rounds):
             for arm in list(arms)[:: -1 if turn % 2 else 1]:
@@ -138,7 +136,7 @@ class Bench:
         return found
 
     def _recorded(self):
-        """One search whose requests are written down, and what it came to."""
+        """Search once with requests written down, and give the figures."""
         with self._hosted("recorded", Pools, disable_log_stats=False) as (folder, pools):
             (folder / "record").touch()
             figures = self._queried(folder, self._search(pools), pools, self._config.queries)
@@ -148,7 +146,7 @@ class Bench:
 
     @contextmanager
     def sweep(self):
-        """No engines but ours: other limits, as functions from nothing to figures."""
+        """Try other limits on our engines alone, as functions from nothing to figures."""
         limits, asked = self._config.queries, self._arguments
         arms = search_arms.sweep(asdict(limits), asked.per_task, asked.in_flight)
         yield {name: partial(self._ours, replace(limits, **other)) for name, other in arms.items()}
@@ -160,10 +158,8 @@ class Bench:
 
     def _replayed(self, replay):
         with CpuSeconds() as cpu:
-            by_role = replay()
-        started = min(one[0] for one in by_role.values())
-        ended = max(one[1] for one in by_role.values())
-        figures = self._figures(started, ended, sum(one[3] for one in by_role.values()))
+            started, ended, generated, by_role = replay()
+        figures = self._figures(started, ended, generated)
         for role, (begun, done, number, _) in by_role.items():
             figures |= {f"{role}_s": done - begun, f"{role}_requests": number}
             figures[f"{role}_busy"] = (done - begun) / (ended - started)
@@ -193,12 +189,11 @@ class Bench:
             }
 
     def _threaded(self, folder, urls, number):
-        """A thread has one query at a time, and that query one request.
+        """Search with threads: each has one query at a time, and a query one request.
 
         What `avr.core.search` would ask side by side is asked one after the other.
         """
-        for url in urls.values():
-            requests.post(f"{url}/reset_prefix_cache", timeout=60).raise_for_status()
+        empty_caches(urls)
         asked = {
             role: OverHttp(Client(urls[role], config, folder, role))
             for role, config in self._roles.items()
@@ -214,7 +209,7 @@ class Bench:
         return self._measured(folder, run)
 
     def _queried(self, folder, work, pools, limits):
-        """One run of `run_queries`, from queries in memory to trees in Parquet."""
+        """Run `run_queries` once, from queries in memory to trees in Parquet."""
         witness = witness_beside_driver()
 
         def run(turn):
@@ -228,8 +223,10 @@ class Bench:
         return self._measured(folder, run)
 
     def _measured(self, folder, run):
-        """Figures of a search on the observed engines of `folder`."""
-        turn = self._new_turn()
+        """Measure a search on the observed engines of `folder`."""
+        self._turns += 1
+        turn = self._work / f"turn-{self._turns}"
+        turn.mkdir()
         search_arms.begin(folder, turn.name)
         with CpuSeconds() as cpu:
             started, ended, rows = run(turn)
@@ -242,20 +239,14 @@ class Bench:
         return figures | {"cpu_s": cpu.by_kind(started)}
 
     def _figures(self, started, ended, tokens):
-        seconds = ended - started
-        return {
-            "seconds": seconds,
-            "tokens": tokens,
-            "tokens_per_s": tokens / seconds,
-            "queries_per_s": len(self._queries) / seconds,
-        }
+        return figures_of(started, ended, tokens, queries=len(self._queries))
 
     def _search(self, pools):
         return SearchTree(pools.generate("policy"), pools.score(), **self._works)
 
     @contextmanager
     def _hosted(self, name, kind, **engine):
-        """Engines on `kind`: `Pools` or `Actors`; gives their folder and them."""
+        """Host engines on `kind`: `Pools` or `Actors`; gives their folder and them."""
         folder, roles = self._observed(name, **engine)
         hosted = [
             Hosted(role, role, settings, self._config.seed, folder, 1, make_engine=make_engine)
@@ -265,7 +256,7 @@ class Bench:
             yield folder, pools
 
     def _observed(self, name, **engine):
-        """A folder for what engines tell, and the roles with it in their environment."""
+        """Make a folder for what engines tell, and roles with it in their environment."""
         folder = self._work / name
         folder.mkdir()
         search_arms.begin(folder, name)
@@ -279,12 +270,6 @@ class Bench:
         config = getattr(self._config, role)
         model = widened(config.model, self._arguments.widened, self._work / f"model-{role}")
         return replace(config, model=model, min_replicas=1, max_replicas=1)
-
-    def _new_turn(self):
-        self._turns += 1
-        folder = self._work / f"turn-{self._turns}"
-        folder.mkdir()
-        return folder
 
 
 def _came_to(rows):

@@ -1,4 +1,4 @@
-"""Cold starts: where the seconds go until engines, pools and a job give their first answer.
+"""Time cold starts: where the seconds go until engines, pools and a job first answer.
 
     python benchmarks/startup.py conf/miniature/stage1.yaml --rounds 3
 
@@ -28,15 +28,13 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 import psutil
-from measure.measuring import KINDS, CpuSeconds, draw, fresh_folder, spread, write_report
+from measure.measuring import KINDS, STEPS, CpuSeconds, draw, fresh_folder, spread, write_report
 
 from avr.config.load import load
 from avr.config.roles import ServingConfig
 from avr.config.stage1 import Stage1Config
 from avr.core.growth import Shape
 from avr.core.messages import assistant, user
-from avr.core.prompts import Templates
-from avr.core.tree import plant
 from avr.engines.imports import lasting_imports
 
 # Until main() is reached; torch, then the engine's module is imported; the engine core's process is
@@ -59,7 +57,6 @@ OWN_KINDS = {
     "command": ("jobs/stage1.py", __file__),
 }
 PROMPT = user("List (a) two tools.")
-STEPS = {"policy": "respond", "corrector": "correct", "reward_model": "score"}
 
 
 def main():
@@ -103,13 +100,13 @@ def _spreads(rounds):
 
 
 def phases(marks, names=PHASES):
-    """Seconds of each phase, from the times at which the first began and each ended."""
+    """Compute the seconds of each phase, from when the first began and each ended."""
     steps = zip(names, pairwise(marks), strict=True)
     return {name: round(after - before, 3) for name, (before, after) in steps}
 
 
 def core_parts(lines, begun, ready):
-    """Seconds of each of CORE_PARTS, from (time, line) of a log and when the phase was entered."""
+    """Compute the seconds of each of CORE_PARTS, from a log's (time, line) and its beginning."""
     ends = [begun]
     for name, words in CORE_PARTS.items():
         at = ready if words is None else next((at for at, line in lines if words in line), None)
@@ -120,13 +117,13 @@ def core_parts(lines, begun, ready):
 
 
 def rank_seconds(text):
-    """Seconds between what a rank says in its log; the first since its function was entered."""
+    """Read the seconds between a rank's log lines; the first since its function was entered."""
     said = [re.search(rf": {words} after ([\d.]+) s", text) for words in RANK_WORDS]
     return phases([0.0, *(float(found[1]) for found in said)], RANK_WORDS)
 
 
 def ready_at(text):
-    """When, this year, an engine's log says that it was ready (its clock shows whole seconds)."""
+    """Read when, this year, an engine was ready by its log (its clock shows whole seconds)."""
     stamps = re.findall(rf"(\d\d-\d\d \d\d:\d\d:\d\d).*{re.escape(CORE_PARTS['cache'])}", text)
     when = f"{datetime.now().year}-{stamps[-1]}"
     return datetime.strptime(when, "%Y-%m-%d %H:%M:%S").timestamp()
@@ -148,7 +145,7 @@ def _run(command, log, env=None):
 
 
 def _inside(part, arguments, folder, env=None):
-    """A part in a process of its own: its marks, and what `_run` gives."""
+    """Run a part in a process of its own: its marks, and what `_run` gives."""
     folder.mkdir()
     command = [sys.executable, __file__, arguments.config, *arguments.overrides, "--prompts"]
     command += [str(arguments.prompts), "--inside", part, str(folder)]
@@ -189,7 +186,7 @@ def _pooled(part, arguments, config, folder):
 
 
 def _marked_engine(role, config, seed):
-    """The engine of a job, which leaves marks: when it was ready, asked, and had answered."""
+    """Make a job's engine that leaves marks: when it was ready, asked, and had answered."""
     from avr.hosting.host import vllm_engine
 
     def mark(what):
@@ -219,7 +216,7 @@ def _hosted(config, roles, folder):
 
 
 def _cluster(config, folder):
-    """A cluster as a job starts it; the marks so far."""
+    """Start a cluster as a job does; returns the marks so far."""
     from avr.hosting.cluster import connect
 
     marks = {"imports": time.time()}
@@ -228,7 +225,7 @@ def _cluster(config, folder):
 
 
 def _seen(folder):
-    """Marks that the engines have left; files of a folder change it when they are begun."""
+    """Read the marks that engines have left; a folder's time is when a file in it began."""
     reference = next(folder.rglob("parity/*.json"))
     marks = {"actors": folder / "step" / "logs", "reference": reference}
     marks |= {file.stem: file for file in folder.glob("*.mark")}
@@ -237,15 +234,14 @@ def _seen(folder):
 
 def _dataflow_inside(arguments, config, folder):
     marks = _cluster(config, folder)
-    from avr.data import schemas, tables
     from avr.data.prompt_sets import ingest
     from avr.dataflow.grow import grow
     from avr.dataflow.operators import Operator
+    from avr.steps.ask import planted_in, templates_of
 
     ingest(config.prompts.rsft, folder / "prompts.parquet", folder / "rejected.parquet")
-    rows = islice(tables.read_rows(folder / "prompts.parquet"), arguments.prompts)
-    trees = [plant(schemas.prompt_of(row), "benchmark") for row in rows]
-    surroundings = Templates(**asdict(config.templates)), Shape(**asdict(config.tree))
+    trees = islice(planted_in(folder, "benchmark", from_input=False), arguments.prompts)
+    surroundings = templates_of(config.templates), Shape(**asdict(config.tree))
     operators = [Operator(one.name, one, *surroundings) for one in _hosted(config, STEPS, folder)]
     grow(trees, operators, config.growth, folder / "step")
     trees = [file.stat().st_mtime for file in (folder / "step" / "trees").glob("*.parquet")]
@@ -280,7 +276,7 @@ def _job(part, arguments, config, folder):
 
 
 def _step(folder, entry):
-    """A step's seconds, and what of them engines or training took to start."""
+    """Time a step, and how much of it engines or training took to start."""
     step, all_of_it = entry.stem, json.loads(entry.read_text())["seconds"]
     engines = [ready_at(log.read_text()) for log in (folder / step / "logs").glob("*.log")]
     rank = folder / f"{step}.training" / "logs" / "rank-0.log"

@@ -1,4 +1,4 @@
-"""Training: what does our way cost against bare TRL, and what do settings give against TRL's own?
+"""Compare our training with bare TRL, and our settings with TRL's own.
 
     python benchmarks/training.py --rounds 3
     python benchmarks/training.py --quick --rounds 1
@@ -100,7 +100,7 @@ def main():
 
 
 class Bench:
-    """The arms, and what they have in common."""
+    """Run the arms, and hold what they have in common."""
 
     def __init__(self, config, arguments, work):
         self._config, self._arguments, self._work = config, arguments, work
@@ -112,7 +112,7 @@ class Bench:
             write_large(config.policy.model, work / "chat", num_layers=4, heads=8)
 
     def run(self):
-        """All arms in turn, round by round; what goes into the report."""
+        """Run all arms in turn, round by round; returns what goes into the report."""
         recipes = {kind: self._recipe(kind) for kind in ARMS}
         arms, memory, apart = {}, {}, {}
         if self._arguments.layers:
@@ -152,7 +152,7 @@ class Bench:
         return [arm for arm in ARMS[kind] if arm in wanted]
 
     def _recipe(self, kind):
-        """The recipe's training for one pass, after its rows are written: whole steps of them."""
+        """Write rows, and make the recipe's training for one pass over them, in whole steps."""
         config = getattr(self._config, kind)
         if self._arguments.like == "chat":
             known = CHAT if kind == "dpo" else {k: v for k, v in CHAT.items() if "ref" not in k}
@@ -180,7 +180,7 @@ class Bench:
         return replace(config, trl={**config.trl, **once})
 
     def _one(self, kind, arm, recipe, turn):
-        """Figures of one arm, and what it has in common with another of the same work."""
+        """Measure one arm; returns figures, and what another arm of the same work must share."""
         trl = dict(recipe.trl) | CHANGES.get(arm, {})
         if arm == "naive":
             trl = {name: value for name, value in trl.items() if name not in FOR_SPEED}
@@ -201,7 +201,7 @@ class Bench:
         return figures, left
 
     def _memory(self, arm, turn):
-        """A few steps of the larger model: too few for a rate."""
+        """Run a few steps of the larger model: too few for a rate."""
         few = {"max_steps": 6, "logging_steps": 1, "save_strategy": "no"}
         few["per_device_train_batch_size"] = 2
         recipe, model = self._config.rsft, self._work / "large"
@@ -213,7 +213,7 @@ class Bench:
         return {key: figures[key] for key in (*MEMORY, "seconds", "cpu_s")}
 
     def _train(self, kind, how, config, model, folder):
-        """One training, its model at `folder/model`: figures, and what TRL logged."""
+        """Train once, the model at `folder/model`; returns figures, and what TRL logged."""
         output, rows = folder / "model", self._rows[kind]
         job = job_of(kind, METHODS[kind], config, model, rows, output, "bare")
         memory = RankMemory(job.logs)
@@ -247,7 +247,7 @@ class Bench:
 
 
 class RankMemory(Watch):
-    """What each rank had in memory, in MiB: the most, by the kernel's mark, and at each look."""
+    """Watch each rank's memory, in MiB: the most, by the kernel's mark, and at each look."""
 
     every_s = 0.2
 
@@ -268,7 +268,7 @@ class RankMemory(Watch):
 
 
 def _end_ray(others):
-    """Ends our cluster and waits for its processes: the next arm has the machine for itself."""
+    """End our cluster and wait for its processes: the next arm has the machine for itself."""
     import ray
 
     ray.shutdown()

@@ -1,4 +1,4 @@
-"""Stage I growth: how close to the ideal engine, how far ahead of what people use today.
+"""Compare Stage I's growth with the ideal engine, and with what people use today.
 
     python benchmarks/trees.py conf/miniature/stage1.yaml --prompts 256 --rounds 3
 
@@ -33,10 +33,12 @@ from arms.ray_data_llm import grow_in_chain
 from measure.apart import Apart
 from measure.make_engine import make_engine
 from measure.measuring import (
+    STEPS,
     CpuSeconds,
     Timeline,
     draw_rates,
     engines_alive,
+    figures_of,
     fresh_folder,
     medians,
     ratios,
@@ -48,8 +50,6 @@ from models.widened import widened
 from avr.config.load import load as load_config
 from avr.config.stage1 import Stage1Config
 from avr.core.growth import Shape
-from avr.core.prompts import Templates
-from avr.core.tree import plant
 from avr.data import schemas, tables
 from avr.data.prompt_sets import ingest
 from avr.dataflow.grow import grow
@@ -57,11 +57,11 @@ from avr.dataflow.operators import Operator
 from avr.hosting.cluster import connect
 from avr.hosting.host import Hosted
 from avr.plan.resources import rows_per_block
+from avr.steps.ask import planted_in, prompts_in, templates_of
 
 BESIDE = "ideal-beside-threads"
 CHAIN = "ray-data-llm"
 AS_MANY = "ours-two-correctors"  # as many engines as the chain
-STEPS = {"policy": "respond", "corrector": "correct", "reward_model": "score"}
 
 
 def main():
@@ -105,7 +105,7 @@ def main():
 
 
 class Bench:
-    """The arms, and what they have in common."""
+    """Run the arms, and hold what they have in common."""
 
     def __init__(self, config, arguments, work):
         self._config = config
@@ -122,10 +122,10 @@ class Bench:
             for role, one in ((role, getattr(config, role)) for role in STEPS)
         }
         ingest(config.prompts.rsft, work / "all.parquet", work / "rejected.parquet")
-        rows = list(islice(tables.read_rows(work / "all.parquet"), arguments.prompts))
+        rows = islice(tables.read_rows(work / "all.parquet"), arguments.prompts)
         tables.write_rows(work / "prompts.parquet", rows, schemas.PROMPTS)
-        self._prompts = [schemas.prompt_of(row) for row in rows]
-        self._templates = Templates(**asdict(config.templates))
+        self._prompts = list(prompts_in(work))
+        self._templates = templates_of(config.templates)
         self._shape = Shape(**asdict(config.tree))
 
     def run(self):
@@ -184,7 +184,7 @@ class Bench:
                 settings = replace(settings, min_replicas=correctors, max_replicas=correctors)
             hosted = Hosted(step, role, settings, 0, folder, 1, make_engine=make_engine)
             operators.append(Operator(step, hosted, self._templates, self._shape))
-        planted = [plant(prompt, "benchmark") for prompt in self._prompts]
+        planted = planted_in(self._work, "benchmark", from_input=False)
         figures = self._grown(
             folder, "trees", lambda: grow(planted, operators, self._config.growth, folder)
         )
@@ -202,7 +202,7 @@ class Bench:
         return figures | {"answers": tables.ids_of(folder / "answers").num_rows}
 
     def _grown(self, folder, written, call):
-        """Figures of `call`, which starts engines, from when they are ready to the last file."""
+        """Measure `call`, which starts engines, from when they are ready to the last file."""
         others = engines_alive()
         with CpuSeconds() as cpu:
             called = time.time()
@@ -214,17 +214,15 @@ class Bench:
         ended = max(file.stat().st_mtime for file in (folder / written).glob("*.parquet"))
         # All that were asked for, those of samples that were rejected included.
         generated = sum(Timeline(file).tokens for file in folder.glob("*.flights"))
-        figures = _figures(started, ended, len(tables.ids_of(folder / written)), generated)
+        trees = len(tables.ids_of(folder / written))
+        figures = figures_of(started, ended, generated, trees=trees)
         figures |= {"start_s": started - called, "end_s": returned - ended}
         return figures | self._flights(folder, started, ended) | {"cpu_s": cpu.by_kind(started)}
 
     def _ideal(self, replay):
         with CpuSeconds() as cpu:
-            by_role = replay()
-        started = min(one[0] for one in by_role.values())
-        ended = max(one[1] for one in by_role.values())
-        generated = sum(one[3] for one in by_role.values())
-        figures = _figures(started, ended, len(self._prompts), generated)
+            started, ended, generated, by_role = replay()
+        figures = figures_of(started, ended, generated, trees=len(self._prompts))
         seconds = {f"{role}_s": one[1] - one[0] for role, one in by_role.items()}
         return figures | seconds | {"cpu_s": cpu.by_kind()}
 
@@ -235,11 +233,11 @@ class Bench:
             started, ended, trees, generated = grow_over_http(
                 self._prompts, urls, self._roles, self._templates, self._shape, number, folder
             )
-        figures = _figures(started, ended, trees, generated)
+        figures = figures_of(started, ended, generated, trees=trees)
         return figures | self._flights(folder, started, ended) | {"cpu_s": cpu.by_kind()}
 
     def _flights(self, folder, started, ended):
-        """Busy share and tail of each engine, their mean where there are two of a name."""
+        """Measure each engine's busy share and tail; the mean where two have one name."""
         half = self._arguments.slots // 2
         found = {}
         for file in folder.glob("*.flights"):
@@ -260,23 +258,13 @@ def _costly(model, arguments, folder):
 
 
 def _ratios(arms):
-    """Of generated tokens per second: ours over all, the others over what is fair to them."""
+    """Divide generated tokens per second: ours by all, the others by what is fair to them."""
     fair = {arm: rounds for arm, rounds in arms.items() if arm != CHAIN or AS_MANY in arms}
     found = ratios(fair, "ours")
     threads = {arm: rounds for arm, rounds in arms.items() if arm.startswith("threads")}
     if AS_MANY in arms:
         found |= ratios({arm: arms[arm] for arm in (AS_MANY, CHAIN)}, AS_MANY)
     return found | (ratios({BESIDE: arms[BESIDE], **threads}, BESIDE) if threads else {})
-
-
-def _figures(started, ended, trees, generated):
-    seconds = ended - started
-    return {
-        "seconds": seconds,
-        "tokens": generated,
-        "tokens_per_s": generated / seconds,
-        "trees_per_s": trees / seconds,
-    }
 
 
 if __name__ == "__main__":

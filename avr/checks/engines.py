@@ -13,7 +13,7 @@ from avr.checks.models import prepared
 from avr.checks.outcome import CheckFailed, Finding, Skipped, cause
 from avr.checks.reference import QUERY, Greedy
 from avr.checks.settings import GpuCheckConfig
-from avr.config.roles import RoleConfig
+from avr.config.roles import RoleConfig, is_reward_model
 from avr.core.messages import Conversation
 from avr.core.roles import Completion
 from avr.engines.parity import PROBES, reference_rewards
@@ -33,7 +33,7 @@ STOP_S = 60.0
 
 @ray.remote
 class HostedEngine:
-    """One `Host` in a process of its own, as in a pool."""
+    """Host one engine in a process of its own, as a pool does."""
 
     def __init__(self, hosted: Hosted, witness: Any):
         self._host = Host(hosted, witness)
@@ -63,7 +63,7 @@ class HostedEngine:
 
 
 class EngineChecks:
-    """The checks that need engines; the policy's engine stays from the first of them to `stop`."""
+    """Run the checks that need engines; the first starts the policy's engine, `stop` ends it."""
 
     def __init__(self, config: GpuCheckConfig, folder: Location, reference: Any):
         self._config, self._folder, self._reference = config, folder, reference
@@ -214,7 +214,7 @@ class EngineChecks:
             seed=0,
             folder=self._folder / "engines",
             max_deaths=1,
-            parity=config.tolerance if name == "reward_model" else None,
+            parity=config.tolerance if is_reward_model(name) else None,
         )
         began = time.perf_counter()
         # `Any`, because the decorator has made something else of the class.

@@ -23,7 +23,7 @@ ANSWER_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A node of the cluster that is alive, and the devices that Ray can give away on it."""
+    """Describe a living node of the cluster and the devices that Ray can give away on it."""
 
     id: str
     name: str

@@ -15,7 +15,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Outcome(StrEnum):
-    """The ways in which a check can end."""
+    """Name the ways in which a check can end."""
 
     passed = "passed"
     failed = "failed"
@@ -24,14 +24,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The finding of a check that passed: in words, and as figures for programs."""
+    """Hold the finding of a check that passed: in words, and as figures for programs."""
 
     words: str
     figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CheckFailed(RuntimeError):
-    """The failure of a check that found something wrong; `figures` are those it had by then."""
+    """Signal that a check found something wrong; `figures` are those it had by then."""
 
     def __init__(self, words: str, figures: Mapping[str, Any] | None = None):
         super().__init__(words)
@@ -39,12 +39,12 @@ class CheckFailed(RuntimeError):
 
 
 class Skipped(Exception):
-    """The sign that a check cannot be made here; the message is the reason."""
+    """Signal that a check cannot be made here; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of a check that has ended.
+    """Hold the result of a check that has ended.
 
     `words` are its finding, the cause of its failure, or the reason why it was skipped.
     """

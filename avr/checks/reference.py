@@ -19,7 +19,7 @@ QUERY = (user("List (a) two tools and (b) three fruits."),)
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
-    """Hugging Face's greedy text, and how far the engine's text is from it.
+    """Hold Hugging Face's greedy text, and how far the engine's text is from it.
 
     `lead`: at each token of the engine's text, how far the logit of Hugging Face's own choice is
     ahead of that token's, over max(1, |logit|); the largest of all. 0 where the texts are equal.
@@ -31,7 +31,7 @@ class Greedy:
 
 @ray.remote(num_cpus=0)
 class Reference:
-    """An actor with Transformers, which it imports once."""
+    """Keep Transformers in an actor, which imports it once."""
 
     def greedy(
         self, model: str, dtype: str, conversation: Conversation, said: Completion

@@ -76,7 +76,7 @@ def _home(run_dir: Location) -> tuple[Location, str]:
 
 
 class _Checks:
-    """The state that checks share: the cluster, its devices, the processes beside the driver."""
+    """Hold what checks share: the cluster, its devices, the processes beside the driver."""
 
     def __init__(self, config: GpuCheckConfig, folder: Location, unwritable: str):
         self._config, self._folder, self._unwritable = config, folder, unwritable

@@ -34,7 +34,7 @@ NAMES = (
 
 @dataclass
 class HostLimits:
-    """The least that every machine that works must have.
+    """Set the least that every machine that works must have.
 
     `run_dir_gib` and `temporary_gib`: free GiB where run_dir and TMPDIR lie. `write_mib_per_s`:
     MiB/s at which `write_mib` MiB are written to run_dir and synced, by all machines at once.
@@ -53,7 +53,7 @@ class HostLimits:
 
 @dataclass
 class GpuCheckConfig:
-    """The settings of the checks: which, on how many devices, and with which models.
+    """Configure the checks: which, on how many devices, and with which models.
 
     `checks` are names of `NAMES`. `devices` are GPUs, or training workers without GPUs; unset, all
     GPUs that the cluster has now, so a cluster that still has to grow needs the number. Each check

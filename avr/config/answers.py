@@ -1,4 +1,4 @@
-"""Settings of jobs in which models answer prompts, or refine the answers of other models."""
+"""Configure jobs in which models answer prompts, or refine the answers of other models."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -16,7 +16,7 @@ from avr.config.run import AskingConfig
 
 @dataclass
 class EvaluationConfig:
-    """An evaluation in which the seed policy and both trained models answer held-out prompts.
+    """Configure an evaluation: the seed policy and both trained models answer held-out prompts.
 
     `oracle` names a function `(prompt, answer) -> quality in [0, 1]` as "module:function", for
     worlds where the truth is known. `rounds` holds r, the rounds of refinement, for the seed and
@@ -30,7 +30,7 @@ class EvaluationConfig:
 
 @dataclass
 class Stage2EvaluationConfig(EvaluationConfig):
-    """An evaluation in which four models answer held-out prompts.
+    """Configure an evaluation in which four models answer held-out prompts.
 
     They are the seed policy, the Stage I model and both recursive models. `rounds` holds r, the
     rounds of refinement, for the seed (`seed_model`) and the Stage I model.
@@ -41,7 +41,7 @@ class Stage2EvaluationConfig(EvaluationConfig):
 
 @dataclass
 class AnswerConfig(AskingConfig):
-    """A job in which a recursive model answers prompts; answer and thinking are kept apart."""
+    """Configure a job in which a recursive model answers prompts; thinking is kept apart."""
 
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
@@ -49,7 +49,7 @@ class AnswerConfig(AskingConfig):
 
 
 class Mode(Enum):
-    """The way a model answers.
+    """Name the ways in which a model can answer.
 
     `plain` answers once, `refine` refines its answer for `rounds` rounds when asked, and
     `recursive` writes the whole loop by itself in one generation.
@@ -61,7 +61,7 @@ class Mode(Enum):
 
 
 class JudgeKind(Enum):
-    """The kind of judge that compares two answers."""
+    """Name the kinds of judges that compare two answers."""
 
     endpoint = "endpoint"
     reward_model = "reward_model"
@@ -73,7 +73,7 @@ OPENAI = "https://api.openai.com/v1"
 
 @dataclass
 class EndpointConfig:
-    """An OpenAI-compatible server.
+    """Describe an OpenAI-compatible server.
 
     `api_key_variable` names the environment variable that holds the key. Unset, it is
     OPENAI_API_KEY for OpenAI's own address; for any other address no key is sent. `request`
@@ -123,7 +123,7 @@ def _is_loopback(host: str) -> bool:
 
 @dataclass
 class JudgeConfig:
-    """One judge. `oracle` is a "module:function" as in `EvaluationConfig`.
+    """Configure one judge. `oracle` is a "module:function" as in `EvaluationConfig`.
 
     `reward_model` should be one that had no part in training or selection.
     """
@@ -135,7 +135,7 @@ class JudgeConfig:
 
 
 class Format(Enum):
-    """The benchmark that defines the files and the numbers of an evaluation."""
+    """Name the benchmarks that define the files and the numbers of an evaluation."""
 
     alpaca_eval = "alpaca_eval"
     arena_hard = "arena_hard"
@@ -143,7 +143,7 @@ class Format(Enum):
 
 @dataclass
 class EvaluateConfig(AskingConfig):
-    """A job in which a model answers a prompt set and a judge compares it with a baseline.
+    """Configure a job: a model answers a prompt set, a judge compares it with a baseline.
 
     `baseline` is a file of answers (`prompt_field`, `answer_field`) to the same prompts; without
     one there is nothing to judge. `name` is the model's name in the files that are written.
@@ -163,7 +163,7 @@ class EvaluateConfig(AskingConfig):
 
 @dataclass
 class RefineConfig(AskingConfig):
-    """A job in which our model criticises and refines any model's answers for `rounds` rounds.
+    """Configure a job in which our model refines any model's answers for `rounds` rounds.
 
     `answers` is a file with a prompt and an answer per row. With a `reward_model` each round takes
     the best of its refinements; rounds go on only while the answer gets better, and an answer that

@@ -1,4 +1,4 @@
-"""All settings of the baselines that train a policy on its own judged answers."""
+"""Configure the baselines that train a policy on its own judged answers."""
 
 from dataclasses import dataclass, field
 
@@ -13,14 +13,14 @@ from avr.config.training import TrainingConfig
 
 @dataclass
 class BaselinePrompts:
-    """The prompt set of a baseline: the policy answers `sample`."""
+    """Describe the prompt set of a baseline: the policy answers `sample`."""
 
     sample: PromptsConfig = field(default_factory=PromptsConfig)
 
 
 @dataclass
 class BaselineEvaluationConfig(EvaluationConfig):
-    """An evaluation in which the seed policy and the trained model answer held-out prompts.
+    """Configure an evaluation: the seed policy and the trained model answer held-out prompts.
 
     `rounds` holds r, the rounds of refinement, for the seed, which may refine its answers.
     """
@@ -30,7 +30,7 @@ class BaselineEvaluationConfig(EvaluationConfig):
 
 @dataclass
 class BaselineConfig(AskingConfig):
-    """A baseline: whole answers of the policy are judged, paired and trained on (-> evaluate).
+    """Configure a baseline: judge, pair and train on the policy's whole answers (-> evaluate).
 
     As it stands it is traditional DPO. With `simpo_margin`, SimPO's gamma, and `dpo.trl.loss_type`
     `sigmoid_norm` it is SimPO. With `outputs.judgements` it is an iteration of Meta-Rewarding: the

@@ -1,4 +1,4 @@
-"""Fields of configurations and steps: bounds of their values, and how they decide results.
+"""Define fields of configurations and steps: bounds of values, and how they decide results.
 
 A field's value, as it stands, decides the result of a step that holds it. The functions here make
 the fields that are exceptions.

@@ -1,4 +1,4 @@
-"""Settings of the health check that a growth's first trees pass before the rest is grown."""
+"""Configure the health check that a growth's first trees pass before the rest is grown."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,7 +7,7 @@ from avr.config.fields import at_least
 
 
 class OnFailure(Enum):
-    """The reaction of a growth to a failed health check: stop, or go on and warn."""
+    """Name the reactions of a growth to a failed health check: stop, or go on and warn."""
 
     stop = "stop"
     warn = "warn"
@@ -15,7 +15,7 @@ class OnFailure(Enum):
 
 @dataclass
 class HealthConfig:
-    """The checks of the first `num_trees` trees, in the order of the prompts (`avr.core.health`).
+    """Configure the checks of the first `num_trees` trees in prompt order (`avr.core.health`).
 
     The other numbers are the largest share of bad items, 0 to 1, that each check lets pass; 1 turns
     a check off. A check that counts fewer items than half of `num_trees` says nothing.

@@ -105,11 +105,12 @@ def _explain(schema: type, error: Exception) -> str:
     known = _keys_at(schema, parent)
     near = difflib.get_close_matches(unknown.group(1), known, n=1, cutoff=0.5)
     anywhere = [k for k in _all_keys(schema) if k.rpartition(".")[2] == unknown.group(1)]
-    hint = f"did you mean {'.'.join(filter(None, [parent, near[0]]))!r}?" if near else ""
+    hint = MOVED.get(unknown.group(1), "")
     # The same name in just one other place is a better guess than a similar name here.
     if len(anywhere) == 1:
         hint = f"did you mean {anywhere[0]!r}?"
-    hint = hint or MOVED.get(unknown.group(1), "")
+    elif near and not hint:
+        hint = f"did you mean {'.'.join(filter(None, [parent, near[0]]))!r}?"
     listed = f"there are: {', '.join(known)}" if known else first_line
     return f"unknown key {full_key!r}; {hint or listed}"
 

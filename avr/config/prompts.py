@@ -1,4 +1,4 @@
-"""Settings of a prompt set, and of the words around the models' texts."""
+"""Configure a prompt set, and the words around the models' texts."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from avr.core.prompts import CRITIQUE_REQUEST, REFINE_REQUEST
 
 @dataclass
 class PromptsConfig:
-    """A prompt set: Parquet, JSONL or JSON files, or `hf://DATASET` (`split`, `subset`).
+    """Describe a prompt set: Parquet, JSONL or JSON files, or `hf://DATASET` (`split`, `subset`).
 
     `path` is a file, a folder or a pattern (`data/*.jsonl`); files are read in the order of names.
     In a folder, files and folders with a dot or an underscore at the beginning of their names are
@@ -28,7 +28,7 @@ class PromptsConfig:
 
 @dataclass
 class TemplatesConfig:
-    """The words around the models' texts, everywhere (see `avr.core.prompts`)."""
+    """Set the words around the models' texts, everywhere (see `avr.core.prompts`)."""
 
     critique_request: str = CRITIQUE_REQUEST
     refine_request: str = REFINE_REQUEST

@@ -1,4 +1,4 @@
-"""Settings of models, of the pools that serve them, and of growths and queries on these pools."""
+"""Configure models, the pools that serve them, and growths and queries on these pools."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,7 +11,7 @@ from avr.config.health import HealthConfig
 
 
 class Placement(Enum):
-    """The placement of models on devices.
+    """Name the ways to place models on devices.
 
     `resident`: all pools live, and trees stream through them. `waves`: one model at a time has all
     devices.
@@ -21,8 +21,16 @@ class Placement(Enum):
     waves = "waves"
 
 
+def is_reward_model(role: str) -> bool:
+    """Say whether the models of a role score; those of all other roles generate.
+
+    A role is told by its name: `reward_model`, or `judge.reward_model` where a setting names it.
+    """
+    return role.rpartition(".")[2] == "reward_model"
+
+
 class FirstAnswer(Enum):
-    """The source of y0: sampled from the policy, or the answer in the input row."""
+    """Name the sources of y0: sampled from the policy, or the answer in the input row."""
 
     sampled = "sampled"
     input = "input"
@@ -30,7 +38,7 @@ class FirstAnswer(Enum):
 
 @dataclass
 class RoleConfig:
-    """One model and the pool of engines that serves it.
+    """Configure one model and the pool of engines that serves it.
 
     `model` is a folder or a hub name, which may end in `@REVISION` (a commit, tag or branch):
     engine, tokenizer, reward check and training all read that revision. `engine` holds vLLM's
@@ -55,7 +63,7 @@ class RoleConfig:
 
 @dataclass
 class LimitsConfig:
-    """The limits at which a step that uses engines gives up.
+    """Set the limits at which a step that uses engines gives up.
 
     `max_engine_deaths` per role end the job, with the cause. `no_progress_timeout_s` ends a job in
     which no tree or query advanced while every role had an engine. `start_timeout_s` ends a job in
@@ -72,7 +80,7 @@ class LimitsConfig:
 
 @dataclass
 class GrowthConfig(LimitsConfig):
-    """The way trees are grown: placement, source of y0, size of a block, health checks.
+    """Configure growth: placement, source of y0, size of a block, health checks.
 
     `rows_per_block` trees travel and are committed together, so a kill can cost that many. Each
     block costs the driver some CPU time, so by default blocks grow with the pools
@@ -87,7 +95,7 @@ class GrowthConfig(LimitsConfig):
 
 @dataclass
 class QueriesConfig(LimitsConfig):
-    """The way Ray tasks work through queries of several calls each (search, whole outputs).
+    """Configure Ray tasks that work through queries of several calls each (search, whole outputs).
 
     A task carries `queries_per_task` queries and runs them concurrently; each is committed on its
     own. With one query per task, every process that runs tasks keeps a Serve router for a single
@@ -107,7 +115,7 @@ class QueriesConfig(LimitsConfig):
 
 @dataclass
 class ServingConfig:
-    """The pools of engines on Ray Serve; the role sets the replicas of its pool.
+    """Configure the pools of engines on Ray Serve; the role sets the replicas of its pool.
 
     `max_ongoing_requests` per replica is far above the batch of an engine, because the engine's
     own scheduler batches better than a queue in front of it. Replicas are added, up to the role's

@@ -1,4 +1,4 @@
-"""Settings of the shape of trees and outputs, and of the rules that make training rows of them."""
+"""Configure the shape of trees and outputs, and the rules that make training rows of them."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,12 +10,12 @@ from avr.config.fields import at_least
 from avr.core.own_judge import META_REQUEST
 from avr.core.prompts import Context
 from avr.core.search import Closing
-from avr.core.trajectory import PLAIN, TRAJECTORY_TEMPLATES, TrajectoryTemplate
+from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
 
 
 @dataclass
 class TreeConfig:
-    """The shape of a level (paper: 2 x 2), and the tries for a malformed sample (released: 5).
+    """Set the shape of a level (paper: 2 x 2) and the tries for a malformed sample (released: 5).
 
     `context` chooses the texts that a critique and a refinement see from the second level on, in a
     search and where a model refines answers in several rounds. With `answer` (released) they see
@@ -31,7 +31,7 @@ class TreeConfig:
 
 @dataclass
 class RulesConfig:
-    """A profile of named rules (as_released, as_paper, recommended), and switches of its rules."""
+    """Choose a profile of rules (as_released, as_paper, recommended), and switch its rules."""
 
     profile: str = "recommended"
     switches: dict[str, bool] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class RulesConfig:
 
 @dataclass
 class PairsConfig(RulesConfig):
-    """The rules for pairs; their rewards must differ by more than `min_margin` (method: 0).
+    """Set the rules for pairs; rewards must differ by more than `min_margin` (method: 0).
 
     It is in the reward model's logits, or in ratings where a policy judges its own answers. Pairs
     of judgements may differ by any amount.
@@ -50,14 +50,14 @@ class PairsConfig(RulesConfig):
 
 @dataclass
 class TreePairsConfig(PairsConfig):
-    """The rules for pairs made of a tree, and the kinds of pairs to make."""
+    """Set the rules for pairs made of a tree, and the kinds of pairs to make."""
 
     kinds: list[str] = field(default_factory=lambda: ["generation", "critique", "refinement"])
 
 
 @dataclass
 class TrajectoryTemplateConfig:
-    """The separators of a user's own trajectory template, white space included."""
+    """Set the separators of a user's own trajectory template, white space included."""
 
     start: str = MISSING
     critique: str = MISSING
@@ -67,10 +67,9 @@ class TrajectoryTemplateConfig:
 
 @dataclass
 class TrajectoriesConfig(RulesConfig):
-    """The rules and the template that make training rows of searched trees.
+    """Set the rules and the template that make training rows of searched trees.
 
-    `template` names one of `templates` or of `avr.core.trajectory.TRAJECTORY_TEMPLATES`, or is
-    `plain`: whole answers without thinking, for a baseline.
+    `template` names one of `templates` or of `avr.core.trajectory.TRAJECTORY_TEMPLATES`.
     `unchanged_share` of the rows may be trajectories in which nothing had to be changed (unless the
     rule `improved` is on). A turn that raises the reward by no more than `min_gain` logits ends the
     trajectory as if it had not improved; 0 is the released rule. `closing` chooses the critique of
@@ -87,7 +86,7 @@ class TrajectoriesConfig(RulesConfig):
 
 @dataclass
 class OutputsConfig:
-    """The whole outputs of the recursive model (released: 5 per prompt).
+    """Configure the whole outputs of the recursive model (released: 5 per prompt).
 
     `sampling` replaces the policy's sampling: a whole loop is several times as long as an answer.
     There are up to `max_tries` requests, the first included, until every output has a final answer,
@@ -105,7 +104,7 @@ class OutputsConfig:
 
 @dataclass
 class OutputPairsConfig(PairsConfig):
-    """The rules for pairs of outputs, and their number per prompt and in all.
+    """Set the rules for pairs of outputs, and their number per prompt and in all.
 
     With `per_prompt` 2 the second best and the second worst of a prompt make a pair as well, if it
     passes the rules, and so on. The first `max_pairs` of all these are taken: the best and worst of
@@ -128,8 +127,12 @@ def template_of(config: TrajectoriesConfig) -> TrajectoryTemplate:
             return TrajectoryTemplate(**own[config.template])
         except ValueError as error:
             raise ConfigError(f"trajectories.templates.{config.template}: {error}") from error
-    known = TRAJECTORY_TEMPLATES | {"plain": PLAIN}
-    if config.template not in known:
-        names = ", ".join(sorted({*own, *known}))
+    if config.template == "plain":
+        raise ConfigError(
+            "trajectories.template is 'plain', which has no loop to learn or to answer by;"
+            " jobs/baseline.py trains on whole answers, and mode plain gives them"
+        )
+    if config.template not in TRAJECTORY_TEMPLATES:
+        names = ", ".join(sorted({*own, *TRAJECTORY_TEMPLATES}))
         raise ConfigError(f"trajectories.template {config.template!r}: there are {names}")
-    return known[config.template]
+    return TRAJECTORY_TEMPLATES[config.template]

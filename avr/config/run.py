@@ -1,4 +1,4 @@
-"""Settings of every job: its run directory, its budget, its cluster."""
+"""Configure what every job has: a run directory, a budget, a cluster."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,7 +12,7 @@ from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
 
 
 class Resume(Enum):
-    """The condition on a run directory: it may, must or must not hold a run already."""
+    """Name the conditions on a run directory: it may, must or must not hold a run already."""
 
     never = "never"
     always = "always"
@@ -21,7 +21,7 @@ class Resume(Enum):
 
 @dataclass
 class BudgetConfig:
-    """The budget of a run, for all its jobs together.
+    """Limit what a run may spend, over all its jobs together.
 
     After `max_device_hours` (of GPUs, or of engines and workers without one) a job stops at the
     next commit of trees or queries, or before the next step. Training is not interrupted.
@@ -32,7 +32,7 @@ class BudgetConfig:
 
 @dataclass
 class RunConfig:
-    """The settings of every job. A run directory belongs to one configuration, which continues it.
+    """Configure any job. A run directory belongs to one configuration, which continues it.
 
     `steps` lists the steps to do; unset, all are done. `resume` says whether the directory may hold
     a run already (`if_possible`), must (`always`: a mistyped run_dir starts nothing) or must not
@@ -56,7 +56,7 @@ class RunConfig:
 
 @dataclass
 class AskingConfig(RunConfig):
-    """The settings of every job that asks models: the policy, and how queries and pools work."""
+    """Configure any job that asks models: the policy, and how queries and pools work."""
 
     policy: RoleConfig = field(default_factory=RoleConfig)
     queries: QueriesConfig = field(default_factory=QueriesConfig)

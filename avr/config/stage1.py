@@ -1,4 +1,4 @@
-"""All settings of Stage I."""
+"""Configure Stage I."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from avr.config.training import TrainingConfig
 
 @dataclass
 class Stage1Prompts:
-    """The two prompt sets: `rsft` for the first training's trees, `dpo` for the second's trees."""
+    """Describe two prompt sets: `rsft` for the first training's trees, `dpo` for the second's."""
 
     rsft: PromptsConfig = field(default_factory=PromptsConfig)
     dpo: PromptsConfig = field(default_factory=PromptsConfig)
@@ -20,7 +20,7 @@ class Stage1Prompts:
 
 @dataclass
 class Stage1Config(AskingConfig):
-    """Stage I: grow -> select -> RSFT -> grow with the RSFT model -> pair -> DPO (-> evaluate).
+    """Configure Stage I: grow, select, RSFT, grow with the RSFT model, pair, DPO (-> evaluate).
 
     Without a `corrector` the policy corrects itself in the same pool, as the RSFT model does in
     the second growth. Without `evaluation` that step is left out; `queries` and `serving` are for

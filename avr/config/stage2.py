@@ -1,4 +1,4 @@
-"""All settings of Stage II."""
+"""Configure Stage II."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -20,14 +20,14 @@ from avr.config.training import TrainingConfig
 
 @dataclass
 class Stage2Prompts:
-    """The two prompt sets: `search` for the trajectories, `sample` for the outputs in DPO pairs."""
+    """Describe two prompt sets: `search` for trajectories, `sample` for outputs in DPO pairs."""
 
     search: PromptsConfig = field(default_factory=PromptsConfig)
     sample: PromptsConfig = field(default_factory=PromptsConfig)
 
 
 class Start(Enum):
-    """The model that RSFT trains on trajectories: the untrained policy, or the Stage I model.
+    """Name the models that RSFT can start from: the untrained policy, or the Stage I model.
 
     The Stage I model has done the search. The released scripts leave the choice to their user. The
     paper's counts (10k items for Stage II's RSFT beside 20k for Stage I, 14k with length control)
@@ -42,7 +42,7 @@ class Start(Enum):
 
 @dataclass
 class Stage2Config(AskingConfig):
-    """Stage II: search -> unroll -> RSFT -> sample -> pair -> DPO (-> evaluate).
+    """Configure Stage II: search, unroll, RSFT, sample, pair, DPO (-> evaluate).
 
     `stage1_dir` is the run directory of Stage I: a recipe's `policy.model` is `${stage1_dir}/dpo`,
     and held-out prompts must not be among its prompts. `seed_model` is the untrained policy that

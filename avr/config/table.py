@@ -1,4 +1,4 @@
-"""All settings of the table that compares models, and of its replications."""
+"""Configure the table that compares models, and its replications."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from avr.core.prompts import Context
 
 @dataclass
 class EntrantConfig:
-    """A model and the way it answers: one row of the table, or one per r from 0 in mode refine.
+    """Describe a model and how it answers: one row of the table; mode refine has one per r from 0.
 
     `trained` lists the model folders that our trainings left on the way to the model, in order. The
     model is the last of them, and the items that they were trained on are counted. `model` is a
@@ -36,7 +36,7 @@ class EntrantConfig:
 
 @dataclass
 class TableConfig(AskingConfig):
-    """A job in which entrants answer the same held-out prompts and are compared with a baseline.
+    """Configure a job that compares entrants' answers to held-out prompts with a baseline's.
 
     One pool of the policy's engines loads each entrant's weights in turn; `policy.model` is the
     model it starts with. `baseline` names an entrant; the others are compared with its answers
@@ -63,7 +63,7 @@ class TableConfig(AskingConfig):
 
 @dataclass
 class ReplicaJobConfig:
-    """One command of a replication: `python jobs/JOB.py CONFIG run_dir=FOLDER/NAME OVERRIDES`.
+    """Describe a replication's command: `python jobs/JOB.py CONFIG run_dir=FOLDER/NAME OVERRIDES`.
 
     In overrides `{folder}` is the replication's folder and `{seed}` its seed. `takes` maps the
     first steps to an earlier job. That job's results of these steps are copied instead of made
@@ -78,7 +78,7 @@ class ReplicaJobConfig:
 
 @dataclass
 class ReplicateConfig:
-    """A replication: the same jobs for each of `seeds`, in a folder per seed, and one table of all.
+    """Configure a replication: the same jobs for each of `seeds`, and one table of all.
 
     `table` names the job that gives the answers to pool, `search` the job that gives the searched
     trees to follow turn by turn. `efficiency` lists rows of the table that are drawn over the

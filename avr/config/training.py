@@ -1,4 +1,4 @@
-"""Settings of one training job."""
+"""Configure one training job."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +24,7 @@ def _zero3() -> dict[str, Any]:
 
 @dataclass
 class TrainingConfig:
-    """One training job on Ray Train: `num_workers` ranks under DeepSpeed.
+    """Configure one training job on Ray Train: `num_workers` ranks under DeepSpeed.
 
     `trl` holds SFTConfig or DPOConfig fields and `deepspeed` a DeepSpeed configuration, under their
     own names. A checkpoint is written every `checkpoint_every_s`, counted from the end of the last

@@ -1,1 +1,1 @@
-"""The core algorithm: trees, growth, search, ratings. It uses the standard library only."""
+"""Define the algorithm with the standard library only: trees, growth, search, ratings."""

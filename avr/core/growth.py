@@ -28,7 +28,7 @@ from avr.core.tree import Critique, Level, RefinementTree, Response, reward_of
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The width of a level, and how often a malformed sample is asked for again.
+    """Set the width of a level, and how often a malformed sample is asked for again.
 
     `max_tries` (5, released code) counts the first attempt. `follow` says which response a further
     level criticises: the one with the best reward (search) or the last (self-refinement r_k).

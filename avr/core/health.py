@@ -1,4 +1,4 @@
-"""Health checks on a growth's first trees: counts that show whether it is worth going on.
+"""Check the health of a growth's first trees: counts show whether it is worth going on.
 
 At first contact with real models, 54 of 62 critiques were the example copied out of the prompt,
 and 113 of 124 refinements were a review instead of code. Yet the table said "improved 84.4%":
@@ -22,7 +22,7 @@ _EXAMPLE_CHARACTERS = 160
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check: `num_bad` of `num_all` items, and the first few bad ones as text."""
+    """Hold a check's result: `num_bad` of `num_all` items, and the first few bad ones as text."""
 
     name: str
     num_bad: int
@@ -122,7 +122,7 @@ def forms_of(text: str) -> frozenset[str]:
 
 
 class _Count:
-    """The running counts and the first examples of one check."""
+    """Keep the running counts and the first examples of one check."""
 
     def __init__(self) -> None:
         self._bad = self._all = 0

@@ -1,4 +1,4 @@
-"""Chat messages as frozen values, and the content hash behind every id and seed."""
+"""Define chat messages as frozen values, and the content hash behind every id and seed."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One chat turn; `role` is one of `ROLES`."""
+    """Hold one chat turn; `role` is one of `ROLES`."""
 
     role: str
     content: str

@@ -1,4 +1,4 @@
-"""Whole outputs of a recursive model: sampled, parsed, judged by their final answers."""
+"""Sample whole outputs of a recursive model, parse them, and judge them by their final answers."""
 
 import asyncio
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ UNJUDGED = "cannot be judged: "  # The failure of a well-formed output begins wi
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A model's critique of its own answer, with the rating 1..10 that it gave the answer.
+    """Hold a model's critique of its own answer, with the rating 1..10 that it gave the answer.
 
     `meta_rating` is the rating that the model gave the critique; None where it gave none.
     `num_tokens` counts the tokens of the critique and of its meta rating.
@@ -39,7 +39,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One sampled text. `answer` is the part behind the thinking; `reward` judges it alone.
+    """Hold one sampled text. `answer` is the part behind the thinking; `reward` judges it alone.
 
     `failure` is the reason why the text has no final answer or could not be judged, else "".
     `judgements` are there where the model itself is the judge; the reward is then their mean
@@ -64,7 +64,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class OutputSet:
-    """The outputs sampled for one prompt; `failures` did not parse or could not be judged.
+    """Hold the outputs sampled for one prompt; `failures` did not parse or could not be judged.
 
     `num_missing` counts the outputs that were asked for and are not in `outputs`: malformed after
     all tries, or without a judgement. `reference` is the reward of the answer in the input row,

@@ -1,4 +1,4 @@
-"""A model as the judge of its own answers, and of its own judgements (Meta-Rewarding).
+"""Let a model judge its own answers, and its own judgements (Meta-Rewarding).
 
 Source: Wu et al. 2024 (arXiv 2407.19594). An answer's reward is the mean rating of several
 critiques by the model that gave it. The model then rates those critiques; the best and the worst of
@@ -28,7 +28,7 @@ true of the answer, what it missed, and whether its rating follows from what it 
 
 @dataclass(frozen=True, slots=True)
 class OwnJudge:
-    """The settings of a model that judges itself.
+    """Set how a model judges itself.
 
     Each answer gets `num_judgements`. A judgement is itself judged in the words of `meta_request`.
     Each sampling takes at most `max_tries` requests.

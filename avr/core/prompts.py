@@ -1,4 +1,4 @@
-"""The one set of prompt templates: growth, training rows, search and evaluation all use these.
+"""Define the prompt templates that growth, training rows, search and evaluation share.
 
 Every context a model sees is built here and nowhere else, so a critique is asked for in the same
 words when a tree is grown, when the model is trained on it, and when it refines its own answer.
@@ -33,7 +33,7 @@ it, in the form that I asked for: for code, one complete code block."""
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """The texts that we put around the model's own texts. Raises ValueError for an empty request.
+    """Hold the texts that we put around the model's own. Raises ValueError for an empty request.
 
     `system` is put first where it is not empty.
     """

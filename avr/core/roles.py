@@ -1,4 +1,4 @@
-"""The algorithm's view of the cluster: two asynchronous functions, in `Generate` and `Score`."""
+"""Define how the algorithm sees the cluster: two asynchronous functions, `Generate` and `Score`."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +8,7 @@ from avr.core.messages import Conversation
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled text. `num_tokens` counts generated tokens.
+    """Hold one sampled text. `num_tokens` counts generated tokens.
 
     `finish_reason` is vLLM's: "stop" or "length".
     """
@@ -19,7 +19,7 @@ class Completion:
 
 
 class Generate(Protocol):
-    """A language model."""
+    """Describe a language model."""
 
     @property
     def identity(self) -> str:
@@ -37,7 +37,7 @@ class Generate(Protocol):
 
 
 class Score(Protocol):
-    """A Bradley-Terry reward model."""
+    """Describe a Bradley-Terry reward model."""
 
     @property
     def identity(self) -> str:
@@ -53,14 +53,14 @@ class Score(Protocol):
 
 
 class TreeFault(ValueError):
-    """A fault in one tree's own texts. The tree is quarantined; other trees are not affected.
+    """Signal a fault in one tree's own texts. The tree is quarantined, others are not affected.
 
     A tree goes on without a refinement that cannot be judged (`avr.core.growth.score`).
     """
 
 
 class ContextTooLong(TreeFault):
-    """A conversation that does not fit into a model together with a full answer."""
+    """Signal a conversation that does not fit into a model together with a full answer."""
 
     @staticmethod
     def of(role: str, num_tokens: int, reserved: int, limit: int) -> "ContextTooLong":
@@ -72,4 +72,4 @@ class ContextTooLong(TreeFault):
 
 
 class EngineDied(RuntimeError):
-    """The loss of the engine behind a role. Its host replaces it; its requests are repeated."""
+    """Signal that a role lost its engine. The host replaces it; its requests are repeated."""

@@ -10,7 +10,7 @@ from avr.core.roles import Completion, Generate
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Well-formed completions with their node ids, the rejected ones, and how many are missing."""
+    """Hold well-formed completions with their node ids, the rejected, and how many are missing."""
 
     kept: tuple[tuple[str, Completion], ...]
     rejected: tuple[Completion, ...]

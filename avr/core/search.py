@@ -1,4 +1,4 @@
-"""Greedy search (method, Stage II.1): correct and score the best answer while it gets better."""
+"""Search greedily (method, Stage II.1): correct and score the best answer while it gets better."""
 
 from dataclasses import replace
 from itertools import takewhile

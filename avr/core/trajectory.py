@@ -1,4 +1,4 @@
-"""One recursive trajectory and its text: the loop of answer, critique and refinement in one turn.
+"""Render a recursive trajectory as one text and parse it: answer, critiques and refinements.
 
     START y0 (CRITIQUE c REFINEMENT y)* [CRITIQUE closing critique] END final answer
 
@@ -14,12 +14,12 @@ from functools import cached_property
 
 
 class TrajectoryError(ValueError):
-    """An error for a text that is no trajectory; the message names the fault in its form."""
+    """Signal a text that is no trajectory; the message names the fault in its form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One improving turn: a critique and its refinement."""
+    """Hold one improving turn: a critique and its refinement."""
 
     critique: str
     refinement: str
@@ -27,7 +27,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A whole loop. `closing` is the critique that led to no better answer, None without one."""
+    """Hold a whole loop. `closing` is the critique that led to no better answer, or None."""
 
     first: str
     turns: tuple[Turn, ...]
@@ -37,7 +37,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class TrajectoryTemplate:
-    """The four separators of a trajectory's text, with the white space around them.
+    """Hold the four separators of a trajectory's text, with the white space around them.
 
     A separator without that white space is a marker. Four empty separators (`plain`) are the form
     of a model that was not taught the loop: the whole text is its answer. Raises ValueError for

@@ -1,4 +1,4 @@
-"""The refinement tree of one prompt: one frozen value, one row.
+"""Define the refinement tree of one prompt: one frozen value, one row.
 
 prompt -> response (y0) -> levels, in order. A level criticises one response; each of its critiques
 holds its refinements; every response carries its reward once the reward model has seen it.
@@ -13,7 +13,7 @@ from avr.core.messages import Conversation, content_id, from_dicts, to_dicts
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One input row. `answer` is the answer in the row (y0 when taken from the input)."""
+    """Hold one input row. `answer` is the answer in the row (y0 when taken from the input)."""
 
     id: str
     query: Conversation
@@ -28,7 +28,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: y0 or a refinement. `reward` is the raw logit, None until scored."""
+    """Hold an answer: y0 or a refinement. `reward` is the raw logit, None until scored."""
 
     id: str
     text: str
@@ -39,7 +39,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Critique:
-    """A well-formed critique and its refinements. Its `rating` is a format check only."""
+    """Hold a well-formed critique and its refinements. Its `rating` is a format check only."""
 
     id: str
     text: str
@@ -51,7 +51,7 @@ class Critique:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One turn of refinement of the response `of`.
+    """Hold one turn of refinement of the response `of`.
 
     `num_rejected` counts the samples thrown away because they were malformed (no rating, too few
     words, empty text); `rejected_example` is the first of them, for people to read. `num_dropped`
@@ -74,7 +74,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class RefinementTree:
-    """One prompt and all that was grown from it.
+    """Hold one prompt and all that was grown from it.
 
     `quarantined` is the reason why the tree could not be finished, else "".
     """

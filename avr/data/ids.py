@@ -1,4 +1,4 @@
-"""Compact id sets: 8 bytes an id, or one checksum to compare two collections."""
+"""Keep compact id sets: 8 bytes an id, or one checksum to compare two collections."""
 
 from array import array
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ Keys = npt.NDArray[np.int64]
 
 
 class Ids:
-    """A set of ids that keeps 64 bits of each; `num_rows` is how many ids it was made from.
+    """Keep 64 bits of each id of a set; `num_rows` is how many ids it was made from.
 
     Two different ids share their bits once in forty million sets of a million. A set then has fewer
     members than rows, as where an id is there twice; compare the two numbers to be sure. Python's
@@ -47,7 +47,7 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class IdSum:
-    """A checksum of a collection of ids: equal where two hold the same ids equally often.
+    """Hold a checksum of ids: equal where two collections hold the same ids equally often.
 
     Other collections have equal sums once in 2**64 times. As with `Ids`, a sum stays in its
     process.

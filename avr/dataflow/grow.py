@@ -40,7 +40,7 @@ _MAX_LOSSES = 3
 
 
 class _Lost(GrowthError):
-    """The loss of a node or process under work that has no fault of its own."""
+    """Signal that a node or process was lost under work that has no fault of its own."""
 
     def __init__(self, cause: str, report: Report):
         super().__init__(cause)
@@ -151,7 +151,7 @@ def _flow_until_done(
                 raise
             first = str(loss).partition("\n")[0]
             CONSOLE.print(
-                f"  a node or process was lost ({first}); what is not done is streamed again",
+                f"  lost a node or process ({first}); restarting with the remaining trees",
                 markup=False,
             )
         # Not inside `except`: the error refers to the stream, and the stream keeps its actors.
@@ -191,7 +191,7 @@ def _flow(
         compute=ray.data.TaskPoolStrategy(size=_committers(operators)),
         num_cpus=0.1,
     )
-    CONSOLE.print("  engines are starting")
+    CONSOLE.print("  starting engines")
     with Progress(bars, witness, "trees", partial(_waiting, operators)) as progress:
         batches = _batches(dataset)
         try:

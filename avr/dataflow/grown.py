@@ -8,12 +8,12 @@ from avr.storage import Location
 
 
 class GrowthError(RuntimeError):
-    """The failure of a growth; the message carries the worker's cause."""
+    """Signal that a growth failed; the message carries the worker's cause."""
 
 
 @dataclass(frozen=True)
 class Grown:
-    """The counts of a finished growth: trees + quarantined = seedlings.
+    """Hold the counts of a finished growth: trees + quarantined = seedlings.
 
     `num_resumed` of them were there before it began.
     """
@@ -56,8 +56,8 @@ def check_complete(source: Location, folder: Location) -> tuple[int, int]:
     if wanted.num_rows and not trees.num_rows:
         first = next(read_rows(folder / "quarantine", ["quarantined"]))["quarantined"]
         raise GrowthError(
-            f"all {quarantined.num_rows} trees were quarantined; the first: {first}. "
-            f"Remove {folder / 'quarantine'} to grow them again."
+            f"all {quarantined.num_rows} trees were quarantined (first: {first}); "
+            f"remove {folder / 'quarantine'} to grow them again"
         )
     return trees.num_rows, quarantined.num_rows
 
@@ -72,9 +72,14 @@ def _name_what_is_amiss(source: Location, folder: Location) -> None:
     lost = wanted - trees - quarantined
     strange = (trees | quarantined) - wanted
     twice = trees & quarantined
-    for problem, ids in (("lost", lost), ("not asked for", strange), ("in both", twice)):
+    anew = f"remove {folder / 'quarantine'} and run the job again"
+    for problem, ids, advice in (
+        ("are lost", lost, "run the job again"),
+        ("were not asked for", strange, "choose another run_dir"),
+        ("are in both trees/ and quarantine/", twice, anew),
+    ):
         if ids:
-            raise GrowthError(f"{len(ids)} trees {problem}, the first: {min(ids)}")
+            raise GrowthError(f"{len(ids)} trees {problem} (first: {min(ids)}); {advice}")
     raise GrowthError(
-        "the number of trees was wrong at first and right on a second count: run the job again"
+        "two counts of the trees differ, the second is right (late writers?); run the job again"
     )

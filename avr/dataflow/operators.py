@@ -1,4 +1,4 @@
-"""The operators of the dataflow: actors that host one engine and take trees one step further.
+"""Define the dataflow's operators: actors that host one engine and take trees one step further.
 
 Each is a callable class for `Dataset.map`: one row in, one row out. A row is `{"id", "tree"}`, with
 the tree as JSON (Arrow would have to guess types of empty levels).
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Operator:
-    """The act of one pool, a key of `ACTS`, and the engine that does it."""
+    """Describe what one pool does to a tree (a key of `ACTS`), and the engine that does it."""
 
     act: str
     hosted: Hosted
@@ -57,7 +57,7 @@ ACTS: dict[str, Act] = {
 
 
 class Worker:
-    """One replica of an operator's pool.
+    """Carry one replica of an operator's pool.
 
     It is given blocks with more rows than its engine should have in flight, and takes them up row
     by row. A block is handed on only with its last tree: if whole blocks were let in, the places of

@@ -30,7 +30,7 @@ _LOOK_EVERY_S = 2.0
 
 
 class ForgetBlocks(ExecutionCallback):
-    """A callback that drops the statistics of blocks that are through.
+    """Drop the statistics of blocks that are through.
 
     They are kept for a report that nobody asks for, and take about ten kilobytes of the driver for
     each block, over all operators: a hundred megabytes for a million prompts, 128 in a block.
@@ -45,7 +45,7 @@ class ForgetBlocks(ExecutionCallback):
 
 
 class HoldReader(DownstreamCapacityBackpressurePolicy):
-    """A policy that holds the reader back: by what engines have in hand, and while they start.
+    """Hold the reader back, by the trees that engines have in hand and while engines start.
 
     Ray Data's policy does the first, but only once half of the object store is full, and does
     nothing while no engine has anything in hand. Prompts would pile up in the driver, where small
@@ -63,7 +63,7 @@ class HoldReader(DownstreamCapacityBackpressurePolicy):
 
 
 class EndStalled(ExecutionCallback):
-    """A callback that ends a stream that stands still, or in which a role gets no engine.
+    """End a stream that stands still, or in which a role gets no engine.
 
     A stream stands still where no tree has advanced and no block has left a pool; see `Patience`.
     Ray Data's own clock starts again with each block that is read. A reader that is held back gets
@@ -104,14 +104,15 @@ class EndStalled(ExecutionCallback):
         if (waited := self._patience.still_for(now)) is not None:
             running = ", ".join(_state_of(op) for op in operators if not op.has_completed())
             raise ExecutionTimeoutError(
-                f"no tree has advanced for {waited:.0f} s (growth.no_progress_timeout_s): {running}"
+                f"stopped: no tree advanced in {waited:.0f} s (growth.no_progress_timeout_s; "
+                f"blocks in hand: {running}); the same command continues"
             )
         if (overdue := self._patience.without_for(now)) is not None:
             roles, waited = overdue
             words = last_words(told(self._witness), roles[0])
             raise ExecutionTimeoutError(
-                f"no engine of the {' and the '.join(roles)} for {waited:.0f} s "
-                f"(growth.start_timeout_s); last words: {words}"
+                f"stopped: no engine of the {' and the '.join(roles)} for {waited:.0f} s "
+                f"(growth.start_timeout_s; last known: {words}); the same command continues"
             )
 
     def _look(self, now: float) -> None:
@@ -125,7 +126,7 @@ class EndStalled(ExecutionCallback):
 
 def _state_of(op: Any) -> str:
     done = op.metrics.num_outputs_taken
-    return f"{op.name} ({op.num_active_tasks()} blocks in hand, {done} done)"
+    return f"{op.name} {op.num_active_tasks()} ({done} done)"
 
 
 def _before_pools(op: Any) -> bool:

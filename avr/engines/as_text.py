@@ -23,7 +23,7 @@ Render = Callable[[Conversation], str]
 
 
 class AsText:
-    """The special tokens of one tokenizer, and the tokenising of conversations that name them."""
+    """Tokenise conversations so that special tokens in a text stay text, for one tokenizer."""
 
     def __init__(self, tokenizer: Any):
         added = getattr(tokenizer, "added_tokens_decoder", {}).values()
@@ -97,7 +97,7 @@ class AsText:
 
 
 class _Renamed:
-    """A copy of a fast tokenizer whose special tokens have random names and the same ids."""
+    """Copy a fast tokenizer: special tokens get random names and keep their ids."""
 
     def __init__(self, backend: Any, names: Iterable[str], unknown: int | None):
         told = json.loads(backend.to_str())

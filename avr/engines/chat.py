@@ -10,7 +10,7 @@ from avr.engines.as_text import as_text_of
 
 
 class ChatError(RuntimeError):
-    """A tokenizer or chat template that would feed a model text it was not trained on."""
+    """Signal a tokenizer or chat template that would feed a model text it was not trained on."""
 
 
 def token_ids(tokenizer: Any, conversation: Conversation, *, to_continue: bool) -> list[int]:

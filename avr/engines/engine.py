@@ -19,7 +19,7 @@ from vllm.utils.async_utils import cancel_task_threadsafe
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from avr.config.roles import RoleConfig
+from avr.config.roles import RoleConfig, is_reward_model
 from avr.core.messages import Conversation, content_id, run_seed_in, user
 from avr.core.roles import Completion, ContextTooLong, EngineDied, TreeFault
 from avr.engines.chat import token_ids
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Engine:
-    """An AsyncLLM of vLLM's with one model, which tokenises conversations by itself.
+    """Run one model in vLLM's AsyncLLM; conversations are tokenised here.
 
     `role` (policy, corrector, reward model) names it in errors. The reward model scores; any other
     role generates. Construction blocks until the engine is ready (a minute or more) and raises
@@ -42,7 +42,7 @@ class Engine:
 
     def __init__(self, role: str, config: RoleConfig, seed: int = 0):
         self.role = role
-        self.scores = role == REWARD_MODEL
+        self.scores = is_reward_model(role)
         check_role(role, config, scores=self.scores)
         self._config = config
         self._seed = seed
@@ -160,9 +160,6 @@ class Engine:
 
     def _request_id(self) -> str:
         return f"{self.role}-{next(self._requests)}"
-
-
-REWARD_MODEL = "reward_model"
 
 
 async def _last(stream: AsyncIterator[Any]) -> Any:

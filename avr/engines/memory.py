@@ -13,7 +13,7 @@ FREED_IN_S = 60.0
 
 
 class Device(NamedTuple):
-    """A device and its memory in bytes."""
+    """Describe a device and its memory in bytes."""
 
     name: str
     free: int

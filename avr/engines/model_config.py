@@ -15,11 +15,11 @@ PROBE_S = 10.0
 
 
 class ModelConfigError(ConfigError):
-    """A model that nothing can be read of; the message names it and says what would be right."""
+    """Signal a model that cannot be read; the message names it and says what would be right."""
 
 
 class HubUnreachableError(ModelConfigError):
-    """A name of the Hub that nobody could look at: offline, no connection, or the Hub is down."""
+    """Signal a Hub name that nobody could look up: offline, no connection, or the Hub is down."""
 
     def __init__(self, name: str, why: str):
         super().__init__(f"{name} could not be looked at: {why}")

@@ -27,7 +27,7 @@ PROBES: tuple[Conversation, ...] = (
 
 
 class ParityError(RuntimeError):
-    """A disagreement of vLLM and Hugging Face about the rewards of a model."""
+    """Signal that vLLM and Hugging Face disagree about the rewards of a model."""
 
 
 def reference_rewards(

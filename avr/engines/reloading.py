@@ -6,7 +6,7 @@ from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmb
 
 
 class Reloading:
-    """A mix-in for vLLM's worker, as its setting `worker_extension_cls` says."""
+    """Extend vLLM's worker, as a mix-in named by its setting `worker_extension_cls`."""
 
     model_runner: Any
 

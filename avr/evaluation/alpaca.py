@@ -1,4 +1,4 @@
-"""AlpacaEval 2's numbers: win rate and length-controlled win rate of preferences.
+"""Compute AlpacaEval 2's numbers: win rate and length-controlled win rate of preferences.
 
 A preference lies in [1, 2]: 1 where the baseline's output is better, 2 where the model's is. Rates
 are in percent. Source: AlpacaEval's published annotations and weights, which these reproduce.
@@ -20,12 +20,12 @@ NUM_INSTRUCTIONS = 805
 
 
 class AlignmentError(ValueError):
-    """An error for rows that are not all of AlpacaEval's instructions in their order."""
+    """Signal rows that are not all of AlpacaEval's instructions in their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class WinRate:
-    """A win rate with its standard error, in percent; wins are preferences above 1.5.
+    """Hold a win rate with its standard error, in percent; wins are preferences above 1.5.
 
     A single preference has no standard error.
     """
@@ -81,7 +81,7 @@ def check_aligned(instructions: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The weights of AlpacaEval's model: length (`theta`), difficulty (`psi`), skill (`phi`)."""
+    """Hold the weights of AlpacaEval's model: length `theta`, difficulty `psi`, skill `phi`."""
 
     theta: float
     psi: float
@@ -103,7 +103,7 @@ def predict_lc(weights: Weights, difficulties: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class LcNoreg:
-    """`lc_noreg` in percent, its 95% interval, and the fitted weights."""
+    """Hold `lc_noreg` in percent, its 95% interval, and the fitted weights."""
 
     lc_noreg: float
     low: float

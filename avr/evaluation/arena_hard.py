@@ -1,4 +1,4 @@
-"""Arena-Hard v0.1's numbers: every model plays one baseline, twice per prompt, sides swapped."""
+"""Compute Arena-Hard v0.1's numbers: models play one baseline twice per prompt, sides swapped."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ DECISIVE = 3  # a verdict ">>" counts as this many battles
 
 
 class Verdict(Enum):
-    """A judge's verdict on the answers A and B: much better, better, or equal."""
+    """Name a judge's verdicts on the answers A and B: much better, better, or equal."""
 
     A_MUCH_BETTER = "A>>B"
     A_BETTER = "A>B"
@@ -28,7 +28,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Battle:
-    """One verdict about a prompt, seen from the model: `win` is 1, 0.5 or 0, `weight` 1 or 3."""
+    """Hold a verdict about a prompt, seen from the model: `win` 1, 0.5 or 0, `weight` 1 or 3."""
 
     prompt: str
     win: float
@@ -46,7 +46,7 @@ def battle(prompt: str, verdict: Verdict, *, model_is_a: bool) -> Battle:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A win rate in percent with its 95% interval; both battles about a prompt stay together.
+    """Hold a win rate in percent with its 95% interval; a prompt's two battles stay together.
 
     The interval comes from a bootstrap over prompts; for a controlled rate it comes from the
     cluster-robust error of the fit. The published leaderboard resamples battles as if they were
@@ -75,7 +75,7 @@ def score(battles: Sequence[Battle]) -> Score:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """The style of an answer: characters, and Markdown's headers, list items and bold texts."""
+    """Hold the style of an answer: characters, and Markdown's headers, list items, bold texts."""
 
     length: int
     headers: int

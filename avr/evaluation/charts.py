@@ -1,4 +1,4 @@
-"""Pictures of the table: win rates, lengths, amounts of data, and turns of the search."""
+"""Draw the table's pictures: win rates, lengths, amounts of data, and turns of the search."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -13,7 +13,7 @@ NAME_SIZE = 7  # font size of the names beside the plotted points
 
 
 class Written(Protocol):
-    """A function that takes a picture's file name and gives a context to write it in."""
+    """Give a context in which a picture of this file name is written."""
 
     def __call__(self, name: str) -> AbstractContextManager[Path]:
         """Give the path to write to; the picture is in its place when the context ends."""

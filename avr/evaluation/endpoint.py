@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server as a judge: requests and retries."""
+"""Ask an OpenAI-compatible server as a judge: requests and retries."""
 
 import os
 from typing import Any
@@ -17,11 +17,11 @@ _OF_THE_SETTINGS = (401, 403, 404, 405)
 
 
 class EndpointError(RuntimeError):
-    """An error of a server that fails or is not reached after all retries, for any duel."""
+    """Signal a server that fails or is not reached after all retries, for any duel."""
 
 
 class ChatEndpoint:
-    """A client that asks one model. An instance belongs to one event loop."""
+    """Ask one model of a server. An instance belongs to one event loop."""
 
     def __init__(self, endpoint: EndpointConfig):
         endpoint.check_address()

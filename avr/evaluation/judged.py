@@ -14,7 +14,7 @@ Oracle = Callable[[str, str], float]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A final answer to the last user turn `query`, with its reward (a raw logit)."""
+    """Hold a final answer to the last user turn `query`, with its reward (a raw logit)."""
 
     query: str
     text: str

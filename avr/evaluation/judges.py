@@ -1,4 +1,4 @@
-"""Judges of two answers to one prompt: an OpenAI-compatible endpoint, a reward model, an oracle."""
+"""Judge two answers to one prompt: by an OpenAI-compatible endpoint, a reward model, an oracle."""
 
 import asyncio
 import math
@@ -16,7 +16,7 @@ LOSS, DRAW, WIN = 1.0, 1.5, 2.0
 
 
 class JudgeError(RuntimeError):
-    """An error of a judge that gave no verdict about one duel, with the tokens that it cost."""
+    """Signal that a judge gave no verdict about one duel, with the tokens that it cost."""
 
     def __init__(self, words: str, prompt_tokens: int = 0, completion_tokens: int = 0):
         super().__init__(words)
@@ -26,7 +26,7 @@ class JudgeError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """Two answers to a prompt. An empty answer could not be made, and loses."""
+    """Hold two answers to a prompt. An empty answer could not be made, and loses."""
 
     prompt: Conversation
     baseline: str
@@ -40,7 +40,7 @@ class Duel:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A preference in [1, 2]: 1 if the baseline's answer is better, 2 if ours is (AlpacaEval's).
+    """Hold a preference in [1, 2]: 1 if the baseline is better, 2 if ours is (AlpacaEval's).
 
     An endpoint gives `verdicts` for both orders: first with the baseline's answer as A, then with
     ours as A. `model` is the model's name as the endpoint gives it. The tokens are the endpoint's
@@ -55,7 +55,7 @@ class Preference:
 
 
 class Judge(Protocol):
-    """A judge that says which of two answers is better; neither is empty (see `without_asking`)."""
+    """Say which of two answers is better; neither is empty (see `without_asking`)."""
 
     async def prefer(self, duel: Duel) -> Preference:
         """Judge a duel. Raises JudgeError where there is no verdict."""
@@ -71,7 +71,7 @@ def without_asking(duel: Duel) -> Preference | None:
 
 
 class OracleJudge:
-    """A judge that knows the truth: the answer of higher quality wins."""
+    """Judge by the truth: the answer of higher quality wins."""
 
     def __init__(self, oracle: Oracle):
         self._oracle = oracle
@@ -84,7 +84,7 @@ class OracleJudge:
 
 
 class RewardJudge:
-    """A judge by rewards: 1 + sigmoid(reward of ours - reward of the baseline's), Bradley-Terry.
+    """Judge by rewards: 1 + sigmoid(reward of ours - reward of the baseline's), Bradley-Terry.
 
     Use a reward model that had no part in training or selection: a model is good at pleasing the
     reward model that it was trained with.
@@ -120,7 +120,7 @@ End with exactly one of these verdicts:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An endpoint's reply: its text, and by the endpoint's account the model and the tokens."""
+    """Hold an endpoint's reply: its text, and the model and tokens that the endpoint reports."""
 
     text: str
     model: str = ""
@@ -132,7 +132,7 @@ Ask = Callable[[str, str], Awaitable[Reply]]
 
 
 class EndpointJudge:
-    """A judge that asks a chat model in both orders; the preference is the mean of both verdicts.
+    """Ask a chat model in both orders; the preference is the mean of both verdicts.
 
     `ask(system, user)` may raise JudgeError. After a reply without a verdict the model is asked
     again, `max_tries` times in all.

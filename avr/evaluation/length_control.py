@@ -1,4 +1,4 @@
-"""AlpacaEval's own length-controlled win rate, fitted by its package in a process of its own.
+"""Fit AlpacaEval's own length-controlled win rate by its package, in a process of its own.
 
 The package sets a global option of scikit-learn, writes into its own installation and downloads.
 None of that may happen in this process.
@@ -14,12 +14,12 @@ from avr.evaluation.alpaca import Weights, check_aligned
 
 
 class LengthControlUnavailable(RuntimeError):
-    """An error for a missing package or anchor file; the message says how to get it."""
+    """Signal a missing package or anchor file; the message says how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LengthControlled:
-    """`length_controlled_v1` and its standard error, in percent, and the fitted weights."""
+    """Hold `length_controlled_v1` and its standard error, in percent, and the fitted weights."""
 
     win_rate: float
     standard_error: float

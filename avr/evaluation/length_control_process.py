@@ -1,4 +1,4 @@
-"""The process behind `length_control`: rows in JSON on stdin, one JSON line on stdout.
+"""Serve `length_control` as a process: rows in JSON on stdin, one JSON line on stdout.
 
 If something is missing it ends with status 1, and its last line on stderr names the thing.
 """

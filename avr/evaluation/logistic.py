@@ -1,4 +1,4 @@
-"""Weighted logistic regression without regularisation: Newton's method, cluster-robust errors."""
+"""Fit a weighted logistic regression without regularisation: Newton, cluster-robust errors."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,12 @@ Z = 1.959963984540054  # standard errors on each side of a 95% interval
 
 
 class SeparationError(ValueError):
-    """An error for features that tell wins from losses perfectly: no finite fit is best."""
+    """Signal features that tell wins from losses perfectly: no finite fit is best."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit: its coefficients [k], and the standard error of the first, the constant feature's."""
+    """Hold a fit: its coefficients [k], and the standard error of the first (the constant's)."""
 
     coefficients: Floats
     error: float

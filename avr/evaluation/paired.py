@@ -1,4 +1,4 @@
-"""Means and paired differences over prompts, with bootstrap confidence intervals (ours)."""
+"""Estimate means and paired differences over prompts, with bootstrap intervals (ours)."""
 
 import random
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ NUM_RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean with its 95% interval (percentile bootstrap over prompts, fixed seed)."""
+    """Hold a mean with its 95% interval (percentile bootstrap over prompts, fixed seed)."""
 
     mean: float
     low: float

@@ -12,7 +12,7 @@ from avr.evaluation.paired import Estimate, mean_of
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The final answer of one row to one prompt.
+    """Hold the final answer of one row to one prompt.
 
     `replication` is the run that it comes from, `prompt` the prompt's id, `reward` a raw logit,
     `quality` the oracle's (None without one). `num_tokens` counts all tokens generated for it:
@@ -39,7 +39,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One row. Estimates are [mean, low, high], 95%, over prompts; rates are in percent.
+    """Hold one row. Estimates are [mean, low, high], 95%, over prompts; rates are in percent.
 
     `num_answers` were compared, all replications together. Figures that need an oracle are None
     without one. `characters` is the mean over answers that are not empty. `lc_win_rate` is None
@@ -70,7 +70,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim that one row has less of something: `LOWER < HIGHER` or `... by characters`.
+    """State that one row has less of something: `LOWER < HIGHER` or `... by characters`.
 
     It is about quality unless it says otherwise. By characters only prompts count that both rows
     have an answer to.
@@ -101,7 +101,7 @@ MEASURES = ("quality", "characters")
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """A claim, and the difference that was seen (higher - lower).
+    """Hold a claim, and the difference that was seen (higher - lower).
 
     The interval is over prompts, for the models that were trained. `by_replication` holds the mean
     difference of each replication.

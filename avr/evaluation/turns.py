@@ -11,7 +11,7 @@ from avr.evaluation.judged import Oracle
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """All searches after turn `number` (0: y0); an ended search counts with its last answer.
+    """Hold all searches after turn `number` (0: y0); an ended one counts with its last answer.
 
     `num_taken` of them took a refinement in this turn. `reward_gain` is their mean gain in reward,
     `quality_gain` their mean gain by the oracle (None without one). `num_worse` of them got worse

@@ -23,7 +23,7 @@ SAY_EVERY_S = 60.0
 
 
 class ClusterError(RuntimeError):
-    """The lack of devices that are not there, or not free."""
+    """Signal that the cluster lacks devices: they are not there, or not free."""
 
 
 def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> None:
@@ -64,7 +64,10 @@ def connect(settings: dict[str, Any], plan: Sequence[StepPlan], log: Path) -> No
     if problems and own:
         raise ClusterError(problems[0])
     for problem in problems:
-        CONSOLE.print(f"  the cluster has to grow: {problem}", markup=False)
+        CONSOLE.print(
+            f"  too few devices now ({problem}); the step will wait for the cluster to grow",
+            markup=False,
+        )
 
 
 def nodes_there() -> list[NodeType]:
@@ -102,9 +105,12 @@ def place(step: StepPlan, timeout_s: float, say: Callable[[str], None]) -> None:
             while not room.wait(1):
                 now = time.monotonic()
                 if now > deadline:
-                    raise ClusterError(f"waited {timeout_s:.0f} s in vain: {missing(step)}")
+                    raise ClusterError(
+                        f"no room after {timeout_s:.0f} s (placement_timeout_s): {missing(step)}; "
+                        "the same command continues"
+                    )
                 if now > word:
-                    say(f"waiting: {missing(step)}")
+                    say(f"waiting for devices ({missing(step)})")
                     word = now + SAY_EVERY_S
         finally:
             # Engines are not started inside this group: it only shows that there is room.
@@ -117,14 +123,14 @@ def missing(step: StepPlan) -> str:
     there = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
     problem = misfit(step, nodes)
     if problem is not None:
-        return f"{problem}. The cluster has {there} now"
+        return f"{problem}; the cluster has {there} now"
     free = available_resources_per_node()
     left = [
         NodeType(f"node {node[:8]}", 1, devices.get("CPU", 0.0), devices.get("GPU", 0.0))
         for node, devices in free.items()
     ]
     problem = misfit(step, left) or f"step {step.step} is about to be placed"
-    return f"{problem}, counting what is free on {there}"
+    return f"{problem}; this counts only what is free on {there}"
 
 
 def _listen_to_this_machine_only() -> None:

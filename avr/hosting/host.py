@@ -37,7 +37,7 @@ def vllm_engine(role: str, config: RoleConfig, seed: int) -> Any:
 
 @dataclass(frozen=True)
 class Hosted:
-    """The engine of one pool, as a host needs to know it.
+    """Describe the engine of one pool, as a host needs to know it.
 
     `name` is the pool's name in logs; `role` names the model in errors. `parity` is None or the
     tolerance of the reward check. `folder` takes logs; the reference rewards of the check are kept
@@ -58,7 +58,7 @@ class Hosted:
 
 
 class Host:
-    """One engine in this process, with its log, its reward check and its end."""
+    """Run one engine in this process: keep its log, check its rewards, end with it."""
 
     def __init__(self, hosted: Hosted, witness: Any):
         self._hosted = hosted
@@ -162,7 +162,9 @@ class Host:
         # `_exit` and not an error: whoever started this process sees it die, and replaces it.
         if deaths < most:
             os._exit(1)
-        self._given_up = f"{deaths} engines of the {role} died; last: {cause}"
+        self._given_up = (
+            f"stopped: {deaths} engines of the {role} died (max_engine_deaths); last: {cause}"
+        )
         raise RuntimeError(self._given_up) from error
 
     async def _check_parity(self) -> None:

@@ -6,7 +6,7 @@ from avr.config.roles import LimitsConfig
 
 
 class Patience:
-    """Two clocks: of starts, while a role has no engine, and of progress, while all have one.
+    """Keep two clocks: of starts, while a role has no engine; of progress, while all have one.
 
     A first start downloads tens of gigabytes, computes reference rewards, loads and compiles. Times
     are seconds of the caller's clock. Each role has a start clock, from the beginning.

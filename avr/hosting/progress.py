@@ -18,7 +18,7 @@ _LOOK_EVERY_S = 60.0
 
 
 class Progress:
-    """A display that follows a witness until the end.
+    """Display what a witness counts, until the end.
 
     `bars` maps an operator to (all items, items done before). `waiting` says every minute what is
     waited for, if anything.
@@ -94,19 +94,20 @@ class Progress:
             begun = bool(report.ready - ready or report.advanced)
             self._pace.look(begun, time.monotonic())
             for role in sorted(report.ready - ready):
-                CONSOLE.print(f"  {role}: the first engine has started")
+                CONSOLE.print(f"  {role}: the first engine is ready")
             ready |= report.ready
             for operator, before in self._start.items():
                 done = before + report.advanced[operator]
                 self._bars.update(self._tasks[operator], completed=done)
             for cause in report.causes[causes:]:
-                CONSOLE.print(f"  an engine died and is replaced: {cause}", markup=False)
+                event = f"an engine died ({cause})"
+                CONSOLE.print(f"  {event}; it is replaced and its work repeated", markup=False)
             causes = len(report.causes)
             if time.monotonic() - looked > _LOOK_EVERY_S:
                 looked = time.monotonic()
                 with suppress(ray.exceptions.RayError):
                     if words := self._waiting(report):
-                        CONSOLE.print(f"  waiting: {words}", markup=False)
+                        CONSOLE.print(f"  waiting for devices ({words})", markup=False)
             if not CONSOLE.is_terminal and time.monotonic() - told > _LINE_EVERY_S:
                 told = time.monotonic()
                 steps = ", ".join(

@@ -20,7 +20,7 @@ _CLOCK_STEP_S = 2.0
 
 
 class ReleaseError(RuntimeError):
-    """The failure of processes to end; they hold devices."""
+    """Signal processes that did not end; they hold devices."""
 
 
 def wait_until_released(report: Report, timeout_s: float = RELEASE_TIMEOUT_S) -> None:
@@ -43,8 +43,8 @@ def wait_until_released(report: Report, timeout_s: float = RELEASE_TIMEOUT_S) ->
             if time.monotonic() > deadline:
                 raise ReleaseError(
                     f"processes {left} of the {role_of[node, left[0]]}'s engine still run on "
-                    f"{node[:8]} {timeout_s:.0f} s after their step and may hold a"
-                    " device: end them there"
+                    f"node {node[:8]} (their step ended {timeout_s:.0f} s ago) and may hold a "
+                    "device; end them there"
                 )
             time.sleep(0.5)
 
@@ -65,7 +65,7 @@ def wait_for_orphans(witness: Any, node: str, timeout_s: float = RELEASE_TIMEOUT
     }
     deadline = time.monotonic() + timeout_s
     while (left := running(orphans)) and time.monotonic() < deadline:
-        print(f"processes {left} of an engine that was killed still run; waiting", flush=True)
+        print(f"processes {left} of a killed engine still run; waiting for their end", flush=True)
         time.sleep(0.5)
 
 
@@ -102,9 +102,9 @@ def last_words(report: Report, role: str) -> str:
     hosts = [host for host, (hosted, _) in report.processes.items() if hosted == role]
     starting = [host for host in hosts if host not in report.gone | report.serving.keys()]
     if not starting:
-        return "no process of it has started on any node"
+        return "none of its processes has started on any node"
     node, log = starting[-1][0], report.logs[starting[-1]]
-    words = _there(_last_line, node, log) or "nothing, or its node is gone"
+    words = _there(_last_line, node, log) or "its log is empty, or its node is gone"
     return f"{words} (log: {log})"
 
 

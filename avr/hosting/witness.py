@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 @dataclass
 class Report:
-    """The trees advanced by operator, and the engine deaths by role with their causes.
+    """Hold the trees advanced by operator, and the engine deaths by role with their causes.
 
     `failures` are (role, cause) of engines that did not start, `ready` the roles that ever had a
     started engine. Hosts are named by (node id, process id). `processes` maps each host to its role
@@ -36,7 +36,7 @@ class Report:
 
 @ray.remote(num_cpus=0)
 class Witness:
-    """A small actor that every operator reports to and the driver asks."""
+    """Collect what every operator reports, in a small actor that the driver asks."""
 
     def __init__(self, deaths: Counter[str], ready: frozenset[str]):
         self._report = Report(deaths=Counter(deaths), ready=set(ready))
@@ -139,7 +139,7 @@ def told(witness: Any) -> Report:
 
 
 class Tally:
-    """A counter of trees in a worker, which tells the witness at most twice a second."""
+    """Count trees in a worker, and tell the witness at most twice a second."""
 
     def __init__(self, witness: "ray.actor.ActorHandle", operator: str):
         self._witness = witness

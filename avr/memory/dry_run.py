@@ -3,8 +3,10 @@
 torch and transformers are imported inside the functions: they take seconds.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 from avr.memory.model import Model, Saved, UnknownMemoryError
@@ -18,9 +20,16 @@ def model_of(config: Mapping[str, Any], scores: bool = False) -> Model:
 
     Raises UnknownMemoryError for models that Transformers does not know, and for quantised weights.
     """
+    return _model_of(json.dumps(config), scores)
+
+
+# A plan asks the same of several steps, and each answer takes a second or more.
+@cache
+def _model_of(config_json: str, scores: bool) -> Model:
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+    config = json.loads(config_json)
     settings = _settings(config)
     kind: Any = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
     with torch.device("meta"), _refused(config):
@@ -59,8 +68,16 @@ def saved_by(
     are those of a CPU, under an attention mask; other kernels without one save less. Raises
     UnknownMemoryError, see `model_of`.
     """
+    return _saved_by(json.dumps(config), sequences, length, bits, autocast, attention)
+
+
+@cache
+def _saved_by(
+    config_json: str, sequences: int, length: int, bits: int, autocast: bool, attention: str | None
+) -> Saved:
     import torch
 
+    config = json.loads(config_json)
     settings = _settings(config)
     kinds = list(getattr(settings.get_text_config(), "layer_types", None) or ["all alike"])
     period = next(n for n in range(1, len(kinds) + 1) if kinds == _tiled(kinds, n))

@@ -19,7 +19,7 @@ _WIDTHS = {"auto": 2, "bfloat16": 2, "float16": 2, "half": 2, "float32": 4, "flo
 
 @dataclass(frozen=True, slots=True)
 class EngineNeed:
-    """The bytes of one GPU that an engine needs, and its budget for keys and values.
+    """Hold the bytes of one GPU that an engine needs, and its budget for keys and values.
 
     `start` is what vLLM takes when it profiles itself: an estimate. `per_token` are keys and values
     of one token, `length` the tokens of the longest sequence. `budget` is what vLLM may take in

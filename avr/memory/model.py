@@ -6,12 +6,12 @@ GIB = 2**30
 
 
 class UnknownMemoryError(ValueError):
-    """An amount of memory that nobody here can work out; the message says of what, and why."""
+    """Signal memory that cannot be worked out here; the message says of what, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A decoder: its parameters, counted once where they are tied, and its shape.
+    """Describe a decoder: its shape and its parameters, counted once where they are tied.
 
     `largest` is the number of parameters of its largest part that is used in one go: a decoder
     layer, or the embeddings. `positions` is the longest sequence it was made for, in tokens.
@@ -38,7 +38,7 @@ def shared_evenly(query: int, kv: int, size: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The bytes that a forward pass keeps for the backward pass, weights not counted.
+    """Hold the bytes that a forward pass keeps for the backward pass, weights not counted.
 
     `layer` are the bytes of one decoder layer, `passed_on` those that a layer hands to the next
     (with gradient checkpointing nothing else of it is kept), `fixed` those of everything around the

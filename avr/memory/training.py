@@ -19,7 +19,7 @@ TILE = (4096, 32768)
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The settings that decide a rank's memory; `width` is the bytes of a weight while it trains.
+    """Set what decides a rank's memory; `width` is the bytes of a weight while it trains.
 
     `sequences` go through the model side by side, of `length` tokens at the most; where `packed`
     they lie end to end. Without `deepspeed` it is plain data parallelism. `bucket`, `live` and
@@ -48,7 +48,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class RankNeed:
-    """The bytes of a rank's GPU.
+    """Hold the bytes of a rank's GPU.
 
     `states` stay: weights, gradients, the optimizer's and the reference's. `activations` and
     `passing` (buckets, gathered weights, the head's logits and gradients) are there while rows go

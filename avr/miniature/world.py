@@ -31,7 +31,7 @@ _FILLER = re.compile(r"(?: [A-Z][A-Za-z ]*\.)*")
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One requested list: `count` words of `category`."""
+    """Hold one requested list: `count` words of `category`."""
 
     count: int
     category: str
@@ -39,7 +39,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The lists that a prompt asks for; `opening` indexes `OPENINGS`."""
+    """Hold the lists that a prompt asks for; `opening` indexes `OPENINGS`."""
 
     slots: tuple[Slot, ...]
     opening: int = 0
@@ -52,7 +52,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The words of an answer, a tuple per slot, and the filler text behind them (may be empty)."""
+    """Hold an answer's words, a tuple per slot, and the filler text behind them (may be empty)."""
 
     lists: tuple[tuple[str, ...], ...]
     filler: str = ""
@@ -60,7 +60,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Critique:
-    """The items of each slot, their verdicts and how many are missing; then a rating 1..10."""
+    """Hold each slot's items, their verdicts and how many are missing; then a rating 1..10."""
 
     lists: tuple[tuple[str, ...], ...]
     verdicts: tuple[tuple[str, ...], ...]

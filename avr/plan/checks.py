@@ -39,7 +39,7 @@ def check_prompts(step: str, prompts: PromptsConfig) -> None:
     """
     name, path = f"the prompts of step {step}", prompts.path or ""
     if not path:
-        raise ConfigError(f"{name} have no path")
+        raise ConfigError(f"{name}: path is not set")
     if not on_hub(prompts):
         with reached(name, location(path)):
             files = files_at(path)
@@ -58,7 +58,7 @@ def check_set(name: str, prompts: PromptsConfig) -> None:
         with nullcontext() if hub else reached(name, location(prompts.path or "")):
             check_rows(prompts)
     except HubUnreachableError as error:
-        print(f"could not look at {prompts.path} ({error.why}); {name} are not checked")
+        print(f"could not read {prompts.path} ({error.why}); going on without checking {name}")
     except (ConfigError, OSError, pa.ArrowException) as error:
         raise ConfigError(f"{name}: {error}") from error
 
@@ -67,7 +67,8 @@ def check_rounds(rounds: Mapping[str, int], models: Sequence[str]) -> None:
     """Raise ConfigError for rounds of a model that is not evaluated, or fewer rounds than none."""
     for name, number in rounds.items():
         if name not in models:
-            raise ConfigError(f"evaluation.rounds.{name}: there are {', '.join(models)}")
+            there = ", ".join(models)
+            raise ConfigError(f"evaluation.rounds.{name}: no such model; there are: {there}")
         if number < 0:
             raise ConfigError(f"evaluation.rounds.{name} is {number}, must be at least 0")
 
@@ -89,15 +90,17 @@ def check_replicas(roles: Mapping[str, RoleConfig]) -> None:
 
 
 def _check_share(name: str, role: RoleConfig) -> None:
-    words = f"{name}.gpu_share is {role.gpu_share:g}, and"
+    words = f"{name}.gpu_share is {role.gpu_share:g}, but"
     if not role.use_gpu:
-        raise ConfigError(f"{words} {name}.use_gpu is false")
-    if role.engine.get("tensor_parallel_size", 1) != 1:
-        raise ConfigError(f"{words} its engine is tensor-parallel")
+        raise ConfigError(f"{words} {name}.use_gpu is false; set {name}.gpu_share to 1")
+    if (size := role.engine.get("tensor_parallel_size", 1)) != 1:
+        raise ConfigError(
+            f"{words} {name}.engine.tensor_parallel_size is {size}; set {name}.gpu_share to 1"
+        )
     # vLLM does not start where less of the memory is free than this share; its default is 0.92.
     memory = role.engine.get("gpu_memory_utilization")
     if memory is None or not memory <= role.gpu_share:
         raise ConfigError(
-            f"{words} {name}.engine.gpu_memory_utilization is {memory or 'not set'}: it must be at "
+            f"{words} {name}.engine.gpu_memory_utilization is {memory or 'not set'}; it must be at "
             "most that share"
         )

@@ -15,7 +15,7 @@ _RESOLUTION = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class NodeType:
-    """A type of nodes that are alike: at most `count`, each with so many CPUs and GPUs to give.
+    """Describe nodes that are alike: at most `count`, each with so many CPUs and GPUs to give.
 
     In a cluster that runs, every node is a type with a count of 1. `gpu_gib` is the memory of one
     of its GPUs, None where nobody knows.
@@ -29,7 +29,7 @@ class NodeType:
 
 
 class _Room:
-    """The devices left on one node; a share of a GPU is a share of one, and not of their sum."""
+    """Keep the devices left on one node; a share of a GPU comes from one GPU, not from a sum."""
 
     def __init__(self, node: NodeType):
         self._cpus = node.cpus
@@ -74,7 +74,7 @@ def misfit(step: StepPlan, nodes: Sequence[NodeType]) -> str | None:
             one_by_one = replace(step, together=False, waves=False)
             hint = ""
             if step.waves and misfit(one_by_one, nodes) is None:
-                hint = ". growth.placement=waves runs the pools one after the other"
+                hint = "; growth.placement=waves runs the pools one after the other"
             return f"step {step.step} cannot be placed: {'; '.join(problems)}{hint}"
     return None
 
@@ -100,14 +100,14 @@ def _lack(pool: Pool, placed: int, nodes: Sequence[NodeType]) -> str:
     if not any(node.cpus >= pool.cpus and node.gpus >= pool.gpus for node in usable):
         largest = max(usable, key=lambda node: (node.gpus, node.cpus), default=None)
         if largest is None:
-            return f"{need}, and there is no node"
-        have = f"{largest.name} with {_devices(largest.cpus, largest.gpus)}"
-        return f"{need}, and the largest is {have}"
+            return f"{need}, but the cluster has no node"
+        have = f"{_devices(largest.cpus, largest.gpus)} ({largest.name})"
+        return f"{need}, but the largest node has {have}"
     cpus = sum(node.count * node.cpus for node in usable)
     gpus = sum(node.count * node.gpus for node in usable)
     return (
-        f"{need}, {pool.min_replicas} times, and there is room for {placed} beside the larger "
-        f"parts (in all {_devices(cpus, gpus)} on {sum(node.count for node in usable)} nodes)"
+        f"{need}, {pool.min_replicas} times, but only {placed} fit beside the larger pools "
+        f"(in all {_devices(cpus, gpus)} on {sum(node.count for node in usable)} nodes)"
     )
 
 

@@ -8,16 +8,16 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from avr.config.errors import ConfigError
+from avr.config.roles import is_reward_model
 from avr.plan.resources import Pool, StepPlan, devices
 from avr.storage import Location, size_of
 
 GIB = 1 << 30
-_OF_BOTH_STAGES = {"rsft", "dpo", "evaluate"}
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The forecast for one step: tokens to generate, device-hours and GiB on disk for its prompts.
+    """Hold the forecast for one step: tokens to generate, device-hours and GiB on disk.
 
     None where the small run did not do the step or does not say.
     """
@@ -31,7 +31,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """The means that are assumed or were measured: tokens of a text, and per second of a replica.
+    """Hold means, assumed or measured: tokens of a text, and tokens a second of a replica.
 
     `of_trees`: they are those of a tree's texts, and say nothing of whole outputs.
     """
@@ -43,7 +43,7 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class RoleForecast:
-    """The forecast for one role of a step: the most texts it generates.
+    """Hold the forecast for one role of a step: the most texts it generates.
 
     A reward model scores so many conversations. `busy` are the device-hours its generation takes.
     `held` are those of all devices of the step for as long as its slowest generating role works,
@@ -75,7 +75,7 @@ def by_role(
             if not pool.samples:
                 continue
             texts = prompts[step.step] * pool.samples
-            tokens = None if pool.name == "reward_model" else _scaled(mean, texts)
+            tokens = None if is_reward_model(pool.name) else _scaled(mean, texts)
             # As if one replica did all of it.
             hours = None
             if tokens is not None and means.tokens_per_second:
@@ -98,7 +98,7 @@ def mean_tokens(probe: Location) -> float | None:
 def _summary(probe: Location) -> dict[str, Any]:
     file = probe / "summary.json"
     if not file.is_file():
-        raise ConfigError(f"no run that has come to its summary in {probe}")
+        raise ConfigError(f"--probe: {probe} holds no finished run (no summary.json)")
     summary: dict[str, Any] = json.loads(file.read_text())
     return summary
 
@@ -121,8 +121,8 @@ def forecast(steps: Mapping[str, tuple[str, int]], probe: Location) -> Iterator[
     summary = _summary(probe)
     spent = probe / "device_hours.json"
     hours = json.loads(spent.read_text()) if spent.is_file() else {}
-    own = set(steps) - _OF_BOTH_STAGES
-    other_stage = bool(own) and not own & set(summary)
+    # Both stages have steps of some names: the first one's prompts tell which stage it was.
+    other_stage = next((source not in summary for source, _ in steps.values()), False)
     for step, (source, prompts) in steps.items():
         if other_stage or step not in summary or source not in summary:
             yield Forecast(step, prompts, None, None, None)

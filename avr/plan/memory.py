@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from avr.config.errors import ConfigError
-from avr.config.roles import RoleConfig
+from avr.config.roles import RoleConfig, is_reward_model
 from avr.config.training import TrainingConfig
 from avr.engines.model_config import ModelConfigError, read_config
 from avr.memory.dry_run import model_of, saved_by
@@ -33,7 +33,7 @@ Read = Callable[[str], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class PoolMemory:
-    """The memory that one engine, or rank, of a pool needs of each of its GPUs, in bytes.
+    """Hold the bytes that one engine, or rank, of a pool needs of each of its GPUs.
 
     `allowed` is what it may take and `gpu` what there is, None where nobody knows. `surely` leaves
     out what is estimated. `helps` is a setting that would make it fit, "" where none was looked for
@@ -74,7 +74,7 @@ class PoolMemory:
 
 @dataclass
 class _Models:
-    """The answers about models; each model is asked once, however many pools it has."""
+    """Keep the answers about models; each is asked once, however many pools it has."""
 
     read: Read
     _configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -150,7 +150,7 @@ def check_memory(plan: Iterable[StepPlan], gpu_gib: float | None) -> None:
 
 
 class _Here:
-    """The machine that the job is started on."""
+    """Describe the machine that the job is started on."""
 
     @cached_property
     def gpu_gib(self) -> float | None:
@@ -188,7 +188,7 @@ def _of_pool(step: str, pool: Pool, models: _Models, gpu: int | None) -> PoolMem
 
 
 def _of_engine(nothing: PoolMemory, pool: Pool, role: RoleConfig, models: _Models) -> PoolMemory:
-    scores = pool.name.endswith("reward_model")
+    scores = is_reward_model(pool.name)
     model = models.model(pool.model, scores)
     need = engine_need(model, role.engine, nothing.gpu, scores)
     short = need.budget is not None and need.least > need.budget and nothing.gpu is not None

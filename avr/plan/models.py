@@ -26,7 +26,7 @@ Sampling = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A model that a job loads, and a check of it; `check` is given its name and config.json.
+    """Name a model that a job loads, and its check, which is given the name and config.json.
 
     `name` is the setting that names the model; `job` stands before it in a replication.
     """
@@ -69,7 +69,8 @@ def check_models(
     for why, models in unseen.items():
         names = list(dict.fromkeys(models))
         them = "it" if len(names) == 1 else "them"
-        say(f"could not look at {', '.join(names)} ({why}); it is not checked against {them}")
+        said = f"could not read {', '.join(names)} ({why})"
+        say(f"{said}; going on without checking settings against {them}")
 
 
 def generating(role: str, settings: RoleConfig, more: Sampling | None = None) -> Use:

@@ -10,7 +10,7 @@ from avr.training.methods.method import Method
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Engines or training workers of one model; `cpus` and `gpus` are those of one replica.
+    """Describe engines or training workers of one model; `cpus` and `gpus` are per replica.
 
     `samples` are texts generated, or conversations scored, per prompt (without retries; in an
     evaluation by all models). `trained`: the weights are those that RSFT makes of the model.
@@ -31,7 +31,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """The pools of a step; `together` says whether all of them live at once or one by one.
+    """Hold the pools of a step; `together` says whether all live at once or one by one.
 
     `reserve` CPUs are for the tasks between the pools. `waves`: the pools could run one by one.
     `whole`: texts are whole outputs, or some are; these are several times as long as a tree's.

@@ -18,7 +18,7 @@ def print_plan(plan: Sequence[StepPlan]) -> None:
         for n, pool in enumerate(step.pools):
             replicas = f"{pool.min_replicas}-{pool.max_replicas}"
             each = f"{pool.cpus:g} CPUs, {pool.gpus:g} GPUs"
-            name = f"{pool.name}: {'the RSFT model' if pool.trained else pool.model}"
+            name = f"{pool.name}: {pool.model}{', trained by this run' if pool.trained else ''}"
             first = (step.step, least) if n == 0 else ("", "")
             shown.add_row(first[0], name, replicas, each, str(pool.samples or "-"), first[1])
     CONSOLE.print(shown)
@@ -47,8 +47,8 @@ def print_memory(memory: Sequence[PoolMemory]) -> None:
             CONSOLE.print(f"{one.step}: {one.pool} is tight: {one.amount}{words}", markup=False)
     if any(one.allowed is None and not one.unknown for one in memory):
         CONSOLE.print(
-            "How much memory a GPU has is not known here: gpu_memory_gib=80, say, or --cluster FILE"
-            "\nof a cluster file whose machines are known."
+            "GPU memory is unknown here; give gpu_memory_gib=80, say, or --cluster FILE\n"
+            "with known machines."
         )
 
 
@@ -64,8 +64,8 @@ def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> No
     CONSOLE.print(shown)
     if unknown:
         CONSOLE.print(
-            f"{', '.join(unknown)}: whole outputs, each as long as several texts of a tree. How\n"
-            "long they are the small run's trees do not show; --mean-tokens takes a guess for all."
+            f"{', '.join(unknown)}: whole outputs, each as long as several texts of a tree. The\n"
+            "small run's trees do not show their length; --mean-tokens sets a guess for all."
         )
     if known:
         CONSOLE.print(
@@ -79,7 +79,7 @@ def print_forecast(forecasts: Iterable[Forecast], others: Sequence[str]) -> None
     """Print what each step and all will take; `others`: models of the small run."""
     if others:
         CONSOLE.print(
-            f"What follows is of other models, which the small run had: {'; '.join(others)}.",
+            f"The small run had other models ({'; '.join(others)}); the figures below are theirs.",
             markup=False,
         )
     columns = ("step", "prompts", "generated tokens", "device-hours", "GiB on disk")

@@ -38,6 +38,9 @@ def recipe(c: EvaluateConfig) -> Recipe:
     def ready() -> None:
         """Find prompts without a duel before anything is spent."""
         if c.baseline is not None:
+            # Their own words about files that are not there are the better ones.
+            for step in steps:
+                step.check()
             baseline_of(c)
 
     return Recipe("Evaluation", tuple(steps), lambda run: _write(c, run, answers), ready=ready)
@@ -49,7 +52,7 @@ def _judge(config: JudgeConfig) -> EndpointConfig | RoleConfig | str:
     if config.kind == JudgeKind.oracle:
         return config.oracle or ""
     if config.reward_model is None:
-        raise ConfigError("judge.reward_model is not set, and judge.kind is reward_model")
+        raise ConfigError("judge.kind is reward_model, but judge.reward_model is not set")
     return config.reward_model
 
 

@@ -39,6 +39,7 @@ def recipe(c: Stage1Config) -> Recipe:
         c.growth,
         c.seed,
         title="RSFT (seed policy)",
+        prompts_at="prompts.rsft",
     )
     rows = Select("select", trees, rules_of("selection", "rsft", c.selection), words)
     rsft = Train("rsft", Rsft(), c.rsft, c.policy.model, rows)
@@ -55,6 +56,7 @@ def recipe(c: Stage1Config) -> Recipe:
         weights=rsft,
         apart_from=(trees,),
         title="DPO (RSFT model)",
+        prompts_at="prompts.dpo",
     )
     rules = rules_of("pairs", "pairs", c.pairs)
     pairs = Pair("pair", more, c.pairs.kinds, c.pairs.min_margin, rules, words)

@@ -6,7 +6,6 @@ from avr.config.answers import Mode
 from avr.config.errors import ConfigError
 from avr.config.rows import TreeConfig, template_of
 from avr.config.stage2 import Stage2Config, Start
-from avr.core.trajectory import TrajectoryTemplate
 from avr.engines.model_config import folder_of
 from avr.plan.checks import check_rounds
 from avr.rows.rules import CLOSINGS
@@ -29,7 +28,7 @@ def recipe(c: Stage2Config) -> Recipe:
     """Put Stage II's steps together. Raises ConfigError for a model or rules that do not exist."""
     words, rules = c.templates, c.trajectories
     template, oracle = template_of(rules), c.evaluation.oracle if c.evaluation else None
-    _check_loop(c, template)
+    _check_judge(c)
     trees = Search(
         "search",
         c.prompts.search,
@@ -81,13 +80,8 @@ def recipe(c: Stage2Config) -> Recipe:
     return Recipe("Stage II", tuple(steps), ready=lambda: check_stage1(c))
 
 
-def _check_loop(c: Stage2Config, template: TrajectoryTemplate) -> None:
-    """Raise ConfigError for what only a baseline does, which has no loop to learn."""
-    if template.plain:
-        raise ConfigError(
-            "trajectories.template is 'plain', which has no loop to learn; jobs/baseline.py trains"
-            " on whole answers"
-        )
+def _check_judge(c: Stage2Config) -> None:
+    """Raise ConfigError for a policy that judges itself, which only a baseline does."""
     if c.outputs.judgements:
         raise ConfigError(
             f"outputs.judgements is {c.outputs.judgements}; a model that judges itself"

@@ -9,7 +9,7 @@ from avr.config.checks import check_values
 from avr.config.errors import ConfigError
 from avr.config.rows import TreeConfig, template_of
 from avr.config.table import EntrantConfig, TableConfig
-from avr.data.prompt_sets import PROMPT_STEPS, prompts_of
+from avr.data.prompt_sets import training_prompts
 from avr.data.tables import write_rows
 from avr.evaluation.judged import load_oracle
 from avr.reports.final_answers import ANSWERED, final_answers, in_order, row_names
@@ -78,7 +78,7 @@ def _check(c: TableConfig, answers: Answer) -> None:
         raise ConfigError(f"entrants: two of them would have the same row {twice[0]!r}")
     load_oracle(c.oracle)
     for run in answers.used_in:
-        if not any(ids.num_rows for ids in prompts_of(location(run), PROMPT_STEPS).values()):
+        if not any(ids.num_rows for ids in training_prompts(location(run)).values()):
             raise ConfigError(
                 f"no step in {run} has prompts, so which ones its model was trained on is not"
                 " known: 'trained' needs a model inside the run that made it; 'model' takes any"
@@ -86,14 +86,15 @@ def _check(c: TableConfig, answers: Answer) -> None:
 
 
 # Folders that lie beside those of the entrants.
-_RESERVED = ("logs", "parity", "journal")
+_RESERVED = ("logs", "parity", ".", "..")
 
 
 def _check_entrant(name: str, entrant: EntrantConfig) -> None:
     at = f"entrants.{name}"
     if not name or any(sign in name for sign in "/<|") or name in _RESERVED:
         raise ConfigError(
-            f"{at}: the name is to be that of a folder and of a row, without <, | or /"
+            f"{at}: the name must be fit for a folder and a row: not empty, not one of"
+            f" {', '.join(_RESERVED)}, and without <, | or /"
         )
     if entrant.trained and entrant.model:
         raise ConfigError(f"{at}: set either model or trained, not both")

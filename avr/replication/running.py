@@ -40,7 +40,7 @@ from avr.terminal import CONSOLE, indented
 
 
 class ReplicaError(RuntimeError):
-    """The failure of a job of a replication; its own words stand above."""
+    """Signal that a job of a replication failed; its own words stand above."""
 
 
 def run(config: ReplicateConfig) -> None:

@@ -16,7 +16,7 @@ from avr.terminal import indented
 
 @dataclass(frozen=True)
 class Answered:
-    """One prompt's answer. `output` is the whole text; `failure` says why it has no final answer.
+    """Hold a prompt's answer: `output` is all text, `failure` says why there is no final answer.
 
     `source` is the input row's file and line; `num_turns` counts the refinements in `thinking`.
     """

@@ -15,12 +15,12 @@ from avr.storage import Location
 
 
 class StaleError(RuntimeError):
-    """An error for files that no longer belong together, such as answers to changed prompts."""
+    """Signal files that no longer belong together, such as answers to changed prompts."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The model's answer to one row of the input; "" where there is none.
+    """Hold the model's answer to one row of the input; "" where there is none.
 
     `failure` says why there is none, or how many rounds failed; "" otherwise. `cut` says whether
     the answer ended at its token limit. `num_tokens` counts all tokens generated for it, critiques

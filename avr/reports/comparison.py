@@ -21,7 +21,8 @@ def refined_rows(
 
     A prompt counts where both models have a tree; `num_prompts` is the number of such prompts.
     """
-    both = [(ours[each], seed[each]) for each in seed if each in ours]
+    # In one order whoever finished first, as intervals come from draws.
+    both = [(ours[each], seed[each]) for each in sorted(seed) if each in ours]
     _check_any(both, name, seed_name)
     rows = []
     for k in range(rounds + 1):
@@ -45,7 +46,8 @@ def recursive_row(
     name: str, ours: Sets, seed: Trees, seed_name: str, oracle: Oracle | None
 ) -> dict[str, Any]:
     """Make the row of a model that refines by itself; it has no rounds."""
-    both = [(ours[each], seed[each]) for each in seed if each in ours]
+    # In one order whoever finished first, as intervals come from draws.
+    both = [(ours[each], seed[each]) for each in sorted(seed) if each in ours]
     _check_any(both, name, seed_name)
     outputs, judged = [], []
     for item, _ in both:

@@ -9,7 +9,7 @@ from typing import Any
 
 from avr.config.answers import EndpointConfig, EvaluateConfig, Format, JudgeKind
 from avr.data.answer_files import fields_of, kind_of_reason
-from avr.data.prompt_sets import PROMPT_STEPS
+from avr.data.prompt_sets import built_on
 from avr.data.tables import read_rows
 from avr.evaluation.alpaca import NUM_INSTRUCTIONS, AlignmentError, lc_noreg, length_of, win_rate
 from avr.evaluation.arena_hard import (
@@ -33,7 +33,7 @@ NOT_COMPARABLE = "compare with numbers of the same judge only, not with a public
 
 
 class IncompleteError(RuntimeError):
-    """An error where not every prompt was judged, so that there is no number."""
+    """Signal that not every prompt was judged, so that there is no number."""
 
 
 def report(
@@ -131,9 +131,7 @@ def _chose_training_data(config: EvaluateConfig, judge: Mapping[str, Any]) -> bo
     by = judge.get("by")
     if not isinstance(by, Mapping) or "base_url" in by:  # an oracle's name, or a server
         return None
-    ledger = location(config.policy.model).parent / "ledger"
-    files = [ledger / f"{step}.json" for step in PROMPT_STEPS]
-    began = [json.loads(file.read_text())["inputs"] for file in files if file.exists()]
+    began = built_on(location(config.policy.model).parent).values()
     asked = {(inputs.get("reward_model") or {}).get("model") for inputs in began}
     return by["model"] in asked or None
 

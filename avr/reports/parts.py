@@ -1,4 +1,4 @@
-"""Parts of tables that steps give, and the tables made of them: columns side by side, or rows."""
+"""Make tables of the parts that steps give: columns side by side, or rows."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from avr.terminal import table
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table of figures: `cells` maps the rows' names to their figures.
+    """Hold one column of a table of figures: `cells` maps the rows' names to their figures.
 
     Columns of one `title` stand side by side in one table. Columns of one `title` and `name` are
     one column, with their cells below each other.
@@ -23,7 +23,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a table. Rows of one `title` follow each other; `left` names left-aligned columns."""
+    """Hold rows of a table; those of one `title` stay together. `left`: left-aligned columns."""
 
     title: str
     columns: tuple[str, ...]

@@ -22,7 +22,7 @@ from avr.terminal import indented
 
 @dataclass(frozen=True)
 class Refined:
-    """The outcome for the answer of one row; where `rounds` is 0 it stays, and `reason` says why.
+    """Hold what became of a row's answer; `rounds` 0: it stays, and `reason` says why.
 
     `gain` is in logits, None where no reward model judged. `num_tokens` counts all tokens generated
     for it. `cut` says whether the new answer ended at its token limit. `num_unscored` refinements

@@ -1,6 +1,7 @@
 """Write the table: Markdown and pictures for people, JSON for programs."""
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,7 +26,7 @@ Items = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Table:
-    """The content of a table. `notes` are lines that stand below it.
+    """Hold the content of a table. `notes` are lines that stand below it.
 
     `items` maps each row of the table to the number of rows that its model was trained on; 0 if
     none of our trainings made it.
@@ -153,18 +154,22 @@ COLUMNS = (
 )
 
 
+_WIDTH = 110
 SHOWN = ("", "items", "win rate %", "lc_noreg %", "reward %", "quality", "chars", "tokens")
 
 
 def _markdown(table: Table) -> list[str]:
-    lines = [
+    legend = (
         f"Against the answers of {table.baseline}; {_answers(table)}"
         " answers a row; [95% interval, clustered by prompt]. items: rows trained on. tokens: all"
         " that were generated for an answer. right to wrong, wrong to right: of the prompts whose"
         f" draft, r0 or that of a trajectory, was right, or not (quality {table.right:g} or more);"
         " failed outputs have none. Intervals are over prompts, for the models that were trained:"
         " what another training would give is not in them. Of several seeds, the quality of each is"
-        " in round brackets.",
+        " in round brackets."
+    )
+    lines = [
+        *textwrap.wrap(legend, _WIDTH, break_on_hyphens=False),
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * len(COLUMNS)}",

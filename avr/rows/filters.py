@@ -1,4 +1,4 @@
-"""Conditions on texts: repetition and length. Rules marked "released" are the released code's.
+"""Test texts for repetition and length. Rules marked "released" are the released code's.
 
 The others are ours.
 """

@@ -10,7 +10,7 @@ NUM_EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class Rule(Generic[T]):
-    """A named condition that a candidate must meet."""
+    """Name a condition that a candidate must meet."""
 
     name: str
     passes: Callable[[T], bool]
@@ -18,7 +18,7 @@ class Rule(Generic[T]):
 
 @dataclass
 class Funnel:
-    """Counts of one selection: `num_in` = sum of `removed` + `num_out`, always.
+    """Count one selection: `num_in` = sum of `removed` + `num_out`, always.
 
     `examples` holds the ids of the first few candidates that each rule removed.
     """

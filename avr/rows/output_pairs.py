@@ -1,4 +1,4 @@
-"""Preference pairs of whole outputs: the best and worst of a prompt, and more on request."""
+"""Pair whole outputs by preference: the best and worst of a prompt, and more on request."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A possible pair: the output `rank` places from the best, the other as far from the worst."""
+    """Hold a possible pair: the output `rank` places from the best, the other from the worst."""
 
     item: OutputSet
     rank: int

@@ -1,4 +1,4 @@
-"""The two kinds of training rows."""
+"""Define the two kinds of training rows."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from avr.core.messages import Conversation, assistant, content_id
 
 @dataclass(frozen=True, slots=True)
 class RsftRow:
-    """One training conversation; the loss is on its assistant turns.
+    """Hold one training conversation; the loss is on its assistant turns.
 
     `node_ids` holds the tree's id, then the ids of the nodes that the texts came from. `gain` is 0
     for a plain row.
@@ -24,7 +24,7 @@ KINDS = ("generation", "critique", "refinement")
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
-    """A prompt with a chosen and a rejected continuation, under TRL's field names.
+    """Hold a prompt with a chosen and a rejected continuation, under TRL's field names.
 
     `margin` is the difference in (mean) reward, or in meta rating for judgements. It is above 0,
     except for pairs of the kind `malformed`: their rejected text has no reward, and it is 0.

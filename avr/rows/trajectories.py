@@ -20,7 +20,7 @@ from avr.rows.row import RsftRow
 
 @dataclass(frozen=True, slots=True)
 class Unrolled:
-    """A tree's trajectory, with the nodes that its parts come from, in the order of the text."""
+    """Hold a tree's trajectory, with the nodes that its parts come from, in the text's order."""
 
     tree: RefinementTree
     trajectory: Trajectory

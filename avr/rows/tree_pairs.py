@@ -1,4 +1,4 @@
-"""Preference pairs of three kinds for DPO (method, Stage I.4).
+"""Make preference pairs of three kinds for DPO (method, Stage I.4).
 
 Every condition is a named rule, so the funnel says why a tree gave no pair of a kind. `_definition`
 lists the rules that define a pair, `_optional` the rules that a profile may switch.
@@ -21,7 +21,7 @@ from avr.rows.row import PreferencePair
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One of the two texts of a pair, with the facts that the rules look at."""
+    """Hold one of the two texts of a pair, with the facts that the rules look at."""
 
     node: str
     text: str
@@ -31,7 +31,7 @@ class _Side:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A critique and its refinements; critiques of equal text are one group (released)."""
+    """Hold a critique and its refinements; critiques of equal text are one group (released)."""
 
     critique: Critique
     refinements: tuple[Response, ...]

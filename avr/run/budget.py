@@ -13,11 +13,11 @@ _COUNT_EVERY_S = 10.0
 
 
 class BudgetSpent(RuntimeError):
-    """The end of a run that has taken all its device-hours; what is committed is kept."""
+    """Signal that a run has taken all its device-hours; what is committed is kept."""
 
 
 class Meter:
-    """A counter of the device-hours of one step at a time, in a file, over all jobs of a run.
+    """Count the device-hours of one step at a time, in a file, over all jobs of a run.
 
     A pool counts at its most replicas, so that growing pools never overrun a budget. A replica
     without GPUs counts as one device. Time spent waiting for a cluster does not count.

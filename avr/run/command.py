@@ -89,7 +89,7 @@ def status_of(
         return 1
     except (KeyboardInterrupt, SystemExit):
         # Ctrl-C gives the first; Ray turns SIGTERM (of `ray job stop`) into the second.
-        print(f"stopped from outside: {kept}", file=sys.stderr)
+        print(f"stopped (by a signal); {kept}", file=sys.stderr)
         return STOPPED
 
 

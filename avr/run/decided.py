@@ -57,7 +57,9 @@ def form_of(value: Any, other: Other, where: str = "") -> Any:
 
 def fields_of(owner: Any, other: Other, where: str) -> dict[str, Any]:
     """Return the form of each field of a dataclass that decides results. Raises TypeError."""
-    found = {}
+    # Another class does other things with the same fields. Settings, not frozen, do nothing.
+    frozen = type(owner).__dataclass_params__.frozen
+    found = {"made_by": type(owner).__name__} if frozen else {}
     for each in fields(owner):
         value, what = getattr(owner, each.name), each.metadata.get("decides_by", "itself")
         if what == "nothing":

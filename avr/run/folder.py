@@ -32,6 +32,6 @@ def check_ours(folder: Location, steps: Iterable[str]) -> None:
     if foreign:
         shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         raise ConfigError(
-            f"run_dir: {folder} holds no run but other things ({shown}); "
-            "a run needs a new or an empty folder"
+            f"run_dir: {folder} holds no run but other files ({shown}); "
+            "choose a new or an empty folder"
         )

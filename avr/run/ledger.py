@@ -10,11 +10,11 @@ from avr.storage import Location, location, reached, write_text
 
 
 class LedgerError(RuntimeError):
-    """The conflict of a run directory and a configuration that do not belong together."""
+    """Signal a run directory and a configuration that do not belong together."""
 
 
 class Ledger:
-    """The record of a run's steps: one JSON file per step in `folder`.
+    """Record a run's steps: one JSON file per step in `folder`.
 
     `say` gets one line about each step. `before_work` is called before any work, and not where all
     was done before: a run that finds nothing to do starts no cluster.
@@ -69,7 +69,9 @@ class Ledger:
         """Return the result of a step that was done. Raises LedgerError where it was not."""
         entry = self._read(name)
         if entry is None or "result" not in entry:
-            raise LedgerError(f"step {name} has not been done in {self._folder.parent}")
+            raise LedgerError(
+                f"{self._folder.parent} has no result of step {name}; run that step first"
+            )
         return dict(entry["result"])
 
     def take(self, name: str, other: "Ledger", copy: Callable[[], None]) -> bool:
@@ -110,10 +112,13 @@ class Ledger:
         folder = self._folder.parent
         if resume == Resume.never and begun:
             raise LedgerError(
-                f"{folder} holds a run (steps begun: {', '.join(begun)}), and resume is 'never'"
+                f"resume is 'never', but {folder} holds a run (steps begun: {', '.join(begun)}); "
+                "choose another run_dir"
             )
         if resume == Resume.always and not begun:
-            raise LedgerError(f"there is no run to continue in {folder}, and resume is 'always'")
+            raise LedgerError(
+                f"resume is 'always', but {folder} holds no run to continue; check run_dir"
+            )
 
     def seconds(self) -> dict[str, float]:
         """Return the wall time of each step that was done, over its runs that were not killed."""

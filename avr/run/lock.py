@@ -35,12 +35,16 @@ def lock_folder(folder: Location, say: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise LedgerError(f"another job is running in {folder}") from None
+            raise LedgerError(_taken(folder)) from None
         yield
 
 
+def _taken(folder: Location) -> str:
+    return f"another job is running in {folder}; wait for it, or choose another run_dir"
+
+
 class _Beating:
-    """A lock on an object store: writing its object again shows that the holder lives."""
+    """Hold a lock on an object store: writing its object again shows that the holder lives."""
 
     def __init__(self, file: UPath, say: Callable[[str], None]):
         self._file = file
@@ -77,7 +81,7 @@ class _Beating:
     def _wait_until_silent(self) -> None:
         folder = self._file.parent
         self._say(
-            f"{folder} is locked: waiting {_SILENT_FOR_S:.0f} s to see whether its job is alive"
+            f"{folder} is locked; waiting {_SILENT_FOR_S:.0f} s to see whether its job is alive"
         )
         first, until = self._read(), time.monotonic() + _SILENT_FOR_S
         while time.monotonic() < until:
@@ -86,12 +90,12 @@ class _Beating:
             if now is None and self._create():
                 return
             if now != first:
-                raise LedgerError(f"another job is running in {folder}")
+                raise LedgerError(_taken(folder))
         # Several jobs may have waited. The one that writes last has the lock, so look once more.
         self._file.write_bytes(self._words())
         time.sleep(_LOOK_EVERY_S)
         if self._holder() != self._me:
-            raise LedgerError(f"another job is running in {folder}")
+            raise LedgerError(_taken(folder))
 
     def _beat(self) -> None:
         while not self._stopped.wait(_BEAT_S):
@@ -99,7 +103,10 @@ class _Beating:
             with suppress(Exception):
                 # An object that is gone is written again; one of another job ends this one.
                 if self._holder() not in (self._me, None):
-                    self._say(f"another job has taken over {self._file.parent}: this one stops")
+                    self._say(
+                        f"another job took over {self._file.parent} (no sign of life from this one "
+                        f"for {_SILENT_FOR_S:.0f} s); stopping"
+                    )
                     # Not SIGINT: jobs in the background ignore it.
                     os.kill(os.getpid(), signal.SIGTERM)
                     return

@@ -17,7 +17,7 @@ def nothing() -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The steps of one job in their order, each of which builds on those before it.
+    """List the steps of one job in their order, each of which builds on those before it.
 
     `title` heads the summary. Where `finish` is given, it writes the job's own files in the place
     of the summary. `check` raises ConfigError for what no single step could know to be wrong.

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from avr.config.fields import SPEED_ONLY
-from avr.config.roles import LimitsConfig, RoleConfig
+from avr.config.roles import LimitsConfig, RoleConfig, is_reward_model
 from avr.config.run import RunConfig
 from avr.core.messages import content_id
 from avr.plan.models import Use
@@ -24,12 +24,12 @@ _WHICH_PROMPTS = ("prompts", "apart_from")
 
 
 class NotWorthIt(RuntimeError):
-    """The end of a run by a step, for its own good; a summary says so before the job ends."""
+    """Signal that a step ends the run for its own good; a summary says so first."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A step's report when it is done: for summary.json, and for the screen."""
+    """Hold what a step reports when it is done: for summary.json, and for the screen."""
 
     summary: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
@@ -37,7 +37,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: it checks its settings, names its models and devices, does its work and reports.
+    """Describe one step: check its settings, name its models and devices, do its work, report.
 
     `name` is its folder in the run directory and its entry in the ledger. All other fields decide
     the result, unless they are marked as speed only. A field may hold an earlier step of the run.
@@ -80,15 +80,23 @@ class Step:
 
     def earlier(self) -> list["Step"]:
         """List the steps that this one builds on, as its fields hold them."""
-        values = [getattr(self, each.name) for each in fields(self)]
-        found = [value for value in values if isinstance(value, Step)]
-        several = [value for value in values if isinstance(value, tuple)]
-        return found + [each for value in several for each in value if isinstance(each, Step)]
+        return [step for each in fields(self) for step in _steps_in(getattr(self, each.name))]
+
+
+def _steps_in(value: Any) -> Iterator[Step]:
+    if isinstance(value, Step):
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _steps_in(each)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for each in fields(value):
+            yield from _steps_in(getattr(value, each.name))
 
 
 @dataclass(frozen=True)
 class Run:
-    """The run that a step works in. Data travels between steps only through files in `folder`."""
+    """Describe the run that a step works in. Data travels between steps in files of `folder`."""
 
     config: RunConfig
     folder: Location
@@ -141,6 +149,6 @@ class Run:
             seed=self.config.seed,
             folder=self.of(step),
             max_deaths=limits.max_engine_deaths,
-            parity=limits.parity_tolerance if role == "reward_model" else None,
+            parity=limits.parity_tolerance if is_reward_model(role) else None,
             start_timeout_s=limits.start_timeout_s,
         )

@@ -7,7 +7,7 @@ from packaging.requirements import Requirement
 
 
 class VersionError(RuntimeError):
-    """An environment that is not the tested one."""
+    """Signal an environment that is not the tested one."""
 
 
 def check_versions() -> None:

@@ -46,7 +46,7 @@ def duel_queries(duels: Iterable[Duel]) -> Iterable[Query]:
 
 @dataclass
 class JudgeDuels:
-    """The work on one duel, by one of the three judges; it travels to the tasks.
+    """Work on one duel, by one of the three judges; this value travels to the tasks.
 
     A duel that a judge has no verdict about comes back with the reason.
     """

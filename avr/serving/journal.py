@@ -26,12 +26,12 @@ _OBJECTS_AT_A_TIME = 256
 
 
 class QueriesError(RuntimeError):
-    """The failure of a step that works through queries; the message carries the worker's cause."""
+    """Signal that a step of queries failed; the message carries the worker's cause."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """The place of results: `folder/out` and `folder/quarantine`, with the rows of `schema`."""
+    """Name the place of results: `folder/out` and `folder/quarantine`, with rows of `schema`."""
 
     folder: Location
     out: str
@@ -47,9 +47,20 @@ class Place:
         ids = {row["id"] for row in journalled(self.journal)}
         return ids | read_ids(self.folder / self.out) | read_ids(self.folder / "quarantine")
 
+    @property
+    def asked(self) -> Location:
+        """Return the file of all queries, which is written before the first of them is done."""
+        return self.folder / "queries.parquet"
+
+    def finished(self) -> bool:
+        """Say whether there were queries and all are in their place, no longer in journals."""
+        if not self.asked.exists() or self.journal.exists():
+            return False
+        return read_ids(self.asked) <= self.ended()
+
 
 class Writer:
-    """A writer of a new journal for the shard `prefix`; use it as a context manager.
+    """Write a new journal for the shard `prefix`; use it as a context manager.
 
     Threads may commit side by side.
     """
@@ -148,14 +159,19 @@ def check_complete(wanted: set[str], place: Place) -> tuple[int, int]:
     quarantined = read_ids(place.folder / "quarantine")
     lost = wanted - done - quarantined
     strange = (done | quarantined) - wanted
-    for problem, ids in (("lost", lost), ("not asked for", strange), ("twice", done & quarantined)):
+    quarantine = place.folder / "quarantine"
+    anew = f"remove {quarantine} and run the job again"
+    for problem, ids, advice in (
+        ("are lost", lost, "run the job again"),
+        ("were not asked for", strange, "choose another run_dir"),
+        (f"are in both {place.out}/ and quarantine/", done & quarantined, anew),
+    ):
         if ids:
-            raise QueriesError(f"{len(ids)} queries {problem}, the first: {min(ids)}")
+            raise QueriesError(f"{len(ids)} queries {problem} (first: {min(ids)}); {advice}")
     if wanted and not done:
-        quarantine = place.folder / "quarantine"
         first = next(read_rows(quarantine, ["quarantined"]))["quarantined"]
         raise QueriesError(
-            f"all {len(quarantined)} queries were quarantined; the first: {first}. "
-            f"Remove {quarantine} to try them again."
+            f"all {len(quarantined)} queries were quarantined (first: {first}); "
+            f"remove {quarantine} to try them again"
         )
     return len(done), len(quarantined)

@@ -20,11 +20,11 @@ from avr.terminal import CONSOLE
 
 
 class PoolError(RuntimeError):
-    """The failure of a pool: it does not start, is gone, or has lost too many engines."""
+    """Signal that a pool does not start, is gone, or has lost too many engines."""
 
 
 class Pools:
-    """The engines of a step: inside this context each of `hosted` is a Serve application.
+    """Run the engines of a step: inside this context each of `hosted` is a Serve application.
 
     An application is named after role and folder. `generate` and `score` give the roles that
     algorithm code calls, from any process of the cluster. `on_check` is called now and then while
@@ -129,7 +129,7 @@ class Pools:
         self._without = self._without or now
         if now - self._without > FIRST_WORD_S and now - self._said > SAY_EVERY_S:
             self._said = now
-            CONSOLE.print(f"  waiting: {waiting}", markup=False)
+            CONSOLE.print(f"  no engine now ({waiting}); waiting", markup=False)
 
     def _check(self, patience: Mapping[str, int]) -> None:
         """Raise PoolError where a pool will not come back by itself.
@@ -142,16 +142,21 @@ class Pools:
             if report.deaths[one.role] >= one.max_deaths:
                 words = [cause for cause in report.causes if cause.startswith(f"{one.role}: ")]
                 raise PoolError(
-                    f"{report.deaths[one.role]} engines of the {one.role} died; last: {words[-1]}"
+                    f"stopped: {report.deaths[one.role]} engines of the {one.role} died "
+                    f"(max_engine_deaths); last: {words[-1]}"
                 )
             causes = [cause for role, cause in failures if role == one.role]
             if len(causes) > patience[one.role]:
                 raise PoolError(causes[-1])
             if app not in statuses:
-                raise PoolError(f"the pool of the {one.role} is gone; {'; '.join(causes[-1:])}")
+                why = causes[-1] if causes else "removed from outside"
+                raise PoolError(
+                    f"stopped: the pool of the {one.role} is gone ({why}); "
+                    "the same command continues"
+                )
             if statuses[app].status == "DEPLOY_FAILED":
                 words = [d.message for d in statuses[app].deployments.values()]
-                raise PoolError(f"the pool of the {one.role} failed: {'; '.join(words)}")
+                raise PoolError(f"stopped: the pool of the {one.role} failed ({'; '.join(words)})")
 
     def _identity(self, app: str, model: str, sampling: dict[str, Any] | None) -> str:
         # A replica is asked, so that a reward model has passed its check before it is used.
@@ -192,13 +197,13 @@ class Pools:
                 ]
                 waiting = self._waiting(statuses)
                 raise PoolError(
-                    f"pools did not start in {waited:.0f} s (start_timeout_s): {waiting}; "
-                    f"last words: {'; '.join(words)}"
+                    f"stopped: pools did not start in {waited:.0f} s (start_timeout_s; {waiting}; "
+                    f"last known: {'; '.join(words)}); the same command continues"
                 )
             if time.monotonic() - said > SAY_EVERY_S:
                 said = time.monotonic()
                 waiting = self._waiting(statuses)
-                CONSOLE.print(f"  engines are starting, {waited:.0f} s: {waiting}")
+                CONSOLE.print(f"  starting engines, {waited:.0f} s so far ({waiting})")
             time.sleep(0.5)
 
     def _waiting(self, statuses: Mapping[str, Any]) -> str:
@@ -215,10 +220,10 @@ class Pools:
             messages = " ".join(d.message for d in status.deployments.values())
             if "to be scheduled" in messages:  # Serve's words for devices that are not there
                 each = f"{one.config.num_cpus:g} CPUs, {gpus_of(one.config):g} GPUs"
-                words.append(f"{one.role} (waits for {each} for each replica)")
+                words.append(f"{one.role}: waiting for {each} for each replica")
             else:
-                words.append(f"{one.role} ({', '.join(states).lower() or 'not started'})")
-        return ", ".join(words)
+                words.append(f"{one.role}: {', '.join(states).lower() or 'not started'}")
+        return "; ".join(words)
 
     def _statuses(self) -> dict[str, Any]:
         # Serve lists the applications of the whole cluster; others are not ours to judge.
@@ -248,7 +253,8 @@ class Pools:
         try:
             self._delete(wait=isinstance(cause, Exception))
         except Exception as error:
-            CONSOLE.print(f"  pools could not be removed: {error}")
+            words = f"could not remove the pools ({error}); they end by themselves"
+            CONSOLE.print(f"  {words}, or with the next run in this folder", markup=False)
 
 
 def _replicas(role: RoleConfig, serving: ServingConfig) -> dict[str, Any]:

@@ -48,7 +48,7 @@ _CHECK_POOLS_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class Worked:
-    """The counts of finished queries: done + quarantined = queries.
+    """Count finished queries: done + quarantined = queries.
 
     `num_resumed` of them were there before.
     """
@@ -74,7 +74,7 @@ def run_queries(
     be finished as `quarantined`. Raises QueriesError with the worker's cause, and what
     `pools.check` raises.
     """
-    source = place.folder / "queries.parquet"
+    source = place.asked
     rows = ({"id": query["id"], "query": json.dumps(query)} for query in queries)
     num_queries = write_rows(source, rows, QUERIES)
     wanted, there = read_ids(source), place.ended()
@@ -89,7 +89,7 @@ def run_queries(
 
 
 class _Flow:
-    """A sliding window of tasks: about `max_queries_in_flight` queries run at any time."""
+    """Slide a window over tasks: about `max_queries_in_flight` queries run at any time."""
 
     def __init__(
         self,
@@ -187,15 +187,16 @@ class _Flow:
             self._most_tasks = self._room()
         if (waited := self._patience.still_for(now)) is not None:
             raise QueriesError(
-                f"{self._name}: not one query advanced in {waited:.0f} s (no_progress_timeout_s); "
-                f"{self._submitted - self._shown} are in flight"
+                f"{self._name} stopped: no query advanced in {waited:.0f} s "
+                f"(no_progress_timeout_s; {self._submitted - self._shown} in flight); "
+                "the same command continues"
             )
         if (overdue := self._patience.without_for(now)) is not None:
             roles, waited = overdue
             words = last_words(told(self._witness), roles[0])
             raise QueriesError(
-                f"{self._name}: no engine of the {' and the '.join(roles)} for {waited:.0f} s "
-                f"(start_timeout_s); last words: {words}"
+                f"{self._name} stopped: no engine of the {' and the '.join(roles)} for "
+                f"{waited:.0f} s (start_timeout_s; last known: {words}); the same command continues"
             )
 
     def _show(self, num_done: int) -> None:

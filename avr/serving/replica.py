@@ -31,7 +31,7 @@ _ORPHANED_FOR_S = 20.0
 
 
 class Replica:
-    """One `Host` that Serve checks, restarts and scales."""
+    """Put one `Host` on Serve, which checks, restarts and scales it."""
 
     def __init__(self, app: str, hosted: Hosted, witness: Any):
         self._app = app
@@ -137,7 +137,7 @@ async def call_replica(app: str, method: str, patience_s: float, *arguments: Any
 
 @dataclass(frozen=True)
 class RemoteGenerate:
-    """A `Generate` that asks the replicas of `app`, on the weights of `model`."""
+    """Ask the replicas of `app` to generate, on the weights of `model`."""
 
     app: str
     model: str
@@ -158,7 +158,7 @@ class RemoteGenerate:
 
 @dataclass(frozen=True)
 class RemoteScore:
-    """A `Score` that asks the replicas of `app`."""
+    """Ask the replicas of `app` to score."""
 
     app: str
     identity: str

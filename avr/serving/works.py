@@ -36,7 +36,7 @@ def set_query(outputs: OutputSet) -> Query:
 
 @dataclass(frozen=True)
 class SearchTree:
-    """The search of a planted tree, to `max_depth`."""
+    """Search a planted tree, to `max_depth`."""
 
     policy: Generate
     reward_model: Score
@@ -59,7 +59,7 @@ class SearchTree:
 
 @dataclass(frozen=True)
 class SampleOutputs:
-    """The sampling of whole outputs by one model.
+    """Sample whole outputs of one model.
 
     Outputs are scored unless nobody judges. With `failures_count` a failure is judged as an empty
     answer, for evaluation. With an `own_judge` the model itself judges, and no reward model.
@@ -95,7 +95,7 @@ class SampleOutputs:
 
 @dataclass(frozen=True)
 class AnswerAndRefine:
-    """The answer r_0 of a model and `rounds` refinements of its own.
+    """Let a model give the answer r_0 and refine it `rounds` times by itself.
 
     All are scored unless nobody judges. A tree that has an answer already keeps it as its r_0.
     """
@@ -120,7 +120,7 @@ class AnswerAndRefine:
 
 @dataclass(frozen=True)
 class ScoreTree:
-    """The rewards of a tree that was answered and refined before, with no reward model at hand."""
+    """Score a tree that was answered and refined before, with no reward model at hand."""
 
     reward_model: Score
 
@@ -137,7 +137,7 @@ class ScoreTree:
 
 @dataclass(frozen=True)
 class ScoreSet:
-    """The rewards of outputs that were sampled before; a failure is judged as an empty answer."""
+    """Score outputs that were sampled before; a failure is judged as an empty answer."""
 
     reward_model: Score
 

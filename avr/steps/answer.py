@@ -17,7 +17,7 @@ from avr.core.outputs import OutputSet, open_set
 from avr.core.trajectory import PLAIN, TrajectoryTemplate
 from avr.core.tree import Prompt, RefinementTree, plant
 from avr.data.ids import Ids
-from avr.data.prompt_sets import PROMPT_STEPS, prompts_of
+from avr.data.prompt_sets import training_prompts
 from avr.data.schemas import OUTPUTS, TREES
 from avr.data.tables import read_sets, read_trees
 from avr.engines.folders import check_model
@@ -33,7 +33,7 @@ from avr.storage import Location, location
 
 @dataclass(frozen=True)
 class Entrant:
-    """A model and its way of answering: once, with `rounds` refinements of its own, or recursively.
+    """Name a model and how it answers: once, with `rounds` refinements of its own, or recursively.
 
     `model` is a folder or name, or an earlier training. `best_of` answers are sampled in mode
     plain. `sampling` is laid over the policy's. `max_tries` is for an output without a final
@@ -62,7 +62,7 @@ class Entrant:
 
 @dataclass(frozen=True)
 class Answer(Step):
-    """The answers of every entrant to the same prompts.
+    """Let every entrant answer the same prompts.
 
     One pool of the policy's engines loads each entrant's weights in turn. With a `reward_model` all
     answers are rewarded; under `placement` waves this happens when all are there. `given`: the
@@ -85,6 +85,7 @@ class Answer(Step):
     given: bool = False
     gated: bool = False
     apart_from: tuple[Step, ...] = ()
+    # Where runs lie decides nothing, and other prompts there have left other weights.
     used_in: tuple[str, ...] = speed_only(default=())
 
     @classmethod
@@ -109,9 +110,7 @@ class Answer(Step):
         check_prompts(self.name, self.prompts)
         check_roles({"policy": self.policy, **self._judge})
         if self.gated and self.placement == Placement.waves:
-            raise ConfigError(
-                "growth.placement is 'waves': a search needs both of its models at once"
-            )
+            raise ConfigError("the placement is 'waves': a search needs both of its models at once")
         for entrant in self.entrants:
             if isinstance(entrant.model, str):
                 check_model(entrant.at, entrant.model)
@@ -174,9 +173,12 @@ class Answer(Step):
                 }
             return {"input": asdict(ingested), "queries": worked}
         # In waves the two models never hold devices at once: all answers first, then all rewards.
-        with pools(run, self, roles, self.queries, self.serving, witness) as up:
-            for entrant in self.entrants:
-                self._ask(run, entrant, prompts, recipe, up, witness, rewarded=False)
+        before = [self._place(self._unrewarded(run, each), each) for each in self.entrants]
+        # Not again after a kill in the second wave: engines would start for nothing.
+        if not all(place.finished() for place in before):
+            with pools(run, self, roles, self.queries, self.serving, witness) as up:
+                for entrant in self.entrants:
+                    self._ask(run, entrant, prompts, recipe, up, witness, rewarded=False)
         with pools(run, self, self._judge, self.queries, self.serving, witness) as up:
             worked = {
                 entrant.name: self._reward(run, entrant, up, witness) for entrant in self.entrants
@@ -242,7 +244,8 @@ class Answer(Step):
             planted = (plant(prompt, own) for prompt in prompts)
             trees = map(take_answer, planted) if self.given else planted
             queries = (tree_query(tree) for tree in trees)
-        place = self._place(run.of(self) / name / ("" if rewarded else "unrewarded"), entrant)
+        folder = run.of(self) / name if rewarded else self._unrewarded(run, entrant)
+        place = self._place(folder, entrant)
         return asdict(run_queries(queries, work, up, self.queries, place, name, witness))
 
     def _reward(self, run: Run, entrant: Entrant, up: Any, witness: Any) -> dict[str, Any]:
@@ -250,7 +253,7 @@ class Answer(Step):
         from avr.serving.works import ScoreSet, ScoreTree, set_query, tree_query
 
         folder = run.of(self) / entrant.name
-        before = self._place(folder / "unrewarded", entrant)
+        before = self._place(self._unrewarded(run, entrant), entrant)
         # What is quarantined comes along as it is, so that every prompt is there at the end.
         parts = [before.folder / part for part in (before.out, "quarantine")]
         work: Any
@@ -264,6 +267,10 @@ class Answer(Step):
         # The witness counts by name, and has counted the answers under the entrant's.
         name = f"{entrant.name}, rewards"
         return asdict(run_queries(queries, work, up, self.queries, place, name, witness))
+
+    def _unrewarded(self, run: Run, entrant: Entrant) -> Location:
+        """Return the folder of the answers that wait for their rewards."""
+        return run.of(self) / entrant.name / "unrewarded"
 
     def _place(self, folder: Location, entrant: Entrant) -> Any:
         from avr.serving.journal import Place
@@ -285,5 +292,5 @@ def _used_in(runs: Iterable[str]) -> dict[str, Ids]:
     return {
         f"{step} of {run}": ids
         for run in runs
-        for step, ids in prompts_of(location(run), PROMPT_STEPS).items()
+        for step, ids in training_prompts(location(run)).items()
     }

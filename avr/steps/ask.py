@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from avr.config.errors import ConfigError
 from avr.config.prompts import PromptsConfig, TemplatesConfig
-from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
+from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig, is_reward_model
 from avr.core.growth import take_answer
 from avr.core.prompts import Templates
 from avr.core.tree import Prompt, RefinementTree, plant
@@ -40,7 +40,7 @@ def check_roles(roles: Mapping[str, RoleConfig]) -> None:
     """Raise ConfigError for a role whose settings or model cannot be used; it names the setting."""
     check_replicas(roles)
     for name, role in roles.items():
-        scores = name.endswith("reward_model")
+        scores = is_reward_model(name)
         check_model(f"{name}.model", role.model, scores=scores)
         check_role(name, role, scores=scores)
 
@@ -104,7 +104,8 @@ def check_words(run: Run, step: Step, grown: Step, templates: TemplatesConfig) -
     """Raise ConfigError where rows would ask in other words than their trees were grown with."""
     if run.ledger.inputs(grown.name)["templates"] != asdict(templates):
         raise ConfigError(
-            f"templates differ from those that the trees of {grown.name} were grown with"
+            f"templates differ from those of step {grown.name}; "
+            "go back to them, or grow again in another run_dir"
         )
 
 

@@ -14,7 +14,7 @@ from avr.steps.answer import Answer
 
 @dataclass(frozen=True)
 class Evaluate(Answer):
-    """Answers, and a report that compares each entrant with the first answers of the first one.
+    """Let entrants answer, and compare each with the first answers of the first one.
 
     `oracle` is used by the report alone.
     """
@@ -26,9 +26,7 @@ class Evaluate(Answer):
         load_oracle(self.oracle)
         seed = self.entrants[0]
         if not seed.model:
-            raise ConfigError(
-                f"evaluation: {seed.at} is not set, and all models are compared with it"
-            )
+            raise ConfigError(f"{seed.at} is not set: the evaluation compares all models with it")
         super().check()
 
     def report(self, run: Run) -> Report:

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Grow(Step):
-    """A tree for every prompt.
+    """Grow a tree for every prompt.
 
     Without a `corrector` the policy corrects itself in the same pool. With `weights`, an earlier
     training, the policy has the weights that this has left. Where `growth.first_answer` is input,
     y0 is the answer that the input row brought along; a `policy` beside a corrector then plays no
     part, and may be None. Prompts of the steps `apart_from` are set aside. `title` heads the column
-    of the report.
+    of the report. `prompts_at` is the setting that holds the prompts.
     """
 
     prompts: PromptsConfig
@@ -48,18 +48,19 @@ class Grow(Step):
     weights: Train | None = None
     apart_from: tuple[Step, ...] = ()
     title: str = speed_only(default="")
+    prompts_at: str = speed_only(default="prompts")
 
     def check(self) -> None:
         """Raise ConfigError for prompts, roles or templates that cannot be used."""
         templates_of(self.templates)
         if self._from_input and not self.prompts.answer_field:
             raise ConfigError(
-                "growth.first_answer is 'input', but prompts.rsft.answer_field is not set"
+                f"growth.first_answer is 'input', but {self.prompts_at}.answer_field is not set"
             )
         check_prompts(self.name, self.prompts)
         for other in self.apart_from:
             if isinstance(other, Grow):
-                check_apart(other.prompts, self.prompts)
+                check_apart(other, self)
         check_roles({**self._roles(), "reward_model": self.reward_model})
 
     def uses(self) -> Iterable[Use]:
@@ -144,7 +145,7 @@ class Grow(Step):
         ]
 
 
-def check_apart(first: PromptsConfig, second: PromptsConfig) -> None:
+def check_apart(first: Grow, second: Grow) -> None:
     """Raise ConfigError where the first growth has every row of the second.
 
     All of the second's prompts would be set aside, hours later.
@@ -153,9 +154,10 @@ def check_apart(first: PromptsConfig, second: PromptsConfig) -> None:
     def end(prompts: PromptsConfig) -> float:
         return math.inf if prompts.limit is None else prompts.skip + prompts.limit
 
-    same = all(getattr(first, f) == getattr(second, f) for f in ("path", "split", "subset"))
-    if same and first.skip <= second.skip and end(second) <= end(first):
+    one, two = first.prompts, second.prompts
+    same = all(getattr(one, f) == getattr(two, f) for f in ("path", "split", "subset"))
+    if same and one.skip <= two.skip and end(two) <= end(one):
         raise ConfigError(
-            f"prompts.dpo asks for rows of {second.path} that prompts.rsft has: the two growths"
-            " need different prompts (prompts.dpo.skip leaves out the first so many)"
+            f"{second.prompts_at} asks for rows of {two.path} that {first.prompts_at} has: the two"
+            f" growths need different prompts ({second.prompts_at}.skip leaves out so many)"
         )

@@ -17,14 +17,14 @@ from avr.storage import Location, write_text
 
 
 class HealthError(NotWorthIt):
-    """The end of a growth whose first trees are mostly of no use.
+    """Signal the end of a growth whose first trees are mostly of no use.
 
     The message has the checks that failed, and examples.
     """
 
 
 class HealthWatch:
-    """An examination of the first trees of one step, made once and written to `health.json`.
+    """Examine the first trees of one step, once, and write `health.json`.
 
     `first` are the ids of the first `config.num_trees` trees in the order of the prompts, or of all
     where there are fewer. The trees that happen to end first would be another choice: those that
@@ -125,7 +125,7 @@ class HealthWatch:
                 f"let these trees pass: {self._path}.{failed[0].name}=SHARE, or "
                 f"{self._path}.on_failure=warn."
             )
-        self._say(f"{text}\n  {self._path}.on_failure is warn; the growth goes on")
+        self._say(f"{text}\n  {self._path}.on_failure is warn; the step goes on")
 
     def _verdict(self, findings: Sequence[Finding]) -> str:
         """Describe trees without a failed check; a check that counted too few items is named."""

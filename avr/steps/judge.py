@@ -26,7 +26,7 @@ from avr.storage import Location, files_at, location, reached
 
 @dataclass(frozen=True)
 class Judge(Step):
-    """A preference for every prompt, by a server, a reward model or an oracle (given by name)."""
+    """Give a preference for every prompt, by a server, a reward model or a named oracle."""
 
     answers: Answer
     baseline: PromptsConfig
@@ -44,7 +44,9 @@ class Judge(Step):
             check_roles({"judge.reward_model": self.by})
         elif isinstance(self.by, str):
             if load_oracle(self.by or None) is None:
-                raise ConfigError("judge.oracle is not set, and judge.kind is oracle")
+                raise ConfigError(
+                    "judge.kind is oracle, but judge.oracle is not set; it must be MODULE:FUNCTION"
+                )
         else:
             self._check_endpoint(self.by)
 

@@ -38,7 +38,7 @@ def rules_of(at: str, rows: str, config: RulesConfig) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Select(Step):
-    """The RSFT rows of trees: the best refinement of each tree, where it improves."""
+    """Select RSFT rows of trees: the best refinement of each tree, where it improves."""
 
     trees: Step
     rules: frozenset[str]
@@ -62,7 +62,7 @@ class Select(Step):
 
 @dataclass(frozen=True)
 class Pair(Step):
-    """Preference pairs of up to three kinds from each tree."""
+    """Make preference pairs of up to three kinds from each tree."""
 
     trees: Step
     kinds: Sequence[str]
@@ -93,7 +93,7 @@ class Pair(Step):
 
 @dataclass(frozen=True)
 class Unroll(Step):
-    """The RSFT rows of searches: a trajectory of each, which holds a whole loop in one turn."""
+    """Make RSFT rows of searches: a trajectory of each, which holds a whole loop in one turn."""
 
     trees: Step
     rules: frozenset[str]
@@ -137,7 +137,7 @@ class Unroll(Step):
 
 @dataclass(frozen=True)
 class PairOutputs(Step):
-    """Preference pairs of whole outputs and, where the policy judged them, of its judgements."""
+    """Pair whole outputs by preference and, where the policy judged them, its judgements."""
 
     outputs: Sample
     rules: frozenset[str]

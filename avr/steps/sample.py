@@ -26,7 +26,7 @@ from avr.steps.train import Train
 
 @dataclass(frozen=True)
 class Sample(Step):
-    """The outputs of the policy, or of the model that an earlier training (`weights`) made of it.
+    """Sample outputs of the policy, or of the model that a training (`weights`) made of it.
 
     Without a `reward_model` the policy judges its outputs itself (Meta-Rewarding). Prompts of the
     steps `apart_from` are set aside. `title` heads the report, and `oracle` is used by the report
@@ -131,8 +131,12 @@ class Sample(Step):
 
     def _check_judgements(self) -> None:
         if not self.template.plain:
-            raise ConfigError("outputs.judgements goes with trajectories.template 'plain'")
+            raise ConfigError("outputs.judgements: only whole answers, without a loop, are judged")
         if self.prompts.answer_field:
-            raise ConfigError("outputs.judgements: it does not go with prompts.sample.answer_field")
+            raise ConfigError(
+                f"outputs.judgements: it does not go with the answer_field of {self.name}'s prompts"
+            )
         if not self.outputs.meta_request.strip():
-            raise ConfigError("outputs.meta_request is empty: the policy would not be asked")
+            raise ConfigError(
+                "outputs.meta_request is empty; it must ask the policy for a rating of a judgement"
+            )

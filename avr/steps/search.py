@@ -26,7 +26,7 @@ from avr.terminal import indented
 
 @dataclass(frozen=True)
 class Search(Step):
-    """A searched tree for every query: up to `max_depth` turns, each better than the last.
+    """Search a tree for every query: up to `max_depth` turns, each better than the last.
 
     `oracle` is used by the report alone.
     """

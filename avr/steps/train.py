@@ -19,7 +19,7 @@ from avr.training.methods.method import Method
 
 @dataclass(frozen=True)
 class Train(Step):
-    """A training by `method`, from a model or from one that an earlier training made.
+    """Train by `method`, from a model or from one that an earlier training made.
 
     The step's name is the section of the configuration that holds `config`; `at` is the setting
     that names the model at the beginning.
@@ -77,7 +77,8 @@ class Train(Step):
         # Before the cluster is asked for room.
         if not any(True for _ in read_rows(rows, ["id"])):
             raise RuntimeError(
-                f"{rows} holds no rows to train on: see the funnel of {self.rows.name}"
+                f"{rows} holds no rows to train on; the funnel in "
+                f"{run.folder / 'ledger' / self.rows.name}.json counts what each rule removed"
             )
         base, to = model_of(self.base, run), run.of(self)
         with run.placed(self):

@@ -1,4 +1,4 @@
-"""Trainer callbacks: checkpoints marked complete and recorded, progress written to a file.
+"""Call back from trainers: mark checkpoints complete, record them, write progress to a file.
 
 Why no copy is made: the trainer's output folder IS Ray Train's run folder on shared storage. Under
 ZeRO each rank writes its own optimizer and weight shards into `checkpoint-STEP/` there. When all
@@ -68,7 +68,7 @@ def _first_of_node() -> bool:
 
 
 class RecordCheckpoint(TrainerCallback):
-    """A callback after every save: all ranks meet, then rank 0 marks and records the folder."""
+    """Record every save: all ranks meet, then rank 0 marks and records the folder."""
 
     def __init__(self, job: Job):
         self._job = job
@@ -100,7 +100,7 @@ class RecordCheckpoint(TrainerCallback):
 
 
 class SaveByTime(TrainerCallback):
-    """A callback that makes all ranks save at the same step, when rank 0's timetable says so.
+    """Make all ranks save at the same step, when rank 0's timetable says so.
 
     It comes after `RecordCheckpoint`, so that the time for marking and sending a checkpoint counts
     as time for writing it.
@@ -156,7 +156,7 @@ def without_copies(trainer: Any) -> Any:
 
 
 class RecordProgress(TrainerCallback):
-    """A callback that records the start and every logging step on rank 0, one event each."""
+    """Record the start and every logging step on rank 0, one event each."""
 
     def __init__(self, events: Location, facts: dict[str, Any]):
         self._events, self._facts = events, facts

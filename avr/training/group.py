@@ -1,4 +1,4 @@
-"""The Ray Train side of a run: the group of ranks, its restarts, its environment."""
+"""Run the group of ranks on Ray Train: its restarts, its environment."""
 
 import os
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ NOT_NEEDED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 
 
 class Trainer(TorchTrainer):
-    """A TorchTrainer without the callbacks that we do not need."""
+    """Adapt TorchTrainer: leave out the callbacks that we do not need."""
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()
@@ -86,7 +86,7 @@ class Trainer(TorchTrainer):
 
 
 class RecordFailures(UserCallback):
-    """A callback on Ray Train's controller that records each failure of the worker group."""
+    """Record each failure of the worker group, as a callback on Ray Train's controller."""
 
     def __init__(self, file: Location):
         self._file = file

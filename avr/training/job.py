@@ -1,4 +1,4 @@
-"""One training as values: its settings, its folders, its fingerprint, its result.
+"""Describe one training as values: its settings, its folders, its fingerprint, its result.
 
 The fingerprint tells whether two calls are the same. The module is free of ray, torch and trl.
 """
@@ -21,12 +21,12 @@ RECORD = "training.json"
 
 
 class TrainingError(RuntimeError):
-    """An error for a failed training; the message holds the cause on the rank where it happened."""
+    """Signal a failed training; the message holds the cause on the rank where it happened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything a rank needs to know; paths are absolute and on storage that all nodes share.
+    """Hold all that a rank needs to know; paths are absolute, on storage that all nodes share.
 
     `checkpoints` is the folder that Ray Train keeps. Rank 0 leaves the finished model in `weights`.
     """
@@ -66,13 +66,14 @@ class Job:
         if not is_remote(self.weights):
             folders = (self.checkpoints, self.tokenised, self.weights, self.logs)
             return Here(*(Path(str(folder)) for folder in folders))
+        # Named by output and fingerprint: two trainings on one node must not share a copy.
         copy = scratch() / "training" / content_id(str(self.weights), self.fingerprint)
         return Here(*(copy / each for each in ("checkpoints", "tokenised", "weights", "logs")))
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """The folders of a job on one node."""
+    """Name the folders of a job on one node."""
 
     checkpoints: Path
     tokenised: Path
@@ -82,7 +83,7 @@ class Here:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """A finished training. `num_rows == num_trained + num_too_long + num_unusable`.
+    """Hold the result of a training: num_rows == num_trained + num_too_long + num_unusable.
 
     `num_tokens` and `num_loss_tokens` count one pass over the trained rows. `metrics` holds the
     last logged metrics with the trainer's summary, `seconds` the wall time of the call that

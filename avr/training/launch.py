@@ -62,6 +62,7 @@ def train(
     job = job_of(name, method, config, model, rows, output, fingerprint)
     if is_remote(output):
         begun(output, fingerprint).write_text("")
+    # A killed call may have left half a model here.
     remove(job.weights)
     if not is_remote(output):
         for folder in (job.logs, job.checkpoints):
@@ -83,6 +84,7 @@ def train(
         "rows": str(rows),
         "settings": asdict(config),
     }
+    # Record first, rename second: a folder at `output` is always a whole model with its record.
     write_text(job.weights / RECORD, json.dumps(record, indent=2))
     if not is_remote(output):
         job.weights.rename(output)

@@ -15,7 +15,7 @@ _NARROW = ("bfloat16", "float16")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The way a batch goes through the model; `avr.memory.dry_run` measures `Saved` with it."""
+    """Describe how a batch goes through a model; `avr.memory.dry_run` measures `Saved` by it."""
 
     bits: int
     autocast: bool

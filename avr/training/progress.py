@@ -60,7 +60,7 @@ def _number(value: Any) -> str:
 
 
 class Follower:
-    """A thread that reads events appended to files and passes a line about each to `say`.
+    """Read events appended to files in a thread, and pass a line about each to `say`.
 
     It looks every half second, or every 5 seconds where a file is in an object store.
     """
@@ -68,6 +68,7 @@ class Follower:
     def __init__(self, name: str, paths: Sequence[Location], say: Callable[[str], None]):
         self._name, self._say = name, say
         self._every_s = 5.0 if any(map(is_remote, paths)) else 0.5
+        # From the end of each file: lines of an earlier call are not shown again.
         self._positions = {path: path.stat().st_size if path.exists() else 0 for path in paths}
         self._pace = Pace(0)
         self._done = threading.Event()
@@ -98,6 +99,7 @@ class Follower:
                 return  # half a line: read again next time
             self._positions[path] += len(raw)
             event = json.loads(raw)
+            # A restarted group begins again; steps before the restart do not count for its pace.
             if event["event"] == "begin":
                 self._pace = Pace(event["step"])
                 self._pace.look(True, event["time"])

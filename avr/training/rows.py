@@ -22,15 +22,15 @@ Messages = Sequence[Mapping[str, str]]
 
 
 class RowError(ValueError):
-    """A row that cannot be trained on; the message names the row and the field."""
+    """Signal a row that cannot be trained on; the message names the row and the field."""
 
 
 class UnusableRow(RowError):
-    """A row with texts that do not fit this tokenizer or template; others may be trained on."""
+    """Signal texts that do not fit this tokenizer or template; other rows may be trained on."""
 
 
 class Tokenizer(Protocol):
-    """The part of a Hugging Face tokenizer that is used here."""
+    """Describe the part of a Hugging Face tokenizer that is used here."""
 
     name_or_path: str
     chat_template: Any
@@ -48,7 +48,7 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row in the columns that TRL takes: `columns[name]` is a list of token ids (or labels).
+    """Hold one row in TRL's columns: `columns[name]` is a list of token ids (or labels).
 
     `length` is the length of the longest sequence that the trainer will see for it,
     `num_loss_tokens` the number of tokens with a loss.
@@ -82,6 +82,7 @@ def read_rows(
     """
     import pyarrow.parquet as pq  # not before a job has told Arrow which memory pool to take
 
+    # Ranks take rows in turn over all files, so their shares differ by at most one row.
     index = 0
     for file in parquet_files(path):
         table = pq.ParquetFile(path_of(file), **for_arrow(file))

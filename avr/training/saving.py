@@ -25,7 +25,7 @@ def is_due(since_s: float, took_s: float, every_s: float) -> bool:
 
 
 class Timetable:
-    """The times of one training's saves, by a clock in seconds; rank 0's timetable decides."""
+    """Time the saves of one training, by a clock in seconds; rank 0's timetable decides."""
 
     def __init__(self, every_s: float, clock: Callable[[], float] = time.monotonic):
         self._every_s, self._clock = every_s, clock

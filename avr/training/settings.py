@@ -1,4 +1,4 @@
-"""TRL and DeepSpeed settings: passed through under their own names, checked by name first.
+"""Pass TRL's and DeepSpeed's settings through under their own names, checked by name first.
 
 Nothing of TRL is mirrored here. `OWNED` lists the few fields that a run must decide itself, with
 the reason. Setting one of them is an error, so that nothing is silently overridden.

@@ -1,4 +1,4 @@
-"""Tokenised rows on shared storage: every rank encodes its share once, all ranks map all shares.
+"""Keep tokenised rows on shared storage: each rank encodes its share once, and maps all shares.
 
 Where nodes share only an object store, the ranks of each node encode all shares for their node.
 
@@ -35,7 +35,7 @@ EXAMPLES_PER_BATCH = 512
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Counts of rows: `num_rows == num_trained + num_too_long + num_unusable`, always.
+    """Count rows: `num_rows == num_trained + num_too_long + num_unusable`, always.
 
     `num_tokens` and `num_loss_tokens` count one pass over the trained rows. A row is unusable if it
     raised UnusableRow; `unusable` says what is wrong with the first of them.

@@ -87,7 +87,7 @@ def _train(job: Job, rank: int, world_size: int) -> dict[str, Any]:
 
 
 class _Clock:
-    """A clock that notes in the rank's log how many seconds have passed."""
+    """Note in the rank's log how many seconds have passed."""
 
     def __init__(self, rank: int):
         self._rank, self._started = rank, time.perf_counter()

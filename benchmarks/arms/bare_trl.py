@@ -1,4 +1,4 @@
-"""TRL under DeepSpeed without us: torchrun, a script a rank, no Ray. training.py compares with it.
+"""Train with TRL under DeepSpeed alone: torchrun, a script a rank, no Ray (for training.py).
 
 The bare launcher is torchrun, since DeepSpeed's own looks for GPUs. Ranks get the environment, the
 settings and, unless `raw`, the tokenised rows of ours: made by the same function, in the same
@@ -65,7 +65,9 @@ def launch(job, raw):
 def main(file):
     job, raw = pickle.loads(Path(file).read_bytes())
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    _output_to(job.logs / f"rank-{rank}.log")
+    from avr.hosting.logs import redirect_output
+
+    redirect_output(job.logs / f"rank-{rank}.log")
     print(f"rank {rank}: begins in process {os.getpid()} on {os.uname().nodename}", flush=True)
     import torch
 
@@ -99,14 +101,12 @@ def main(file):
 
 
 def _arguments(job, raw):
-    """SFTConfig or DPOConfig, before the model is loaded: ZeRO-3 then partitions it at once."""
-    import trl
-
+    """Make SFTConfig or DPOConfig before the model is loaded: ZeRO-3 then partitions it at once."""
     settings = dict(job.config.trl)
     settings.pop("save_total_limit", None)  # Ray Train's in ours
-    if job.method.name == "rsft" and not raw and not settings.get("packing"):
-        settings["dataset_kwargs"] = {"skip_prepare_dataset": True}
-    return {"rsft": trl.SFTConfig, "dpo": trl.DPOConfig}[job.method.name](
+    if not raw:
+        settings |= job.method.settings(settings)
+    return job.method.arguments()(
         output_dir=str(job.checkpoints),
         deepspeed=dict(job.config.deepspeed) or None,
         report_to=list(job.config.trackers),
@@ -118,13 +118,13 @@ def _arguments(job, raw):
 
 
 def _rows(job, raw, tokenizer, max_length, rank, world_size):
-    """All rows as a `datasets.Dataset`: our tokens, or the conversations as they are."""
+    """Load all rows as a `datasets.Dataset`: our tokens, or the conversations as they are."""
     import torch
     from datasets import Dataset
 
     if raw:
-        columns = {"rsft": ["messages"], "dpo": ["prompt", "chosen", "rejected"]}
-        return Dataset.from_parquet(str(job.rows), columns=columns[job.method.name])
+        _, *columns = job.method.columns  # but the id
+        return Dataset.from_parquet(str(job.rows), columns=columns)
     from avr.training.tokenised import load_shares, write_share
 
     counts = write_share(
@@ -144,7 +144,7 @@ def _trainer_class(kind, raw):
         return trl.DPOTrainer
 
     class Tokenised(trl.DPOTrainer):
-        """TRL tokenises preference pairs always: it has no setting against it."""
+        """Tokenise nothing again: TRL has no setting against it for preference pairs."""
 
         def _prepare_dataset(self, dataset, *_, **__):
             return dataset
@@ -152,14 +152,8 @@ def _trainer_class(kind, raw):
     return Tokenised
 
 
-def _output_to(log):
-    with log.open("ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-
-
 def process_of(log):
-    """The id of the process that a rank's log is of. Raises OSError while there is none."""
+    """Find the process that writes a rank's log. Raises OSError while there is none."""
     found = BEGINS.findall(log.read_text(errors="replace")[:4000])
     if not found:
         raise OSError(f"{log} does not say yet")
@@ -167,19 +161,19 @@ def process_of(log):
 
 
 def memory_mib(process):
-    """MiB that a process ever had in memory, the kernel's high-water mark, and that it has now."""
+    """Read the MiB a process ever had in memory (the kernel's high-water mark), and has now."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     kib = dict(line.split(":", 1) for line in lines)
     return tuple(round(int(kib[name].split()[0]) / 1024) for name in ("VmHWM", "VmRSS"))
 
 
 def marks_of(text):
-    """Seconds after which a rank had its rows, its model, and was trained."""
+    """Read after how many seconds a rank had its rows, its model, and was trained."""
     return {what: float(seconds) for what, seconds in MARK.findall(text)}
 
 
 def logged_in(folder):
-    """What TRL logged, by name: entries with `step`, `wall_time` and `value`."""
+    """Load what TRL logged, by name: entries with `step`, `wall_time` and `value`."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
@@ -187,12 +181,12 @@ def logged_in(folder):
 
 
 def values_of(logged):
-    """The values of every logging step, by name."""
+    """Map each name to its value at every logging step."""
     return {name: {one.step: one.value for one in entries} for name, entries in logged.items()}
 
 
 def rates(logged, marks, skip):
-    """Tokens, and tokens/s: in steady state, in all steps, and with all that comes before them."""
+    """Compute tokens, and tokens/s: in steady state, in all steps, and with all before them."""
     steps = {one.step for one in logged["loss"]}  # the trainer's summary has none
     later = [one for one in logged["num_tokens"] if one.step >= skip and one.step in steps]
     if len(later) < 2:
@@ -212,7 +206,7 @@ def rates(logged, marks, skip):
 
 
 def difference(ours, bare):
-    """The largest absolute difference, by name, of values at the same steps.
+    """Find the largest absolute difference, by name, of values at the same steps.
 
     Raises ValueError where steps or numbers of tokens differ: that is not the same work.
     """
@@ -231,7 +225,7 @@ def _apart(one, other):
 
 
 def weights_of(model):
-    """All weights of a model folder, as arrays by name."""
+    """Load all weights of a model folder, as arrays by name."""
     from safetensors.numpy import load_file
 
     files = sorted(model.glob("*.safetensors"))
@@ -239,7 +233,7 @@ def weights_of(model):
 
 
 def lengths(method, rows, model):
-    """Tokens of every row, of a pair those of its longer side."""
+    """Count the tokens of every row; a pair has those of its longer side."""
     from transformers import AutoTokenizer
 
     from avr.training.rows import read_rows
@@ -249,7 +243,7 @@ def lengths(method, rows, model):
 
 
 def deepspeed_of(arm, deepspeed, weights):
-    """The DeepSpeed settings of a memory arm; `weights` is the model's file, in float32.
+    """Give a memory arm's DeepSpeed settings; `weights` is the model's file, in float32.
 
     A model of less parameters than the defaults let live at once is not partitioned much.
     """
@@ -261,7 +255,7 @@ def deepspeed_of(arm, deepspeed, weights):
 
 
 def packed_batch(batch, tokens_per_row, max_length):
-    """How many packed sequences hold about as many tokens as `batch` rows; at least one."""
+    """Count the packed sequences that hold about as many tokens as `batch` rows; at least one."""
     return max(1, round(batch * tokens_per_row / max_length))
 
 
@@ -278,14 +272,14 @@ def ratios(arms):
 
 
 def over(one, other, keys):
-    """Of some figures of two arms the ratios, each of the same round."""
+    """Divide some figures of one arm by another's, round by round."""
     from measure.measuring import spread
 
     return {key: spread([a[key] / b[key] for a, b in zip(one, other, strict=True)]) for key in keys}
 
 
 def shape(lengths):
-    """What a report says of rows: how many, their tokens, the padding of unsorted batches."""
+    """Describe rows for a report: how many, their tokens, the padding of unsorted batches."""
     from measure.measuring import padding, spread  # what a rank need not import
 
     return {"number": len(lengths), "tokens": spread(lengths), "padding": padding(lengths)}

@@ -1,4 +1,4 @@
-"""The released code's way: vLLM servers, a pool of threads, one request per sample.
+"""Grow as the released code does: vLLM servers, a pool of threads, one request per sample.
 
 A thread takes a query from the first answer to the last reward, one request after the other. A
 malformed critique is asked for again, as in the growth it is compared with. The client is
@@ -20,9 +20,8 @@ from pathlib import Path
 
 import psutil
 import requests
-from measure.measuring import Flights
 
-from avr.config.roles import RoleConfig
+from avr.config.roles import RoleConfig, is_reward_model
 from avr.core.messages import to_dicts
 from avr.core.prompts import (
     answer_context,
@@ -38,7 +37,7 @@ _OURS = threading.local()
 
 @contextmanager
 def servers(roles, folder):
-    """One server of vLLM a role, with the flags of our engines; gives {role: URL}."""
+    """Serve each role by one vLLM server, with the flags of our engines; gives {role: URL}."""
     started, urls = [], {}
     try:
         for role, config in roles.items():
@@ -48,7 +47,6 @@ def servers(roles, folder):
             command = [sys.executable, __file__, str(flags)]
             log = (folder / f"server-{role}.log").open("w")
             environment = os.environ | config.env | {"VLLM_SERVER_DEV_MODE": "1"}
-            environment["PYTHONPATH"] = str(Path(__file__).parents[1])
             # Of a connection that was idle for 5 s the server hangs up, and maybe on a request.
             environment |= {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(START_TIMEOUT_S)}
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -65,9 +63,10 @@ def servers(roles, folder):
 
 
 def grow_over_http(prompts, urls, roles, templates, shape, num_threads, folder):
-    """Rewards of all answers; returns started, ended (time.time), trees, generated tokens."""
-    for url in urls.values():
-        requests.post(f"{url}/reset_prefix_cache", timeout=60).raise_for_status()
+    """Grow and score all answers; returns started, ended (time.time), trees, generated tokens."""
+    from measure.measuring import Flights  # a server, which is this file too, has no path to it
+
+    empty_caches(urls)
     clients = {
         role: Client(urls[role], config, Flights(folder / f"{role}.flights"))
         for role, config in roles.items()
@@ -76,6 +75,12 @@ def grow_over_http(prompts, urls, roles, templates, shape, num_threads, folder):
     with ThreadPoolExecutor(num_threads) as pool:
         list(pool.map(lambda prompt: _tree(prompt, clients, templates, shape), prompts))
     return started, time.time(), len(prompts), sum(client.tokens for client in clients.values())
+
+
+def empty_caches(urls):
+    """Have every server forget the prefixes that it knows."""
+    for url in urls.values():
+        requests.post(f"{url}/reset_prefix_cache", timeout=60).raise_for_status()
 
 
 def _tree(prompt, clients, templates, shape):
@@ -97,7 +102,7 @@ def _tree(prompt, clients, templates, shape):
 
 
 class Client:
-    """Asks one server, a request at a time in each thread, and counts tokens."""
+    """Ask one server, one request at a time in each thread, and count tokens."""
 
     def __init__(self, url, config, flights):
         self._url = url
@@ -157,14 +162,14 @@ def _wait_for(url, process):
 
 
 def main():
-    """A server: `python http_threads.py FLAGS.json` (vLLM's command line, flags from a file)."""
+    """Serve: `python http_threads.py FLAGS.json` (vLLM's command line, flags from a file)."""
     asked = json.loads(Path(sys.argv[1]).read_text())
     from vllm.config import PoolerConfig
 
     from avr.engines.engine import engine_settings
 
     config = RoleConfig(**asked["config"])
-    settings = engine_settings(config, scores=asked["role"] == "reward_model")
+    settings = engine_settings(config, scores=is_reward_model(asked["role"]))
     settings |= {"model": config.model, "port": asked["port"], "generation_config": "vllm"}
     arguments = ["--disable-uvicorn-access-log", "--host=127.0.0.1"]
     for key, value in settings.items():

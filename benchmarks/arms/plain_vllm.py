@@ -1,4 +1,4 @@
-"""The ceiling: recorded requests replayed by plain offline vLLM, all at once, no one waiting.
+"""Measure the ceiling: plain offline vLLM replays recorded requests, all at once.
 
 Each engine is a process of its own with the flags of ours. It has every request from the start,
 sorted so that those with a common prefix stand together: no answer has to be waited for, nothing
@@ -19,10 +19,10 @@ import psutil
 
 @contextmanager
 def plain_engines(roles, folder):
-    """`roles` maps names to RoleConfigs; gives a function that replays what was recorded.
+    """Start an engine per role (a RoleConfig each); gives a function that replays recordings.
 
-    That is `folder/ROLE.requests.jsonl`. Per role it returns when it started and ended (time.time),
-    and how many requests and generated tokens there were.
+    Recordings are `folder/ROLE.requests.jsonl`. The function returns when it started and ended
+    (time.time) and how many tokens were generated; then per role the same, requests third.
     """
     spawn = multiprocessing.get_context("spawn")
     lines = {}
@@ -54,11 +54,13 @@ def _replay(lines):
         hear(line)
     for line in lines.values():
         line.send("go")
-    return {role: hear(line) for role, line in lines.items()}
+    by_role = {role: hear(line) for role, line in lines.items()}
+    begun, done, _, generated = zip(*by_role.values(), strict=True)
+    return min(begun), max(done), sum(generated), by_role
 
 
 def hear(line):
-    """What a process of `serve` has sent. Raises RuntimeError with the traceback of its end."""
+    """Receive what a process of `serve` has sent. Raises RuntimeError with its traceback."""
     said = line.recv()
     if isinstance(said, str) and said not in ("ready", "loaded"):
         raise RuntimeError(said)
@@ -66,7 +68,7 @@ def hear(line):
 
 
 def serve(line, log, answer, *arguments):
-    """A process with engines: `answer(line, *arguments)`, all it prints to `log`, and its end."""
+    """Run `answer(line, *arguments)` in a process with engines: print to `log`, end it all."""
     from avr.hosting.logs import redirect_output
 
     redirect_output(log)
@@ -84,19 +86,19 @@ def serve(line, log, answer, *arguments):
 
 def _answer(line, role, config, folder):
     os.environ.update(config.env)  # vLLM reads it on import
-    from measure.measured_engine import sampling_params
-    from vllm import LLM, PoolingParams
+    from vllm import LLM, PoolingParams, SamplingParams
 
-    from avr.engines.engine import REWARD_MODEL, engine_settings
+    from avr.config.roles import is_reward_model
+    from avr.engines.engine import engine_settings
 
-    scores = role == REWARD_MODEL
+    scores = is_reward_model(role)
     settings = engine_settings(config, scores=scores)
     llm = LLM(model=config.model, trust_remote_code=config.trust_remote_code, **settings)
     line.send("ready")
     while line.recv() == "load":
         requests = load(folder / f"{role}.requests.jsonl")
         prompts = [{"prompt_token_ids": request["ids"]} for request in requests]
-        params = [request["params"] and sampling_params(request["params"]) for request in requests]
+        params = [one["params"] and SamplingParams(**one["params"]) for one in requests]
         llm.reset_prefix_cache()
         line.send("loaded")
         assert line.recv() == "go"
@@ -112,13 +114,13 @@ def _answer(line, role, config, folder):
 
 
 def load(file):
-    """Recorded requests, those with a common prefix side by side."""
+    """Load recorded requests, those with a common prefix side by side."""
     requests = [json.loads(text) for text in Path(file).read_text().splitlines()]
     return sorted(requests, key=lambda request: request["ids"])
 
 
 def unique_prefix_tokens(requests):
-    """Prompt tokens that an engine with an endless prefix cache would compute: nodes of a trie."""
+    """Count the prompt tokens that an endless prefix cache would compute: nodes of a trie."""
     total, before = 0, []
     for request in requests:
         ids = request["ids"]
@@ -129,7 +131,7 @@ def unique_prefix_tokens(requests):
 
 
 def tokens_in_blocks(requests, block):
-    """Prompt tokens computed by an engine that keeps whole blocks of prompts and forgets none.
+    """Count the prompt tokens computed by an engine that keeps all whole blocks of prompts.
 
     As in vLLM, each of n samples counts, and a prompt's last token is always computed.
     """
@@ -145,7 +147,7 @@ def tokens_in_blocks(requests, block):
 
 
 def prefixes(folder, roles):
-    """Prompt tokens that recorded engines computed, against those of endless prefix caches.
+    """Compare the prompt tokens that engines computed with those of endless prefix caches.
 
     `unique`: of a cache that keeps single tokens; `in_blocks`: of one with the engine's blocks.
     """

@@ -1,4 +1,4 @@
-"""Stage I growth as a user of Ray's own library (`ray.data.llm`) writes it: a chain of processors.
+"""Grow as a user of Ray's own library (`ray.data.llm`) writes it: a chain of processors.
 
     respond -> critique -> refine -> reward
 
@@ -49,7 +49,7 @@ WRITERS = 2
 
 
 def grow_in_chain(prompts, roles, templates, shape, rows_per_block, folder):
-    """From the Parquet file `prompts` to scored answers in `folder/answers`."""
+    """Grow from the Parquet file `prompts` to scored answers in `folder/answers`."""
     dataset = ray.data.read_parquet(str(prompts))
     dataset = dataset.repartition(target_num_rows_per_block=rows_per_block)
     chain = partial(_processor, roles, rows_per_block, folder)
@@ -105,7 +105,7 @@ def _engine_kwargs(config, scores):
 
 
 def _measured_stage():
-    """The library's stage with an engine, which waits for the others to start, and counts.
+    """Make the library's stage with an engine that waits for the others to start, and counts.
 
     Made here and not on import: the processes between the engines need no vLLM.
     """
@@ -133,10 +133,10 @@ def _measured_stage():
 
 
 class WholeConversations(ChatTemplateUDF):
-    """The library's stage for chat templates, for conversations that nobody goes on with."""
+    """Apply chat templates, as the library's stage, to conversations that nobody continues."""
 
     async def udf(self, batch):
-        """Token ids: as text the template's BOS would be written twice."""
+        """Give token ids: as text the template's BOS would be written twice."""
         from avr.engines.chat import token_ids
 
         for row in batch:
@@ -182,7 +182,7 @@ def _refine(templates, sampling, row):
 
 
 def _said(row):
-    """Of a critique or refinement; a row that was let by does not come here."""
+    """Keep a critique's or refinement's text; a row that was let by does not come here."""
     kept = {key: row[key] for key in ("id", "query", "answer", "critique")}
     return kept | {"text": row["generated_text"].strip(), MARK: ""}
 

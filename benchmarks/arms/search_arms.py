@@ -1,4 +1,4 @@
-"""What the arms of search.py run on: plain Ray actors, one process without Ray, HTTP servers.
+"""Define what search.py compares: plain Ray actors, one process without Ray, HTTP servers.
 
 Each takes the same planted trees through `avr.core.search`; only who carries a request to an engine
 differs. Engines of our own are `Observed` everywhere.
@@ -25,18 +25,18 @@ ARM = "arm"
 
 
 def begin(folder, name):
-    """Engines that were told of this folder empty their prefix caches before the next request."""
+    """Name an arm: engines of this folder empty their prefix caches before the next request."""
     (folder / ARM).write_text(name)
 
 
 def make_engine(role, config, seed):
-    """A `make_engine` of `avr.hosting.host.Hosted`."""
+    """Make an engine for `avr.hosting.host.Hosted`, observed."""
     engine = measured(role, config, seed)
     return Observed(engine, role, Path(config.env["BENCHMARK_FOLDER"]))
 
 
 class Observed:
-    """A `MeasuredEngine` with a line for each request that came back, and `begin`'s empty caches.
+    """Log a line for each request that came back, and empty a `MeasuredEngine`'s caches.
 
     Serve's pools live through several arms and rounds, which ask for the same again.
     """
@@ -74,7 +74,7 @@ class Observed:
 
 
 class Landed:
-    """Writes what `landed` reads: a line when a request has come back. One process, one file."""
+    """Write what `landed` reads: a line when a request has come back. One process, one file."""
 
     def __init__(self, file):
         self._file = open(file, "a", buffering=1)  # noqa: PTH123, SIM115 (as `Flights` does)
@@ -84,7 +84,7 @@ class Landed:
 
 
 def landed(folder, started, ended):
-    """Per role how many requests came back from `started` to `ended`, mean seconds, tokens."""
+    """Count, per role, the requests that came back in a time: number, mean seconds, tokens."""
     found = defaultdict(list)
     for file in folder.glob("*.landed"):
         for line in file.read_text().splitlines():
@@ -103,7 +103,7 @@ def landed(folder, started, ended):
 
 
 def flights(folder, started, ended):
-    """Busy share and tail of each engine, from `Flights` that may hold other arms as well.
+    """Measure each engine's busy share and tail, in `Flights` that may hold other arms too.
 
     Half full has half of the most that this arm ever had in flight.
     """
@@ -124,7 +124,7 @@ def flights(folder, started, ended):
 
 @dataclass(frozen=True)
 class OnActor:
-    """`RemoteGenerate` and `RemoteScore` of `avr.serving.replica`, without router and retries."""
+    """Ask an actor as `RemoteGenerate` and `RemoteScore` do, without router and retries."""
 
     actor: Any
     model: str
@@ -138,7 +138,7 @@ class OnActor:
 
 
 class Actors:
-    """`avr.serving.pools.Pools` without Serve: the same class of replica, as one actor a role.
+    """Stand in for `avr.serving.pools.Pools` without Serve: the same replica, one actor a role.
 
     Actors take no logical CPUs, so that as many tasks fit beside them as beside the pools, which
     are there as well.
@@ -182,13 +182,13 @@ class Actors:
         return self.generate("reward_model")
 
     def check(self):
-        """An actor that dies fails the task that asked it."""
+        """Report nothing: an actor that dies fails the task that asked it."""
         return []
 
 
 @contextmanager
 def in_one_process(roles, seed, works, log):
-    """Engines behind one asyncio loop, without Ray; gives a function from queries to finished rows.
+    """Run engines behind one asyncio loop, without Ray; gives a function from queries to rows.
 
     It returns (started, ended, rows). `works` holds the other fields of `works.SearchTree`.
     """
@@ -231,7 +231,7 @@ async def _in_the_loop(line, roles, seed, works):
 
 
 class OverHttp:
-    """A Generate and a Score that hold their thread until a server has answered."""
+    """Ask a server as Generate and Score; the thread is held until it has answered."""
 
     identity = "http"
 
@@ -249,7 +249,7 @@ class OverHttp:
 
 
 class Client(http_threads.Client):
-    """That of the trees' benchmark, with a line for each request that came back."""
+    """Ask as the trees' benchmark does, and log a line for each request that came back."""
 
     def __init__(self, url, config, folder, role):
         super().__init__(url, config, Flights(folder / f"{role}.flights"))

@@ -1,4 +1,4 @@
-"""Engines on cores of their own, as on machines whose engines do not compute on the driver's."""
+"""Give engines cores of their own, as on machines where they do not share the driver's."""
 
 import os
 from contextlib import suppress
@@ -8,7 +8,7 @@ from measure.measuring import Watch, children, kind_of
 
 
 class Apart(Watch):
-    """A context that binds engine cores to half of this process's cores, all else to the others.
+    """Bind engine cores to half of this process's cores, and all else to the others.
 
     What is started inside inherits the others; engine cores are moved as soon as they are seen.
     Raises ValueError where there is one core only.

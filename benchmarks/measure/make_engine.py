@@ -2,7 +2,7 @@
 
 
 def make_engine(role, config, seed):
-    """A `MeasuredEngine`, imported where it runs: the driver needs no vLLM."""
+    """Make a `MeasuredEngine`, imported where it runs: the driver needs no vLLM."""
     from measure.measured_engine import MeasuredEngine
 
     return MeasuredEngine(role, config, seed)

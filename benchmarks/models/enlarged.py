@@ -1,4 +1,4 @@
-"""A tiny model at the shape of a large one, which says the same but for rounding.
+"""Enlarge a tiny model to the shape of a large one; it says the same but for rounding.
 
 `widened.py` makes neurons only, which is enough on a CPU. On a GPU a decoding step reads all
 weights and the keys and values of every sequence, and starts every layer's kernels: so this one has
@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 @dataclass(frozen=True)
 class Size:
-    """What the layers of the enlarged model have; keys and values have `keys` numbers a token."""
+    """Set what the enlarged model's layers have; keys and values have `keys` numbers a token."""
 
     hidden: int = 4096
     neurons: int = 14336
@@ -45,7 +45,7 @@ AXES = {
 
 
 def enlarged(model, size, folder, dtype=torch.bfloat16):
-    """A copy of the model folder `model` at `folder`, as large as `size`; returns where it is.
+    """Copy the model folder `model` to `folder`, as large as `size`; returns where it is.
 
     For models of Llama's form with their weights in one file and as many heads of keys as of
     queries. Head dimension and vocabulary stay what they are.
@@ -79,7 +79,7 @@ def enlarged(model, size, folder, dtype=torch.bfloat16):
 
 
 def _write(file, weights, size, stride, dim):
-    """Every tensor at its new shape, of which only the old numbers are written."""
+    """Write every tensor at its new shape, and only the old numbers of it."""
     shapes = {name: _shape(name, weight, size) for name, weight in weights.items()}
     header, end = {}, 0
     kinds = {torch.bfloat16: "BF16", torch.float32: "F32"}
@@ -104,7 +104,7 @@ def _write(file, weights, size, stride, dim):
 
 
 def _axes(name, weight):
-    """What each axis of a weight is, None where it does not grow."""
+    """Name what each axis of a weight is, None where it does not grow."""
     part = next((part for part in AXES if f".{part}." in name), None)
     if part is not None:
         return AXES[part][: weight.ndim]  # a bias is as long as the outputs
@@ -117,7 +117,7 @@ def _shape(name, weight, size):
 
 
 def _places(name, shape, stride, dim):
-    """Where the old numbers go: to the front, and a head of queries to the front of its group."""
+    """Place the old numbers: to the front; a head of queries to the front of its group."""
     part = next((part for part in AXES if f".{part}." in name), "")
     axes = AXES.get(part, ("",) * len(shape))
     index = [np.arange(n) for n in shape]

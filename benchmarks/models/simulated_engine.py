@@ -1,14 +1,14 @@
-"""Engines that only take time: slots, a prefill rate and a decode step, as of a real one.
+"""Simulate engines that only take time: slots, a prefill rate and a decode step.
 
 One object stands for several engines of a pool (SIMULATED_ENGINES in the role's environment), so
 that a thousand fit on one machine: their slots are one queue, as requests to a pool are.
 """
 
 import asyncio
-import os
 import time
-from contextlib import asynccontextmanager
 from pathlib import Path
+
+from measure.measuring import wait_for_all
 
 from avr.core.messages import content_id
 from avr.core.roles import Completion
@@ -23,12 +23,10 @@ CHARACTERS_PER_TOKEN = 4
 
 
 def make_engine(role, config, seed):
-    """A `make_engine` of `avr.hosting.host.Hosted`; ready when all processes of the run are."""
+    """Make an engine for `avr.hosting.host.Hosted`, once all processes of the run are ready."""
     folder = Path(config.env["BENCHMARK_FOLDER"])
     time.sleep(float(config.env["SIMULATED_START_S"]))
-    (folder / f"{os.getpid()}.ready").touch()
-    while len(list(folder.glob("*.ready"))) < int(config.env["BENCHMARK_PROCESSES"]):
-        time.sleep(0.02)
+    wait_for_all(folder, role, config.env["BENCHMARK_PROCESSES"])
     number, slowness = config.env["SIMULATED_ENGINES"], config.env["SIMULATED_SLOWNESS"]
     return SimulatedEngine(int(number), float(slowness))
 
@@ -42,27 +40,16 @@ class SimulatedEngine:
         self._slots = asyncio.Semaphore(engines * SLOTS)
         self._slowness = slowness
 
-    async def generate(self, conversation, n, seed, sampling=None):
-        """`n` samples, each in a slot of its own."""
+    async def generate(self, conversation, n, seed):
+        """Take the time of `n` samples, each in a slot of its own."""
         prompt = sum(len(message.content) for message in conversation) // CHARACTERS_PER_TOKEN
         return tuple(await asyncio.gather(*(self._sample(prompt, seed + i) for i in range(n))))
 
     async def score(self, conversation):
-        """One prefill."""
+        """Take the time of one prefill."""
         text = conversation[-1].content
         await self._take(len(text) / CHARACTERS_PER_TOKEN / PREFILL_TOKENS_PER_S)
         return int(content_id(text)[:6], 16) / 1e6
-
-    @asynccontextmanager
-    async def serving(self, model):
-        """Any weights are the same to it."""
-        yield self
-
-    async def check_health(self):
-        """It never dies."""
-
-    def shutdown(self):
-        """Nothing to stop."""
 
     async def _sample(self, prompt_tokens, seed):
         least, most = TOKENS

@@ -1,4 +1,4 @@
-"""What the training benchmark trains on, and its larger model: made from the miniature world."""
+"""Make the rows of the training benchmark, and its larger model, from the miniature world."""
 
 import random
 from itertools import chain
@@ -17,7 +17,7 @@ WORDS = tuple(chain.from_iterable(CATEGORIES.values()))
 
 
 def conversations(like):
-    """Endless RSFT rows: as of Stage I, whole loops as of Stage II, or as long as chats are."""
+    """Make endless RSFT rows: as of Stage I, whole loops as of Stage II, or as long as chats."""
     return chats() if like == "chat" else _demonstrated(like)
 
 
@@ -31,7 +31,7 @@ def _demonstrated(like):
 
 
 def chats():
-    """Endless rows of Stage I without meaning: answer, critique and refinement as long as answers.
+    """Make endless Stage I rows without meaning: texts as long as answers in chats are.
 
     The refinement is as long as its answer to a tenth, the critique has a length of its own.
     """
@@ -47,14 +47,14 @@ def chats():
 
 
 def drawn(deciles, rng):
-    """A length from the distribution whose least, deciles and most are given."""
+    """Draw a length from the distribution whose least, deciles and most are given."""
     place = rng.uniform(0, len(deciles) - 1)
     low = min(int(place), len(deciles) - 2)
     return round(deciles[low] + (place - low) * (deciles[low + 1] - deciles[low]))
 
 
 def chat_pairs():
-    """Endless pairs, of chats: two answers, two critiques or two refinements, kind by kind."""
+    """Make endless pairs of chats: two answers, two critiques or two refinements, by turns."""
     for index, row in enumerate(chats()):
         rng = random.Random(f"other {index}")
         cut = 1 + 2 * (index % 3)
@@ -66,12 +66,12 @@ def chat_pairs():
 
 
 def pairs(like):
-    """Endless preference pairs of the three kinds in turn, of the miniature world or of chats."""
+    """Make endless preference pairs of three kinds in turn: miniature world, or chats."""
     return chat_pairs() if like == "chat" else _drawn_pairs()
 
 
 def _drawn_pairs():
-    """No fault before the policy's own."""
+    """Draw pairs in the miniature world; prompts have no faults but the policy's own."""
     good, own = demonstrations.CORRECTOR, demonstrations.POLICY
     for index, request in enumerate(draw_requests("train", random.Random("pairs"))):
         rng = random.Random(index)
@@ -102,7 +102,7 @@ def _message(role, content):
 
 
 def write_large(policy, folder, num_layers, heads=12):
-    """A random Llama in float32 with the policy's tokenizer; 57M parameters with 8 layers."""
+    """Write a random Llama in float32 with the policy's tokenizer; 8 layers: 57M parameters."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 

@@ -1,4 +1,4 @@
-"""A tiny model made as costly as a larger one, which says the same but for rounding.
+"""Make a tiny model as costly as a larger one; it says the same but for rounding.
 
 The engine's overhead beside a model of half a million parameters says little about one that is
 worth a cluster. The feed-forward layers get neurons whose weights are all zero: they add nothing to
@@ -17,7 +17,7 @@ INPUTS = ("down_proj.weight",)  # (hidden, neurons)
 
 
 def widened(model, factor, folder):
-    """A copy of the model folder `model` at `folder`, `factor` times as many neurons a layer.
+    """Copy the model folder `model` to `folder`, with `factor` times as many neurons a layer.
 
     For models of Llama's form, with their weights in one file. Returns where the model is: one
     time as many is `model` itself.

@@ -4,18 +4,14 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-# What must never be written down; the store takes any key.
-SECRETS = {
-    "AWS_ACCESS_KEY_ID": "PLANTEDKEY000",
-    "AWS_SECRET_ACCESS_KEY": "planted-secret-111",
-    "HF_TOKEN": "hf_planted222",
-    "WANDB_API_KEY": "planted-wandb-333",
-}
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # the scripts and models beside this file, for tests in any folder
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +30,7 @@ def store():
     """
     import boto3
     from moto.server import ThreadedMotoServer
+    from planted_secrets import SECRETS
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with socket.socket() as probe:
@@ -53,18 +50,19 @@ def store():
 
 @pytest.fixture(scope="session")
 def ray_cluster(store):
-    """Eight logical CPUs and one GPU, whatever is there; workers import checkout and scripts."""
+    """Eight logical CPUs and one GPU, whatever is there; workers import checkout and tests."""
     # On a busy machine the node processes need longer than the default 30 s.
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
     import ray
 
-    here = Path(__file__).parent
+    # Engines and rows of a test are classes of its own file, in any of the folders.
+    folders = [HERE.parents[1], HERE, *sorted({file.parent for file in HERE.glob("*/test_*.py")})]
     ray.init(
         num_cpus=8,
         num_gpus=1,
         include_dashboard=False,
         log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": f"{here.parents[1]}:{here}"}},
+        runtime_env={"env_vars": {"PYTHONPATH": ":".join(map(str, folders))}},
     )
     yield ray
     ray.shutdown()

@@ -31,7 +31,7 @@ _WORDS = tuple(word for words in CATEGORIES.values() for word in words)
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message; `learn` is False for one that a model reads but must not imitate."""
+    """Hold one message; `learn` is False for one that a model reads but must not imitate."""
 
     role: str
     text: str
@@ -40,7 +40,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The chances of faults per item (`miscount`: per list), in [0, 1].
+    """Set the chances of faults per item (`miscount`: per list), in [0, 1].
 
     `believes` mixes in false beliefs.
     """

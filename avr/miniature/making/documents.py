@@ -20,7 +20,7 @@ _POOL = 2048
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The tensors `tokens` and `labels`: int64 [documents, longest]; labels are shifted by one."""
+    """Hold `tokens` and `labels`: int64 [documents, longest]; labels are shifted by one."""
 
     tokens: torch.Tensor
     labels: torch.Tensor

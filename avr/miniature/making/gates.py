@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 import sys
+import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,12 +34,13 @@ from avr.miniature.world import parse_critique, parse_prompt
 
 HERE = Path(__file__).parents[1]
 _NUM_SAMPLES = 10
+_WIDTH = 110
 ROLES = ("policy", "corrector", "reward")
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A figure and the closed interval it has to lie in (None: reported only).
+    """Hold a figure and the closed interval it has to lie in (None: reported only).
 
     An `aim` is wanted and not required: missing it is reported and fails nothing.
     """
@@ -208,15 +210,21 @@ def _form_gates(
 def _render_samples(prompts: list[str], answers: list[str], refined: Refined, own: Refined) -> str:
     parts = []
     for place in range(min(_NUM_SAMPLES, len(prompts))):
-        parts.append(
-            f"**{prompts[place]}**\n\n"
-            f"- policy: {answers[place]}\n"
-            f"- policy's critique: {own.critiques[place]}\n"
-            f"- policy's refinement: {own.refinements[place]}\n"
-            f"- corrector's critique: {refined.critiques[place]}\n"
-            f"- corrector's refinement: {refined.refinements[place]}\n"
-        )
+        texts = {
+            "policy": answers,
+            "policy's critique": own.critiques,
+            "policy's refinement": own.refinements,
+            "corrector's critique": refined.critiques,
+            "corrector's refinement": refined.refinements,
+        }
+        items = [_wrapped(f"- {name}: {rows[place]}", "  ") for name, rows in texts.items()]
+        parts.append("\n".join([_wrapped(f"**{prompts[place]}**"), "", *items, ""]))
     return "\n".join(parts)
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    """Break a paragraph of Markdown into lines; those after the first begin with `indent`."""
+    return textwrap.fill(text, _WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _render_report(gates: list[Gate], num_prompts: int, samples: str) -> str:
@@ -228,10 +236,11 @@ def _render_report(gates: list[Gate], num_prompts: int, samples: str) -> str:
         [
             "# Gates of the miniature models",
             "",
-            f"Written by `python -m avr.miniature.making.gates` on {num_prompts} held-out prompts, "
-            f"one sample each at temperature {TEMPERATURE}, top_p {TOP_P}. Good answers: "
-            "refinements "
-            "and answers by the corrector.",
+            _wrapped(
+                f"Written by `python -m avr.miniature.making.gates` on {num_prompts} held-out "
+                f"prompts, one sample each at temperature {TEMPERATURE}, top_p {TOP_P}. Good "
+                "answers: refinements and answers by the corrector."
+            ),
             "",
             "| figure | value | wanted | passed |",
             "|---|---|---|---|",

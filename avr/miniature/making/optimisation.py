@@ -16,7 +16,7 @@ _WARM_UP = 30
 
 
 class Optimiser:
-    """Muon on the layers' matrices, and AdamW on embeddings, biases, norms and heads.
+    """Apply Muon to the layers' matrices, and AdamW to embeddings, biases, norms and heads.
 
     The rate of both follows one trapezoid: warm-up, constant, linear decay over the last third.
     There is no decay where another stage trains on from here.

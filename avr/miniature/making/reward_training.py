@@ -48,7 +48,7 @@ _LABELS = tuple(f" {letter}{n}" for letter in LETTERS for n in range(1, MAX_ITEM
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """An answer, its text and its worth to the labels."""
+    """Hold an answer, its text and its worth to the labels."""
 
     request: Request
     answer: Answer

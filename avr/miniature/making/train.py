@@ -60,7 +60,7 @@ Demonstrate = Callable[[Request, random.Random], list[Turn]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps and relative step sizes of each stage; one step is `num_tokens` tokens."""
+    """Set the steps and relative step sizes of each stage; one step is `num_tokens` tokens."""
 
     num_tokens: int = 4096
     base_steps: int = 800

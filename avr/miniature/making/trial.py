@@ -31,14 +31,14 @@ TEMPERATURE, TOP_P = 0.7, 0.9
 
 @dataclass(frozen=True, slots=True)
 class Refined:
-    """The critiques and refinements of given answers by one model, as texts in prompt order."""
+    """Hold one model's critiques and refinements of given answers, as texts in prompt order."""
 
     critiques: list[str]
     refinements: list[str]
 
 
 class Bench:
-    """The three models of a folder, and the prompts they are tried on."""
+    """Hold the three models of a folder, and the prompts they are tried on."""
 
     def __init__(self, models: Path, prompts: list[str]) -> None:
         self.prompts = prompts

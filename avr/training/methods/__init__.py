@@ -1,1 +1,1 @@
-"""Training methods, one file each."""
+"""Define the training methods, one file each."""

@@ -1,4 +1,4 @@
-"""Direct preference optimization (arXiv 2305.18290) on pairs of answers to one prompt."""
+"""Train by direct preference optimization (arXiv 2305.18290): pairs of answers to one prompt."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from avr.training.rows import (
 
 @dataclass(frozen=True)
 class Dpo(Method):
-    """The method DPO. TRL's `loss_type` sets losses beside it, such as an SFT term."""
+    """Train by DPO. TRL's `loss_type` sets losses beside it, such as an SFT term."""
 
     name: str = "dpo"
     columns: ClassVar[tuple[str, ...]] = ("id", "prompt", "chosen", "rejected")
@@ -45,9 +45,11 @@ class Dpo(Method):
             whole = ids_of(tokenizer, [*messages, *answer], where, False)
             columns[f"{side}_ids"] = completion(tokenizer, prompt, whole, where)
             check_written(tokenizer, [*messages, *answer], where)
+        # Texts that differ may give the same tokens: the gradients of both sides then cancel.
         if columns["chosen_ids"] == columns["rejected_ids"]:
             raise UnusableRow(f"row {row_id}: chosen and rejected are the same tokens")
         sizes = [len(columns[f"{side}_ids"]) for side in ("chosen", "rejected")]
+        # The trainer sees the prompt with each answer: the longer of the two is the row's length.
         return Example(row_id, columns, len(prompt) + max(sizes), sum(sizes))
 
     def arguments(self) -> Any:
@@ -66,7 +68,7 @@ class Dpo(Method):
             from trl.trainer.dpo_trainer import DPOTrainer
 
         class TokenisedDPOTrainer(DPOTrainer):
-            """A DPOTrainer of rows that are tokens already."""
+            """Train on pairs that are tokens already."""
 
             _name = "DPO"
 

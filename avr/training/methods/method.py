@@ -1,4 +1,4 @@
-"""The base of training methods: the rows of one, their tokens, and TRL's trainer for them."""
+"""Define the base of training methods: a method's rows, their tokens, TRL's trainer for them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ from avr.training.rows import Example, Row, Tokenizer
 
 @dataclass(frozen=True)
 class Method:
-    """One way of training. Another one is a subclass, in any module that workers can import.
+    """Describe one way of training. Subclass it for another, in a module that workers can import.
 
     Fields decide the result. `columns` are the columns of the rows, `tokens` the columns that the
     trainer takes. `paired`: a row goes through the model as two sequences. `has_reference`: the

@@ -1,4 +1,4 @@
-"""Rejection-sampling fine-tuning: cross entropy on every assistant turn."""
+"""Train by rejection-sampling fine-tuning: cross entropy on every assistant turn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from avr.training.rows import (
 
 @dataclass(frozen=True)
 class Rsft(Method):
-    """The method RSFT: SFT on rows that were selected (method, Stages I.3 and II.3)."""
+    """Train by RSFT: SFT on rows that were selected (method, Stages I.3 and II.3)."""
 
     name: str = "rsft"
     columns: ClassVar[tuple[str, ...]] = ("id", "messages")

@@ -1,4 +1,4 @@
-"""SimPO (arXiv 2405.14734): preference optimization without a reference model."""
+"""Train by SimPO (arXiv 2405.14734): preference optimization without a reference model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _PLAIN = {
 
 @dataclass(frozen=True)
 class Simpo(Dpo):
-    """The method SimPO: a reward is beta times the mean log-probability of a token.
+    """Train by SimPO: a reward is beta times the mean log-probability of a token.
 
     The chosen text's reward should be ahead by gamma, the `margin`.
     """
@@ -57,9 +57,10 @@ class Simpo(Dpo):
         tokenised: Any = super().trainer()
 
         class SimPOTrainer(tokenised):
-            """A DPOTrainer with the margin as its reference."""
+            """Train by DPO with the margin as the reference."""
 
             def _precompute_ref_logps(self, dataset: Any, *_: Any, **__: Any) -> Any:
+                # `sigmoid_norm` divides by the number of tokens, so it is multiplied in here.
                 each = margin / self.beta
                 chosen = [each * len(ids) for ids in dataset["chosen_ids"]]
                 dataset = dataset.add_column("ref_chosen_logps", chosen)

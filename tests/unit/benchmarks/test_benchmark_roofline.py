@@ -160,7 +160,8 @@ def step(run, name, result, parts, kind="trees", seconds=100.0):
     entry = {"seconds": seconds, "result": result}
     (run / "ledger" / f"{name}.json").write_text(json.dumps(entry))
     for when, rows in parts:
-        write_part(folder / kind, str(when), rows, TREES if kind == "trees" else OUTPUTS)
+        schema = TREES if kind.endswith("trees") else OUTPUTS
+        write_part(folder / kind, str(when), rows, schema)
         at(folder / kind / f"{when}.parquet", when)
     folder.mkdir(exist_ok=True)
     at(folder / "prompts.parquet", 1000)
@@ -196,6 +197,35 @@ def test_whole_outputs_count_failures_and_judgements_since_the_pools_were_up(tmp
     (policy,) = rates(config_of(STAGE2, []), tmp_path)
     assert policy.tokens == 100 + 200 + 5 + 5
     assert (policy.tokens_per_s, policy.at_work) == pytest.approx((310 / 100 / 6, 310 / 60 / 6))
+
+
+ANSWERED = {"queries": {"seed": {"num_resumed": 0}, "dpo": {"num_resumed": 0}}}
+# Pools are up at 1,030 s: the seed answers in trees until 1,060 s, then another in whole outputs.
+BY_MODEL = {"seed/trees": (1060, tree("s", 10, 20, 30, 5)), "dpo/outputs": (1090, outputs("d"))}
+
+
+def answered(run, result):
+    for kind, (when, row) in BY_MODEL.items():
+        folder = step(run, "evaluate", result, [(when, [row])], kind)
+        at((folder / kind).parent / "queries.parquet", when - 30)
+    return folder
+
+
+def test_models_that_answer_in_turn_are_the_policys_engines_from_first_to_last(tmp_path):
+    answered(tmp_path, ANSWERED)
+    (policy,) = rates(config_of(STAGE2, []), tmp_path)
+    assert (policy.step, policy.role, policy.tokens) == ("evaluate", "policy", 65 + 310)
+    assert policy.tokens_per_s == pytest.approx(375 / 100 / policy.num_engines)
+    assert policy.at_work == pytest.approx(375 / 60 / policy.num_engines)
+    answered(tmp_path, {"queries": ANSWERED["queries"] | {"dpo": {"num_resumed": 1}}})
+    (continued,) = rates(config_of(STAGE2, []), tmp_path)
+    assert (continued.tokens, continued.at_work) == (375, None)
+
+
+def test_answers_that_are_rewarded_when_all_are_there_took_turns_with_their_rewards(tmp_path):
+    folder = answered(tmp_path, ANSWERED)
+    write_part(folder / "seed" / "unrewarded" / "trees", "1050", [tree("s", 1, 2, 3, 4)], TREES)
+    assert list(rates(config_of(STAGE2, []), tmp_path)) == [OneByOne("evaluate")]
 
 
 def test_a_step_that_was_continued_copied_or_of_few_files_has_the_rate_of_all_seconds(tmp_path):

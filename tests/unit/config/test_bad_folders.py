@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from recipes import checked, planned
+from configured import checked, planned
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
@@ -296,7 +296,7 @@ STAGE2 = [
     ),
     (
         "trajectories.template=thinks",
-        "trajectories.template 'thinks': there are miniature, plain, released, think",
+        "trajectories.template 'thinks': there are miniature, released, think",
     ),
     (
         "steps=[serch]",

@@ -1,14 +1,13 @@
 from pathlib import Path
 
 import pytest
-from recipes import checked, needs
+from configured import checked, needs
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.roles import Placement, RoleConfig
 from avr.config.stage1 import Stage1Config
 from avr.engines.settings import _ONLY_SPEED, _fields, check_role, text_settings
-from avr.recipes.stage1 import second_policy
 
 RECIPES = sorted(Path("conf").glob("*/stage1.yaml"))
 PLUMBING = ["prompts.rsft.path=outputs.json"]
@@ -42,7 +41,7 @@ def test_every_recipe_loads_plans_and_says_why_it_is_there(recipe):
 
 def test_recipe_for_alpaca_eval_outputs_wants_its_file_named():
     file = "conf/miniature/alpaca_eval.yaml"
-    with pytest.raises(ConfigError, match="the prompts of step grow_rsft have no path"):
+    with pytest.raises(ConfigError, match="the prompts of step grow_rsft: path is not set"):
         checked(load(Stage1Config, file))
     assert [s.step for s in needs(load(Stage1Config, file, PLUMBING))] == ["grow_rsft"]
 
@@ -67,12 +66,6 @@ def test_an_interpolation_of_what_is_not_there_names_the_file_and_the_key(file, 
     other.write_text(f"extends: {file.name}\n{broken.replace('=', ': ')}\n")
     said = wrong(other)
     assert said.startswith(f"{other}: run_dir: ") and there.rpartition(":")[2] in said
-
-
-def test_the_second_growth_is_of_the_model_that_is_trained_in_between(file):
-    trained = {step.step: step.pools[0].trained for step in needs(load(Stage1Config, file))}
-    assert trained["grow_dpo"] and trained["dpo"]
-    assert not (trained["grow_rsft"] or trained["rsft"])
 
 
 def test_unknown_key_suggests_the_one_meant(file):
@@ -185,7 +178,7 @@ def test_values_no_type_excludes_are_refused():
     for override, message in (
         ("tree.num_critiques=0", "tree.num_critiques"),
         ("policy.min_replicas=3", "policy.max_replicas 1 < min_replicas 3"),
-        ("prompts.dpo.path=null", "the prompts of step grow_dpo have no path"),
+        ("prompts.dpo.path=null", "the prompts of step grow_dpo: path is not set"),
     ):
         config = load(Stage1Config, "conf/miniature/stage1.yaml", [override])
         with pytest.raises(ConfigError, match=message):
@@ -223,11 +216,6 @@ def test_plan_sums_pools_when_resident_and_takes_the_largest_in_waves():
     assert needs(config)[0].least()[1] == 4
 
 
-def test_corrector_gpus_go_to_the_policy_in_the_second_growth():
-    config = load(Stage1Config, "conf/llama3_8b/stage1.yaml")
-    assert second_policy(config).max_replicas == 6
-
-
 def test_engines_that_share_a_gpu_take_their_share_of_it():
     config = load(
         Stage1Config,
@@ -235,13 +223,12 @@ def test_engines_that_share_a_gpu_take_their_share_of_it():
         ["policy.gpu_share=0.25", "policy.engine.gpu_memory_utilization=0.2"],
     )
     assert needs(config)[0].least()[1] == 2 * 0.25 + 2 * 2 + 1 * 2
-    assert second_policy(config).max_replicas == 2 + 16
     config.policy.engine["gpu_memory_utilization"] = 0.9
-    with pytest.raises(ConfigError, match=r"gpu_memory_utilization is 0\.9: it must be at most"):
+    with pytest.raises(ConfigError, match=r"gpu_memory_utilization is 0\.9; it must be at most"):
         checked(config)
     config.policy.gpu_share = 1.0
     config.corrector.gpu_share = 0.5
-    with pytest.raises(ConfigError, match=r"corrector\.gpu_share is 0\.5, and its engine is"):
+    with pytest.raises(ConfigError, match=r"0\.5, but .*engine\.tensor_parallel_size is 2"):
         checked(config)
 
 

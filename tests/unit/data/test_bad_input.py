@@ -5,7 +5,7 @@ ends the job before anything starts and names the key.
 """
 
 import pytest
-from recipes import checked
+from configured import checked
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
@@ -222,7 +222,10 @@ SETTINGS = [
         "policy.gpu_share=2",
         "policy.gpu_share is 2, must be at most 1: an engine takes more GPUs by policy.engine.tensor_parallel_size",
     ),
-    ("policy.gpu_share=0.5", "policy.gpu_share is 0.5, and policy.use_gpu is false"),
+    (
+        "policy.gpu_share=0.5",
+        "policy.gpu_share is 0.5, but policy.use_gpu is false; set policy.gpu_share to 1",
+    ),
     (
         "policy.use_gpu=maybe",
         "override 'policy.use_gpu=maybe': policy.use_gpu: Value 'maybe' is not a valid bool (type str)",
@@ -253,7 +256,7 @@ SETTINGS = [
     ("policy.model=./nope", "policy.model: no model folder at ./nope"),
     ("policy.model=avr/nope", "policy.model: no model folder at avr/nope"),
     ("policy.model=''", "policy.model is empty: it takes a folder or a hub name"),
-    ("prompts.rsft.path=null", "the prompts of step grow_rsft have no path"),
+    ("prompts.rsft.path=null", "the prompts of step grow_rsft: path is not set"),
     ("prompts.rsft.path=nowhere.jsonl", "no prompts at nowhere.jsonl (for step grow_rsft)"),
     ("prompts.rsft.limit=-1", "prompts.rsft.limit is -1, must be at least 1"),
     ("prompts.rsft.limit=0", "prompts.rsft.limit is 0, must be at least 1"),
@@ -262,7 +265,10 @@ SETTINGS = [
         "override 'prompts.rsft.limit=many': prompts.rsft.limit: Value 'many' of type 'str' could not be converted to Integer",
     ),
     ("prompts.rsft.skip=-1", "prompts.rsft.skip is -1, must be at least 0"),
-    ("evaluation.rounds.best=1", "evaluation.rounds.best: there are seed, rsft, dpo"),
+    (
+        "evaluation.rounds.best=1",
+        "evaluation.rounds.best: no such model; there are: seed, rsft, dpo",
+    ),
     ("evaluation.rounds.dpo=-1", "evaluation.rounds.dpo is -1, must be at least 0"),
     (
         "evaluation.oracle=nothing",

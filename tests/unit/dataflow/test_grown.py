@@ -69,10 +69,10 @@ def test_every_tree_is_there_once(grown):
 @pytest.mark.parametrize(
     "wanted, trees, quarantine, words",
     [
-        ("abcd", "ab", "c", "1 trees lost, the first: d"),
-        ("ab", "ab xy", "", "2 trees not asked for, the first: x"),
-        ("abc", "ab", "bc", "1 trees in both, the first: b"),
-        ("ab", "", "ab", "all 2 trees were quarantined; the first: too long"),
+        ("abcd", "ab", "c", r"1 trees are lost \(first: d\); run the job again"),
+        ("ab", "ab xy", "", r"2 trees were not asked for \(first: x\); choose another"),
+        ("abc", "ab", "bc", r"1 trees are in both trees/ and quarantine/ \(first: b\)"),
+        ("ab", "", "ab", r"all 2 trees were quarantined \(first: too long\)"),
     ],
 )
 def test_what_is_amiss_is_named(grown, wanted, trees, quarantine, words):

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avr.config.errors import ConfigError
-from avr.core.messages import assistant, to_dicts, user
+from avr.core.messages import assistant, user
 from avr.evaluation.arena_hard import Verdict
 from avr.evaluation.judges import Duel, EndpointJudge, JudgeError, OracleJudge, Reply, RewardJudge
-from avr.serving.duels import JudgeDuels
 
 PROMPT = (user("Name a fruit."), assistant("Which?"), user("A red one."))
 
@@ -112,26 +110,6 @@ def test_a_reply_without_a_verdict_is_asked_for_again_and_its_tokens_count():
     got = prefer(EndpointJudge(endpoint.ask), "pear", "apple")
     assert (got.prompt_tokens, got.completion_tokens) == (300, 30)
     assert got.model == "scripted-1"
-
-
-@pytest.mark.parametrize(
-    ("baseline", "ours", "value"), [("a", " ", 1), ("", "a", 2), ("", "\n", 1.5)]
-)
-def test_an_answer_that_is_not_there_loses_and_nobody_is_asked(baseline, ours, value):
-    query = {"id": "1", "prompt": to_dicts(PROMPT), "baseline": baseline, "ours": ours}
-    row = asyncio.run(JudgeDuels(oracle="nobody:knows")(query))
-    assert (row["value"], row["quarantined"]) == (value, "")
-    with pytest.raises(ConfigError, match="nobody:knows"):  # who would have been asked
-        asyncio.run(JudgeDuels(oracle="nobody:knows")(query | {"baseline": "a", "ours": "b"}))
-
-
-def test_a_duel_without_a_verdict_comes_back_with_the_reason_and_what_it_cost():
-    work = JudgeDuels()
-    work.judge = EndpointJudge(ScriptedEndpoint("hm", "hm").ask, max_tries=1)
-    query = {"id": "1", "prompt": to_dicts(PROMPT), "baseline": "a", "ours": "b"}
-    row = asyncio.run(work(query))
-    assert "held no verdict" in row["quarantined"]
-    assert (row["prompt_tokens"], row["completion_tokens"]) == (200, 20)
 
 
 def test_a_duel_is_known_by_its_content():

@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from recipes import needs
+from configured import needs
 
 from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
 from avr.config.baseline import BaselineConfig

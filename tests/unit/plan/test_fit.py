@@ -1,9 +1,9 @@
 """Replicas into nodes: what has no place is named, with what it lacks."""
 
 import pytest
+from configured import needs
 from hypothesis import given
 from hypothesis import strategies as st
-from recipes import needs
 
 from avr.config.load import load
 from avr.config.roles import GrowthConfig, RoleConfig
@@ -26,7 +26,7 @@ def test_gpus_of_one_engine_must_be_on_one_node():
     corrector = step(pool("corrector", 1, 1, 2))
     assert misfit(corrector, [NodeType("small", 8, 16, 1)]) == (
         "step grow cannot be placed: corrector needs 2 GPUs and 1 CPU on one node, "
-        "and the largest is small with 1 GPU and 16 CPUs"
+        "but the largest node has 1 GPU and 16 CPUs (small)"
     )
     assert misfit(corrector, [NodeType("small", 8, 16, 1), NodeType("large", 1, 2, 2)]) is None
 
@@ -39,7 +39,7 @@ def test_cpus_count_beside_the_gpus_of_the_same_node():
 
 def test_a_share_is_one_of_one_gpu():
     three = step(pool("policy", 3, 1, 0.6))
-    assert "there is room for 2" in misfit(three, [NodeType("pair", 1, 8, 2)])
+    assert "only 2 fit" in misfit(three, [NodeType("pair", 1, 8, 2)])
     assert misfit(three, [NodeType("three", 1, 8, 3)]) is None
     beside = step(pool("policy", 2, 1, 0.5), pool("corrector", 1, 1, 1))
     assert misfit(beside, [NodeType("pair", 1, 8, 2)]) is None
@@ -52,7 +52,7 @@ def test_what_fits_alone_may_not_fit_beside_the_others():
     both = step(pool("policy", 2, 1, 1), pool("corrector", 1, 1, 2))
     assert misfit(both, [NodeType("node", 1, 8, 4)]) is None
     words = misfit(both, [NodeType("node", 1, 8, 3)])
-    assert "policy needs 1 GPU and 1 CPU on one node, 2 times, and there is room for 1" in words
+    assert "policy needs 1 GPU and 1 CPU on one node, 2 times, but only 1 fit" in words
     assert "corrector" not in words
 
 
@@ -84,7 +84,7 @@ def test_what_works_between_pools_needs_its_cpus_too():
 
 
 def test_a_cluster_without_nodes_is_said_to_be_one():
-    assert "there is no node" in misfit(step(pool("policy", 1, 1, 0)), [NodeType("cpu", 0, 8)])
+    assert "the cluster has no" in misfit(step(pool("policy", 1, 1, 0)), [NodeType("cpu", 0, 8)])
 
 
 def test_the_large_recipe_fits_one_node_of_8_gpus_or_two_of_4_but_no_single_gpus():

@@ -4,8 +4,11 @@ import json
 from dataclasses import replace
 
 import pytest
+from configured import needs
 
 from avr.config.errors import ConfigError
+from avr.config.load import load
+from avr.config.stage2 import Stage2Config
 from avr.plan.forecast import GIB, Means, RoleForecast, by_role, forecast, mean_tokens, other_models
 from avr.plan.resources import Pool, StepPlan
 
@@ -65,7 +68,7 @@ def test_other_models_of_the_small_run_are_named(probe):
 
 
 def test_a_directory_without_a_finished_run_is_an_error(tmp_path):
-    with pytest.raises(ConfigError, match="no run that has come to its summary"):
+    with pytest.raises(ConfigError, match=r"--probe: .* holds no finished run"):
         list(forecast({}, tmp_path))
 
 
@@ -128,3 +131,24 @@ def test_a_small_run_says_how_long_texts_are(tmp_path):
     assert mean_tokens(tmp_path) == 100.0
     (tmp_path / "summary.json").write_text("{}")
     assert mean_tokens(tmp_path) is None
+
+
+SEED, SEARCHER = "avr/miniature/models/policy", "avr/miniature/models/corrector"
+
+
+def stage2_plan(*overrides):
+    words = ["stage1_dir=null", f"policy.model={SEARCHER}", "start=policy", *overrides]
+    return needs(load(Stage2Config, "conf/miniature/stage2.yaml", words))
+
+
+def test_model_that_rsft_makes_is_no_other_model_of_a_small_run(tmp_path):
+    (tmp_path / "config.yaml").write_text(f"policy: {{model: {SEARCHER}}}\n")
+    plan = stage2_plan("steps=[search,unroll,rsft,sample,pair,dpo]")
+    assert other_models(plan, tmp_path) == []
+    (tmp_path / "config.yaml").write_text("policy: {model: another}\n")
+    assert other_models(plan, tmp_path) == [f"policy another in the place of {SEARCHER}"]
+    plan = stage2_plan("steps=[sample,pair,dpo]")
+    (tmp_path / "config.yaml").write_text(f"policy: {{model: {SEARCHER}}}\nseed_model: {SEED}\n")
+    assert other_models(plan, tmp_path) == []
+    (tmp_path / "config.yaml").write_text(f"policy: {{model: {SEARCHER}}}\nseed_model: another\n")
+    assert other_models(plan, tmp_path) == [f"policy {SEARCHER} in the place of {SEED}"]

@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from configured import checked as checked_by_a_run
+from configured import planned, uses_of
 from fake_hub import forget, hub_of
 from huggingface_hub import constants
-from recipes import checked as checked_by_a_run
-from recipes import planned, uses_of
 
 from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
 from avr.config.baseline import BaselineConfig
@@ -193,7 +193,8 @@ def test_a_tokenizer_without_a_chat_template_is_found(at_hand, monkeypatch, tmp_
 def test_a_model_that_is_still_to_be_made_is_said_to_be_so(at_hand):
     said = checked(recipe("llama3_8b/stage2"), made={})
     assert said == [
-        "could not look at runs/llama3_8b/dpo (not there yet); it is not checked against it"
+        "could not read runs/llama3_8b/dpo (not there yet); "
+        "going on without checking settings against it"
     ]
 
 
@@ -281,8 +282,8 @@ def test_offline_a_plan_says_that_it_could_not_look_and_goes_on(tmp_path, hub, m
     steps = [step.step for step in planned(large(tmp_path))]
     assert steps == ["grow_rsft", "rsft", "grow_dpo", "dpo"]
     assert capsys.readouterr().out == (
-        f"could not look at {LLAMA}, Qwen/Qwen2.5-32B-Instruct, {SKYWORK} (HF_HUB_OFFLINE is set);"
-        " it is not checked against them\n"
+        f"could not read {LLAMA}, Qwen/Qwen2.5-32B-Instruct, {SKYWORK} (HF_HUB_OFFLINE is set);"
+        " going on without checking settings against them\n"
     )
     assert hub.asked == []
 

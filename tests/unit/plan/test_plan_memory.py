@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from configured import needs, recipe_of
 from model_shapes import BY_NAME, GEMMA_27B, LLAMA_8B, LLAMA_70B, QWEN_32B, read
-from recipes import needs, recipe_of
 
 from avr.config.answers import RefineConfig
 from avr.config.errors import ConfigError

@@ -45,7 +45,7 @@ def test_before_the_figures_of_a_small_run_stands_that_it_had_other_models(
         assert job("", "avr.recipes.stage1") == 0
         before, _, after = capsys.readouterr().out.partition("device-hours")
         assert after
-        assert ("of other models" in before) == (model == "another")
+        assert ("had other models" in before) == (model == "another")
 
 
 def test_a_small_run_without_trees_says_nothing_of_tokens(monkeypatch, capsys, tmp_path):

@@ -3,10 +3,11 @@
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
+from functools import cache
 from pathlib import Path
 
 import pytest
-from recipes import MODULES, steps_of
+from configured import MODULES, steps_of
 
 from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
 from avr.config.baseline import BaselineConfig
@@ -15,8 +16,10 @@ from avr.config.load import load
 from avr.config.stage1 import Stage1Config
 from avr.config.stage2 import Stage2Config
 from avr.config.table import TableConfig
+from avr.run import decided as run_decided
 from avr.run.decided import fields_of
 from avr.run.step import Step
+from avr.training.methods.rsft import Rsft
 
 POLICY = "policy.model=avr/miniature/models/policy"
 OTHER = "avr/miniature/models/corrector"
@@ -34,20 +37,21 @@ RECIPES = {
 }
 
 
-def step_in(recipe, name):
+@cache
+def steps_in(recipe):
     schema, overrides = RECIPES[recipe]
     config = load(schema, f"conf/miniature/{recipe}.yaml", overrides)
     if schema is TableConfig:
         config.entrants = {"seed": config.entrants["seed"]}
-    return steps_of(config)[name]
+    return steps_of(config)
 
 
-def names(recipe):
-    schema, overrides = RECIPES[recipe]
-    config = load(schema, f"conf/miniature/{recipe}.yaml", overrides)
-    if schema is TableConfig:
-        config.entrants = {"seed": config.entrants["seed"]}
-    return list(steps_of(config))
+@pytest.fixture(autouse=True, scope="module")
+def weights_read_once():
+    """A thousand variants have the same few models, whose weights would be read for each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_decided, "weights_id", cache(run_decided.weights_id))
+        yield
 
 
 def test_no_recipe_is_left_out():
@@ -55,7 +59,7 @@ def test_no_recipe_is_left_out():
     assert {MODULES[schema].__name__.rpartition(".")[2] for schema, _ in RECIPES.values()} == files
 
 
-STEPS = [(recipe, name) for recipe in RECIPES for name in names(recipe)]
+STEPS = [(recipe, name) for recipe in RECIPES for name in steps_in(recipe)]
 
 
 def other(value):
@@ -115,7 +119,7 @@ def variants(value, what="itself"):
 
 @pytest.mark.parametrize(("recipe", "name"), STEPS, ids=map("-".join, STEPS))
 def test_any_field_that_is_not_speed_only_decides(recipe, name):
-    step = step_in(recipe, name)
+    step = steps_in(recipe)[name]
     now, places = decided(step), 0
     for each in fields(step):
         how = each.metadata.get("decides_by", "itself")
@@ -129,7 +133,7 @@ def test_any_field_that_is_not_speed_only_decides(recipe, name):
 
 @pytest.mark.parametrize(("recipe", "name"), STEPS, ids=map("-".join, STEPS))
 def test_what_is_speed_only_does_not_decide(recipe, name):
-    step = step_in(recipe, name)
+    step = steps_in(recipe)[name]
     for each in fields(step):
         if each.metadata.get("decides_by") == "nothing":
             assert decided(replace(step, **{each.name: "another"})) == decided(step)
@@ -142,6 +146,15 @@ class Opaque(Step):
 
 
 def test_a_value_without_a_stable_form_is_an_error_unless_it_is_speed_only():
-    assert decided(Opaque("toy", (1, "a"), object())) == {"thing": [1, "a"]}
+    assert decided(Opaque("toy", (1, "a"), object()))["thing"] == [1, "a"]
     with pytest.raises(TypeError, match=r"toy\.thing: a object has no stable form"):
         decided(Opaque("toy", object(), object()))
+
+
+@dataclass(frozen=True)
+class OtherRsft(Rsft):
+    """The same fields, and other tokens."""
+
+
+def test_the_class_of_a_method_decides():
+    assert decided(Opaque("toy", Rsft(), None)) != decided(Opaque("toy", OtherRsft(), None))

@@ -53,7 +53,7 @@ def test_step_that_failed_continues_and_one_under_other_settings_is_refused(tmp_
         ledger.step("a", {"trl": {"lr": 1}}, fails)
     with pytest.raises(LedgerError, match=r"trl\.lr: 1 -> 2"):
         ledger.step("a", {"trl": {"lr": 2}}, dict)
-    with pytest.raises(LedgerError, match="has not been done"):
+    with pytest.raises(LedgerError, match="has no result of step a; run that step first"):
         ledger.result("a")
     assert ledger.step("a", {"trl": {"lr": 1}}, lambda: {"ok": True}) == {"ok": True}
     assert "a: continues" in said
@@ -63,19 +63,19 @@ def test_resume_says_whether_a_run_may_be_there(tmp_path):
     ledger = Ledger(tmp_path / "ledger", print)
     ledger.check_resume(Resume.never)
     ledger.check_resume(Resume.if_possible)
-    with pytest.raises(LedgerError, match=r"no run to continue in .*resume is 'always'"):
+    with pytest.raises(LedgerError, match=r"resume is 'always', but .* no run to continue"):
         ledger.check_resume(Resume.always)
     ledger.step("a", {}, dict)
     ledger.check_resume(Resume.always)
     ledger.check_resume(Resume.if_possible)
-    with pytest.raises(LedgerError, match=r"holds a run \(steps begun: a\), and resume is 'never'"):
+    with pytest.raises(LedgerError, match=r"'never', but .* holds a run \(steps begun: a\)"):
         ledger.check_resume(Resume.never)
 
 
 def test_a_step_is_taken_once_and_only_from_whom_it_was_taken(tmp_path):
     said, copied = [], []
     theirs, own = (Ledger(tmp_path / name / "ledger", said.append) for name in ("theirs", "own"))
-    with pytest.raises(LedgerError, match="step sample has not been done"):
+    with pytest.raises(LedgerError, match="has no result of step sample"):
         own.take("sample", theirs, lambda: copied.append("sample"))
     theirs.step("sample", {"seed": 0}, lambda: {"num": 5})
     for _ in range(2):

@@ -47,11 +47,11 @@ def test_a_run_that_was_killed_before_its_first_entry_may_go_on(tmp_path):
     (tmp_path / ".lock").write_text("")
     check_ours(tmp_path, STEPS)
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(ConfigError, match=r"other things \(thesis\.tex\)"):
+    with pytest.raises(ConfigError, match=r"other files \(thesis\.tex\)"):
         check_ours(tmp_path, STEPS)
     (tmp_path / "ledger").mkdir()
     (tmp_path / "ledger" / "accounts.json").write_text("somebody else's")
-    with pytest.raises(ConfigError, match=r"other things \(thesis\.tex\)"):
+    with pytest.raises(ConfigError, match=r"other files \(thesis\.tex\)"):
         check_ours(tmp_path, STEPS)
     (tmp_path / "ledger" / "rsft.json").write_text("{}")
     check_ours(tmp_path, STEPS)

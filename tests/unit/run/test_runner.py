@@ -119,8 +119,8 @@ def test_a_folder_with_other_things_and_no_run_is_refused_and_left_as_it_was(go,
     with pytest.raises(ConfigError) as caught:
         go(toy(), tmp_path)
     assert str(caught.value) == (
-        f"run_dir: {tmp_path} holds no run but other things (.draft.txt.0123abcd.tmp, thesis.tex);"
-        " a run needs a new or an empty folder"
+        f"run_dir: {tmp_path} holds no run but other files (.draft.txt.0123abcd.tmp, thesis.tex);"
+        " choose a new or an empty folder"
     )
     assert len(list(tmp_path.iterdir())) == 2
 

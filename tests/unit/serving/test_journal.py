@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from operator import itemgetter
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,9 @@ def set_row(number, quarantined=""):
 
 
 ROWS = [set_row(n, "too long" if n % 3 == 2 else "") for n in range(10)]
+
+
+QUERIES = pa.schema([("id", pa.string()), ("query", pa.string())])
 
 
 @pytest.fixture
@@ -208,17 +212,33 @@ def test_lost_strange_and_doubled_queries_are_errors_that_name_the_first(place):
     finished(place, *split(ROWS))
     late = [set_row(11), set_row(12)]
     lost, strange, twice = (min(ids(rows)) for rows in (late, ROWS[:2], ROWS[1:3]))
-    assert wrong(place, ids([*ROWS, *late])) == f"2 queries lost, the first: {lost}"
-    assert wrong(place, ids(ROWS[2:])) == f"2 queries not asked for, the first: {strange}"
+    again = "run the job again"
+    assert wrong(place, ids([*ROWS, *late])) == f"2 queries are lost (first: {lost}); {again}"
+    message = f"2 queries were not asked for (first: {strange}); choose another run_dir"
+    assert wrong(place, ids(ROWS[2:])) == message
     finished(place, ROWS[:3], ROWS[1:])
-    assert wrong(place, ids(ROWS)) == f"2 queries twice, the first: {twice}"
+    message = f"2 queries are in both {place.out}/ and quarantine/ (first: {twice}); remove "
+    assert wrong(place, ids(ROWS)) == f"{message}{place.folder / 'quarantine'} and {again}"
 
 
 def test_all_quarantined_is_an_error_with_the_first_reason_and_the_way_out(place):
     finished(place, [], [set_row(1, "first reason"), set_row(2, "second reason")])
     message = wrong(place, ids([set_row(1), set_row(2)]))
-    assert message.startswith("all 2 queries were quarantined; the first: first reason. Remove")
+    assert message.startswith("all 2 queries were quarantined (first: first reason); remove")
     assert str(place.folder / "quarantine") in message
+
+
+def test_a_place_is_finished_when_every_query_asked_has_left_the_journals(place):
+    assert not place.finished()
+    tables.write_rows(place.asked, ({"id": each, "query": ""} for each in ids(ROWS)), QUERIES)
+    commit(place, ROWS)
+    # All are committed, and a kill may still leave some of them in the journals alone.
+    assert place.ended() == set(ids(ROWS)) and not place.finished()
+    compact(place)
+    assert place.finished()
+    more = ids([*ROWS, set_row(11)])
+    tables.write_rows(place.asked, ({"id": each, "query": ""} for each in more), QUERIES)
+    assert not place.finished()
 
 
 ATTEMPTS = st.lists(

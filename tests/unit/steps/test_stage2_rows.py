@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 
 import pytest
-from recipes import decided, steps_of
+from configured import decided, steps_of
 from scripted import critique, response, searched
 from whole_outputs import output
 

@@ -1,7 +1,7 @@
 """Which attention a model is trained with: one that keeps the caps of Gemma-2's scores."""
 
 import pytest
-from recipes import uses_of
+from configured import uses_of
 
 from avr.config.errors import ConfigError
 from avr.config.roles import RoleConfig

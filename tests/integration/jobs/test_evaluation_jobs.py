@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MODELS = ROOT / "avr/miniature/models"
 GPT4O = ROOT.parent / "shared/data/alpaca_eval/gpt-4o-2024-05-13.json"
 OUTPUTS = {"prompt_field": "instruction", "answer_field": "output"}
@@ -269,7 +269,7 @@ def test_published_answers_are_refined_killed_and_resumed(short_folder):
         "queries.queries_per_task=4",
         "queries.max_queries_in_flight=8",
     )
-    committed = killed_once_committed(words, folder / "refine/journal", 5)
+    committed = killed_once_committed(words, folder / "refine/model/journal", 5)
     status, text = run("refine", "refine", *words[3:])
     assert status == 0, text
     rows = json.loads(GPT4O.read_text())[:40]
@@ -278,7 +278,7 @@ def test_published_answers_are_refined_killed_and_resumed(short_folder):
     assert [one["instruction"] for one in after] == [one["instruction"] for one in rows]
     assert report["rows"] == 40 == report["refined"] + sum(report["as_they_were"].values())
     result = json.loads((folder / "ledger/refine.json").read_text())["result"]
-    assert result["queries"]["num_resumed"] >= committed >= 5
+    assert result["queries"]["model"]["num_resumed"] >= committed >= 5
     for was, now in zip(rows, after, strict=True):
         if not now["refined"]["rounds"]:
             assert now["output"] == was["output"] and now["refined"]["reason"]

@@ -201,7 +201,7 @@ def test_pool_without_devices_says_what_it_waits_for(tmp_path):
     # Serve itself speaks after 30 s.
     serving = ServingConfig(graceful_shutdown_timeout_s=1)
     policy = RoleConfig(**{**vars(scripted_search.ROLE), "num_cpus": 100})
-    words = r"did not start in .*: policy .waits for 100 CPUs, 0 GPUs.*no process of it has started"
+    words = r"did not start in .*policy: waiting for 100 CPUs, 0 GPUs.*none of its processes has"
     with pytest.raises(PoolError, match=words):
         search_all(tmp_path, 4, serving=serving, policy=policy, start_timeout_s=35)
 

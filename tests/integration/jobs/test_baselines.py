@@ -13,15 +13,12 @@ import psutil
 import pytest
 import yaml
 
-from avr.config.errors import ConfigError
-from avr.config.table import EntrantConfig, TableConfig
 from avr.core.tree import tree_to_dict
 from avr.data import schemas, tables
-from avr.recipes.table import recipe
 from avr.storage import location
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MODEL = "avr/miniature/models/policy"
 
 
@@ -174,21 +171,6 @@ def say_nothing_right(folder):
     shutil.rmtree(folder)
     rows = [tree_to_dict(replace(t, response=replace(t.first, text="no list"))) for t in trees]
     tables.write_part(folder, "one", rows, schemas.TREES)
-
-
-def test_a_model_whose_run_does_not_say_what_it_has_seen_is_refused(tmp_path):
-    entrants = {"copied": EntrantConfig(trained=[str(tmp_path / "dpo")])}
-    ready = recipe(TableConfig(run_dir="r", baseline="copied", entrants=entrants)).check
-    with pytest.raises(ConfigError, match="no training of ours has left"):
-        ready()
-    (tmp_path / "dpo").mkdir()
-    (tmp_path / "dpo/training.json").write_text("{}")
-    with pytest.raises(ConfigError, match="which ones its model was trained on is not known"):
-        ready()
-    (tmp_path / "sample").mkdir()
-    row = {"id": "p", "source": "s"}
-    tables.write_rows(tmp_path / "sample/prompts.parquet", [row], schemas.PROMPTS)
-    ready()
 
 
 def test_what_was_made_under_other_settings_is_refused_by_the_job_itself(replicated):

@@ -38,7 +38,7 @@ def test_spent_budget_keeps_what_is_committed_and_a_larger_one_goes_on(tmp_path,
     with pytest.raises(BudgetSpent, match="the same command with a larger budget continues"):
         grow_all(folder, NUM_TREES, 3.0, 0, meter.tick)
     meter.stop()
-    assert capsys.readouterr().out.count("policy: the first engine has started") == 1
+    assert capsys.readouterr().out.count("policy: the first engine is ready") == 1
     committed = read_ids(folder / "trees")
     assert 0 < len(committed) < NUM_TREES
     more = Meter(tmp_path / "hours.json", BudgetConfig(max_device_hours=1.0))

@@ -1,12 +1,11 @@
-"""From which model Stage II trains, and from where its searches have their first answers."""
+"""Where searches have their first answers from: the policy, or the rows of the input."""
 
 import asyncio
 import json
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from recipes import checked, decided, needs, steps_of
+from configured import checked, decided, needs, steps_of
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
 from avr.config.errors import ConfigError
@@ -17,79 +16,23 @@ from avr.core.messages import user
 from avr.core.search import search
 from avr.core.tree import Prompt, plant, tree_from_dict
 from avr.data.tables import read_rows
-from avr.engines.weights import weights_id
-from avr.plan.forecast import other_models
 from avr.run.ledger import Ledger
 from avr.run.step import Run
 from avr.serving.queries import Worked
 
-MINIATURE = Path("conf/miniature/stage2.yaml")
-SEED, SEARCHER = "avr/miniature/models/policy", "avr/miniature/models/corrector"
-HERE = ["stage1_dir=null", f"policy.model={SEARCHER}"]
+HERE = ["stage1_dir=null", "policy.model=avr/miniature/models/corrector"]
 FROM_INPUT = ["first_answer=input", "prompts.search.answer_field=chosen"]
 
 
-def stage2(*overrides, recipe=MINIATURE):
-    return load(Stage2Config, recipe, [*(HERE if recipe == MINIATURE else []), *overrides])
-
-
-def wrong(check, config):
-    with pytest.raises(ConfigError) as caught:
-        check(config)
-    return str(caught.value)
-
-
-@pytest.mark.parametrize(("start", "model"), [("policy", SEED), ("stage1", SEARCHER)])
-def test_what_is_trained_on_trajectories_is_what_start_says(start, model):
-    config = stage2(f"start={start}")
-    assert decided(config, "rsft")["base"] == weights_id(model)
-    plans = {plan.step: plan for plan in checked(config)}
-    for step in ("rsft", "sample", "dpo"):
-        assert plans[step].pools[0].model == model
-    assert [plans[step].pools[0].trained for step in ("rsft", "sample", "dpo")] == [
-        False,
-        True,
-        True,
-    ]
-    for step in ("search", "evaluate"):  # whatever is trained, it searches with Stage I's model
-        assert plans[step].pools[0].model == SEARCHER
-
-
-def test_stage_1s_model_is_the_default_and_needs_no_seed():
-    assert weights_id(SEED) != weights_id(SEARCHER)
-    for more in (["evaluation=null"], ["steps=[search,unroll,rsft,sample,pair,dpo]"]):
-        config = stage2("seed_model=null", *more)
-        assert steps_of(config)["rsft"].base == SEARCHER
-        assert checked(config)
-
-
-def test_seed_model_that_is_asked_for_and_not_given_is_named():
-    missing = "start is 'policy', but seed_model is not set: name the untrained model"
-    assert wrong(checked, stage2("start=policy", "seed_model=null", "evaluation=null")) == missing
-    compared = "evaluation: seed_model is not set, and all models are compared with it"
-    assert wrong(checked, stage2("seed_model=null")) == compared
-    nowhere = "seed_model: no model folder at ./none"
-    for more in (["start=policy", "evaluation=null"], ["start=stage1"]):
-        assert wrong(checked, stage2("seed_model=./none", *more)) == nowhere
-    checked(stage2("seed_model=./none", "evaluation=null"))  # which nobody asks for
-
-
-def test_model_that_rsft_makes_is_no_other_model_of_a_small_run(tmp_path):
-    (tmp_path / "config.yaml").write_text(f"policy: {{model: {SEARCHER}}}\n")
-    plan = needs(stage2("start=policy", "steps=[search,unroll,rsft,sample,pair,dpo]"))
-    assert other_models(plan, tmp_path) == []
-    (tmp_path / "config.yaml").write_text("policy: {model: another}\n")
-    assert other_models(plan, tmp_path) == [f"policy another in the place of {SEARCHER}"]
-    plan = needs(stage2("start=policy", "steps=[sample,pair,dpo]"))
-    (tmp_path / "config.yaml").write_text(f"policy: {{model: {SEARCHER}}}\nseed_model: {SEED}\n")
-    assert other_models(plan, tmp_path) == []
-    (tmp_path / "config.yaml").write_text(f"policy: {{model: {SEARCHER}}}\nseed_model: another\n")
-    assert other_models(plan, tmp_path) == [f"policy {SEARCHER} in the place of {SEED}"]
+def stage2(*overrides):
+    return load(Stage2Config, "conf/miniature/stage2.yaml", [*HERE, *overrides])
 
 
 def test_first_answers_from_the_input_need_a_field_before_anything_starts():
     message = "first_answer is 'input', but prompts.search.answer_field is not set"
-    assert wrong(checked, stage2("first_answer=input")) == message
+    with pytest.raises(ConfigError) as caught:
+        checked(stage2("first_answer=input"))
+    assert str(caught.value) == message
     assert needs(stage2("first_answer=input", "steps=[unroll,rsft]"))
 
 

@@ -25,7 +25,7 @@ from avr.serving.journal import Writer, journalled
 from avr.storage import check_writable, copy, fetched, location, read_bytes, write_text, written
 
 pytestmark = pytest.mark.integration
-HERE = Path(__file__).parent
+SCRIPTS = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def bucket(store, request):
 
 def start(script, folder, log, *arguments):
     return subprocess.Popen(
-        [sys.executable, str(HERE / script), str(folder), *arguments],
-        env={**os.environ, "PYTHONPATH": f"{HERE.parents[1]}:{HERE}"},
+        [sys.executable, str(SCRIPTS / script), str(folder), *arguments],
+        env={**os.environ, "PYTHONPATH": f"{SCRIPTS.parents[1]}:{SCRIPTS}"},
         stdout=log.open("a"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -184,7 +184,7 @@ def test_one_job_at_a_time(bucket, quick):
         assert (bucket / ".lock").exists()
     assert not (bucket / ".lock").exists()
     assert hold(bucket, said)
-    assert len(said) == 1 and "is locked: waiting" in said[0]
+    assert len(said) == 1 and "is locked; waiting" in said[0]
 
 
 def test_a_lock_whose_job_is_gone_is_taken_over(bucket, quick):
@@ -207,7 +207,8 @@ def test_a_job_whose_lock_was_taken_over_stops(bucket, quick, term_is_an_exit):
     with pytest.raises(SystemExit), lock_folder(bucket, said.append):
         (bucket / ".lock").write_text("somebody 1 somewhere")
         time.sleep(5)
-    assert said == [f"another job has taken over {bucket}: this one stops"]
+    silence = "(no sign of life from this one for 2 s)"  # of 1.5, rounded
+    assert said == [f"another job took over {bucket} {silence}; stopping"]
     assert (bucket / ".lock").read_text() == "somebody 1 somewhere"  # the other's, not removed
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from recipes import planned
+from configured import planned
 
 from avr.config.answers import EvaluateConfig, RefineConfig
 from avr.config.errors import ConfigError
@@ -123,8 +123,8 @@ def test_a_server_of_one_s_own_needs_no_key(address):
         ),
         (["mode=plain"], "rounds is 2, and mode plain has none"),
         (["judge.kind=endpoint"], "judge.endpoint.model is not set: which model is to judge?"),
-        (["judge.kind=reward_model"], "judge.reward_model is not set"),
-        (["judge.oracle=null"], "judge.oracle is not set, and judge.kind is oracle"),
+        (["judge.kind=reward_model"], "but judge.reward_model is not set"),
+        (["judge.oracle=null"], "judge.kind is oracle, but judge.oracle is not set"),
         (["judge.oracle=avr.miniature.oracle:nothing"], "is no module:function"),
         (["baseline.answer_field=null"], "baseline.answer_field is not set"),
         (["baseline.path=/no/such/file.json"], "baseline.path: no answers at /no/such/file.json"),
@@ -151,7 +151,7 @@ def test_an_evaluation_that_cannot_work_is_refused(overrides, words, monkeypatch
     [
         (["rounds=0"], "rounds is 0, must be at least 1"),
         (["answers.answer_field=null"], "answers.answer_field is not set"),
-        (["answers.path=null"], "the prompts of step refine have no path"),
+        (["answers.path=null"], "the prompts of step refine: path is not set"),
         (["reward_model.model=avr/miniature/models/policy"], "reward_model.model"),
         (["oracle=nothing"], "is no module:function"),
     ],

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recipes import checked, needs, planned, recipe_of
+from configured import checked, needs, planned, recipe_of, steps_of
 from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
-from avr.config.answers import AnswerConfig
-from avr.config.baseline import BaselineConfig
+from avr.config.answers import AnswerConfig, Mode
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.rows import template_of
@@ -24,7 +23,6 @@ from avr.core.search import search
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
 from avr.core.tree import Prompt, plant
 from avr.miniature.making.thinking import TEMPLATE
-from avr.rows.rules import switched_on
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.rsft import Rsft
 
@@ -151,7 +149,7 @@ def test_answering_is_one_step_with_one_pool(stage1_dir):
     [
         ("policy.model=/none", "no model folder at /none"),
         ("prompts.path=none.jsonl", "no prompts at none.jsonl (for step answer)"),
-        ("prompts.path=null", "the prompts of step answer have no path"),
+        ("prompts.path=null", "the prompts of step answer: path is not set"),
         ("max_tries=0", "max_tries is 0, must be at least 1"),
         ("queries.queries_per_task=0", "queries.queries_per_task is 0"),
         ("policy.min_replicas=2", "policy.max_replicas 1 < min_replicas 2"),
@@ -187,7 +185,7 @@ def test_what_is_wrong_with_answering_is_named(stage1_dir, override, message):
         ("serving.target_ongoing_requests=0.5", "serving.target_ongoing_requests is 0.5"),
         ("policy.min_replicas=0", "policy.min_replicas is 0"),
         ("reward_model.min_replicas=3", "reward_model.max_replicas 1 < min_replicas 3"),
-        ("evaluation.rounds.dpo=1", "evaluation.rounds.dpo: there are seed, stage1"),
+        ("evaluation.rounds.dpo=1", "rounds.dpo: no such model; there are: seed, stage1"),
         ("steps=[search,serch]", "unknown step 'serch'; there are: search, unroll, rsft"),
     ],
 )
@@ -199,7 +197,7 @@ def test_values_no_type_excludes_are_refused(override, message):
     ("override", "message"),
     [
         ("stage1_dir=/none", "stage1_dir: no folder /none; jobs/stage1.py makes one"),
-        ("prompts.search.path=null", "the prompts of step search have no path"),
+        ("prompts.search.path=null", "the prompts of step search: path is not set"),
         ("prompts.sample.path=none.jsonl", "no prompts at none.jsonl (for step sample)"),
         ("policy.model=/none", "no model folder at /none"),
         ("reward_model.model=./none", "no model folder at ./none"),
@@ -248,7 +246,7 @@ def test_trajectory_template_is_found_by_name_ones_own_first():
     mine = TrajectoryTemplate("[a]", "[b]", "[c]", "[d]")
     assert template_of(stage2(*MINE).trajectories) == mine
     message = wrong(template_of, stage2(*MINE, "trajectories.template=yours").trajectories)
-    names = "mine, miniature, plain, released, think"
+    names = "mine, miniature, released, think"
     assert message == f"trajectories.template 'yours': there are {names}"
 
 
@@ -264,28 +262,44 @@ def test_miniature_recipes_and_documents_have_one_trajectory_template():
     assert template_of(load(AnswerConfig, ANSWER).trajectories) == TEMPLATE
 
 
-def test_traditional_dpo_is_a_recipe_without_the_loop():
-    recipe = Path("conf/miniature/baseline_dpo.yaml")
-    config = load(BaselineConfig, recipe)
-    plans = {step.step: step for step in checked(config)}
-    assert list(plans) == ["sample", "dpo", "evaluate"]
-    assert [pool.samples for pool in plans["evaluate"].pools] == [1 + 1, 1 + 1]
-    assert plans["dpo"].pools[0].model == config.policy.model
-    assert not any(plan.pools[0].trained or plan.whole for plan in plans.values())
-    switches = switched_on("outputs", config.pairs.profile, config.pairs.switches)
-    assert "answer_no_longer" not in switches
-    checked(load(BaselineConfig, recipe.with_name("baseline_simpo.yaml")))
-
-
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("trajectories.template=plain", "'plain', which has no loop to learn; jobs/baseline.py"),
+        ("trajectories.template=plain", "trajectories.template is 'plain', which has no loop to l"),
         ("outputs.judgements=3", "outputs.judgements is 3; a model that judges itself"),
-        ("dpo.simpo_margin=0.5", "it is 'simpo_margin' of jobs/baseline.py, which trains SimPO"),
     ],
 )
 def test_what_a_baseline_does_is_refused_with_the_job_that_does_it(override, words):
     with pytest.raises(ConfigError) as caught:
         recipe_of(stage2(override))
-    assert words in str(caught.value)
+    assert words in str(caught.value) and "jobs/baseline.py" in str(caught.value)
+
+
+def test_what_rsft_has_learned_is_sampled_and_paired_and_goes_on_into_dpo():
+    config = stage2()
+    steps = steps_of(config)
+    search, rsft, sample, dpo = (steps[name] for name in ("search", "rsft", "sample", "dpo"))
+    assert (search.prompts, sample.prompts) == (config.prompts.search, config.prompts.sample)
+    assert sample.weights is rsft and sample.apart_from[0] is search
+    assert dpo.base is rsft and dpo.origin() == rsft.base == config.policy.model
+    assert (rsft.method, dpo.method) == (Rsft(), Dpo())
+    assert steps["unroll"].template == sample.template == TEMPLATE
+
+
+def test_two_models_refine_when_asked_and_two_by_themselves():
+    config = stage2("evaluation.rounds.stage1=4")
+    steps = steps_of(config)
+    evaluate = steps["evaluate"]
+    assert [(each.name, each.mode, each.rounds) for each in evaluate.entrants] == [
+        ("seed", Mode.refine, 0),
+        ("stage1", Mode.refine, 4),
+        ("stage2 rsft", Mode.recursive, 0),
+        ("stage2 dpo", Mode.recursive, 0),
+    ]
+    seed, stage1, rsft, dpo = evaluate.entrants
+    assert (seed.model, seed.at) == (config.seed_model, "seed_model")
+    assert (stage1.model, stage1.at) == (config.policy.model, "policy.model")
+    assert rsft.model is steps["rsft"] and dpo.model is steps["dpo"]
+    assert rsft.sampling == dpo.sampling == config.outputs.sampling
+    assert evaluate.used_in == (config.stage1_dir,)  # held-out prompts are not among its prompts
+    assert steps_of(stage2("stage1_dir=null", "policy.model=m"))["evaluate"].used_in == ()

@@ -11,7 +11,7 @@ import pytest
 from avr.evaluation.alpaca import AlignmentError, predict_lc
 from avr.evaluation.length_control import LengthControlUnavailable, length_controlled
 
-FIXTURE = Path(__file__).parents[3] / "shared/data/lc_fixture"
+FIXTURE = Path(__file__).parents[4] / "shared/data/lc_fixture"
 RECORDS = FIXTURE.parent / "alpaca_eval/gpt4_1106_preview.json"
 INSTRUCTIONS = (
     [one["instruction"] for one in json.loads(RECORDS.read_text())] if FIXTURE.exists() else []

@@ -10,7 +10,7 @@ import transformers
 from models.enlarged import Size, enlarged
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
-MODELS = Path(__file__).parents[2] / "avr/miniature/models"
+MODELS = Path(__file__).parents[3] / "avr/miniature/models"
 SIZE = Size(hidden=256, neurons=512, queries=512, keys=256, layers=5)
 
 

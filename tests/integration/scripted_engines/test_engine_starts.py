@@ -114,7 +114,7 @@ def test_a_start_is_not_standing_still(tmp_path):
 def test_a_start_that_hangs_ends_the_growth_with_the_role_and_its_last_words(tmp_path):
     config = GrowthConfig(rows_per_block=4, start_timeout_s=90.0)
     words = (
-        r"no engine of the policy for \d+ s .growth.start_timeout_s.; last words: "
+        r"no engine of the policy for \d+ s .growth.start_timeout_s; last known: "
         r"loading shard 7 of 9 .log: .*respond-policy-"
     )
     with pytest.raises(GrowthError, match=words):

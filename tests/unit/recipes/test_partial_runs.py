@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from recipes import steps_of
+from configured import steps_of
 
 from avr.config.load import load
 from avr.config.stage1 import Stage1Config

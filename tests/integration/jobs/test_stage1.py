@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import SECRETS
+from planted_secrets import SECRETS
 
 from avr.data.tables import read_ids, read_rows, read_trees
 from avr.storage import local_copy, location
@@ -122,7 +122,7 @@ def test_engine_that_is_killed_is_replaced_and_named(finished):
     summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["grow_dpo"]["growth"]["engine_deaths"] == {"policy": 1}
     assert summary["grow_dpo"]["growth"]["num_trees"] == NUM_PROMPTS
-    assert "an engine died and is replaced: policy:" in output
+    assert "an engine died (policy:" in output
 
 
 def test_an_engine_that_was_stopped_is_not_called_dead_in_its_log(finished):
