@@ -56,7 +56,7 @@ mutation: setup
 	$(PYTHON_) tests/mutation.py $(MODULES)
 
 core: setup
-	$(PYTHON_) -m pytest tests/integration -m core
+	$(PYTHON_) -m pytest tests/integration/test_core.py
 
 integration: setup
 	$(PYTHON_) -m pytest tests/integration -m "not core and not long"
