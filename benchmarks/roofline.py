@@ -24,12 +24,14 @@ from measure.measuring import write_report
 from measure.utilisation import OneByOne, rates
 from omegaconf import OmegaConf
 
-from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
+from avr.config.answers import EvaluateConfig, RefineConfig
 from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
-from avr.config.stage2 import Stage2Config
 from avr.memory.model import GIB
+from avr.recipes.answer import AnswerConfig
+from avr.recipes.baseline import BaselineConfig
+from avr.recipes.stage1 import Stage1Config
+from avr.recipes.stage2 import Stage2Config
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ SHAPES = {
 }
 
 
-SCHEMAS = (Stage1Config, Stage2Config, RefineConfig, EvaluateConfig, AnswerConfig)
+STAGES = (Stage1Config, Stage2Config, BaselineConfig)
+SCHEMAS = (*STAGES, RefineConfig, EvaluateConfig, AnswerConfig)
 NEVER_DECODES = ("devices", "weights_gib", "prefill_tokens_per_s")
 
 
@@ -172,7 +175,7 @@ def roles_of(config):
     yield "policy", config.policy, config.policy.sampling
     if isinstance(config, Stage1Config) and config.corrector is not None:
         yield "corrector", config.corrector, config.corrector.sampling
-    if isinstance(config, Stage2Config):
+    if isinstance(config, Stage2Config | BaselineConfig):
         yield "outputs", config.policy, {**config.policy.sampling, **config.outputs.sampling}
     if isinstance(config, AnswerConfig):
         return
@@ -191,9 +194,10 @@ def bounds(file, overrides, device, context):
         most = (sampling or {}).get("max_tokens", context)
         engine = engine_bounds(shape, device, settings.engine, context, most)
         found[role] = engine if sampling is not None else {k: engine[k] for k in NEVER_DECODES}
-    if isinstance(config, Stage1Config | Stage2Config):
+    if isinstance(config, STAGES):
         shape = shape_of(config.policy.model, Path(file).parent)
-        found |= {s: training_bounds(shape, device, getattr(config, s)) for s in ("rsft", "dpo")}
+        trainings = [step for step in ("rsft", "dpo") if hasattr(config, step)]
+        found |= {s: training_bounds(shape, device, getattr(config, s)) for s in trainings}
     return found
 
 

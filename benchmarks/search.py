@@ -46,13 +46,13 @@ from measure.measuring import (
 from models.widened import widened
 
 from avr.config.load import load
-from avr.config.stage2 import Stage2Config
 from avr.core.growth import Shape
 from avr.data import schemas, tables
 from avr.data.prompt_sets import ingest
 from avr.hosting.cluster import connect
 from avr.hosting.host import Hosted
 from avr.hosting.witness import witness_beside_driver
+from avr.recipes.stage2 import Stage2Config
 from avr.reports.trees import search_statistics
 from avr.serving.journal import Place
 from avr.serving.pools import Pools

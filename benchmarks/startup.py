@@ -32,10 +32,10 @@ from measure.measuring import KINDS, STEPS, CpuSeconds, draw, fresh_folder, spre
 
 from avr.config.load import load
 from avr.config.roles import ServingConfig
-from avr.config.stage1 import Stage1Config
 from avr.core.growth import Shape
 from avr.core.messages import assistant, user
 from avr.engines.imports import lasting_imports
+from avr.recipes.stage1 import Stage1Config
 
 # Until main() is reached; torch, then the engine's module is imported; the engine core's process is
 # started; it says that it is ready; one token is there.

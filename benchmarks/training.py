@@ -50,8 +50,8 @@ from measure.measuring import (
 from models.training_rows import conversations, pairs, write_large
 
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
 from avr.data import schemas, tables
+from avr.recipes.stage1 import Stage1Config
 from avr.training.job import job_of
 from avr.training.launch import train
 from avr.training.methods.dpo import Dpo

@@ -16,7 +16,7 @@ from avr.config.run import AskingConfig
 
 @dataclass
 class EvaluationConfig:
-    """Configure an evaluation: the seed policy and both trained models answer held-out prompts.
+    """Configure an evaluation of Stage I: the seed and both trained models answer held-out prompts.
 
     `oracle` names a function `(prompt, answer) -> quality in [0, 1]` as "module:function", for
     worlds where the truth is known. `rounds` holds r, the rounds of refinement, for the seed and
@@ -26,26 +26,6 @@ class EvaluationConfig:
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     rounds: dict[str, int] = field(default_factory=lambda: {"seed": 1, "rsft": 1, "dpo": 2})
     oracle: str | None = None
-
-
-@dataclass
-class Stage2EvaluationConfig(EvaluationConfig):
-    """Configure an evaluation in which four models answer held-out prompts.
-
-    They are the seed policy, the Stage I model and both recursive models. `rounds` holds r, the
-    rounds of refinement, for the seed (`seed_model`) and the Stage I model.
-    """
-
-    rounds: dict[str, int] = field(default_factory=lambda: {"seed": 0, "stage1": 2})
-
-
-@dataclass
-class AnswerConfig(AskingConfig):
-    """Configure a job in which a recursive model answers prompts; thinking is kept apart."""
-
-    prompts: PromptsConfig = field(default_factory=PromptsConfig)
-    trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
-    max_tries: int = at_least(1, 1)
 
 
 class Mode(Enum):

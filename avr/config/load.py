@@ -25,6 +25,9 @@ EXTENDS = "extends"
 MOVED = {
     "simpo_margin": "it is 'simpo_margin' of jobs/baseline.py, which trains SimPO",
     "trajectories": "this job has no trajectories; leave it out where its template was 'plain'",
+    "tree": "this job has no trees; 'max_tries' is its number of tries",
+    "judgements": "a model that judges itself (Meta-Rewarding) is trained by jobs/baseline.py",
+    "meta_request": "a model that judges itself (Meta-Rewarding) is trained by jobs/baseline.py",
 }
 
 

@@ -7,7 +7,6 @@ from omegaconf import MISSING
 
 from avr.config.errors import ConfigError
 from avr.config.fields import at_least
-from avr.core.own_judge import META_REQUEST
 from avr.core.prompts import Context
 from avr.core.search import Closing
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, TrajectoryTemplate
@@ -86,20 +85,15 @@ class TrajectoriesConfig(RulesConfig):
 
 @dataclass
 class OutputsConfig:
-    """Configure the whole outputs of the recursive model (released: 5 per prompt).
+    """Configure whole outputs of a model (released: 5 per prompt).
 
     `sampling` replaces the policy's sampling: a whole loop is several times as long as an answer.
-    There are up to `max_tries` requests, the first included, until every output has a final answer,
-    and until every judgement has its rating. With `judgements` the policy, instead of the reward
-    model, judges each of its outputs that many times, and learns from its judgements as well;
-    `meta_request` asks it to judge one (Meta-Rewarding).
+    There are up to `max_tries` requests, the first included, until every output has a final answer.
     """
 
     num_outputs: int = at_least(2, 5)
     max_tries: int = at_least(1, 5)
     sampling: dict[str, Any] = field(default_factory=dict)
-    judgements: int = at_least(0, 0)
-    meta_request: str = META_REQUEST
 
 
 @dataclass

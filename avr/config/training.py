@@ -37,6 +37,8 @@ class TrainingConfig:
 
     # Decides results: ZeRO checkpoints are tied to the number of ranks.
     num_workers: int = at_least(1, 8)
+    # So does this: kernels of a GPU round otherwise, and a checkpoint goes on with the weights of
+    # half a training. An engine's texts are finished ones, wherever they were made.
     use_gpu: bool = True
     resources_per_worker: dict[str, float] = speed_only(default_factory=dict)
     max_failures: int = at_least(0, 2, speed=True)

@@ -1,11 +1,26 @@
 """Answer prompts with a recursive model; write the final answer and the thinking apart."""
 
-from avr.config.answers import AnswerConfig, Mode
-from avr.config.rows import TreeConfig, template_of
+from dataclasses import dataclass, field
+
+from avr.config.answers import Mode
+from avr.config.fields import at_least
+from avr.config.prompts import PromptsConfig
+from avr.config.rows import TrajectoriesConfig, TreeConfig, template_of
+from avr.config.run import AskingConfig
 from avr.reports.answered import write_answers
 from avr.run.recipe import Recipe
 from avr.run.step import Run
 from avr.steps.answer import Answer, Entrant
+
+
+@dataclass
+class AnswerConfig(AskingConfig):
+    """Configure a job in which a recursive model answers prompts; thinking is kept apart."""
+
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
+    max_tries: int = at_least(1, 1)
+
 
 SCHEMA = AnswerConfig
 MODEL = "model"

@@ -1,8 +1,15 @@
 """Train the policy on its own judged answers: traditional DPO, SimPO, Meta-Rewarding."""
 
-from avr.config.answers import Mode
-from avr.config.baseline import BaselineConfig
-from avr.config.rows import TreeConfig
+from dataclasses import dataclass, field
+
+from avr.config.answers import EvaluationConfig, Mode
+from avr.config.fields import at_least
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import RoleConfig
+from avr.config.rows import OutputPairsConfig, OutputsConfig, TreeConfig
+from avr.config.run import AskingConfig
+from avr.config.training import TrainingConfig
+from avr.core.own_judge import META_REQUEST, OwnJudge
 from avr.core.trajectory import PLAIN
 from avr.plan.checks import check_rounds
 from avr.run.recipe import Recipe
@@ -15,24 +22,81 @@ from avr.steps.train import Train
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.simpo import Simpo
 
+
+@dataclass
+class BaselinePrompts:
+    """Describe the prompt set of a baseline: the policy answers `sample`."""
+
+    sample: PromptsConfig = field(default_factory=PromptsConfig)
+
+
+@dataclass
+class BaselineEvaluationConfig(EvaluationConfig):
+    """Configure an evaluation: the seed policy and the trained model answer held-out prompts.
+
+    `rounds` holds r, the rounds of refinement, for the seed, which may refine its answers.
+    """
+
+    rounds: dict[str, int] = field(default_factory=lambda: {"seed": 0})
+
+
+@dataclass
+class JudgedOutputsConfig(OutputsConfig):
+    """Configure the outputs of a baseline, and how the policy judges them if it does.
+
+    With `judgements` the policy, instead of the reward model, judges each of its outputs that many
+    times, and learns from its judgements as well; `meta_request` asks it to judge one
+    (Meta-Rewarding). Every judgement has `max_tries` requests to get its rating, too.
+    """
+
+    judgements: int = at_least(0, 0)
+    meta_request: str = META_REQUEST
+
+
+@dataclass
+class BaselineConfig(AskingConfig):
+    """Configure a baseline: judge, pair and train on the policy's whole answers (-> evaluate).
+
+    As it stands it is traditional DPO. With `simpo_margin`, SimPO's gamma, and `dpo.trl.loss_type`
+    `sigmoid_norm` it is SimPO. With `outputs.judgements` it is an iteration of Meta-Rewarding: the
+    policy judges, and `reward_model` only evaluates. The evaluation compares with `seed_model`, the
+    policy itself where it is unset. Where the policy was trained before, `stage1_dir` is the run
+    that made it: held-out prompts must not be among its prompts.
+    """
+
+    prompts: BaselinePrompts = field(default_factory=BaselinePrompts)
+    reward_model: RoleConfig = field(default_factory=RoleConfig)
+    outputs: JudgedOutputsConfig = field(default_factory=JudgedOutputsConfig)
+    pairs: OutputPairsConfig = field(default_factory=OutputPairsConfig)
+    max_tries: int = at_least(1, 5)
+    dpo: TrainingConfig = field(default_factory=TrainingConfig)
+    simpo_margin: float | None = at_least(0, None)
+    seed_model: str | None = None
+    stage1_dir: str | None = None
+    evaluation: BaselineEvaluationConfig | None = None
+
+
 SCHEMA = BaselineConfig
+AT = "outputs.sampling"
 
 
 def recipe(c: BaselineConfig) -> Recipe:
     """Sample whole answers -> pair -> DPO (-> evaluate). Raises ConfigError."""
-    judge = None if c.outputs.judgements else c.reward_model
+    asked = c.outputs
+    own = OwnJudge(asked.judgements, asked.meta_request, asked.max_tries)
     oracle = c.evaluation.oracle if c.evaluation else None
     outputs = Sample(
         "sample",
         c.prompts.sample,
         c.policy,
-        judge,
+        None if asked.judgements else c.reward_model,
         c.templates,
         PLAIN,
-        c.outputs,
+        asked,
         c.seed,
         c.queries,
         c.serving,
+        own_judge=own if asked.judgements else None,
         title="Answers of the model that DPO starts from",
         oracle=oracle,
     )
@@ -48,9 +112,20 @@ def recipe(c: BaselineConfig) -> Recipe:
         at = "seed_model" if c.seed_model else "policy.model"
         entrants = (
             Entrant("seed", seed, Mode.refine, rounds.get("seed", 0), at=at),
-            Entrant("baseline dpo", dpo),
+            # As Stage II's models are asked: one output each, and one without an answer counts.
+            Entrant("baseline dpo", dpo, Mode.recursive, sampling=asked.sampling, sampling_at=AT),
         )
-        tree, more = TreeConfig(1, 1, c.max_tries), {"apart_from": (outputs,), "oracle": oracle}
-        asked, judge = c.evaluation.prompts, c.reward_model
-        steps.append(Evaluate.of(c, "evaluate", asked, entrants, judge, PLAIN, tree, **more))
+        evaluated = Evaluate.of(
+            c,
+            "evaluate",
+            c.evaluation.prompts,
+            entrants,
+            c.reward_model,
+            PLAIN,
+            TreeConfig(1, 1, c.max_tries),
+            apart_from=(outputs,),
+            used_in=(c.stage1_dir,) if c.stage1_dir else (),
+            oracle=oracle,
+        )
+        steps.append(evaluated)
     return Recipe("Baseline", tuple(steps))

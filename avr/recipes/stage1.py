@@ -1,12 +1,14 @@
 """Run Stage I: grow -> select -> RSFT -> grow with the RSFT model -> pair -> DPO (-> evaluate)."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
 
-from avr.config.answers import Mode
-from avr.config.roles import FirstAnswer, LimitsConfig, RoleConfig
-from avr.config.rows import TreeConfig
-from avr.config.stage1 import Stage1Config
+from avr.config.answers import EvaluationConfig, Mode
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import FirstAnswer, GrowthConfig, LimitsConfig, RoleConfig
+from avr.config.rows import RulesConfig, TreeConfig, TreePairsConfig
+from avr.config.run import AskingConfig
+from avr.config.training import TrainingConfig
 from avr.core.trajectory import PLAIN
 from avr.plan.checks import check_rounds
 from avr.plan.resources import gpus_of
@@ -19,6 +21,36 @@ from avr.steps.rows import Pair, Select, rules_of
 from avr.steps.train import Train
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.rsft import Rsft
+
+
+@dataclass
+class Stage1Prompts:
+    """Describe two prompt sets: `rsft` for the first training's trees, `dpo` for the second's."""
+
+    rsft: PromptsConfig = field(default_factory=PromptsConfig)
+    dpo: PromptsConfig = field(default_factory=PromptsConfig)
+
+
+@dataclass
+class Stage1Config(AskingConfig):
+    """Configure Stage I: grow, select, RSFT, grow with the RSFT model, pair, DPO (-> evaluate).
+
+    Without a `corrector` the policy corrects itself in the same pool, as the RSFT model does in
+    the second growth. Without `evaluation` that step is left out; `queries` and `serving` are for
+    that step alone, whose limits (deaths, clocks, parity) are those of `growth`.
+    """
+
+    prompts: Stage1Prompts = field(default_factory=Stage1Prompts)
+    corrector: RoleConfig | None = None
+    reward_model: RoleConfig = field(default_factory=RoleConfig)
+    tree: TreeConfig = field(default_factory=TreeConfig)
+    growth: GrowthConfig = field(default_factory=GrowthConfig)
+    selection: RulesConfig = field(default_factory=RulesConfig)
+    pairs: TreePairsConfig = field(default_factory=TreePairsConfig)
+    rsft: TrainingConfig = field(default_factory=TrainingConfig)
+    dpo: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig | None = None
+
 
 SCHEMA = Stage1Config
 

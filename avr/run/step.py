@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avr.config.fields import SPEED_ONLY
 from avr.config.roles import LimitsConfig, RoleConfig, is_reward_model
@@ -17,6 +17,9 @@ from avr.run.decided import fields_of
 from avr.run.ledger import Ledger
 from avr.storage import Location
 from avr.terminal import indented
+
+if TYPE_CHECKING:
+    from avr.hosting.host import Hosted
 
 # Fields that say which prompts are used, and not what is done with each: ids of trees leave them
 # out, so that a prompt has the same tree in a run of more prompts.
@@ -138,8 +141,8 @@ class Run:
         finally:
             self.meter.stop()
 
-    def hosted(self, step: Step, role: str, settings: RoleConfig, limits: LimitsConfig) -> Any:
-        """Describe the engine of one of the step's pools, as `avr.hosting.host.Hosted`."""
+    def hosted(self, step: Step, role: str, settings: RoleConfig, limits: LimitsConfig) -> "Hosted":
+        """Describe the engine of one of the step's pools."""
         from avr.hosting.host import Hosted
 
         return Hosted(

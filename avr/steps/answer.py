@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from avr.config.answers import Mode
 from avr.config.errors import ConfigError
@@ -14,6 +14,7 @@ from avr.config.run import AskingConfig
 from avr.core.growth import Shape, take_answer
 from avr.core.messages import content_id
 from avr.core.outputs import OutputSet, open_set
+from avr.core.roles import Generate, Score
 from avr.core.trajectory import PLAIN, TrajectoryTemplate
 from avr.core.tree import Prompt, RefinementTree, plant
 from avr.data.ids import Ids
@@ -30,6 +31,11 @@ from avr.steps.ask import check_roles, pools, prompts_in, take_in, templates_of
 from avr.steps.train import Train, model_of
 from avr.storage import Location, location
 
+if TYPE_CHECKING:
+    from avr.serving.journal import Place, Query
+    from avr.serving.pools import Pools
+    from avr.serving.queries import Work
+
 
 @dataclass(frozen=True)
 class Entrant:
@@ -37,7 +43,8 @@ class Entrant:
 
     `model` is a folder or name, or an earlier training. `best_of` answers are sampled in mode
     plain. `sampling` is laid over the policy's. `max_tries` is for an output without a final
-    answer; refinements have the tries of the tree. `at` is the setting that names the model.
+    answer; refinements have the tries of the tree. `at` is the setting that names the model, and
+    `sampling_at` the one that holds `sampling`.
     """
 
     name: str
@@ -48,6 +55,7 @@ class Entrant:
     sampling: Mapping[str, Any] | None = None
     max_tries: int = 1
     at: str = speed_only(default="policy.model")
+    sampling_at: str = speed_only(default="thinking")
 
     @property
     def samples(self) -> bool:
@@ -116,15 +124,17 @@ class Answer(Step):
                 check_model(entrant.at, entrant.model)
             if entrant.sampling is not None:
                 role = replace(self.policy, sampling=self._sampling(entrant))
-                check_role("policy", role, sampling_at="thinking")
+                check_role("policy", role, sampling_at=entrant.sampling_at)
 
     def uses(self) -> Iterable[Use]:
         """Name the model that the pool starts with, every entrant's model, and the reward model."""
-        more = next((self._sampling(e) for e in self.entrants if e.sampling is not None), None)
-        yield generating("policy", self.policy, {"thinking": more} if more else {})
-        for entrant in self.entrants:
-            more = {"thinking": self._sampling(entrant)} if entrant.sampling is not None else {}
-            use = generating("policy", self.policy, more)
+        more = [
+            {e.sampling_at: self._sampling(e)} if e.sampling is not None else {}
+            for e in self.entrants
+        ]
+        yield generating("policy", self.policy, next(filter(None, more), {}))
+        for entrant, sampling in zip(self.entrants, more, strict=True):
+            use = generating("policy", self.policy, sampling)
             yield replace(use, name=entrant.at, model=entrant.origin)
         if self.reward_model is not None:
             yield judging("reward_model", self.reward_model)
@@ -199,12 +209,30 @@ class Answer(Step):
         entrant: Entrant,
         prompts: list[Prompt],
         recipe: str,
-        up: Any,
+        up: "Pools",
         witness: Any,
         *,
         rewarded: bool = True,
     ) -> dict[str, Any]:
         from avr.serving.queries import run_queries
+
+        model = model_of(entrant.model, run)
+        policy = up.generate("policy", model, self._sampling(entrant))
+        score = up.score() if self.reward_model is not None and rewarded else None
+        work, queries = self.asked(entrant, policy, score, prompts, recipe)
+        folder = run.of(self) / entrant.name if rewarded else self._unrewarded(run, entrant)
+        place = self._place(folder, entrant)
+        return asdict(run_queries(queries, work, up, self.queries, place, entrant.name, witness))
+
+    def asked(
+        self,
+        entrant: Entrant,
+        policy: Generate,
+        score: Score | None,
+        prompts: Iterable[Prompt],
+        recipe: str,
+    ) -> tuple["Work", Iterator["Query"]]:
+        """Return the work that gives an entrant's answers, and a query for each prompt."""
         from avr.serving.works import (
             AnswerAndRefine,
             SampleOutputs,
@@ -213,13 +241,10 @@ class Answer(Step):
             tree_query,
         )
 
-        name, words = entrant.name, templates_of(self.templates)
+        words = templates_of(self.templates)
         # With its name in the ids, no two entrants have the same tree of a prompt.
-        own = content_id(name, recipe)
-        model = model_of(entrant.model, run)
-        policy = up.generate("policy", model, self._sampling(entrant))
-        score = up.score() if self.reward_model is not None and rewarded else None
-        work: Any
+        own = content_id(entrant.name, recipe)
+        work: Work
         if entrant.samples:
             # Only recursive models write the form; in mode plain the whole text is the answer.
             template = self.template if entrant.mode == Mode.recursive else PLAIN
@@ -232,23 +257,19 @@ class Answer(Step):
                 max_tries=entrant.max_tries,
                 failures_count=score is not None,
             )
-            queries = (set_query(open_set(prompt, own)) for prompt in prompts)
+            return work, (set_query(open_set(prompt, own)) for prompt in prompts)
+        shape = asdict(self.tree)
+        if self.gated and score is not None:
+            work = SearchTree(policy, score, words, Shape(**shape), entrant.rounds)
         else:
-            shape = asdict(self.tree)
-            if self.gated and score is not None:
-                work = SearchTree(policy, score, words, Shape(**shape), entrant.rounds)
-            else:
-                # Rewards come after all rounds, or never: each goes on from the last refinement.
-                last = Shape(**shape, follow="last")
-                work = AnswerAndRefine(policy, score, words, last, entrant.rounds)
-            planted = (plant(prompt, own) for prompt in prompts)
-            trees = map(take_answer, planted) if self.given else planted
-            queries = (tree_query(tree) for tree in trees)
-        folder = run.of(self) / name if rewarded else self._unrewarded(run, entrant)
-        place = self._place(folder, entrant)
-        return asdict(run_queries(queries, work, up, self.queries, place, name, witness))
+            # Rewards come after all rounds, or never: each goes on from the last refinement.
+            last = Shape(**shape, follow="last")
+            work = AnswerAndRefine(policy, score, words, last, entrant.rounds)
+        planted = (plant(prompt, own) for prompt in prompts)
+        trees = map(take_answer, planted) if self.given else planted
+        return work, (tree_query(tree) for tree in trees)
 
-    def _reward(self, run: Run, entrant: Entrant, up: Any, witness: Any) -> dict[str, Any]:
+    def _reward(self, run: Run, entrant: Entrant, up: "Pools", witness: Any) -> dict[str, Any]:
         from avr.serving.queries import run_queries
         from avr.serving.works import ScoreSet, ScoreTree, set_query, tree_query
 
@@ -256,7 +277,7 @@ class Answer(Step):
         before = self._place(self._unrewarded(run, entrant), entrant)
         # What is quarantined comes along as it is, so that every prompt is there at the end.
         parts = [before.folder / part for part in (before.out, "quarantine")]
-        work: Any
+        work: Work
         if entrant.samples:
             work = ScoreSet(up.score())
             queries = (set_query(each) for part in parts for each in read_sets(part))
@@ -272,7 +293,7 @@ class Answer(Step):
         """Return the folder of the answers that wait for their rewards."""
         return run.of(self) / entrant.name / "unrewarded"
 
-    def _place(self, folder: Location, entrant: Entrant) -> Any:
+    def _place(self, folder: Location, entrant: Entrant) -> "Place":
         from avr.serving.journal import Place
 
         if entrant.samples:

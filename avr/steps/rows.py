@@ -26,6 +26,7 @@ from avr.rows.tree_pairs import make_pairs
 from avr.run.step import Report, Run, Step
 from avr.steps.ask import check_words, templates_of
 from avr.steps.sample import Sample
+from avr.storage import Location
 
 
 def rules_of(at: str, rows: str, config: RulesConfig) -> frozenset[str]:
@@ -141,15 +142,15 @@ class PairOutputs(Step):
 
     outputs: Sample
     rules: frozenset[str]
-    numbers: OutputPairsConfig
+    pairs: OutputPairsConfig
     templates: TemplatesConfig
 
     def check(self) -> None:
         """Raise ConfigError for more pairs than outputs can give, and for a share of 1 or more."""
-        malformed = self.numbers.malformed_share
+        malformed = self.pairs.malformed_share
         if not malformed < 1:
             raise ConfigError(f"pairs.malformed_share is {malformed}, must lie below 1")
-        pairs, outputs = self.numbers.per_prompt, self.outputs.outputs.num_outputs
+        pairs, outputs = self.pairs.per_prompt, self.outputs.outputs.num_outputs
         if pairs > outputs // 2:
             raise ConfigError(
                 f"pairs.per_prompt is {pairs}, which takes {2 * pairs} outputs of a prompt;"
@@ -159,7 +160,7 @@ class PairOutputs(Step):
     def work(self, run: Run) -> dict[str, Any]:
         """Write pairs of outputs, then pairs with malformed outputs, then pairs of judgements."""
         check_words(run, self, self.outputs, self.templates)
-        words, numbers = templates_of(self.templates), self.numbers
+        words, numbers = templates_of(self.templates), self.pairs
         # A function, as every kind of pair reads the outputs for itself.
         read = partial(tables.read_sets, run.of(self.outputs) / "outputs")
         funnels = [Funnel("outputs")]
@@ -199,5 +200,5 @@ class PairOutputs(Step):
         )
 
 
-def _file(run: Run, step: Step) -> Any:
+def _file(run: Run, step: Step) -> Location:
     return run.of(step) / "rows.parquet"

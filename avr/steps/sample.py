@@ -28,9 +28,9 @@ from avr.steps.train import Train
 class Sample(Step):
     """Sample outputs of the policy, or of the model that a training (`weights`) made of it.
 
-    Without a `reward_model` the policy judges its outputs itself (Meta-Rewarding). Prompts of the
-    steps `apart_from` are set aside. `title` heads the report, and `oracle` is used by the report
-    alone.
+    Without a `reward_model` the policy judges its outputs itself, by `own_judge` (Meta-Rewarding).
+    Prompts of the steps `apart_from` are set aside. `title` heads the report, and `oracle` is used
+    by the report alone.
     """
 
     prompts: PromptsConfig
@@ -42,6 +42,7 @@ class Sample(Step):
     seed: int
     queries: QueriesConfig
     serving: ServingConfig
+    own_judge: OwnJudge | None = None
     weights: Train | None = None
     apart_from: tuple[Step, ...] = ()
     title: str = speed_only(default="Whole outputs")
@@ -56,8 +57,8 @@ class Sample(Step):
         # Outputs have a sampling of their own, which `check_roles` has not seen.
         whole = replace(self.policy, sampling=self._sampling)
         check_role("policy", whole, sampling_at="outputs.sampling")
-        if self.reward_model is None:
-            self._check_judgements()
+        if self.own_judge is not None:
+            self._check_own_judge(self.own_judge)
 
     def uses(self) -> Iterable[Use]:
         """Name the roles' models; the policy's outputs are as long as `outputs.sampling` says."""
@@ -71,8 +72,8 @@ class Sample(Step):
         Where the policy judges its outputs, the judgements of one output of a prompt are judged,
         too.
         """
-        number, own = self.outputs.num_outputs, self.outputs.judgements
-        judged = (number + 1) * own if self.reward_model is None else 0
+        number, own = self.outputs.num_outputs, self.own_judge
+        judged = (number + 1) * own.num_judgements if own else 0
         policy = engines("policy", self.policy, number + judged)
         if self.weights is not None:
             policy = replace(policy, model=self.weights.origin(), trained=True)
@@ -94,16 +95,13 @@ class Sample(Step):
 
         place = Place(run.of(self), "outputs", OUTPUTS)
         ingested = take_in(run, self, self.prompts, apart_from=self.apart_from)
-        recipe, witness, own = run.recipe(self), witness_beside_driver(), None
+        recipe, witness = run.recipe(self), witness_beside_driver()
         policy = self.policy
         if self.weights is not None:
             policy = replace(policy, model=self.weights.model(run))
         roles = {"policy": policy}
         if self.reward_model is not None:
             roles["reward_model"] = self.reward_model
-        else:
-            asked = self.outputs
-            own = OwnJudge(asked.judgements, asked.meta_request, asked.max_tries)
         with pools(run, self, roles, self.queries, self.serving, witness) as up:
             work = SampleOutputs(
                 policy=up.generate("policy", sampling=self._sampling),
@@ -112,7 +110,7 @@ class Sample(Step):
                 template=self.template,
                 num_outputs=self.outputs.num_outputs,
                 max_tries=self.outputs.max_tries,
-                own_judge=own,
+                own_judge=self.own_judge,
             )
             queries = (set_query(open_set(each, recipe)) for each in prompts_in(place.folder))
             worked = run_queries(queries, work, up, self.queries, place, self.name, witness)
@@ -129,14 +127,14 @@ class Sample(Step):
         """Return the policy's sampling, with `outputs.sampling` laid over it."""
         return {**self.policy.sampling, **self.outputs.sampling}
 
-    def _check_judgements(self) -> None:
+    def _check_own_judge(self, judge: OwnJudge) -> None:
         if not self.template.plain:
             raise ConfigError("outputs.judgements: only whole answers, without a loop, are judged")
         if self.prompts.answer_field:
             raise ConfigError(
                 f"outputs.judgements: it does not go with the answer_field of {self.name}'s prompts"
             )
-        if not self.outputs.meta_request.strip():
+        if not judge.meta_request.strip():
             raise ConfigError(
                 "outputs.meta_request is empty; it must ask the policy for a rating of a judgement"
             )

@@ -107,7 +107,9 @@ class TrainingResult:
 def fingerprint_of(method: Method, config: TrainingConfig, model: str, rows: Location) -> str:
     """Hash all that decides the outcome to 16 hexadecimal digits; model and rows by content."""
     settings = {name: getattr(config, name) for name in decisive(config)}
-    digest = hashlib.sha256(json.dumps([asdict(method), settings, weights_id(model)]).encode())
+    # Another class may do other things with the same fields.
+    by = {"made_by": type(method).__name__, **asdict(method)}
+    digest = hashlib.sha256(json.dumps([by, settings, weights_id(model)]).encode())
     for file in parquet_files(rows):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -28,11 +28,10 @@ from dataclasses import dataclass
 from measure.measuring import rates_of
 
 from avr.config.roles import Placement
-from avr.config.stage1 import Stage1Config
 from avr.core.outputs import set_from_dict
 from avr.core.tree import tree_from_dict
 from avr.data.tables import read_rows
-from avr.recipes.stage1 import second_policy
+from avr.recipes.stage1 import Stage1Config, second_policy
 
 KINDS = ("trees", "outputs")  # folders of texts
 

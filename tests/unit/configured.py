@@ -1,25 +1,15 @@
 """The recipe of a configuration, and what the runner makes of it before anything starts."""
 
-from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
-from avr.config.baseline import BaselineConfig
-from avr.config.stage1 import Stage1Config
-from avr.config.stage2 import Stage2Config
-from avr.config.table import TableConfig
-from avr.recipes import answer, baseline, evaluate, refine, stage1, stage2, table
+from importlib import import_module
+from pathlib import Path
+
 from avr.run.decided import fields_of
 from avr.run.runner import asked_for
 from avr.run.runner import checked as checked_by_the_runner
 from avr.run.step import Step
 
-MODULES = {
-    Stage1Config: stage1,
-    Stage2Config: stage2,
-    BaselineConfig: baseline,
-    AnswerConfig: answer,
-    EvaluateConfig: evaluate,
-    RefineConfig: refine,
-    TableConfig: table,
-}
+PAGES = [import_module(f"avr.recipes.{f.stem}") for f in Path("avr/recipes").glob("[a-z]*.py")]
+MODULES = {page.SCHEMA: page for page in PAGES}
 
 
 def recipe_of(config):

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from avr.miniature.oracle import answer_quality, rating_of, true_critique
+from avr.miniature.oracle import rating_of, true_critique
 from avr.miniature.vocabulary import CATEGORIES, FILLERS
 from avr.miniature.world import (
     CHECK_REQUEST,
@@ -234,12 +234,6 @@ def draw_fault_profile(rng: random.Random, repeats: float = 0.0) -> Profile:
         believes=rng.random() < 0.3, slip=kinds[0], lure=kinds[1] / 2, repeat=kinds[2],
         miscount=kinds[3], fix=0.8, corrupt=rate / 2,
     )  # fmt: skip
-
-
-def mean_quality(pairs: Iterable[tuple[Request, Answer]]) -> float:
-    """Return the mean quality of parsed answers."""
-    values = [answer_quality(request, answer) for request, answer in pairs]
-    return sum(values) / len(values)
 
 
 def _draw_word(slot: Slot, used: list[str], profile: Profile, rng: random.Random) -> str:

@@ -11,11 +11,11 @@ import training_models as tm
 from test_engine import QUERY
 
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
 from avr.engines.chat import token_ids
 from avr.engines.parity import PROBES, ParityError, check_parity, reference_rewards
 from avr.engines.weights import local_model
 from avr.hosting.host import vllm_engine
+from avr.recipes.stage1 import Stage1Config
 from avr.training import group
 from avr.training.launch import train
 from avr.training.methods.rsft import Rsft

@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from avr.config.fields import MAX_SEED
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
 from avr.core.messages import Message, assistant, seed_of, user
 from avr.core.roles import ContextTooLong, EngineDied, TreeFault
 from avr.engines import engine, memory
@@ -22,6 +21,7 @@ from avr.engines.chat import token_ids
 from avr.engines.imports import spawning_here
 from avr.engines.parity import PROBES, ParityError, check_parity, reference_rewards
 from avr.hosting.host import vllm_engine
+from avr.recipes.stage1 import Stage1Config
 
 pytestmark = pytest.mark.integration
 MODELS = Path("avr/miniature/models")

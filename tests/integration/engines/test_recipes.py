@@ -12,10 +12,10 @@ from avr.checks.settings import GpuCheckConfig
 from avr.config.answers import EvaluateConfig, RefineConfig
 from avr.config.load import load
 from avr.config.roles import RoleConfig
-from avr.config.stage1 import Stage1Config
-from avr.config.stage2 import Stage2Config
 from avr.engines.engine import engine_settings
 from avr.engines.shape import heads, num_labels, positions
+from avr.recipes.stage1 import Stage1Config
+from avr.recipes.stage2 import Stage2Config
 from avr.storage import location
 
 pytestmark = pytest.mark.integration

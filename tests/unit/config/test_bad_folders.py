@@ -12,10 +12,10 @@ from configured import checked, planned
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
-from avr.config.stage2 import Stage2Config
 from avr.data.tables import read_ids
 from avr.engines.folders import check_model
+from avr.recipes.stage1 import Stage1Config
+from avr.recipes.stage2 import Stage2Config
 from avr.storage import check_writable, location
 
 MINIATURE = Path("avr/miniature/models")

@@ -6,8 +6,8 @@ from configured import checked, needs
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.roles import Placement, RoleConfig
-from avr.config.stage1 import Stage1Config
 from avr.engines.settings import _ONLY_SPEED, _fields, check_role, text_settings
+from avr.recipes.stage1 import Stage1Config
 
 RECIPES = sorted(Path("conf").glob("*/stage1.yaml"))
 PLUMBING = ["prompts.rsft.path=outputs.json"]

@@ -6,7 +6,7 @@ from avr.config.answers import EvaluateConfig
 from avr.config.checks import check_secrets, check_values
 from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
+from avr.recipes.stage1 import Stage1Config
 
 SECRET = "planted-in-settings-555"
 HEADERS = "judge.endpoint.request.extra_headers"

@@ -12,12 +12,12 @@ from avr.config.checks import check_values
 from avr.config.errors import ConfigError
 from avr.config.health import HealthConfig, OnFailure
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
 from avr.core.health import CHECKS, Finding, ailing, describe, examine, forms_of, says_something
 from avr.core.prompts import Templates
 from avr.core.tree import Level, tree_to_dict
 from avr.data.schemas import TREES
 from avr.data.tables import write_part
+from avr.recipes.stage1 import Stage1Config
 from avr.reports.health import health_of, health_of_all
 from avr.serving.journal import Writer
 from avr.steps.health import HealthError, HealthWatch

@@ -10,9 +10,9 @@ from configured import checked
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.prompts import PromptsConfig
-from avr.config.stage1 import Stage1Config
 from avr.data import tables
 from avr.data.prompt_sets import ingest
+from avr.recipes.stage1 import Stage1Config
 
 ROWS = [
     (

@@ -9,13 +9,13 @@ import pytest
 from configured import checked, planned
 from fake_hub import forget, hub_of
 
-from avr.config.answers import AnswerConfig
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.prompts import PromptsConfig
-from avr.config.stage1 import Stage1Config
-from avr.config.stage2 import Stage2Config
 from avr.data.prompt_sets import check_rows, ingest, input_rows
+from avr.recipes.answer import AnswerConfig
+from avr.recipes.stage1 import Stage1Config
+from avr.recipes.stage2 import Stage2Config
 
 HELDOUT = "avr/miniature/data/heldout.jsonl"
 SETS = [

@@ -6,7 +6,6 @@ import random
 import pytest
 
 from avr.config.load import load
-from avr.config.stage2 import Stage2Config
 from avr.miniature.making.demonstrations import POLICY, draw_answer, draw_critique
 from avr.miniature.making.meta_judging import (
     META_REQUEST,
@@ -29,6 +28,7 @@ from avr.miniature.world import (
     parse_prompt,
     render_prompt,
 )
+from avr.recipes.stage2 import Stage2Config
 
 REQUESTS = list(itertools.islice(draw_requests("valid", random.Random(0)), 300))
 DRAWN = [

@@ -15,15 +15,16 @@ import pytest
 import yaml
 from configured import needs
 
-from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
-from avr.config.baseline import BaselineConfig
+from avr.config.answers import EvaluateConfig, RefineConfig
 from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
-from avr.config.stage2 import Stage2Config
 from avr.config.table import TableConfig
 from avr.plan.cluster_files import autoscaling, node_types, spec_of
 from avr.plan.fit import NodeType, misfits
+from avr.recipes.answer import AnswerConfig
+from avr.recipes.baseline import BaselineConfig
+from avr.recipes.stage1 import Stage1Config
+from avr.recipes.stage2 import Stage2Config
 
 LAUNCHER = [Path("cluster/aws.yaml"), Path("cluster/gcp.yaml")]
 KUBERAY = [Path("cluster/kuberay/raycluster.yaml"), Path("cluster/kuberay/rayjob.yaml")]
@@ -54,6 +55,7 @@ RECIPES = {
     "evaluate_arena": (EvaluateConfig, [POLICY, *COMPARED]),
     "meta_rewarding": (BaselineConfig, []),
     "table": (TableConfig, entrants_of("table")),
+    "best_of_n": (TableConfig, []),
     "ablation_table": (TableConfig, entrants_of("ablation_table")),
     "refine": (RefineConfig, [POLICY, f"answers.path={ANY}"]),
 }

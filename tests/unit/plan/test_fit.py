@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from avr.config.load import load
 from avr.config.roles import GrowthConfig, RoleConfig
-from avr.config.stage1 import Stage1Config
 from avr.plan.fit import NodeType, misfit, misfits
 from avr.plan.resources import Pool, StepPlan, rows_per_block
+from avr.recipes.stage1 import Stage1Config
 
 LLAMA = "conf/llama3_8b/stage1.yaml"
 

@@ -8,9 +8,9 @@ from configured import needs
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.config.stage2 import Stage2Config
 from avr.plan.forecast import GIB, Means, RoleForecast, by_role, forecast, mean_tokens, other_models
 from avr.plan.resources import Pool, StepPlan
+from avr.recipes.stage2 import Stage2Config
 
 
 @pytest.fixture

@@ -10,16 +10,17 @@ from configured import planned, uses_of
 from fake_hub import forget, hub_of
 from huggingface_hub import constants
 
-from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
-from avr.config.baseline import BaselineConfig
+from avr.config.answers import EvaluateConfig, RefineConfig
 from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
-from avr.config.stage2 import Stage2Config
 from avr.config.table import ReplicateConfig, TableConfig
 from avr.engines import model_config
 from avr.engines.shape import heads
 from avr.plan.models import check_models
+from avr.recipes.answer import AnswerConfig
+from avr.recipes.baseline import BaselineConfig
+from avr.recipes.stage1 import Stage1Config
+from avr.recipes.stage2 import Stage2Config
 from avr.replication import commands
 
 MODELS = Path("tests/models")
@@ -52,6 +53,7 @@ RECIPES = {
     "miniature/refine": RefineConfig,
     "miniature/self_refine": EvaluateConfig,
     "miniature/table": TableConfig,
+    "miniature/best_of_n": TableConfig,
     "miniature/ablation_table": TableConfig,
 }
 

@@ -11,8 +11,6 @@ from model_shapes import BY_NAME, GEMMA_27B, LLAMA_8B, LLAMA_70B, QWEN_32B, read
 from avr.config.answers import RefineConfig
 from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
-from avr.config.stage2 import Stage2Config
 from avr.config.training import TrainingConfig
 from avr.engines.model_config import HubUnreachableError, ModelConfigError
 from avr.memory.dry_run import model_of, saved_by
@@ -20,6 +18,8 @@ from avr.memory.model import GIB, UnknownMemoryError
 from avr.plan import memory as plan_memory
 from avr.plan.fit import NodeType
 from avr.plan.memory import memory_of
+from avr.recipes.stage1 import Stage1Config
+from avr.recipes.stage2 import Stage2Config
 from avr.recipes.stage2 import planned as as_planned
 from avr.run.command import job
 from avr.run.runner import run

@@ -4,10 +4,10 @@ import pytest
 from configured import checked, steps_of
 
 from avr.config.answers import Mode
-from avr.config.baseline import BaselineConfig
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.core.trajectory import PLAIN
+from avr.recipes.baseline import BaselineConfig
 from avr.rows.rules import switched_on
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.simpo import Simpo
@@ -67,7 +67,9 @@ def test_the_trained_model_is_compared_with_the_seed_or_the_policy_itself(seed, 
     first, trained = steps["evaluate"].entrants
     assert (first.name, first.model, first.at) == ("seed", seed or POLICY, at)
     assert (first.mode, first.rounds) == (Mode.refine, 2)
-    assert (trained.name, trained.mode, trained.rounds) == ("baseline dpo", Mode.plain, 0)
+    assert (trained.name, trained.mode, trained.rounds) == ("baseline dpo", Mode.recursive, 0)
+    # As on one output of Stage II's models: whole, with one try, and a failure counts.
+    assert (trained.max_tries, steps["evaluate"].template) == (1, PLAIN)
     assert trained.model is steps["dpo"]
 
 
@@ -77,7 +79,8 @@ def test_traditional_dpo_is_a_recipe_without_the_loop():
     assert list(plans) == ["sample", "dpo", "evaluate"]
     assert [pool.samples for pool in plans["evaluate"].pools] == [1 + 1, 1 + 1]
     assert plans["dpo"].pools[0].model == config.policy.model
-    assert not any(plan.pools[0].trained or plan.whole for plan in plans.values())
+    assert [name for name, plan in plans.items() if plan.whole] == ["evaluate"]
+    assert not any(plan.pools[0].trained for plan in plans.values())
     switches = switched_on("outputs", config.pairs.profile, config.pairs.switches)
     assert "answer_no_longer" not in switches
     checked(baseline("baseline_simpo"))
@@ -92,7 +95,11 @@ def test_traditional_dpo_is_a_recipe_without_the_loop():
         ("baseline_dpo", "evaluation.rounds.dpo=1", "rounds.dpo: no such model; there are: seed"),
         ("baseline_dpo", "seed_model=./none", "seed_model: no model folder at ./none"),
         ("baseline_dpo", "pairs.per_prompt=3", "pairs.per_prompt is 3, which takes 6 outputs"),
-        ("baseline_dpo", "steps=[rsft]", "unknown step 'rsft'; there are: sample, pair, dpo, eval"),
+        (
+            "baseline_dpo",
+            "steps=[rsft]",
+            "unknown step 'rsft'; there are: sample, pair, dpo, eval",
+        ),
         (
             "meta_rewarding",
             "prompts.sample.answer_field=prompt",

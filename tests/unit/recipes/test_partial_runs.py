@@ -6,7 +6,7 @@ import pytest
 from configured import steps_of
 
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
+from avr.recipes.stage1 import Stage1Config
 
 
 def evaluated(run_dir, *overrides):

@@ -7,8 +7,7 @@ from avr.config.answers import Mode
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.roles import FirstAnswer
-from avr.config.stage1 import Stage1Config
-from avr.recipes.stage1 import second_policy
+from avr.recipes.stage1 import Stage1Config, second_policy
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.rsft import Rsft
 

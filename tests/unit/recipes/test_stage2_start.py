@@ -5,8 +5,8 @@ from configured import checked, decided, steps_of
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.config.stage2 import Stage2Config
 from avr.engines.weights import weights_id
+from avr.recipes.stage2 import Stage2Config
 
 SEED, SEARCHER = "avr/miniature/models/policy", "avr/miniature/models/corrector"
 HERE = ["stage1_dir=null", f"policy.model={SEARCHER}"]

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 from configured import MODULES, recipe_of
 
-from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
-from avr.config.baseline import BaselineConfig
+from avr.config.answers import EvaluateConfig, RefineConfig
 from avr.config.errors import ConfigError
 from avr.config.load import MOVED, load
-from avr.config.stage1 import Stage1Config
-from avr.config.stage2 import Stage2Config
 from avr.config.table import TableConfig
+from avr.recipes.answer import AnswerConfig
+from avr.recipes.baseline import BaselineConfig
+from avr.recipes.stage1 import Stage1Config
+from avr.recipes.stage2 import Stage2Config
 from avr.run.recipe import Recipe
 
 # The steps in their order; each with those that its fields hold.
@@ -31,15 +32,22 @@ STAGE2 = {
     "pair": {"sample"},
     "dpo": {"rsft", "pair"},
 }
+STAGE1_MADE = {"grow_rsft", "grow_dpo", "rsft", "dpo"}
 BASELINE = {"sample": set(), "pair": {"sample"}, "dpo": {"pair"}}
 JUDGED = {"answer": set(), "judge": {"answer"}}
 CONFIGURATIONS = {
-    "miniature/stage1": (Stage1Config, {**STAGE1, "evaluate": {"grow_rsft", "grow_dpo"}}),
-    "miniature/one_gpu": (Stage1Config, {**STAGE1, "evaluate": {"grow_rsft", "grow_dpo"}}),
+    "miniature/stage1": (
+        Stage1Config,
+        {**STAGE1, "evaluate": STAGE1_MADE},
+    ),
+    "miniature/one_gpu": (
+        Stage1Config,
+        {**STAGE1, "evaluate": STAGE1_MADE},
+    ),
     "miniature/alpaca_eval": (Stage1Config, STAGE1),
-    "miniature/stage2": (Stage2Config, {**STAGE2, "evaluate": {"search", "sample"}}),
-    "miniature/baseline_dpo": (BaselineConfig, {**BASELINE, "evaluate": {"sample"}}),
-    "miniature/baseline_simpo": (BaselineConfig, {**BASELINE, "evaluate": {"sample"}}),
+    "miniature/stage2": (Stage2Config, {**STAGE2, "evaluate": {"search", "sample", "rsft", "dpo"}}),
+    "miniature/baseline_dpo": (BaselineConfig, {**BASELINE, "evaluate": {"sample", "dpo"}}),
+    "miniature/baseline_simpo": (BaselineConfig, {**BASELINE, "evaluate": {"sample", "dpo"}}),
     "miniature/meta_rewarding": (BaselineConfig, BASELINE),
     "miniature/answer": (AnswerConfig, {"answer": set()}),
     "miniature/baseline": (EvaluateConfig, {"answer": set()}),
@@ -47,6 +55,7 @@ CONFIGURATIONS = {
     "miniature/self_refine": (EvaluateConfig, JUDGED),
     "miniature/refine": (RefineConfig, {"refine": set()}),
     "miniature/table": (TableConfig, {"answer": set()}),
+    "miniature/best_of_n": (TableConfig, {"answer": set()}),
     "miniature/ablation_table": (TableConfig, {"answer": set()}),
     "llama3_8b/stage1": (Stage1Config, STAGE1),
     "llama3_8b/stage2": (Stage2Config, STAGE2),
@@ -117,6 +126,8 @@ def test_models_that_a_run_will_leave_are_told_with_those_they_start_from(name, 
         *((name, "dpo.simpo_margin=0.5") for name in ("miniature/stage1", "miniature/stage2")),
         *((name, "simpo_margin=0.5") for name in ("miniature/stage1", "miniature/stage2")),
         ("miniature/stage1", "trajectories.template=plain"),
+        ("miniature/stage2", "outputs.judgements=3"),
+        ("miniature/baseline_dpo", "tree.max_tries=3"),
         ("miniature/baseline_dpo", "trajectories.template=plain"),
         ("miniature/refine", "trajectories.template=plain"),
     ],
@@ -124,7 +135,7 @@ def test_models_that_a_run_will_leave_are_told_with_those_they_start_from(name, 
 def test_a_setting_that_another_job_has_now_is_refused_with_what_to_do_instead(name, override):
     with pytest.raises(ConfigError) as caught:
         configuration(name, override)
-    setting = override.partition("=")[0].removesuffix(".template")
+    setting = override.partition("=")[0].removesuffix(".template").removesuffix(".max_tries")
     words = f"override '{override}': unknown key '{setting}'; {MOVED[setting.split('.')[-1]]}"
     assert str(caught.value) == words
 

@@ -71,12 +71,10 @@ def test_an_entrant_that_cannot_answer_so_is_refused_by_its_name(entrant, words)
     assert said.startswith("entrants.b") and words in said
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "a<b", "a|b", "logs", "parity", "journal"])
+@pytest.mark.parametrize("name", ["", "a/b", "a<b", "a|b", "logs", "parity", ".", ".."])
 def test_a_name_that_is_no_folder_s_or_no_row_s_is_refused(name):
     said = wrong(compared(**{"a": EntrantConfig("m"), name: EntrantConfig("m")}))
-    assert said == (
-        f"entrants.{name}: the name is to be that of a folder and of a row, without <, | or /"
-    )
+    assert said.startswith(f"entrants.{name}: the name must be fit for a folder and a row: not ")
 
 
 def test_rows_and_baselines_that_there_are_not_or_are_twice_are_refused():

@@ -8,6 +8,7 @@ from evaluations import TEXTS, answered, configured, judged, reported
 from avr.config.answers import Format, JudgeConfig, JudgeKind, Mode
 from avr.config.errors import ConfigError
 from avr.config.roles import RoleConfig
+from avr.core.messages import content_id
 from avr.data.answer_files import alpaca_record, arena_record
 from avr.data.prompt_sets import input_rows
 from avr.evaluation.arena_hard import Verdict
@@ -67,6 +68,10 @@ def test_a_judge_that_chose_what_the_model_learned_from_is_no_independent_one(
         inputs = {"reward_model": {"model": trained_by}, "policy": {"model": "the judge"}}
         ledger = Ledger(run / "ledger", print)
         ledger.step("grow_rsft", inputs, dict)
+        ledger.step("select", {"trees": {"after": content_id(inputs)}}, dict)
+        for step in ("grow_rsft", "evaluate"):
+            (run / step).mkdir()
+            (run / step / "prompts.parquet").touch()
         ledger.step("evaluate", {"reward_model": {"model": "the judge"}}, dict)
     model = RoleConfig(model="reward")
     judge = JudgeConfig(JudgeKind.reward_model, reward_model=model)

@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 from configured import MODULES, steps_of
 
-from avr.config.answers import AnswerConfig, EvaluateConfig, RefineConfig
-from avr.config.baseline import BaselineConfig
+from avr.config.answers import EvaluateConfig, RefineConfig
 from avr.config.fields import SPEED_ONLY
 from avr.config.load import load
-from avr.config.stage1 import Stage1Config
-from avr.config.stage2 import Stage2Config
 from avr.config.table import TableConfig
+from avr.recipes.answer import AnswerConfig
+from avr.recipes.baseline import BaselineConfig
+from avr.recipes.stage1 import Stage1Config
+from avr.recipes.stage2 import Stage2Config
 from avr.run import decided as run_decided
 from avr.run.decided import fields_of
+from avr.run.ledger import Ledger, LedgerError
 from avr.run.step import Step
 from avr.training.methods.rsft import Rsft
 
@@ -118,16 +120,20 @@ def variants(value, what="itself"):
 
 
 @pytest.mark.parametrize(("recipe", "name"), STEPS, ids=map("-".join, STEPS))
-def test_any_field_that_is_not_speed_only_decides(recipe, name):
+def test_any_field_that_is_not_speed_only_decides_and_refuses_a_resume(tmp_path, recipe, name):
     step = steps_in(recipe)[name]
-    now, places = decided(step), 0
+    now, places, ledger = decided(step), 0, Ledger(tmp_path, print)
+    ledger.step(name, now, dict)
     for each in fields(step):
         how = each.metadata.get("decides_by", "itself")
         if each.name == "name" or how == "nothing":
             continue
         for place, changed in variants(getattr(step, each.name), how):
             places += 1
-            assert decided(replace(step, **{each.name: changed})) != now, f"{each.name}{place}"
+            other_step = decided(replace(step, **{each.name: changed}))
+            assert other_step != now, f"{each.name}{place}"
+            with pytest.raises(LedgerError, match="was made under other settings"):
+                ledger.step(name, other_step, pytest.fail)
     assert places >= 3
 
 

@@ -10,7 +10,7 @@ from avr.config.fields import SPEED_ONLY
 from avr.config.load import load
 from avr.config.roles import RoleConfig
 from avr.config.run import RunConfig
-from avr.config.stage1 import Stage1Config
+from avr.recipes.stage1 import Stage1Config
 from avr.recipes.stage1 import recipe as stage1
 from avr.run import runner
 from avr.run.ledger import LedgerError

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from configured import checked, decided, needs, steps_of
@@ -10,12 +11,12 @@ from scripted import TEMPLATES, ScriptedGenerate, ScriptedScore
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
-from avr.config.stage2 import Stage2Config
 from avr.core.growth import Shape, take_answer
 from avr.core.messages import user
 from avr.core.search import search
 from avr.core.tree import Prompt, plant, tree_from_dict
 from avr.data.tables import read_rows
+from avr.recipes.stage2 import Stage2Config
 from avr.run.ledger import Ledger
 from avr.run.step import Run
 from avr.serving.queries import Worked
@@ -36,9 +37,19 @@ def test_first_answers_from_the_input_need_a_field_before_anything_starts():
     assert needs(stage2("first_answer=input", "steps=[unroll,rsft]"))
 
 
+def id_of(decided_by):
+    """The id of all that decides one prompt's tree, as a run makes it of what its ledger holds."""
+    ledger = SimpleNamespace(begun=lambda name: decided_by)
+    return Run(None, None, ledger, None).recipe(SimpleNamespace(name="search"))
+
+
 def test_first_answers_decide_what_a_search_finds():
     sampled, taken = decided(stage2(), "search"), decided(stage2(*FROM_INPUT), "search")
     assert (sampled["first_answer"], taken["first_answer"]) == ("sampled", "input")
+    assert id_of(sampled) != id_of(taken)
+    # Where no answers are taken, it does not matter whether rows have some.
+    again = decided(stage2("first_answer=sampled", "prompts.search.answer_field=chosen"), "search")
+    assert again != sampled and id_of(again) == id_of(sampled)
 
 
 def test_planned_texts_of_a_search_from_the_input_are_those_of_one_that_always_improves():

@@ -8,12 +8,12 @@ from scripted import critique, response, searched
 from whole_outputs import output
 
 from avr.config.load import load
-from avr.config.stage2 import Stage2Config
 from avr.core.messages import user
 from avr.core.outputs import open_set, set_to_dict
 from avr.core.tree import Prompt, tree_to_dict
 from avr.data.schemas import OUTPUTS, TREES
 from avr.data.tables import read_rows, write_part
+from avr.recipes.stage2 import Stage2Config
 from avr.run.ledger import Ledger
 from avr.run.step import Run
 

@@ -5,9 +5,9 @@ from configured import uses_of
 
 from avr.config.errors import ConfigError
 from avr.config.roles import RoleConfig
-from avr.config.stage1 import Stage1Config
 from avr.config.training import TrainingConfig
 from avr.plan.models import check_models
+from avr.recipes.stage1 import Stage1Config
 from avr.training.attention import attention_for
 
 CAPPED = {"attn_logit_softcapping": 50.0}
