@@ -5,7 +5,6 @@ input is then either a prompt or a quarantined row.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -162,44 +161,6 @@ def check_rows(config: PromptsConfig) -> None:
 def _has_it(row: InputRow, config: PromptsConfig) -> bool:
     """Say whether the field of the prompt is there, whatever it holds."""
     return isinstance(row.fields, Mapping) and config.prompt_field in row.fields
-
-
-def training_prompts(run_dir: Location) -> dict[str, Ids]:
-    """Return the ids of the prompts of a run's steps that other steps build on, as trainings do.
-
-    Prompts of an evaluation, which nothing builds on, were only asked.
-    """
-    return prompts_of(run_dir, built_on(run_dir))
-
-
-def built_on(run_dir: Location) -> dict[str, dict[str, Any]]:
-    """Return the inputs of each step that has prompts and that another step of the run builds on.
-
-    Ledgers tell: what a step's result was decided by names the steps before it by their inputs.
-    """
-    files: list[Location] = sorted((run_dir / "ledger").glob("*.json"), key=str)
-    inputs = {file.stem: json.loads(file.read_text())["inputs"] for file in files}
-    used = set(_named_in(list(inputs.values())))
-    return {
-        step: decided
-        for step, decided in inputs.items()
-        if content_id(decided) in used and (run_dir / step / "prompts.parquet").exists()
-    }
-
-
-def _named_in(decided: Any) -> Iterator[str]:
-    if isinstance(decided, list):
-        for each in decided:
-            yield from _named_in(each)
-    elif isinstance(decided, dict):
-        if isinstance(decided.get("after"), str):
-            yield decided["after"]
-        yield from _named_in(list(decided.values()))
-
-
-def prompts_of(run_dir: Location, steps: Iterable[str]) -> dict[str, Ids]:
-    """Return the ids of the prompts that each of the steps of a run uses."""
-    return {step: ids_of(run_dir / step / "prompts.parquet") for step in steps}
 
 
 def content_of(config: PromptsConfig) -> str:

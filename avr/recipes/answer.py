@@ -10,7 +10,8 @@ from avr.config.run import AskingConfig
 from avr.reports.answered import write_answers
 from avr.run.recipe import Recipe
 from avr.run.step import Run
-from avr.steps.answer import Answer, Entrant
+from avr.steps.answer import Answer
+from avr.steps.entrant import Entrant
 
 
 @dataclass

@@ -14,7 +14,7 @@ from avr.core.trajectory import PLAIN
 from avr.plan.checks import check_rounds
 from avr.run.recipe import Recipe
 from avr.run.step import Step
-from avr.steps.answer import Entrant
+from avr.steps.entrant import Entrant
 from avr.steps.evaluate import Evaluate
 from avr.steps.rows import PairOutputs, rules_of
 from avr.steps.sample import Sample

@@ -9,7 +9,8 @@ from avr.reports.answers import answers_of, baseline_of, duels_of
 from avr.reports.evaluation import report
 from avr.run.recipe import Recipe
 from avr.run.step import Run, Step
-from avr.steps.answer import Answer, Entrant
+from avr.steps.answer import Answer
+from avr.steps.entrant import Entrant
 from avr.steps.judge import Judge
 from avr.terminal import indented
 

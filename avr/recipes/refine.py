@@ -7,7 +7,8 @@ from avr.evaluation.judged import load_oracle
 from avr.reports.refined import write_refined
 from avr.run.recipe import Recipe
 from avr.run.step import Run
-from avr.steps.answer import Answer, Entrant
+from avr.steps.answer import Answer
+from avr.steps.entrant import Entrant
 
 SCHEMA = RefineConfig
 MODEL = "model"

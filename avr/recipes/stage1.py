@@ -14,7 +14,7 @@ from avr.plan.checks import check_rounds
 from avr.plan.resources import gpus_of
 from avr.run.recipe import Recipe, made_in
 from avr.run.step import Step
-from avr.steps.answer import Entrant
+from avr.steps.entrant import Entrant
 from avr.steps.evaluate import Evaluate
 from avr.steps.grow import Grow
 from avr.steps.rows import Pair, Select, rules_of

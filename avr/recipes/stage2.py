@@ -23,7 +23,7 @@ from avr.plan.checks import check_rounds
 from avr.rows.rules import CLOSINGS
 from avr.run.recipe import Recipe, made_in
 from avr.run.step import Step
-from avr.steps.answer import Entrant
+from avr.steps.entrant import Entrant
 from avr.steps.evaluate import Evaluate
 from avr.steps.rows import PairOutputs, Unroll, rules_of
 from avr.steps.sample import Sample

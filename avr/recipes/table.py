@@ -9,14 +9,15 @@ from avr.config.checks import check_values
 from avr.config.errors import ConfigError
 from avr.config.rows import TreeConfig, template_of
 from avr.config.table import EntrantConfig, TableConfig
-from avr.data.prompt_sets import training_prompts
 from avr.data.tables import write_rows
+from avr.data.used_prompts import training_prompts
 from avr.evaluation.judged import load_oracle
 from avr.reports.final_answers import ANSWERED, final_answers, in_order, row_names
 from avr.reports.table import table_of, write_table
 from avr.run.recipe import Recipe
 from avr.run.step import Run
-from avr.steps.answer import Answer, Entrant
+from avr.steps.answer import Answer
+from avr.steps.entrant import Entrant
 from avr.storage import location
 
 SCHEMA = TableConfig

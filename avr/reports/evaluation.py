@@ -9,8 +9,8 @@ from typing import Any
 
 from avr.config.answers import EndpointConfig, EvaluateConfig, Format, JudgeKind
 from avr.data.answer_files import fields_of, kind_of_reason
-from avr.data.prompt_sets import built_on
 from avr.data.tables import read_rows
+from avr.data.used_prompts import built_on
 from avr.evaluation.alpaca import NUM_INSTRUCTIONS, AlignmentError, lc_noreg, length_of, win_rate
 from avr.evaluation.arena_hard import (
     DECISIVE,

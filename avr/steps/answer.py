@@ -1,12 +1,12 @@
 """Have models answer the same prompts, each in its way, and have the answers rewarded."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from avr.config.answers import Mode
 from avr.config.errors import ConfigError
-from avr.config.fields import SPEED_ONLY, WEIGHTS, speed_only
+from avr.config.fields import SPEED_ONLY, speed_only
 from avr.config.prompts import PromptsConfig, TemplatesConfig
 from avr.config.roles import Placement, QueriesConfig, RoleConfig, ServingConfig
 from avr.config.rows import TreeConfig
@@ -18,9 +18,9 @@ from avr.core.roles import Generate, Score
 from avr.core.trajectory import PLAIN, TrajectoryTemplate
 from avr.core.tree import Prompt, RefinementTree, plant
 from avr.data.ids import Ids
-from avr.data.prompt_sets import training_prompts
 from avr.data.schemas import OUTPUTS, TREES
 from avr.data.tables import read_sets, read_trees
+from avr.data.used_prompts import training_prompts
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.plan.checks import check_prompts
@@ -28,44 +28,14 @@ from avr.plan.models import Use, generating, judging
 from avr.plan.resources import StepPlan, engines
 from avr.run.step import Run, Step
 from avr.steps.ask import check_roles, pools, prompts_in, take_in, templates_of
-from avr.steps.train import Train, model_of
+from avr.steps.entrant import Entrant
+from avr.steps.train import model_of
 from avr.storage import Location, location
 
 if TYPE_CHECKING:
     from avr.serving.journal import Place, Query
     from avr.serving.pools import Pools
     from avr.serving.queries import Work
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """Name a model and how it answers: once, with `rounds` refinements of its own, or recursively.
-
-    `model` is a folder or name, or an earlier training. `best_of` answers are sampled in mode
-    plain. `sampling` is laid over the policy's. `max_tries` is for an output without a final
-    answer; refinements have the tries of the tree. `at` is the setting that names the model, and
-    `sampling_at` the one that holds `sampling`.
-    """
-
-    name: str
-    model: "str | Train" = field(metadata=WEIGHTS)
-    mode: Mode = Mode.plain
-    rounds: int = 0
-    best_of: int = 1
-    sampling: Mapping[str, Any] | None = None
-    max_tries: int = 1
-    at: str = speed_only(default="policy.model")
-    sampling_at: str = speed_only(default="thinking")
-
-    @property
-    def samples(self) -> bool:
-        """Say whether the answers are sampled outputs, and not trees."""
-        return self.mode == Mode.recursive or self.best_of > 1
-
-    @property
-    def origin(self) -> str:
-        """Return the model whose shape it has: its own, or the one its trainings started from."""
-        return self.model if isinstance(self.model, str) else self.model.origin()
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from avr.core.growth import take_answer
 from avr.core.prompts import Templates
 from avr.core.tree import Prompt, RefinementTree, plant
 from avr.data.ids import Ids
-from avr.data.prompt_sets import Ingested, ingest, prompts_of
+from avr.data.prompt_sets import Ingested, ingest
 from avr.data.schemas import prompt_of
 from avr.data.tables import read_rows
+from avr.data.used_prompts import prompts_of
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.plan.checks import check_replicas

@@ -14,7 +14,8 @@ from avr.core.messages import assistant, user
 from avr.core.outputs import Output, OutputSet, open_set, set_to_dict
 from avr.core.tree import Prompt, tree_to_dict
 from avr.data import tables
-from avr.data.prompt_sets import ingest, prompts_of
+from avr.data.prompt_sets import ingest
+from avr.data.used_prompts import prompts_of
 
 
 def ingested(tmp_path, source, needs_answer=False, **settings):

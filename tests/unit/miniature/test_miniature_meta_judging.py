@@ -28,7 +28,7 @@ from avr.miniature.world import (
     parse_prompt,
     render_prompt,
 )
-from avr.recipes.stage2 import Stage2Config
+from avr.recipes.baseline import BaselineConfig
 
 REQUESTS = list(itertools.islice(draw_requests("valid", random.Random(0)), 300))
 DRAWN = [
@@ -110,5 +110,5 @@ def test_the_request_is_made_of_whole_tokens():
 
 
 def test_the_recipe_asks_in_these_words():
-    recipe = load(Stage2Config, "conf/miniature/meta_rewarding.yaml", [])
+    recipe = load(BaselineConfig, "conf/miniature/meta_rewarding.yaml", [])
     assert recipe.outputs.meta_request == META_REQUEST

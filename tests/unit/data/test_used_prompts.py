@@ -3,9 +3,9 @@
 import json
 
 from avr.core.messages import content_id
-from avr.data.prompt_sets import built_on, training_prompts
 from avr.data.schemas import PROMPTS
 from avr.data.tables import write_rows
+from avr.data.used_prompts import built_on, training_prompts
 
 
 def begun(run, step, inputs, *, prompts=()):
