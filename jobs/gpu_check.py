@@ -1,4 +1,4 @@
-"""Check a rented machine or a cluster before real money is spent: about ten minutes on GPUs.
+"""Check a rented machine or a cluster before real money is spent.
 
     python jobs/gpu_check.py [--cpu] [key=value ...]
     ray job submit --working-dir . -- python jobs/gpu_check.py run_dir=/shared/runs/gpu_check

@@ -23,6 +23,7 @@ C = TypeVar("C")
 EXTENDS = "extends"
 # Keys of older recipes that another job has now, or none: what to do instead.
 MOVED = {
+    "evaluation.seed": "it is 'seed_model', at the top",
     "simpo_margin": "it is 'simpo_margin' of jobs/baseline.py, which trains SimPO",
     "trajectories": "this job has no trajectories; leave it out where its template was 'plain'",
     "tree": "this job has no trees; 'max_tries' is its number of tries",
@@ -108,9 +109,9 @@ def _explain(schema: type, error: Exception) -> str:
     known = _keys_at(schema, parent)
     near = difflib.get_close_matches(unknown.group(1), known, n=1, cutoff=0.5)
     anywhere = [k for k in _all_keys(schema) if k.rpartition(".")[2] == unknown.group(1)]
-    hint = MOVED.get(unknown.group(1), "")
+    hint = MOVED.get(full_key, MOVED.get(unknown.group(1), ""))
     # The same name in just one other place is a better guess than a similar name here.
-    if len(anywhere) == 1:
+    if len(anywhere) == 1 and full_key not in MOVED:
         hint = f"did you mean {anywhere[0]!r}?"
     elif near and not hint:
         hint = f"did you mean {'.'.join(filter(None, [parent, near[0]]))!r}?"

@@ -132,7 +132,8 @@ class Sample(Step):
             raise ConfigError("outputs.judgements: only whole answers, without a loop, are judged")
         if self.prompts.answer_field:
             raise ConfigError(
-                f"outputs.judgements: it does not go with the answer_field of {self.name}'s prompts"
+                f"outputs.judgements: it does not go with an answer_field of {self.name}'s prompts;"
+                " set that to null"
             )
         if not judge.meta_request.strip():
             raise ConfigError(

@@ -143,3 +143,8 @@ def test_a_setting_that_another_job_has_now_is_refused_with_what_to_do_instead(n
 def test_a_margin_in_the_place_of_older_baselines_is_refused_with_its_place_of_now():
     with pytest.raises(ConfigError, match=r"'dpo\.simpo_margin'; did you mean 'simpo_margin'"):
         configuration("miniature/baseline_simpo", "dpo.simpo_margin=0.5")
+
+
+def test_the_seed_of_an_older_evaluation_is_refused_with_its_place_of_now():
+    with pytest.raises(ConfigError, match=r"'evaluation\.seed'; it is 'seed_model', at the top"):
+        configuration("miniature/stage2", "evaluation.seed=my-model")
