@@ -100,6 +100,13 @@ def check_classifier(name: str, model: str, config: Mapping[str, Any]) -> None:
         )
 
 
+def check_generator(name: str, model: str, config: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a model that is to generate is a sequence classifier."""
+    kinds = config.get("architectures") or ["unknown"]
+    if kinds[0].endswith("ForSequenceClassification"):
+        raise ConfigError(f"{name}: {model} is a {kinds[0]}, which generates no text")
+
+
 def check_lengths(
     kind: str, training: TrainingConfig, model: str, config: Mapping[str, Any]
 ) -> None:

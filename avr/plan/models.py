@@ -17,7 +17,7 @@ from avr.engines.model_config import (
     has_chat_template,
     read_config,
 )
-from avr.engines.shape import check_classifier, check_engine, check_lengths
+from avr.engines.shape import check_classifier, check_engine, check_generator, check_lengths
 from avr.training.attention import attention_for
 
 Check = Callable[[str, Mapping[str, Any]], None]
@@ -81,6 +81,7 @@ def generating(role: str, settings: RoleConfig, more: Sampling | None = None) ->
     outputs = {f"{role}.sampling": settings.sampling, **(more or {})}
 
     def check(model: str, config: Mapping[str, Any]) -> None:
+        check_generator(f"{role}.model", model, config)
         check_engine(role, settings, model, config, outputs)
 
     return Use(f"{role}.model", settings.model, check)

@@ -163,6 +163,12 @@ MISFITS = [
         " positions: it must be at most 8192",
     ),
     (
+        "miniature/stage1",
+        "policy.model=avr/miniature/models/reward",
+        "policy.model: avr/miniature/models/reward is a LlamaForSequenceClassification, which"
+        " generates no text",
+    ),
+    (
         "miniature/table",
         "thinking.max_tokens=8192",
         f"thinking.max_tokens is 8192, and {POLICY} has 8192 positions for prompt and output"
