@@ -102,6 +102,8 @@ def _explain(schema: type, error: Exception) -> str:
     full_key = getattr(error, "full_key", None) or ""
     first_line = str(error).splitlines()[0]
     unknown = re.search(r"Key '([^']+)' not in", first_line)
+    if "is not a ListConfig" in first_line:
+        return f"{full_key}: must be a list: {full_key}=[ONE,TWO]"
     if not unknown:
         where = f"{full_key}: " if full_key else ""
         return f"{where}{first_line}"

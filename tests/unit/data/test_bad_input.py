@@ -190,6 +190,10 @@ SETTINGS = [
         "unknown step 'grow'; there are: grow_rsft, select, rsft, grow_dpo, pair, dpo, evaluate",
     ),
     (
+        "steps=grow_rsft,select",
+        "override 'steps=grow_rsft,select': steps: must be a list: steps=[ONE,TWO]",
+    ),
+    (
         "steps=[]",
         "steps is empty; there are: grow_rsft, select, rsft, grow_dpo, pair, dpo, evaluate",
     ),
