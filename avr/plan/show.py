@@ -55,7 +55,7 @@ def print_memory(memory: Sequence[PoolMemory]) -> None:
 def print_roles(forecasts: Iterable[RoleForecast], unknown: Sequence[str]) -> None:
     """Print the work of each role; for `unknown` steps the length of texts was not measured."""
     columns = ("step", "role", "texts", "generated tokens", "busy", "held")
-    shown = table("Calls, at the most", columns, left=("step", "role"))
+    shown = table("Calls, retries not counted", columns, left=("step", "role"))
     known = False
     for row in forecasts:
         hours = (number(hours, ".3g") for hours in (row.busy, row.held))

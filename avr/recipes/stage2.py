@@ -237,4 +237,5 @@ def planned(c: Stage2Config) -> Stage2Config:
     folder = folder_of(c.policy.model)
     if c.seed_model is None or folder is None or (folder / "config.json").exists():
         return c
+    print(f"no model at {folder} yet; planned with seed_model ({c.seed_model}) in its place")
     return replace(c, policy=replace(c.policy, model=c.seed_model))
