@@ -77,7 +77,6 @@ class BaselineConfig(AskingConfig):
 
 
 SCHEMA = BaselineConfig
-AT = "outputs.sampling"
 
 
 def recipe(c: BaselineConfig) -> Recipe:
@@ -113,7 +112,13 @@ def recipe(c: BaselineConfig) -> Recipe:
         entrants = (
             Entrant("seed", seed, Mode.refine, rounds.get("seed", 0), at=at),
             # As Stage II's models are asked: one output each, and one without an answer counts.
-            Entrant("baseline dpo", dpo, Mode.recursive, sampling=asked.sampling, sampling_at=AT),
+            Entrant(
+                "baseline dpo",
+                dpo,
+                Mode.recursive,
+                sampling=asked.sampling,
+                sampling_at="outputs.sampling",
+            ),
         )
         evaluated = Evaluate.of(
             c,

@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from looked_at import assert_rows_say_what_their_trees_say
 
 from avr.core.search import best_answer, has_improved
 from avr.core.tree import reward_of
@@ -86,16 +87,7 @@ def test_a_killed_growth_goes_on_and_has_every_tree_once(grown):
 
 
 def test_rows_say_what_their_trees_say(grown):
-    run_dir, _ = grown
-    trees = {tree.id: tree for tree in read_trees(run_dir / "grow_rsft" / "trees")}
-    rows = list(read_rows(run_dir / "select" / "rows.parquet"))
-    assert rows
-    for row in rows:
-        tree = trees[row["node_ids"][0]]
-        critique, refinement = tree.best_refined()
-        said = [message["content"] for message in row["messages"]]
-        assert [said[1], said[3], said[5]] == [tree.first.text, critique.text, refinement.text]
-        assert row["gain"] == tree.gain > 0
+    assert_rows_say_what_their_trees_say(grown[0])
 
 
 def test_a_training_on_the_rows_leaves_another_model_of_the_same_shape(grown):

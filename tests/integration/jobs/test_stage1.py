@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from looked_at import assert_rows_say_what_their_trees_say
 from planted_secrets import SECRETS
 
 from avr.data.tables import read_ids, read_rows, read_trees
@@ -144,16 +145,7 @@ def test_trees_are_whole(finished):
 
 
 def test_rows_say_what_the_trees_say(finished):
-    run_dir, _, _ = finished
-    trees = {tree.id: tree for tree in read_trees(run_dir / "grow_rsft" / "trees")}
-    rows = list(read_rows(run_dir / "select" / "rows.parquet"))
-    assert rows
-    for row in rows:
-        tree = trees[row["node_ids"][0]]
-        critique, refinement = tree.best_refined()
-        said = [m["content"] for m in row["messages"]]
-        assert [said[1], said[3], said[5]] == [tree.first.text, critique.text, refinement.text]
-        assert row["gain"] == tree.gain > 0
+    assert_rows_say_what_their_trees_say(finished[0])
 
 
 def test_dpo_trees_are_grown_by_the_rsft_model_on_other_prompts(finished):
