@@ -78,8 +78,31 @@ class LimitsConfig:
     parity_tolerance: float = at_least(0, 0.05, speed=True)
 
 
+class Sees(Enum):
+    """Name what a corrector is shown of the truth: nothing, a verifier's words, or a solution."""
+
+    nothing = "nothing"
+    feedback = "feedback"
+    reference = "reference"
+
+
 @dataclass
-class GrowthConfig(LimitsConfig):
+class CorrectingConfig:
+    """Say what the corrector is shown of the truth while trees are grown, and what it corrects.
+
+    `corrector_sees` (ours): with `feedback` it sees what the verifier found wrong with the answer,
+    with `reference` the row's solution. Rows for training and all evaluation hold neither. It takes
+    the place of a larger corrector: a model that knows the solution can say what is wrong with its
+    own answer. Of the answers that are right already, `criticised_share` are criticised all the
+    same: nothing can be gained there, but a model should see answers that are to stay.
+    """
+
+    corrector_sees: Sees = Sees.nothing
+    criticised_share: float = at_least(0, 1.0)
+
+
+@dataclass
+class GrowthConfig(LimitsConfig, CorrectingConfig):
     """Configure growth: placement, source of y0, size of a block, health checks.
 
     `rows_per_block` trees travel and are committed together, so a kill can cost that many. Each

@@ -37,6 +37,17 @@ class RulesConfig:
 
 
 @dataclass
+class SelectionConfig(RulesConfig):
+    """Set the rules that make RSFT rows of trees.
+
+    `kept_share` of the rows, 0 to 1, may hold an answer that was right and stays right, where a
+    verifier knows (ours). Such trees are grown where `growth.criticised_share` is above 0.
+    """
+
+    kept_share: float = at_least(0, 0.0)
+
+
+@dataclass
 class PairsConfig(RulesConfig):
     """Set the rules for pairs; rewards must differ by more than `min_margin` (method: 0).
 

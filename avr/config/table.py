@@ -8,6 +8,7 @@ from omegaconf import MISSING
 from avr.config.answers import Mode
 from avr.config.fields import at_least
 from avr.config.prompts import PromptsConfig
+from avr.config.rewards import RewardConfig
 from avr.config.roles import RoleConfig
 from avr.config.rows import TrajectoriesConfig
 from avr.config.run import AskingConfig
@@ -41,7 +42,8 @@ class TableConfig(AskingConfig):
     One pool of the policy's engines loads each entrant's weights in turn; `policy.model` is the
     model it starts with. `baseline` names an entrant; the others are compared with its answers
     without refinement. `thinking` overrides the policy's sampling for entrants of mode recursive.
-    An answer counts as right from the quality `right` on, by the oracle. A prompt that a run of the
+    An answer counts as right from the quality `right` on, by
+    the oracle or, without one, by a reward that knows what is right. A prompt that a run of the
     `trained` models used is not asked. `runs_dir` lets recipes name these runs. A text that is
     empty or has no rating gets `max_tries` in mode refine, and in mode plain with one answer;
     samples and recursive outputs get one try. `context` is the one of `TreeConfig`, for the rounds
@@ -53,7 +55,8 @@ class TableConfig(AskingConfig):
     baseline: str = MISSING
     entrants: dict[str, EntrantConfig] = field(default_factory=dict)
     thinking: dict[str, Any] = field(default_factory=dict)
-    reward_model: RoleConfig = field(default_factory=RoleConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    reward_model: RoleConfig | None = None
     max_tries: int = at_least(1, 5)
     context: Context = "answer"
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)

@@ -1,8 +1,8 @@
 """Grow a refinement tree with three functions: `respond`, `correct` and `score`.
 
-Each takes a tree and one role. Stage I runs each once, as streaming operators; Stage II repeats
-the last two (`search`). A node's id comes from its place in the tree (parent, model, branch), not
-from the sampled text: growing the same tree again gives the same ids.
+Each takes a tree and one role, or what rewards answers. Stage I runs each once, as streaming
+operators; Stage II repeats the last two (`search`). A node's id comes from its place in the tree
+(parent, model, branch), not from the sampled text: growing the same tree again gives the same ids.
 """
 
 import asyncio
@@ -10,20 +10,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from avr.core.messages import Conversation, content_id
+from avr.core.messages import Conversation, content_id, share_of
 from avr.core.prompts import (
     Context,
     History,
+    Sees,
     Templates,
     answer_context,
     critique_context,
+    hint_of,
     refine_context,
-    scored_conversation,
 )
 from avr.core.ratings import is_critique, parse_rating
-from avr.core.roles import Completion, ContextTooLong, Generate, Score, TreeFault
+from avr.core.reward import Rewarding
+from avr.core.roles import Completion, ContextTooLong, Generate, TreeFault
 from avr.core.sampling import Samples, sample
-from avr.core.tree import Critique, Level, RefinementTree, Response, reward_of
+from avr.core.tree import Critique, Level, RefinementTree, Response, Verdict, reward_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ class Shape:
     level criticises: the one with the best reward (search) or the last (self-refinement r_k).
     `context` says which texts a further level sees: with `answer` (released) only the response
     that it criticises, with `history` (paper) also the turns that led to it.
+
+    `sees` (ours) is what the corrector is shown of the truth, while trees are grown and in no row:
+    nothing, the verifier's `feedback` on the response, or the `reference` solution. `truth` names
+    the judge that knows it: its reward 1 means right. Of the responses that are right the
+    `criticised_share` is criticised all the same; a level below the others could gain nothing.
     """
 
     num_critiques: int = 2
@@ -41,6 +48,14 @@ class Shape:
     max_tries: int = 5
     follow: Literal["best", "last"] = "best"
     context: Context = "answer"
+    sees: Sees = "nothing"
+    truth: str = ""
+    criticised_share: float = 1.0
+
+    @property
+    def needs_verdicts(self) -> bool:
+        """Say whether a response must be judged before it is criticised."""
+        return self.sees == "feedback" or self.criticised_share < 1
 
     def __post_init__(self) -> None:
         for name in ("num_critiques", "num_refinements", "max_tries"):
@@ -80,25 +95,29 @@ async def correct(
 ) -> RefinementTree:
     """Add a level: critiques of the current response, and refinements of each critique.
 
-    A tree whose last level has no refinement has ended and is returned unchanged.
+    A tree whose last level has no refinement has ended and is returned unchanged, as is one whose
+    current response is right and not among the `criticised_share`.
     """
     if tree.levels and not any(c.refinements for c in tree.levels[-1].critiques):
         return tree
     current = _current(tree, shape)
+    if is_right(current, shape.truth) and share_of(current.id) >= shape.criticised_share:
+        return tree
     query = tree.prompt.query
     history = _history(tree, current) if shape.context == "history" else ()
+    hint = hint_of(shape.sees, templates, tree.prompt.reference, _feedback(current, shape.truth))
     critiques = await sample(
         corrector,
-        critique_context(query, current.text, templates, history),
+        critique_context(query, current.text, templates, history, hint),
         shape.num_critiques,
         shape.max_tries,
         content_id("critique", current.id, corrector.identity),
-        lambda completion: is_critique(completion.text),
+        lambda completion: is_critique(completion.text, templates.rated),
     )
     refined = await asyncio.gather(
         *(
             _refine(
-                refine_context(query, current.text, completion.text, templates, history),
+                refine_context(query, current.text, completion.text, templates, history, hint),
                 completion,
                 node,
                 corrector,
@@ -136,23 +155,29 @@ async def self_refine(
     return tree
 
 
-async def score(tree: RefinementTree, reward_model: Score) -> RefinementTree:
-    """Score every response that has no reward yet.
+async def score(tree: RefinementTree, rewarding: Rewarding) -> RefinementTree:
+    """Have every response judged that one of the judges has given no verdict yet.
 
-    A refinement that the reward model fails on is left out, as in the released code, and counted
-    in its level. Raises TreeFault where it fails on y0: nothing could be compared with y0.
+    A response has its reward when all members of the combination have given theirs. A refinement
+    that a judge fails on is left out, as in the released code, and counted in its level. Raises
+    TreeFault where one fails on y0: nothing could be compared with y0.
     """
-    waiting = [r for r in tree.responses() if r.reward is None]
-    judged = await asyncio.gather(*(_judge(tree, r, reward_model) for r in waiting))
+    waiting = [r for r in tree.responses() if r.reward is None and rewarding.waits_for(r.verdicts)]
+    judged = await asyncio.gather(*(_judge(tree, r, rewarding) for r in waiting))
     verdicts = dict(zip((r.id for r in waiting), judged, strict=True))
     of_first = verdicts.get(tree.first.id)
     if isinstance(of_first, TreeFault):
         raise of_first
     return replace(
         tree,
-        response=_rewarded(tree.first, verdicts),
-        levels=tuple(_judged(level, verdicts) for level in tree.levels),
+        response=_rewarded(tree.first, verdicts, rewarding),
+        levels=tuple(_judged(level, verdicts, rewarding) for level in tree.levels),
     )
+
+
+def is_right(response: Response, truth: str) -> bool:
+    """Say whether the judge called `truth` gave the response the full reward, 1."""
+    return any(verdict.by == truth and verdict.reward >= 1 for verdict in response.verdicts)
 
 
 async def _refine(
@@ -166,12 +191,10 @@ async def _refine(
         content_id("refinement", node),
         _says_something,
     )
-    rating = parse_rating(completion.text)
-    assert rating is not None  # sample keeps only critiques that have one
     critique = Critique(
         node,
         completion.text,
-        rating,
+        parse_rating(completion.text),
         completion.finish_reason,
         completion.num_tokens,
         tuple(_response(name, c) for name, c in samples.kept),
@@ -179,27 +202,29 @@ async def _refine(
     return critique, samples
 
 
-Verdicts = dict[str, float | TreeFault]
+Verdicts = dict[str, tuple[Verdict, ...] | TreeFault]
 
 
 async def _judge(
-    tree: RefinementTree, response: Response, reward_model: Score
-) -> float | TreeFault:
-    """Return the reward, or the fault that prevents it."""
+    tree: RefinementTree, response: Response, rewarding: Rewarding
+) -> tuple[Verdict, ...] | TreeFault:
+    """Return all verdicts so far, or the fault that prevents one."""
     try:
-        return await reward_model.score(scored_conversation(tree.prompt.query, response.text))
+        return await rewarding.verdicts(tree.prompt, response.text, response.verdicts)
     except TreeFault as fault:
         return fault
 
 
-def _rewarded(response: Response, verdicts: Verdicts) -> Response:
-    reward = verdicts.get(response.id, response.reward)
-    assert not isinstance(reward, TreeFault)  # such a response is left out
-    return replace(response, reward=reward)
+def _rewarded(response: Response, verdicts: Verdicts, rewarding: Rewarding) -> Response:
+    given = verdicts.get(response.id)
+    assert not isinstance(given, TreeFault)  # such a response is left out
+    if given is None:
+        return response
+    return replace(response, reward=rewarding.combination.reward(given), verdicts=given)
 
 
-def _judged(level: Level, verdicts: Verdicts) -> Level:
-    """Add the rewards to a level and remove the refinements that the reward model failed on.
+def _judged(level: Level, verdicts: Verdicts, rewarding: Rewarding) -> Level:
+    """Add the rewards to a level and remove the refinements that a judge failed on.
 
     The tokens of these count as rejected.
     """
@@ -208,7 +233,9 @@ def _judged(level: Level, verdicts: Verdicts) -> Level:
     critiques = (
         replace(
             c,
-            refinements=tuple(_rewarded(r, verdicts) for r in c.refinements if r.id not in faults),
+            refinements=tuple(
+                _rewarded(r, verdicts, rewarding) for r in c.refinements if r.id not in faults
+            ),
         )
         for c in level.critiques
     )
@@ -220,6 +247,10 @@ def _judged(level: Level, verdicts: Verdicts) -> Level:
         num_unscored=level.num_unscored + len(faults),
         unscored_reason=level.unscored_reason or next(map(str, faults.values()), ""),
     )
+
+
+def _feedback(response: Response, truth: str) -> str:
+    return next((verdict.feedback for verdict in response.verdicts if verdict.by == truth), "")
 
 
 def _says_something(completion: Completion) -> bool:

@@ -5,13 +5,13 @@ and 113 of 124 refinements were a review instead of code. Yet the table said "im
 rewards alone do not show such faults. Checks and thresholds are ours.
 """
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from avr.core.forms import forms_of, gives_away
 from avr.core.prompts import Templates
 from avr.core.ratings import MIN_WORDS, critique_content, parse_rating, words_of
 from avr.core.tree import Critique, Level, RefinementTree, Response
@@ -60,6 +60,27 @@ CHECKS: Mapping[str, tuple[str, str]] = {
         "refinements are a review or words of the request, not an answer",
         "make templates.refine_request ask for the answer alone",
     ),
+    "same_rating": (
+        "ratings are one and the same number",
+        "they tell nothing apart: ask for no rating (templates.rated=false, and no word of it in"
+        " templates.critique_request), or take a larger corrector",
+    ),
+    "gives_away": (
+        "critiques or refinements speak of the solution or test that only the corrector saw",
+        "make templates.reference_hint or templates.feedback_hint ask not to mention it",
+    ),
+    "unchanged": (
+        "refinements are the answer that they refine, word for word",
+        "see whether critiques find a fault; make templates.refine_request ask for a correction",
+    ),
+    "twins": (
+        "refinements are the same as another one of their critique",
+        "raise the corrector's sampling.temperature, or set tree.num_refinements=1",
+    ),
+    "cut_off": (
+        "texts were cut off at their token limit",
+        "raise sampling.max_tokens of the role, or make the requests ask for less",
+    ),
     "lost_form": (
         "refinements lack a form that the answer they refine had",
         "make templates.refine_request ask for the same form as before, in full",
@@ -74,16 +95,23 @@ def examine(trees: Iterable[RefinementTree], templates: Templates) -> tuple[Find
     """
     counts = {name: _Count() for name in CHECKS}
     said: Counter[str] = Counter()
+    rated: Counter[str] = Counter()
     for tree in trees:
+        # An answer that was right at once, and is not among the `criticised_share`, is no failure.
+        if not tree.levels and not tree.quarantined:
+            continue
         refined = any(c.refinements for level in tree.levels for c in level.critiques)
         counts["barren"].add(not refined, tree.quarantined or _rejected(tree) or "no refinement")
         for level in tree.levels:
+            rated.update(str(c.rating) for c in level.critiques if c.rating is not None)
             counts["malformed"].add_many(
                 level.num_rejected, len(level.critiques), level.rejected_example
             )
             _examine_critiques(level, templates, counts, said)
+            _examine_lengths(tree, level, counts)
             _examine_refinements(level, _answer_of(tree, level), templates, counts)
     counts["alike"] = _alike(said)
+    counts["same_rating"] = _alike(rated)
     return tuple(count.finding(name) for name, count in counts.items())
 
 
@@ -116,11 +144,6 @@ def describe(finding: Finding, most: float) -> str:
     )
 
 
-def forms_of(text: str) -> frozenset[str]:
-    """Name the forms of a text that an improved text must keep, such as a code block."""
-    return frozenset(name for name, has in _FORMS.items() if has(text))
-
-
 class _Count:
     """Keep the running counts and the first examples of one check."""
 
@@ -148,6 +171,7 @@ def _examine_critiques(
     for critique in level.critiques:
         content = critique_content(critique.text)
         counts["copied"].add(_within(_flat(content), request), critique.text)
+        counts["gives_away"].add(gives_away(critique.text), critique.text)
         said[_flat(content)] += 1
 
 
@@ -156,14 +180,29 @@ def _examine_refinements(
 ) -> None:
     if answer is None:
         return
-    forms = forms_of(answer.text)
+    forms, words = forms_of(answer.text), _flat(answer.text)
+    for critique in level.critiques:
+        texts = Counter(_flat(refinement.text) for refinement in critique.refinements)
+        if len(critique.refinements) > 1:
+            counts["twins"].add_many(texts.total() - len(texts), len(texts), critique.text)
     for critique, refinement in _refinements(level):
+        counts["unchanged"].add(_flat(refinement.text) == words, refinement.text)
+        counts["gives_away"].add(gives_away(refinement.text), refinement.text)
         counts["no_answer"].add(
             _is_no_answer(refinement.text, answer.text, critique.text, templates), refinement.text
         )
         if forms:
             lost = sorted(forms - forms_of(refinement.text))
             counts["lost_form"].add(bool(lost), f"no {', '.join(lost)} in: {refinement.text}")
+
+
+def _examine_lengths(tree: RefinementTree, level: Level, counts: Mapping[str, _Count]) -> None:
+    first = [tree.first] if tree.response is not None and level.of == tree.first.id else []
+    texts = [(answer.text, answer.finish_reason) for answer in first]
+    texts += [(critique.text, critique.finish_reason) for critique in level.critiques]
+    texts += [(r.text, r.finish_reason) for _, r in _refinements(level)]
+    for text, finish_reason in texts:
+        counts["cut_off"].add(finish_reason == "length", text)
 
 
 def _is_no_answer(text: str, answer: str, critique: str, templates: Templates) -> bool:
@@ -228,25 +267,3 @@ def _shortened(text: str) -> str:
 
 
 _RATING = re.compile(r"\[\[|\b(?:rat(?:e|ed|ing)|score)\b", re.IGNORECASE)
-_FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
-_FINAL = re.compile(
-    r"\\boxed\{|^\W*(?:#### \S*\d|(?:final )?answer\W*[:=])", re.MULTILINE | re.IGNORECASE
-)
-
-
-def _is_json(text: str) -> bool:
-    bare = re.sub(r"\A\s*```\w*\n|\n```\s*\Z", "", text).strip()
-    if not bare.startswith(("{", "[")):
-        return False
-    try:
-        json.loads(bare)
-    except (ValueError, RecursionError):  # too deep to be meant as JSON
-        return False
-    return True
-
-
-_FORMS: Mapping[str, Callable[[str], bool]] = {
-    "code block": lambda text: _FENCE.search(text) is not None,
-    "final answer": lambda text: _FINAL.search(text) is not None,
-    "JSON": _is_json,
-}

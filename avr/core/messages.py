@@ -81,6 +81,11 @@ def seed_of(node_id: str, attempt: int) -> int:
     return int(content_id(node_id, attempt)[:8], 16) << 10
 
 
+def share_of(node_id: str) -> float:
+    """Return a number from 0 up to 1 that the id alone decides."""
+    return int(content_id("share", node_id)[:8], 16) / 2**32
+
+
 # A run's seed from here on, shifted by 42, would not fit into 64 bits.
 _SHIFTED = 1 << 22
 

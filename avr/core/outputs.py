@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from statistics import pvariance
 from typing import Any
 
-from avr.core.messages import content_id, from_dicts
-from avr.core.prompts import Templates, answer_context, scored_conversation
-from avr.core.roles import Completion, Generate, Score, TreeFault
+from avr.core.messages import content_id
+from avr.core.prompts import Templates, answer_context
+from avr.core.reward import Rewarding
+from avr.core.roles import Completion, Generate, TreeFault
 from avr.core.sampling import sample
 from avr.core.trajectory import (
     Trajectory,
@@ -16,7 +17,7 @@ from avr.core.trajectory import (
     TrajectoryTemplate,
     parse_trajectory,
 )
-from avr.core.tree import Prompt
+from avr.core.tree import Prompt, Verdict, prompt_from_dict, verdicts_from
 
 UNJUDGED = "cannot be judged: "  # The failure of a well-formed output begins with this.
 
@@ -43,7 +44,7 @@ class Output:
 
     `failure` is the reason why the text has no final answer or could not be judged, else "".
     `judgements` are there where the model itself is the judge; the reward is then their mean
-    rating.
+    rating. Otherwise it combines the `verdicts`.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Output:
     failure: str = ""
     reward: float | None = None
     judgements: tuple[Judgement, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
 
     @property
     def malformed(self) -> bool:
@@ -117,19 +119,19 @@ async def sample_outputs(
     )
 
 
-async def score_outputs(outputs: OutputSet, reward_model: Score) -> OutputSet:
+async def score_outputs(outputs: OutputSet, rewarding: Rewarding) -> OutputSet:
     """Score every final answer, and the input row's own answer if there is one.
 
     An output with an answer that cannot be judged joins the failures; the others are not affected.
     """
-    query, own = outputs.prompt.query, outputs.prompt.answer
+    prompt, own = outputs.prompt, outputs.prompt.answer
 
     async def judge(output: Output) -> Output:
         try:
-            reward = await reward_model.score(scored_conversation(query, output.answer))
+            reward, verdicts = await rewarding.reward(prompt, output.answer)
         except TreeFault as error:
             return replace(output, answer="", failure=f"{UNJUDGED}{error}")
-        return replace(output, reward=reward)
+        return replace(output, reward=reward, verdicts=verdicts)
 
     judged = await asyncio.gather(*map(judge, outputs.outputs))
     failed = [output for output in judged if output.failure]
@@ -138,16 +140,17 @@ async def score_outputs(outputs: OutputSet, reward_model: Score) -> OutputSet:
         outputs=tuple(output for output in judged if not output.failure),
         failures=(*outputs.failures, *failed),
         num_missing=outputs.num_missing + len(failed),
-        reference=await reward_model.score(scored_conversation(query, own)) if own else None,
+        reference=(await rewarding.reward(prompt, own))[0] if own else None,
     )
 
 
-async def score_failures(outputs: OutputSet, reward_model: Score) -> OutputSet:
+async def score_failures(outputs: OutputSet, rewarding: Rewarding) -> OutputSet:
     """Give every failure the reward of an empty answer: its user would get nothing to read."""
     if not outputs.failures:
         return outputs
-    reward = await reward_model.score(scored_conversation(outputs.prompt.query, ""))
-    return replace(outputs, failures=tuple(replace(o, reward=reward) for o in outputs.failures))
+    reward, verdicts = await rewarding.reward(outputs.prompt, "")
+    failures = (replace(o, reward=reward, verdicts=verdicts) for o in outputs.failures)
+    return replace(outputs, failures=tuple(failures))
 
 
 def thinking_of(output: Output, template: TrajectoryTemplate) -> str:
@@ -166,11 +169,10 @@ def set_to_dict(outputs: OutputSet) -> dict[str, Any]:
 
 def set_from_dict(data: Mapping[str, Any]) -> OutputSet:
     """Convert the data of `set_to_dict` back to a set."""
-    prompt = data["prompt"]
     return OutputSet(
         **{
             **data,
-            "prompt": Prompt(**{**prompt, "query": from_dicts(prompt["query"])}),
+            "prompt": prompt_from_dict(data["prompt"]),
             "outputs": tuple(map(_output_from, data["outputs"])),
             "failures": tuple(map(_output_from, data["failures"])),
         }
@@ -179,7 +181,8 @@ def set_from_dict(data: Mapping[str, Any]) -> OutputSet:
 
 def _output_from(data: Mapping[str, Any]) -> Output:
     judgements = data.get("judgements") or ()
-    return Output(**{**data, "judgements": tuple(Judgement(**j) for j in judgements)})
+    there = {"judgements": tuple(Judgement(**j) for j in judgements)}
+    return Output(**{**data, **there, "verdicts": verdicts_from(data)})
 
 
 def _output(node: str, completion: Completion, template: TrajectoryTemplate) -> Output:

@@ -31,21 +31,53 @@ Now write the corrected answer to my original request. Start directly with the a
 it, in the form that I asked for: for code, one complete code block."""
 
 
+# What a corrector is shown of the truth while trees are grown (`Shape.sees`).
+FEEDBACK_HINT = """For your eyes only, this is what a test of the answer found:
+{feedback}
+Write as if you had found it by yourself: do not mention a test or this note."""
+
+REFERENCE_HINT = """For your eyes only, this is a correct solution:
+{reference}
+Write as if you had worked it out by yourself: do not mention a solution or this note."""
+
+
 @dataclass(frozen=True, slots=True)
 class Templates:
     """Hold the texts that we put around the model's own. Raises ValueError for an empty request.
 
-    `system` is put first where it is not empty.
+    `system` is put first where it is not empty. Where the request asks for no rating, `rated` is
+    False: a critique is then well-formed without one. `feedback_hint` and `reference_hint` follow
+    the critique request where the corrector may see the truth (`Shape.sees`); rows never hold them.
     """
 
     critique_request: str = CRITIQUE_REQUEST
     refine_request: str = REFINE_REQUEST
     system: str = ""
+    rated: bool = True
+    feedback_hint: str = FEEDBACK_HINT
+    reference_hint: str = REFERENCE_HINT
 
     def __post_init__(self) -> None:
         for name in ("critique_request", "refine_request"):
             if not getattr(self, name).strip():
                 raise ValueError(f"templates.{name} is empty: the corrector would not be asked")
+        for what in ("feedback", "reference"):
+            if f"{{{what}}}" not in getattr(self, f"{what}_hint"):
+                raise ValueError(
+                    f"templates.{what}_hint has no {{{what}}}: the corrector would not see it"
+                )
+
+
+Sees = Literal["nothing", "feedback", "reference"]
+
+
+def hint_of(sees: Sees, templates: Templates, reference: str | None, feedback: str) -> str:
+    """Build what the corrector is shown of the truth; "" where it sees nothing or there is none."""
+    if sees == "reference" and reference:
+        return templates.reference_hint.replace("{reference}", reference)
+    if sees == "feedback" and feedback:
+        return templates.feedback_hint.replace("{feedback}", feedback)
+    return ""
 
 
 # The answers in the context of a critique or refinement: the current one alone (released), or the
@@ -66,24 +98,35 @@ def answer_context(query: Conversation, templates: Templates) -> Conversation:
 
 
 def critique_context(
-    query: Conversation, answer: str, templates: Templates, history: History = ()
+    query: Conversation,
+    answer: str,
+    templates: Templates,
+    history: History = (),
+    hint: str = "",
 ) -> Conversation:
     """Build the corrector's context before a critique: query, answer, critique request.
 
     The turns of a `history` stand before the answer, each with its answer, critique and requests.
+    A `hint` (`hint_of`) follows the critique request.
     """
     head = answer_context(query, templates)
     for earlier, critique in history:
         asked = (user(templates.critique_request), assistant(critique))
         head = (*head, assistant(earlier), *asked, user(templates.refine_request))
-    return (*head, assistant(answer), user(templates.critique_request))
+    request = "\n\n".join(filter(None, (templates.critique_request, hint)))
+    return (*head, assistant(answer), user(request))
 
 
 def refine_context(
-    query: Conversation, answer: str, critique: str, templates: Templates, history: History = ()
+    query: Conversation,
+    answer: str,
+    critique: str,
+    templates: Templates,
+    history: History = (),
+    hint: str = "",
 ) -> Conversation:
     """Build the corrector's context before a refinement: critique context, critique, request."""
-    head = critique_context(query, answer, templates, history)
+    head = critique_context(query, answer, templates, history, hint)
     return (*head, assistant(critique), user(templates.refine_request))
 
 

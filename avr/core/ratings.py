@@ -95,13 +95,16 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def is_critique(text: str) -> bool:
+def is_critique(text: str, rated: bool = True) -> bool:
     """Tell whether a text is a well-formed critique: a rating and at least `MIN_WORDS` other words.
+
+    Where the critique was not `rated`, as nobody asked for a rating, it needs none.
 
     The released code demands the rating alone. Then "Rating: [[5]]" would be a critique, and small
     models copy this very text out of a request that shows it (the rule is ours).
     """
-    return parse_rating(text) is not None and len(words_of(critique_content(text))) >= MIN_WORDS
+    has_rating = not rated or parse_rating(text) is not None
+    return has_rating and len(words_of(critique_content(text))) >= MIN_WORDS
 
 
 def _split(critique: str) -> tuple[int | None, str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from avr.core.messages import Conversation
+from avr.core.tree import Prompt, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +38,17 @@ class Generate(Protocol):
 
 
 class Score(Protocol):
-    """Describe a Bradley-Terry reward model."""
+    """Describe what rewards an answer: a Bradley-Terry reward model, or a verifier that knows."""
 
     @property
-    def identity(self) -> str:
-        """Return a name for its weights."""
+    def name(self) -> str:
+        """Return the name that its verdicts carry in trees."""
         ...
 
-    async def score(self, conversation: Conversation) -> float:
-        """Return the raw logit (any real number) of a conversation that ends with an answer.
+    async def score(self, prompt: Prompt, answer: str) -> Verdict:
+        """Return the verdict on an answer: a raw logit (any real number), or a share from 0 to 1.
 
-        The answer is an assistant turn.
+        Raises TreeFault where it cannot judge this answer.
         """
         ...
 

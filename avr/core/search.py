@@ -6,7 +6,8 @@ from typing import Literal
 
 from avr.core.growth import Shape, correct, respond, score
 from avr.core.prompts import Templates
-from avr.core.roles import ContextTooLong, Generate, Score
+from avr.core.reward import Rewarding
+from avr.core.roles import ContextTooLong, Generate
 from avr.core.tree import Critique, Level, RefinementTree, Response, reward_of
 
 Closing = Literal["best_refinement", "highest_rating"]
@@ -15,7 +16,7 @@ Closing = Literal["best_refinement", "highest_rating"]
 async def search(
     tree: RefinementTree,
     policy: Generate,
-    reward_model: Score,
+    rewarding: Rewarding,
     templates: Templates,
     shape: Shape,
     max_depth: int,
@@ -27,14 +28,16 @@ async def search(
     TreeFault where the query cannot be answered or y0 cannot be criticised at all.
     """
     shape = replace(shape, follow="best")
-    tree = await score(await respond(tree, policy, templates, shape.max_tries), reward_model)
+    tree = await score(await respond(tree, policy, templates, shape.max_tries), rewarding)
     while len(tree.levels) < max_depth and (not tree.levels or has_improved(tree, tree.levels[-1])):
         try:
-            deeper = await score(await correct(tree, policy, templates, shape), reward_model)
+            deeper = await score(await correct(tree, policy, templates, shape), rewarding)
         except ContextTooLong:
             if not tree.levels:
                 raise
             break  # what was found so far stands; only the closing critique is missing
+        if deeper == tree:
+            break  # the answer is right, and is not among those criticised all the same
         tree = deeper
     return tree
 
@@ -82,15 +85,16 @@ def closing_critique(
 
     It comes from the first level that failed to improve the answer. `highest_rating` (ours) takes
     the critique with the highest rating, as a model should say this before it stops; the earliest
-    wins a tie. `best_refinement` (released) takes the critique with the best refinement. Where the
-    level has no refinement, the released code drops the search; here the highest rating closes it.
-    If the reward model failed on all its refinements the level closes nothing: they may have been
-    better.
+    wins a tie. `best_refinement` (released) takes the critique with the best refinement, as does
+    any choice where nobody asked for ratings. Where the level has no refinement, the released code
+    drops the search; here the highest rating closes it. If the reward model failed on all its
+    refinements the level closes nothing: they may have been better.
     """
     failed = tree.levels[len(improving_turns(tree, min_gain)) :]
     if not failed or (failed[0].num_unscored and best_of(failed[0]) is None):
         return None
     best = best_of(failed[0])
-    if closing == "best_refinement" and best is not None:
+    rated = any(critique.rating is not None for critique in failed[0].critiques)
+    if best is not None and (closing == "best_refinement" or not rated):
         return best[0]
-    return max(failed[0].critiques, key=lambda critique: critique.rating, default=None)
+    return max(failed[0].critiques, key=lambda critique: critique.rating or 0, default=None)

@@ -13,37 +13,66 @@ from avr.core.messages import Conversation, content_id, from_dicts, to_dicts
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Hold one input row. `answer` is the answer in the row (y0 when taken from the input)."""
+    """Hold one input row. `answer` is the answer in the row (y0 when taken from the input).
+
+    `reference` is a solution and `tests` are unit tests: what a verifier needs to judge an answer,
+    and never part of what the policy sees. `setup` is code that runs before the tests.
+    """
 
     id: str
     query: Conversation
     answer: str | None = None
     source: str = ""
+    reference: str | None = None
+    tests: tuple[str, ...] = ()
+    setup: str = ""
 
     @staticmethod
-    def of(query: Conversation, answer: str | None = None, source: str = "") -> "Prompt":
-        """Make a prompt with an id from the query alone."""
-        return Prompt(content_id("prompt", to_dicts(query)), query, answer, source)
+    def of(
+        query: Conversation, answer: str | None = None, source: str = "", **truth: Any
+    ) -> "Prompt":
+        """Make a prompt with an id from the query alone; `truth` is for a verifier."""
+        return Prompt(content_id("prompt", to_dicts(query)), query, answer, source, **truth)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Hold what one judge, by its name, says of one answer.
+
+    `reward` is a reward model's raw logit or a verifier's share from 0 to 1. `feedback` says in
+    words what a verifier found wrong, "" where it found nothing or has no words.
+    """
+
+    by: str
+    reward: float
+    feedback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Hold an answer: y0 or a refinement. `reward` is the raw logit, None until scored."""
+    """Hold an answer: y0 or a refinement. `reward` is None until all judges have given a verdict.
+
+    It combines the `verdicts` (`avr.core.reward`); of a single judge it is that judge's own.
+    """
 
     id: str
     text: str
     finish_reason: str
     num_tokens: int
     reward: float | None = None
+    verdicts: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Critique:
-    """Hold a well-formed critique and its refinements. Its `rating` is a format check only."""
+    """Hold a well-formed critique and its refinements.
+
+    Its `rating` is a format check only; None where nobody asked for one and it gives none.
+    """
 
     id: str
     text: str
-    rating: int
+    rating: int | None
     finish_reason: str
     num_tokens: int
     refinements: tuple[Response, ...] = ()
@@ -166,15 +195,30 @@ def tree_to_dict(tree: RefinementTree) -> dict[str, Any]:
 
 def tree_from_dict(data: Mapping[str, Any]) -> RefinementTree:
     """Convert the data of `tree_to_dict` back to a tree."""
-    prompt = data["prompt"]
     response = data["response"]
     return RefinementTree(
         id=data["id"],
-        prompt=Prompt(**{**prompt, "query": from_dicts(prompt["query"])}),
-        response=Response(**response) if response is not None else None,
+        prompt=prompt_from_dict(data["prompt"]),
+        response=_response(response) if response is not None else None,
         levels=tuple(_level(level) for level in data["levels"]),
         quarantined=data["quarantined"],
     )
+
+
+def prompt_from_dict(data: Mapping[str, Any]) -> Prompt:
+    """Convert the plain data of a prompt back to it."""
+    # Prompts from before there were verifiers lack these, or hold null beside newer ones.
+    truth = {"tests": tuple(data.get("tests") or ()), "setup": data.get("setup") or ""}
+    return Prompt(**{**data, **truth, "query": from_dicts(data["query"])})
+
+
+def verdicts_from(data: Mapping[str, Any]) -> tuple[Verdict, ...]:
+    """Convert the verdicts in the plain data of a response or an output back to values."""
+    return tuple(Verdict(**verdict) for verdict in data.get("verdicts") or ())
+
+
+def _response(data: Mapping[str, Any]) -> Response:
+    return Response(**{**data, "verdicts": verdicts_from(data)})
 
 
 def _level(data: Mapping[str, Any]) -> Level:
@@ -186,7 +230,7 @@ def _level(data: Mapping[str, Any]) -> Level:
 
 
 def _critique(data: Mapping[str, Any]) -> Critique:
-    return Critique(**{**data, "refinements": tuple(Response(**r) for r in data["refinements"])})
+    return Critique(**{**data, "refinements": tuple(map(_response, data["refinements"]))})
 
 
 def has_refinement(tree: RefinementTree) -> bool:

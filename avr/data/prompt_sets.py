@@ -5,7 +5,7 @@ input is then either a prompt or a quarantined row.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from avr.config.errors import ConfigError
 from avr.config.prompts import PromptsConfig
-from avr.core.messages import Conversation, content_id, from_dicts, kind_of, user
+from avr.core.messages import content_id
 from avr.core.tree import Prompt
 from avr.data.ids import Ids
 from avr.data.prompt_files import check_suffixes, on_hub, rows_in
+from avr.data.prompt_rows import prompt_in
 from avr.data.schemas import PROMPTS, prompt_row
 from avr.data.tables import ids_of, read_rows, write_rows
 from avr.storage import Location, files_at
@@ -48,7 +49,7 @@ def input_rows(config: PromptsConfig, needs_answer: bool = False) -> Iterator[In
     """Read every row of the window, usable or not, in the order of the files."""
     for source, row in rows_in(config):
         try:
-            yield InputRow(source, row, _prompt(row, source, config, needs_answer))
+            yield InputRow(source, row, prompt_in(row, source, config, needs_answer))
         except ValueError as error:
             # A reason may quote half a surrogate pair (of a key, for example), which no file takes.
             reason = str(error).encode(errors="backslashreplace").decode()
@@ -160,7 +161,9 @@ def check_rows(config: PromptsConfig) -> None:
 
 def _has_it(row: InputRow, config: PromptsConfig) -> bool:
     """Say whether the field of the prompt is there, whatever it holds."""
-    return isinstance(row.fields, Mapping) and config.prompt_field in row.fields
+    if not isinstance(row.fields, Mapping):
+        return False
+    return config.prompt_format is not None or config.prompt_field in row.fields
 
 
 def content_of(config: PromptsConfig) -> str:
@@ -177,88 +180,3 @@ def content_of(config: PromptsConfig) -> str:
             whole: Any = stream
             digest.update(hashlib.file_digest(whole, "blake2b").digest())
     return digest.hexdigest()
-
-
-def _prompt(
-    row: Mapping[str, Any] | ValueError, source: str, config: PromptsConfig, needs_answer: bool
-) -> Prompt:
-    if isinstance(row, ValueError):
-        raise row
-    query = _conversation(row, config.prompt_field)
-    if query[-1].role != "user":
-        raise ValueError(f"field {config.prompt_field!r} ends with the {query[-1].role}'s turn")
-    answer = None
-    if config.answer_field:
-        try:
-            answer = _answer(row, config.answer_field)
-        except ValueError:
-            if needs_answer:
-                raise
-    for field, texts in (
-        (config.prompt_field, [m.content for m in query]),
-        (config.answer_field, [answer or ""]),
-    ):
-        _check_storable(field, texts)
-    return Prompt.of(query, answer, source)
-
-
-def _check_storable(field: str | None, texts: Iterable[str]) -> None:
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"field {field!r} holds half a surrogate pair at character {error.start}"
-            ) from error
-
-
-def _conversation(row: Mapping[str, Any], field: str) -> Conversation:
-    value = _field(row, field)
-    if isinstance(value, str):
-        if not value.strip():
-            raise ValueError(f"field {field!r} is empty")
-        return (user(value),)
-    if not isinstance(value, list) or not value:
-        what = "an empty list" if value == [] else kind_of(value)
-        raise ValueError(f"field {field!r} is {what}, neither text nor messages")
-    try:
-        conversation = from_dicts(value)
-        _check_turns(conversation)
-    except ValueError as error:
-        raise ValueError(f"field {field!r}, {error}") from error
-    return conversation
-
-
-def _check_turns(conversation: Conversation) -> None:
-    """Raise ValueError for an order of turns, or an empty turn, that cannot be used.
-
-    Chat templates refuse other orders, or render them silently as something else.
-    """
-    expected: tuple[str, ...] = ("system", "user")
-    for turn, message in enumerate(conversation):
-        if message.role not in expected:
-            raise ValueError(
-                f"turn {turn} is the {message.role}'s, expected the {' or the '.join(expected)}'s"
-            )
-        if not message.content.strip():
-            raise ValueError(f"turn {turn}: content is empty")
-        expected = ("assistant",) if message.role == "user" else ("user",)
-
-
-def _answer(row: Mapping[str, Any], field: str) -> str:
-    value = _field(row, field)
-    # In a dialogue the last turn is the answer, where it is the assistant's.
-    if isinstance(value, list) and value:
-        last = _conversation(row, field)[-1]
-        value = last.content if last.role == "assistant" else None
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"field {field!r} holds no answer text")
-    return value
-
-
-def _field(row: Mapping[str, Any], field: str) -> Any:
-    if not isinstance(row, Mapping):
-        raise ValueError(f"the row is {kind_of(row)}, not an object with fields")
-    if field not in row:
-        raise ValueError(f"no field {field!r}; the row has {', '.join(sorted(row)) or 'no fields'}")
-    return row[field]

@@ -6,9 +6,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
-from avr.core.messages import from_dicts
 from avr.core.outputs import OutputSet
-from avr.core.tree import Prompt, RefinementTree
+from avr.core.tree import Prompt, RefinementTree, prompt_from_dict
 from avr.rows.row import PreferencePair, RsftRow
 
 _PLAIN = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -39,4 +38,4 @@ prompt_row = rsft_row = pair_row = asdict
 
 def prompt_of(row: dict[str, Any]) -> Prompt:
     """Convert a row of `PROMPTS` back to its prompt."""
-    return Prompt(row["id"], from_dicts(row["query"]), row["answer"], row["source"])
+    return prompt_from_dict(row)

@@ -91,7 +91,7 @@ def waves(
     if placement == Placement.resident:
         return [(folder / "trees", operators)]
     *early, last = operators
-    waves = [(folder / f"wave-{n}-{op.act}", [op]) for n, op in enumerate(early)]
+    waves = [(folder / f"wave-{n}-{op.name}", [op]) for n, op in enumerate(early)]
     return [*waves, (folder / "trees", [last])]
 
 
@@ -130,7 +130,7 @@ def _flow_until_done(
         if not num_pending:
             rest.unlink(missing_ok=True)
             return deaths
-        bars = {operator.act: (num_trees, len(there)) for operator in operators}
+        bars = {operator.name: (num_trees, len(there)) for operator in operators}
         quarantine = folder / "quarantine"
         try:
             with placed():

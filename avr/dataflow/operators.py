@@ -12,6 +12,7 @@ from typing import Any
 
 from avr.core.growth import Shape, correct, respond, score
 from avr.core.prompts import Templates
+from avr.core.reward import Combination, Rewarding, RewardModel
 from avr.core.roles import TreeFault
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
 from avr.hosting.host import Host, Hosted
@@ -20,14 +21,39 @@ from avr.hosting.witness import Tally
 Row = dict[str, Any]
 
 
+def by_reward_model(
+    engine: Any, name: str = "classifier", combination: Combination | None = None
+) -> Rewarding:
+    """Let an engine judge by its logits; it is the only member, unless there is a combination."""
+    return Rewarding((RewardModel(name, engine.score),), combination or Combination((name,)))
+
+
+def by_verifier(engine: Any, combination: Combination) -> Rewarding:
+    """Let the verifier judge that stands in the place of an engine."""
+    return Rewarding((engine.judge,), combination)
+
+
 @dataclass(frozen=True)
 class Operator:
-    """Describe what one pool does to a tree (a key of `ACTS`), and the engine that does it."""
+    """Describe what one pool does to a tree (a key of `ACTS`), and the engine that does it.
+
+    Where it scores, `rewarding` makes of the engine what judges answers; by default the engine is
+    the one reward model. A `verifier` judges each answer before it is corrected, in the corrector's
+    own process. `judge` is the name of one of several judges.
+    """
 
     act: str
     hosted: Hosted
     templates: Templates
     shape: Shape
+    rewarding: Callable[[Any], Rewarding] = by_reward_model
+    verifier: Rewarding | None = None
+    judge: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the operator in progress lines, folders and reasons."""
+        return f"{self.act} {self.judge}" if self.judge else self.act
 
 
 async def _respond(engine: Any, tree: RefinementTree, op: Operator) -> RefinementTree:
@@ -35,6 +61,8 @@ async def _respond(engine: Any, tree: RefinementTree, op: Operator) -> Refinemen
 
 
 async def _correct(engine: Any, tree: RefinementTree, op: Operator) -> RefinementTree:
+    if op.verifier is not None:
+        tree = await score(tree, op.verifier)
     return await correct(tree, engine, op.templates, op.shape)
 
 
@@ -44,7 +72,7 @@ async def _grow(engine: Any, tree: RefinementTree, op: Operator) -> RefinementTr
 
 
 async def _score(engine: Any, tree: RefinementTree, op: Operator) -> RefinementTree:
-    return await score(tree, engine)
+    return await score(tree, op.rewarding(engine))
 
 
 Act = Callable[[Any, RefinementTree, Operator], Awaitable[RefinementTree]]
@@ -69,7 +97,7 @@ class Worker:
         self._room = asyncio.Semaphore(operator.hosted.config.max_rows_per_replica)
         # Starts the engine. An error here is one of the actor's start, which Ray Data tries again.
         self._host = Host(operator.hosted, witness)
-        self._tally = Tally(witness, operator.act)
+        self._tally = Tally(witness, operator.name)
 
     async def __call__(self, row: Row) -> Row:
         """Take one tree a step further.
@@ -89,4 +117,4 @@ class Worker:
             return await self._host.use(lambda engine: act(engine, tree, self._op))
         # Only a fault of the tree's own is caught; any other error is everybody's and ends the run.
         except TreeFault as error:
-            return replace(tree, quarantined=f"{self._op.act}: {error}")
+            return replace(tree, quarantined=f"{self._op.name}: {error}")

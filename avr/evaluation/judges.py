@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from avr.core.messages import Conversation, assistant, content_id, to_dicts
-from avr.core.roles import Score
+from avr.core.messages import Conversation, content_id, to_dicts
+from avr.core.reward import Rewarding
+from avr.core.tree import Prompt
 from avr.evaluation.arena_hard import Verdict
 from avr.evaluation.judged import Oracle
 
@@ -90,16 +91,14 @@ class RewardJudge:
     reward model that it was trained with.
     """
 
-    def __init__(self, reward_model: Score):
-        self._reward_model = reward_model
+    def __init__(self, rewarding: Rewarding):
+        self._rewarding = rewarding
 
     async def prefer(self, duel: Duel) -> Preference:
         """Return a preference strictly between 1 and 2, unless the rewards are very far apart."""
-        ours, theirs = await asyncio.gather(
-            *(
-                self._reward_model.score((*duel.prompt, assistant(text)))
-                for text in (duel.ours, duel.baseline)
-            )
+        prompt = Prompt.of(duel.prompt)
+        (ours, _), (theirs, _) = await asyncio.gather(
+            *(self._rewarding.reward(prompt, text) for text in (duel.ours, duel.baseline))
         )
         # The bound keeps `exp` from overflowing.
         return Preference(1 + 1 / (1 + math.exp(min(700.0, theirs - ours))))

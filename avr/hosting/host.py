@@ -16,6 +16,7 @@ from avr.config.roles import LimitsConfig, RoleConfig
 from avr.core.roles import EngineDied
 from avr.engines.imports import lasting_imports
 from avr.engines.settings import environment
+from avr.hosting.counted import Counted
 from avr.hosting.logs import redirect_output, root_cause
 from avr.hosting.release import wait_for_orphans
 from avr.storage import Location, is_remote, scratch
@@ -80,7 +81,8 @@ class Host:
         wait_for_orphans(witness, _here()[0])
         try:
             self._reference = _reference(hosted) if hosted.parity is not None else None
-            self._engine = hosted.make_engine(hosted.role, hosted.config, hosted.seed)
+            engine = hosted.make_engine(hosted.role, hosted.config, hosted.seed)
+            self._engine = Counted(engine, witness)
         except Exception as error:
             # A RuntimeError of vLLM's only points at the log; any other error names its cause.
             words = self._cause() if type(error) is RuntimeError else str(error)

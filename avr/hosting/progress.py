@@ -50,7 +50,7 @@ class Progress:
             for name, (total, before) in {**bars, "committed": next(iter(bars.values()))}.items()
         }
         self._num_committed = next(iter(self._start.values()))
-        self._pace = Pace(self._num_committed)
+        self._pace, self._tokens, self._num_tokens = Pace(self._num_committed), Pace(0), 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -93,6 +93,8 @@ class Progress:
             ready = report.ready if ready is None else ready
             begun = bool(report.ready - ready or report.advanced)
             self._pace.look(begun, time.monotonic())
+            self._tokens.look(begun, time.monotonic())
+            self._num_tokens = report.num_tokens
             for role in sorted(report.ready - ready):
                 CONSOLE.print(f"  {role}: the first engine is ready")
             ready |= report.ready
@@ -118,7 +120,10 @@ class Progress:
 
     def _words(self, now: float) -> str:
         done, rest = self._num_committed, self._total - self._num_committed
-        return f"committed {done}/{self._total}{self._pace.words(done, rest, now)}"
+        words = f"committed {done}/{self._total}{self._pace.words(done, rest, now)}"
+        if not self._num_tokens:
+            return words
+        return f"{words}; {self._num_tokens:,} tokens{self._tokens.words(self._num_tokens, 0, now)}"
 
 
 def _note(before: int) -> str:

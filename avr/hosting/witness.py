@@ -15,6 +15,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 class Report:
     """Hold the trees advanced by operator, and the engine deaths by role with their causes.
 
+    `num_tokens` counts the tokens that all engines have generated.
+
     `failures` are (role, cause) of engines that did not start, `ready` the roles that ever had a
     started engine. Hosts are named by (node id, process id). `processes` maps each host to its role
     and the processes of its engine. `gone` are the hosts whose engine died or did not start.
@@ -23,6 +25,7 @@ class Report:
     """
 
     advanced: Counter[str] = field(default_factory=Counter)
+    num_tokens: int = 0
     deaths: Counter[str] = field(default_factory=Counter)
     causes: list[str] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
@@ -45,6 +48,10 @@ class Witness:
     def advanced(self, operator: str, num_trees: int) -> None:
         """Count trees that left an operator."""
         self._report.advanced[operator] += num_trees
+
+    def generated(self, num_tokens: int) -> None:
+        """Count tokens that an engine has generated."""
+        self._report.num_tokens += num_tokens
 
     def died(self, role: str, cause: str, host: tuple[str, int]) -> int:
         """Note the death of an engine; return how many engines of the role have died so far."""

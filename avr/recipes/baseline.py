@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from avr.config.answers import EvaluationConfig, Mode
 from avr.config.fields import at_least
-from avr.config.prompts import PromptsConfig
+from avr.config.prompts import PromptsConfig, templates_of
+from avr.config.rewards import RewardConfig
 from avr.config.roles import RoleConfig
 from avr.config.rows import OutputPairsConfig, OutputsConfig, TreeConfig
 from avr.config.run import AskingConfig
@@ -12,6 +13,7 @@ from avr.config.training import TrainingConfig
 from avr.core.own_judge import META_REQUEST, OwnJudge
 from avr.core.trajectory import PLAIN
 from avr.plan.checks import check_rounds
+from avr.rewards.reward import reward_of
 from avr.run.recipe import Recipe
 from avr.run.step import Step
 from avr.steps.entrant import Entrant
@@ -65,7 +67,8 @@ class BaselineConfig(AskingConfig):
     """
 
     prompts: BaselinePrompts = field(default_factory=BaselinePrompts)
-    reward_model: RoleConfig = field(default_factory=RoleConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    reward_model: RoleConfig | None = None
     outputs: JudgedOutputsConfig = field(default_factory=JudgedOutputsConfig)
     pairs: OutputPairsConfig = field(default_factory=OutputPairsConfig)
     max_tries: int = at_least(1, 5)
@@ -81,15 +84,15 @@ SCHEMA = BaselineConfig
 
 def recipe(c: BaselineConfig) -> Recipe:
     """Sample whole answers -> pair -> DPO (-> evaluate). Raises ConfigError."""
-    asked = c.outputs
+    asked, words = c.outputs, templates_of(c.templates)
     own = OwnJudge(asked.judgements, asked.meta_request, asked.max_tries)
     oracle = c.evaluation.oracle if c.evaluation else None
     outputs = Sample(
         "sample",
         c.prompts.sample,
         c.policy,
-        None if asked.judgements else c.reward_model,
-        c.templates,
+        None if asked.judgements else reward_of(c.reward, c.reward_model),
+        words,
         PLAIN,
         asked,
         c.seed,
@@ -100,7 +103,7 @@ def recipe(c: BaselineConfig) -> Recipe:
         oracle=oracle,
     )
     rules = rules_of("pairs", "outputs", c.pairs)
-    pairs = PairOutputs("pair", outputs, rules, c.pairs, c.templates)
+    pairs = PairOutputs("pair", outputs, rules, c.pairs, words)
     method = Dpo() if c.simpo_margin is None else Simpo(margin=c.simpo_margin)
     dpo = Train("dpo", method, c.dpo, c.policy.model, pairs)
     steps: list[Step] = [outputs, pairs, dpo]
@@ -125,7 +128,7 @@ def recipe(c: BaselineConfig) -> Recipe:
             "evaluate",
             c.evaluation.prompts,
             entrants,
-            c.reward_model,
+            reward_of(c.reward, c.reward_model),
             PLAIN,
             TreeConfig(1, 1, c.max_tries),
             apart_from=(outputs,),

@@ -5,6 +5,7 @@ from avr.config.errors import ConfigError
 from avr.core.trajectory import PLAIN
 from avr.evaluation.judged import load_oracle
 from avr.reports.refined import write_refined
+from avr.rewards.reward import only_classifier
 from avr.run.recipe import Recipe
 from avr.run.step import Run
 from avr.steps.answer import Answer
@@ -18,7 +19,8 @@ def recipe(c: RefineConfig) -> Recipe:
     """Refine answers in one step, which leaves RUN_DIR/answers.json(l). Raises ConfigError."""
     if not c.answers.answer_field:
         raise ConfigError("answers.answer_field is not set: which field holds the answers?")
-    model, judge = Entrant(MODEL, c.policy.model, Mode.refine, c.rounds), c.reward_model
+    model = Entrant(MODEL, c.policy.model, Mode.refine, c.rounds)
+    judge = only_classifier(c.reward_model) if c.reward_model else None
     how = {"given": True, "gated": judge is not None}
     refined = Answer.of(c, "refine", c.answers, (model,), judge, PLAIN, c.tree, **how)
 

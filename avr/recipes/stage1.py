@@ -4,14 +4,16 @@ import math
 from dataclasses import dataclass, field, fields, replace
 
 from avr.config.answers import EvaluationConfig, Mode
-from avr.config.prompts import PromptsConfig
+from avr.config.prompts import PromptsConfig, templates_of
+from avr.config.rewards import RewardConfig
 from avr.config.roles import FirstAnswer, GrowthConfig, LimitsConfig, RoleConfig
-from avr.config.rows import RulesConfig, TreeConfig, TreePairsConfig
+from avr.config.rows import SelectionConfig, TreeConfig, TreePairsConfig
 from avr.config.run import AskingConfig
 from avr.config.training import TrainingConfig
 from avr.core.trajectory import PLAIN
 from avr.plan.checks import check_rounds
 from avr.plan.resources import gpus_of
+from avr.rewards.reward import reward_of
 from avr.run.recipe import Recipe, made_in
 from avr.run.step import Step
 from avr.steps.entrant import Entrant
@@ -42,10 +44,11 @@ class Stage1Config(AskingConfig):
 
     prompts: Stage1Prompts = field(default_factory=Stage1Prompts)
     corrector: RoleConfig | None = None
-    reward_model: RoleConfig = field(default_factory=RoleConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    reward_model: RoleConfig | None = None
     tree: TreeConfig = field(default_factory=TreeConfig)
     growth: GrowthConfig = field(default_factory=GrowthConfig)
-    selection: RulesConfig = field(default_factory=RulesConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
     pairs: TreePairsConfig = field(default_factory=TreePairsConfig)
     rsft: TrainingConfig = field(default_factory=TrainingConfig)
     dpo: TrainingConfig = field(default_factory=TrainingConfig)
@@ -59,7 +62,7 @@ def recipe(c: Stage1Config) -> Recipe:
     """Put Stage I's steps together. Raises ConfigError for rules that do not exist."""
     # One level has no turns before it to see.
     tree = replace(c.tree, context="answer")
-    words, judge = c.templates, c.reward_model
+    words, judge = templates_of(c.templates), reward_of(c.reward, c.reward_model)
     trees = Grow(
         "grow_rsft",
         c.prompts.rsft,
@@ -73,7 +76,8 @@ def recipe(c: Stage1Config) -> Recipe:
         title="RSFT (seed policy)",
         prompts_at="prompts.rsft",
     )
-    rows = Select("select", trees, rules_of("selection", "rsft", c.selection), words)
+    kept = c.selection.kept_share
+    rows = Select("select", trees, rules_of("selection", "rsft", c.selection), words, kept)
     rsft = Train("rsft", Rsft(), c.rsft, c.policy.model, rows)
     more = Grow(
         "grow_dpo",
@@ -116,7 +120,7 @@ def _evaluated(
         "evaluate",
         c.evaluation.prompts,
         entrants,
-        c.reward_model,
+        reward_of(c.reward, c.reward_model),
         PLAIN,
         TreeConfig(1, 1, c.tree.max_tries, c.tree.context),
         placement=c.growth.placement,

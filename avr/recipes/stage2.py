@@ -7,8 +7,9 @@ from avr.config.answers import EvaluationConfig, Mode
 from avr.config.errors import ConfigError
 from avr.config.fields import at_least
 from avr.config.health import HealthConfig
-from avr.config.prompts import PromptsConfig
-from avr.config.roles import FirstAnswer, RoleConfig
+from avr.config.prompts import PromptsConfig, templates_of
+from avr.config.rewards import RewardConfig
+from avr.config.roles import CorrectingConfig, FirstAnswer, RoleConfig
 from avr.config.rows import (
     OutputPairsConfig,
     OutputsConfig,
@@ -20,6 +21,7 @@ from avr.config.run import AskingConfig
 from avr.config.training import TrainingConfig
 from avr.engines.model_config import folder_of
 from avr.plan.checks import check_rounds
+from avr.rewards.reward import reward_of
 from avr.rows.rules import CLOSINGS
 from avr.run.recipe import Recipe, made_in
 from avr.run.step import Step
@@ -75,18 +77,21 @@ class Stage2Config(AskingConfig):
     and held-out prompts must not be among its prompts. `seed_model` is the untrained policy that
     Stage I started from: `start: policy` trains it, and an evaluation compares with it.
     `first_answer` is the source of a search's y0 (released: `input`, the data set's own answer).
-    `max_depth` is the number of turns that a search may take (released: 5); `health` checks its
-    first trees. A role's `max_rows_per_replica` has no effect here: see `queries`.
+    `max_depth` is the number of turns that a search may take (released: 5); `correcting` says what
+    of the truth the search's corrector sees, and `health` checks its first trees. A role's
+    `max_rows_per_replica` has no effect here: see `queries`.
     """
 
     stage1_dir: str | None = None
     prompts: Stage2Prompts = field(default_factory=Stage2Prompts)
-    reward_model: RoleConfig = field(default_factory=RoleConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    reward_model: RoleConfig | None = None
     seed_model: str | None = None
     start: Start = Start.stage1
     first_answer: FirstAnswer = FirstAnswer.sampled
     tree: TreeConfig = field(default_factory=TreeConfig)
     max_depth: int = at_least(1, 5)
+    correcting: CorrectingConfig = field(default_factory=CorrectingConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
     trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
@@ -106,13 +111,14 @@ def recipe(c: Stage2Config) -> Recipe:
             "prompts.search.path is not set: which queries are to be searched? A baseline, which"
             " only samples answers, is trained by jobs/baseline.py"
         )
-    words, rules = c.templates, c.trajectories
+    words, rules = templates_of(c.templates), c.trajectories
+    judge = reward_of(c.reward, c.reward_model)
     template, oracle = template_of(rules), c.evaluation.oracle if c.evaluation else None
     trees = Search(
         "search",
         c.prompts.search,
         c.policy,
-        c.reward_model,
+        judge,
         words,
         c.tree,
         c.max_depth,
@@ -120,6 +126,7 @@ def recipe(c: Stage2Config) -> Recipe:
         c.seed,
         c.queries,
         c.serving,
+        c.correcting,
         c.health,
         oracle,
     )
@@ -139,7 +146,7 @@ def recipe(c: Stage2Config) -> Recipe:
         "sample",
         c.prompts.sample,
         c.policy,
-        c.reward_model,
+        judge,
         words,
         template,
         c.outputs,
@@ -220,7 +227,7 @@ def _evaluated(
         "evaluate",
         c.evaluation.prompts,
         entrants,
-        c.reward_model,
+        reward_of(c.reward, c.reward_model),
         template_of(c.trajectories),
         TreeConfig(1, 1, c.tree.max_tries, c.tree.context),
         apart_from=tuple(made_in(c, apart_from)),

@@ -1,6 +1,8 @@
 """Let entrants answer the same held-out prompts; a table says how they compare."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -9,11 +11,13 @@ from avr.config.checks import check_values
 from avr.config.errors import ConfigError
 from avr.config.rows import TreeConfig, template_of
 from avr.config.table import EntrantConfig, TableConfig
+from avr.core.tree import Prompt, Verdict
 from avr.data.tables import write_rows
 from avr.data.used_prompts import training_prompts
 from avr.evaluation.judged import load_oracle
-from avr.reports.final_answers import ANSWERED, final_answers, in_order, row_names
+from avr.reports.final_answers import ANSWERED, Quality, final_answers, in_order, row_names
 from avr.reports.table import table_of, write_table
+from avr.rewards.reward import Reward, reward_of
 from avr.run.recipe import Recipe
 from avr.run.step import Run
 from avr.steps.answer import Answer
@@ -28,13 +32,14 @@ def recipe(c: TableConfig) -> Recipe:
 
     Raises ConfigError.
     """
+    reward = reward_of(c.reward, c.reward_model)
     trained = {model for entrant in c.entrants.values() for model in entrant.trained}
     answers = Answer.of(
         c,
         "answer",
         c.prompts,
         [_entrant(c, name, entrant) for name, entrant in c.entrants.items()],
-        c.reward_model,
+        reward,
         template_of(c.trajectories),
         TreeConfig(1, 1, c.max_tries, c.context),
         used_in=tuple(sorted({str(location(model).parent) for model in trained})),
@@ -42,12 +47,30 @@ def recipe(c: TableConfig) -> Recipe:
 
     def finish(run: Run) -> None:
         trees, sets = partial(answers.trees, run), partial(answers.sets, run)
-        found = final_answers(c, trees, sets, load_oracle(c.oracle))
+        found = final_answers(c, trees, sets, _quality(c, reward))
         rows = ({**asdict(answer), "query": query} for query, answer in found)
         write_rows(run.folder / "answers.parquet", rows, ANSWERED)
         write_table(table_of(c, run.folder), run.folder)
 
     return Recipe("Table", (answers,), finish, lambda: _check(c, answers))
+
+
+def _quality(c: TableConfig, reward: Reward) -> Quality | None:
+    """Return what knows how good an answer is: the oracle, else a verifier; None without both."""
+    oracle, truth = load_oracle(c.oracle), reward.truth
+    if oracle is not None:
+        return lambda prompt, text, _: oracle(prompt.query[-1].content, text)
+    if truth is None:
+        return None
+
+    def verified(prompt: Prompt, text: str, verdicts: Sequence[Verdict]) -> float:
+        for verdict in verdicts:
+            if verdict.by == truth.name:
+                return verdict.reward
+        # The draft in a trajectory, which nobody has judged yet.
+        return asyncio.run(truth.score(prompt, text)).reward
+
+    return verified
 
 
 def _entrant(c: TableConfig, name: str, entrant: EntrantConfig) -> Entrant:

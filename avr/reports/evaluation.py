@@ -132,7 +132,8 @@ def _chose_training_data(config: EvaluateConfig, judge: Mapping[str, Any]) -> bo
     if not isinstance(by, Mapping) or "base_url" in by:  # an oracle's name, or a server
         return None
     began = built_on(location(config.policy.model).parent).values()
-    asked = {(inputs.get("reward_model") or {}).get("model") for inputs in began}
+    rewards = [inputs["reward"] for inputs in began if inputs.get("reward")]
+    asked = {judge["role"]["model"] for r in rewards for judge in r["judges"] if "role" in judge}
     return by["model"] in asked or None
 
 

@@ -1,6 +1,6 @@
 """Make final answers of entrants' trees and outputs: one per prompt and row of the table."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -10,11 +10,13 @@ from avr.config.rows import template_of
 from avr.config.table import EntrantConfig, TableConfig
 from avr.core.outputs import Output, OutputSet
 from avr.core.trajectory import TrajectoryTemplate, parse_trajectory
-from avr.core.tree import RefinementTree, reward_of
+from avr.core.tree import Prompt, RefinementTree, Verdict, reward_of
 from avr.data.schemas import schema_of
-from avr.evaluation.judged import Oracle
 from avr.evaluation.standing import Answered
 from avr.reports.answers import num_refined
+
+# How good an answer to a prompt is, 0 to 1; what judges have said of it already comes along.
+Quality = Callable[[Prompt, str, Sequence[Verdict]], float]
 
 # Only answers of several runs that are read together have a replication.
 _FIELDS = [field for field in schema_of(Answered) if field.name != "replication"]
@@ -42,9 +44,9 @@ def final_answers(
     config: TableConfig,
     trees: Callable[[str], Iterator[RefinementTree]],
     sets: Callable[[str], Iterator[OutputSet]],
-    oracle: Oracle | None,
+    quality: Quality | None,
 ) -> Iterator[tuple[str, Answered]]:
-    """Yield (last user turn, answer), entrant by entrant.
+    """Yield (last user turn, answer), entrant by entrant; `quality` says how good each is.
 
     `trees` and `sets` give an entrant's trees and output sets by its name. An entrant with
     `tokens_of` comes after the one that it names, whatever the order in the configuration.
@@ -56,11 +58,11 @@ def final_answers(
             budget = spent[entrant.tokens_of] if entrant.tokens_of else None
             recursive = entrant.mode == Mode.recursive
             template = template_of(config.trajectories) if recursive else None
-            found = (_of_set(name, item, budget, template, oracle) for item in sets(name))
+            found = (_of_set(name, item, budget, template, quality) for item in sets(name))
         else:
             rows = list(enumerate(rows_of(name, entrant)))
             found = (
-                _after(row, tree, rounds, oracle) for tree in trees(name) for rounds, row in rows
+                _after(row, tree, rounds, quality) for tree in trees(name) for rounds, row in rows
             )
         tokens: dict[str, int] = {}
         for query, answer in found:
@@ -88,19 +90,19 @@ def in_order(config: TableConfig) -> list[str]:
 
 
 def _after(
-    row: str, tree: RefinementTree, rounds: int, oracle: Oracle | None
+    row: str, tree: RefinementTree, rounds: int, quality: Quality | None
 ) -> tuple[str, Answered]:
-    answer = tree.after(rounds)
-    query = tree.prompt.query[-1].content
-    return query, Answered(
+    answer, first, prompt = tree.after(rounds), tree.first, tree.prompt
+    draft = quality(prompt, first.text, first.verdicts) if quality and rounds else None
+    return prompt.query[-1].content, Answered(
         row=row,
         prompt=tree.prompt.id,
         text=answer.text,
         reward=reward_of(answer),
-        quality=oracle(query, answer.text) if oracle else None,
+        quality=quality(prompt, answer.text, answer.verdicts) if quality else None,
         num_tokens=tree.num_tokens(rounds),
         failed=num_refined(tree.levels[:rounds]) < rounds,
-        draft_quality=oracle(query, tree.first.text) if oracle and rounds else None,
+        draft_quality=draft,
     )
 
 
@@ -109,23 +111,22 @@ def _of_set(
     item: OutputSet,
     budget: Mapping[str, int] | None,
     template: TrajectoryTemplate | None,
-    oracle: Oracle | None,
+    quality: Quality | None,
 ) -> tuple[str, Answered]:
     """Take the best of the outputs that the budget pays for; it always pays for the first."""
     outputs = [*item.outputs, *item.failures]
     if budget is not None:
         outputs = _paid_for(outputs, budget.get(item.prompt.id, 0))
     best = max(outputs, key=_reward)
-    query = item.prompt.query[-1].content
-    draft = None
-    if oracle and template and not best.failure:
-        draft = oracle(query, parse_trajectory(best.text, template).first)
-    return query, Answered(
+    prompt, draft = item.prompt, None
+    if quality and template and not best.failure:
+        draft = quality(prompt, parse_trajectory(best.text, template).first, ())
+    return prompt.query[-1].content, Answered(
         row=row,
         prompt=item.prompt.id,
         text=best.answer,
         reward=_reward(best),
-        quality=oracle(query, best.answer) if oracle else None,
+        quality=quality(prompt, best.answer, best.verdicts) if quality else None,
         num_tokens=sum(output.num_tokens for output in outputs),
         failed=bool(best.failure),
         draft_quality=draft,

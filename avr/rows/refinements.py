@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from avr.core.growth import is_right
 from avr.core.messages import Conversation, assistant, content_id
 from avr.core.prompts import Templates, answer_context, refinement_conversation
 from avr.core.tree import RefinementTree, has_refinement
@@ -11,17 +12,40 @@ from avr.rows.row import RsftRow
 
 
 def select_rsft(
-    trees: Iterable[RefinementTree], templates: Templates, switches: frozenset[str], funnel: Funnel
+    trees: Iterable[RefinementTree],
+    templates: Templates,
+    switches: frozenset[str],
+    funnel: Funnel,
+    *,
+    truth: str = "",
+    kept_share: float = 0.0,
 ) -> Iterator[RsftRow]:
     """Make one row per tree with a best refinement that passes the rules, in order of the trees.
 
     Source: method, Stage I.2. With the switch `plain_rows` (released) a tree that the funnel counts
-    as removed gives a plain row, if its prompt brought an answer.
+    as removed gives a plain row, if its prompt brought an answer. Up to `kept_share` of the rows so
+    far may hold an answer that was right and stays right, by the judge `truth` (ours: a model that
+    only ever sees corrections of wrong answers learns that its answer is wrong).
     """
-    rules = _rules(templates, switches)
+    kept = {"all": 0, "right": 0}
+
+    def has_room(tree: RefinementTree) -> bool:
+        return tree.gain > 0 or kept["right"] + 1 <= kept_share * (kept["all"] + 1)
+
+    def gains(tree: RefinementTree) -> bool:
+        return tree.gain > 0 or (kept_share > 0 and _stays_right(tree, truth))
+
+    rules = [
+        Rule("has_refinement", has_refinement),
+        Rule("positive_gain", gains),
+        *_optional(templates, switches),
+        Rule("kept_share", has_room),
+    ]
     is_new: Callable[[RsftRow], bool] = unique(lambda row: row.messages)
     for tree in trees:
         if funnel.admit(tree, tree.id, rules):
+            kept["all"] += 1
+            kept["right"] += tree.gain <= 0
             yield _row(tree, templates)
         elif "plain_rows" in switches and tree.prompt.answer:
             row = _plain_row(tree, templates)
@@ -29,7 +53,7 @@ def select_rsft(
                 yield row
 
 
-def _rules(templates: Templates, switches: frozenset[str]) -> list[Rule[RefinementTree]]:
+def _optional(templates: Templates, switches: frozenset[str]) -> list[Rule[RefinementTree]]:
     def conversation(tree: RefinementTree) -> Conversation:
         return _row(tree, templates).messages
 
@@ -40,11 +64,11 @@ def _rules(templates: Templates, switches: frozenset[str]) -> list[Rule[Refineme
         Rule("no_loop", lambda t: all(map(filters.no_loop, _texts(t)))),
         Rule("unique", unique(conversation)),
     ]
-    return [
-        Rule("has_refinement", has_refinement),
-        Rule("positive_gain", lambda tree: tree.gain > 0),
-        *(rule for rule in optional if rule.name in switches),
-    ]
+    return [rule for rule in optional if rule.name in switches]
+
+
+def _stays_right(tree: RefinementTree, truth: str) -> bool:
+    return is_right(tree.first, truth) and is_right(tree.best_refined()[1], truth)
 
 
 def _not_much_longer(tree: RefinementTree) -> bool:

@@ -38,6 +38,11 @@ PROFILES: dict[str, dict[str, frozenset[str]]] = {
             }
         ),
     },
+    "rft": {
+        "as_released": frozenset({"unique"}),
+        "as_paper": frozenset({"unique"}),
+        "recommended": frozenset({"finished", "no_loop", "unique"}),
+    },
     "trajectories": {
         "as_released": frozenset({"closed", "improved", "no_repeated_word", "unique"}),
         "as_paper": frozenset({"improved"}),
@@ -93,7 +98,10 @@ SWITCHES = {
 # Rules in force in every profile: the method's own conditions, and bounds that a setting gives.
 ALWAYS = {
     "has_refinement": "a critique of y0 was refined",
-    "positive_gain": "RSFT only: the best refinement has a higher reward than y0",
+    "positive_gain": "RSFT only: the best refinement has a higher reward than y0, or both are right"
+    " and `selection.kept_share` lets some of these in",
+    "kept_share": "RSFT only: rows with an answer that was right and stays right are at most"
+    " `selection.kept_share` of the rows; with 0 (the default) there are none",
     "strictly_better": "pairs only: chosen has a higher reward than rejected",
     "min_margin": "pairs only, not of judgements: higher by more than `pairs.min_margin`",
     "different_text": "pairs only: chosen and rejected (of outputs their final answers) differ",
@@ -103,6 +111,7 @@ ALWAYS = {
     "was_criticised": "trajectories only: y0 got a critique",
     "unchanged_share": "trajectories only: traces without a change are at most"
     " `trajectories.unchanged_share` of the rows",
+    "right": "RFT only: a verifier calls the output right",
     "two_outputs": "outputs only: the prompt has two of them (four for its second pair)",
     "max_pairs": "outputs only: `pairs.max_pairs` is not reached yet",
     "malformed_output": "malformed only: the prompt has an output with a final answer and one"

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from avr.config.answers import EndpointConfig
 from avr.core.messages import from_dicts, to_dicts
-from avr.core.roles import Score, TreeFault
+from avr.core.reward import Rewarding
+from avr.core.roles import TreeFault
 from avr.evaluation.endpoint import ChatEndpoint
 from avr.evaluation.judged import load_oracle
 from avr.evaluation.judges import (
@@ -52,7 +53,7 @@ class JudgeDuels:
     """
 
     endpoint: EndpointConfig | None = None
-    reward_model: Score | None = None
+    rewarding: Rewarding | None = None
     oracle: str | None = None
 
     @cached_property
@@ -60,8 +61,8 @@ class JudgeDuels:
         """Return the judge, made in the process that asks for it: connections do not travel."""
         if self.endpoint is not None:
             return EndpointJudge(ChatEndpoint(self.endpoint).ask, self.endpoint.max_tries)
-        if self.reward_model is not None:
-            return RewardJudge(self.reward_model)
+        if self.rewarding is not None:
+            return RewardJudge(self.rewarding)
         oracle = load_oracle(self.oracle)
         assert oracle is not None
         return OracleJudge(oracle)

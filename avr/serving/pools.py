@@ -90,11 +90,12 @@ class Pools:
         identity = self._identity(app, model, sampling)
         return RemoteGenerate(app, model, sampling, identity, one.start_timeout_s)
 
-    def score(self, role: str = "reward_model") -> RemoteScore:
-        """Return the pool's Score, once its rewards agree with Hugging Face's."""
+    def score(self, name: str = "classifier", role: str = "reward_model") -> RemoteScore:
+        """Return the judge `name` behind a pool, once its rewards agree with Hugging Face's."""
         app, one = self._of(role)
-        identity = self._identity(app, one.config.model, None)
-        return RemoteScore(app, identity, one.start_timeout_s)
+        # The first call checks the rewards.
+        self._identity(app, one.config.model, None)
+        return RemoteScore(name, app, one.start_timeout_s)
 
     @property
     def num_cpus(self) -> float:

@@ -19,7 +19,9 @@ from ray.exceptions import (
 )
 
 from avr.core.messages import Conversation
+from avr.core.prompts import scored_conversation
 from avr.core.roles import Completion
+from avr.core.tree import Prompt, Verdict
 from avr.hosting.host import Host, Hosted
 
 # The errors that a caller sees where a replica ended under its request. An error that the request
@@ -59,7 +61,7 @@ class Replica:
         return await self._host.use(call)
 
     async def score(self, conversation: Conversation) -> float:
-        """Score a conversation; see `Score.score`."""
+        """Return the engine's raw logit of a conversation that ends with an answer."""
         return await self._host.use(lambda engine: engine.score(conversation))
 
     async def identity(self, model: str, sampling: Mapping[str, Any] | None) -> str:
@@ -158,12 +160,15 @@ class RemoteGenerate:
 
 @dataclass(frozen=True)
 class RemoteScore:
-    """Ask the replicas of `app` to score."""
+    """Ask the replicas of `app`, a pool of a reward model, for the verdicts of the judge `name`."""
 
+    name: str
     app: str
-    identity: str
     patience_s: float
 
-    async def score(self, conversation: Conversation) -> float:
+    async def score(self, prompt: Prompt, answer: str) -> Verdict:
         """Score on a replica; see `avr.core.roles.Score`."""
-        return float(await call_replica(self.app, "score", self.patience_s, conversation))
+        asked = scored_conversation(prompt.query, answer)
+        return Verdict(
+            self.name, float(await call_replica(self.app, "score", self.patience_s, asked))
+        )

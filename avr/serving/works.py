@@ -17,7 +17,8 @@ from avr.core.outputs import (
 )
 from avr.core.own_judge import OwnJudge, judge_outputs
 from avr.core.prompts import Templates
-from avr.core.roles import Generate, Score, TreeFault
+from avr.core.reward import Rewarding
+from avr.core.roles import Generate, TreeFault
 from avr.core.search import search
 from avr.core.trajectory import TrajectoryTemplate
 from avr.core.tree import RefinementTree, tree_from_dict, tree_to_dict
@@ -39,7 +40,7 @@ class SearchTree:
     """Search a planted tree, to `max_depth`."""
 
     policy: Generate
-    reward_model: Score
+    rewarding: Rewarding
     templates: Templates
     shape: Shape
     max_depth: int
@@ -49,7 +50,7 @@ class SearchTree:
         tree = tree_from_dict(query["tree"])
         try:
             tree = await search(
-                tree, self.policy, self.reward_model, self.templates, self.shape, self.max_depth
+                tree, self.policy, self.rewarding, self.templates, self.shape, self.max_depth
             )
         # Any other error is not this query's own: it fails the task, and with it the step.
         except TreeFault as error:
@@ -62,11 +63,11 @@ class SampleOutputs:
     """Sample whole outputs of one model.
 
     Outputs are scored unless nobody judges. With `failures_count` a failure is judged as an empty
-    answer, for evaluation. With an `own_judge` the model itself judges, and no reward model.
+    answer, for evaluation. With an `own_judge` the model itself judges, and nobody else.
     """
 
     policy: Generate
-    reward_model: Score | None
+    rewarding: Rewarding | None
     templates: Templates
     template: TrajectoryTemplate
     num_outputs: int
@@ -84,10 +85,10 @@ class SampleOutputs:
             )
             if self.own_judge is not None:
                 outputs = await judge_outputs(outputs, policy, self.templates, self.own_judge)
-            elif self.reward_model is not None:
-                outputs = await score_outputs(outputs, self.reward_model)
+            elif self.rewarding is not None:
+                outputs = await score_outputs(outputs, self.rewarding)
                 if self.failures_count:
-                    outputs = await score_failures(outputs, self.reward_model)
+                    outputs = await score_failures(outputs, self.rewarding)
         except TreeFault as error:
             outputs = replace(outputs, quarantined=f"sample: {error}")
         return set_to_dict(outputs)
@@ -101,7 +102,7 @@ class AnswerAndRefine:
     """
 
     policy: Generate
-    reward_model: Score | None
+    rewarding: Rewarding | None
     templates: Templates
     shape: Shape
     rounds: int
@@ -111,8 +112,8 @@ class AnswerAndRefine:
         tree = tree_from_dict(query["tree"])
         try:
             tree = await self_refine(tree, self.policy, self.templates, self.shape, self.rounds)
-            if self.reward_model is not None:
-                tree = await score(tree, self.reward_model)
+            if self.rewarding is not None:
+                tree = await score(tree, self.rewarding)
         except TreeFault as error:
             tree = replace(tree, quarantined=f"answer: {error}")
         return tree_to_dict(tree)
@@ -120,16 +121,16 @@ class AnswerAndRefine:
 
 @dataclass(frozen=True)
 class ScoreTree:
-    """Score a tree that was answered and refined before, with no reward model at hand."""
+    """Score a tree that was answered and refined before, with no judge at hand."""
 
-    reward_model: Score
+    rewarding: Rewarding
 
     async def __call__(self, query: Query) -> Query:
         """Score the tree of `query["tree"]` and return it; a quarantined one stays as it is."""
         tree = tree_from_dict(query["tree"])
         if not tree.quarantined:
             try:
-                tree = await score(tree, self.reward_model)
+                tree = await score(tree, self.rewarding)
             except TreeFault as error:
                 tree = replace(tree, quarantined=f"score: {error}")
         return tree_to_dict(tree)
@@ -139,15 +140,15 @@ class ScoreTree:
 class ScoreSet:
     """Score outputs that were sampled before; a failure is judged as an empty answer."""
 
-    reward_model: Score
+    rewarding: Rewarding
 
     async def __call__(self, query: Query) -> Query:
         """Score the set of `query["set"]` and return it; a quarantined one stays as it is."""
         outputs = set_from_dict(query["set"])
         if not outputs.quarantined:
             try:
-                outputs = await score_outputs(outputs, self.reward_model)
-                outputs = await score_failures(outputs, self.reward_model)
+                outputs = await score_outputs(outputs, self.rewarding)
+                outputs = await score_failures(outputs, self.rewarding)
             except TreeFault as error:
                 outputs = replace(outputs, quarantined=f"score: {error}")
         return set_to_dict(outputs)

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, Self
 from avr.config.answers import Mode
 from avr.config.errors import ConfigError
 from avr.config.fields import SPEED_ONLY, speed_only
-from avr.config.prompts import PromptsConfig, TemplatesConfig
+from avr.config.prompts import PromptsConfig, templates_of
 from avr.config.roles import Placement, QueriesConfig, RoleConfig, ServingConfig
 from avr.config.rows import TreeConfig
 from avr.config.run import AskingConfig
 from avr.core.growth import Shape, take_answer
 from avr.core.messages import content_id
 from avr.core.outputs import OutputSet, open_set
-from avr.core.roles import Generate, Score
+from avr.core.prompts import Templates
+from avr.core.reward import Rewarding
+from avr.core.roles import Generate
 from avr.core.trajectory import PLAIN, TrajectoryTemplate
 from avr.core.tree import Prompt, RefinementTree, plant
 from avr.data.ids import Ids
@@ -26,8 +28,9 @@ from avr.engines.settings import check_role
 from avr.plan.checks import check_prompts
 from avr.plan.models import Use, generating, judging
 from avr.plan.resources import StepPlan, engines
+from avr.rewards.reward import Reward
 from avr.run.step import Run, Step
-from avr.steps.ask import check_roles, pools, prompts_in, take_in, templates_of
+from avr.steps.ask import check_roles, judges_of, pools, prompts_in, take_in
 from avr.steps.entrant import Entrant
 from avr.steps.train import model_of
 from avr.storage import Location, location
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 class Answer(Step):
     """Let every entrant answer the same prompts.
 
-    One pool of the policy's engines loads each entrant's weights in turn. With a `reward_model` all
+    One pool of the policy's engines loads each entrant's weights in turn. With a `reward` all
     answers are rewarded; under `placement` waves this happens when all are there. `given`: the
     first answer is the one that the input row brought along. `gated`: a round takes the best of its
     refinements, and goes on only while that is better. Prompts of the steps `apart_from`, and of
@@ -52,8 +55,8 @@ class Answer(Step):
     prompts: PromptsConfig
     entrants: tuple[Entrant, ...]
     policy: RoleConfig
-    reward_model: RoleConfig | None
-    templates: TemplatesConfig
+    reward: Reward | None
+    templates: Templates
     template: TrajectoryTemplate
     tree: TreeConfig
     seed: int
@@ -73,20 +76,30 @@ class Answer(Step):
         name: str,
         prompts: PromptsConfig,
         entrants: Sequence[Entrant],
-        reward_model: RoleConfig | None,
+        reward: Reward | None,
         template: TrajectoryTemplate,
         tree: TreeConfig,
         **more: Any,
     ) -> Self:
         """Make the step of a job; what all such jobs name alike is taken from its configuration."""
-        own = (name, prompts, tuple(entrants), c.policy, reward_model, c.templates, template, tree)
+        own = (
+            name,
+            prompts,
+            tuple(entrants),
+            c.policy,
+            reward,
+            templates_of(c.templates),
+            template,
+            tree,
+        )
         return cls(*own, c.seed, c.queries, c.serving, **more)
 
     def check(self) -> None:
         """Raise ConfigError for prompts, models or settings that cannot be used."""
-        templates_of(self.templates)
         check_prompts(self.name, self.prompts)
-        check_roles({"policy": self.policy, **self._judge})
+        check_roles({"policy": self.policy, **self._judges})
+        if self.reward is not None:
+            self.reward.check(self.prompts, f"the prompts of {self.name}")
         if self.gated and self.placement == Placement.waves:
             raise ConfigError("the placement is 'waves': a search needs both of its models at once")
         for entrant in self.entrants:
@@ -106,8 +119,8 @@ class Answer(Step):
         for entrant, sampling in zip(self.entrants, more, strict=True):
             use = generating("policy", self.policy, sampling)
             yield replace(use, name=entrant.at, model=entrant.origin)
-        if self.reward_model is not None:
-            yield judging("reward_model", self.reward_model)
+        for name, role in self._judges.items():
+            yield judging(name, role)
 
     def needs(self) -> StepPlan:
         """Plan the pool that answers and the one that rewards: at once, or in turn."""
@@ -122,8 +135,8 @@ class Answer(Step):
             )
             rewards += entrant.best_of + entrant.rounds * width
         pooled = [engines("policy", self.policy, texts)]
-        if self.reward_model is not None:
-            pooled.append(engines("reward_model", self.reward_model, rewards))
+        if self.reward is not None:
+            pooled += judges_of(self.reward, rewards)
         together, reserve = self.placement == Placement.resident, self.queries.cpus_per_task
         whole = any(entrant.mode == Mode.recursive for entrant in self.entrants)
         return StepPlan(self.name, tuple(pooled), together, reserve, waves=together, whole=whole)
@@ -144,8 +157,9 @@ class Answer(Step):
         prompts = list(prompts_in(run.of(self)))
         recipe, witness = run.recipe(self), witness_beside_driver()
         roles = {"policy": self.policy}
-        if self.reward_model is None or self.placement == Placement.resident:
-            roles |= self._judge
+        # Without reward models there is nothing to take turns with.
+        if not self._judges or self.placement == Placement.resident:
+            roles |= self._judges
             with pools(run, self, roles, self.queries, self.serving, witness) as up:
                 worked = {
                     entrant.name: self._ask(run, entrant, prompts, recipe, up, witness)
@@ -159,7 +173,7 @@ class Answer(Step):
             with pools(run, self, roles, self.queries, self.serving, witness) as up:
                 for entrant in self.entrants:
                     self._ask(run, entrant, prompts, recipe, up, witness, rewarded=False)
-        with pools(run, self, self._judge, self.queries, self.serving, witness) as up:
+        with pools(run, self, self._judges, self.queries, self.serving, witness) as up:
             worked = {
                 entrant.name: self._reward(run, entrant, up, witness) for entrant in self.entrants
             }
@@ -188,8 +202,8 @@ class Answer(Step):
 
         model = model_of(entrant.model, run)
         policy = up.generate("policy", model, self._sampling(entrant))
-        score = up.score() if self.reward_model is not None and rewarded else None
-        work, queries = self.asked(entrant, policy, score, prompts, recipe)
+        rewarding = self.reward.rewarding(up.score) if self.reward and rewarded else None
+        work, queries = self.asked(entrant, policy, rewarding, prompts, recipe)
         folder = run.of(self) / entrant.name if rewarded else self._unrewarded(run, entrant)
         place = self._place(folder, entrant)
         return asdict(run_queries(queries, work, up, self.queries, place, entrant.name, witness))
@@ -198,7 +212,7 @@ class Answer(Step):
         self,
         entrant: Entrant,
         policy: Generate,
-        score: Score | None,
+        rewarding: Rewarding | None,
         prompts: Iterable[Prompt],
         recipe: str,
     ) -> tuple["Work", Iterator["Query"]]:
@@ -211,7 +225,7 @@ class Answer(Step):
             tree_query,
         )
 
-        words = templates_of(self.templates)
+        words = self.templates
         # With its name in the ids, no two entrants have the same tree of a prompt.
         own = content_id(entrant.name, recipe)
         work: Work
@@ -220,21 +234,21 @@ class Answer(Step):
             template = self.template if entrant.mode == Mode.recursive else PLAIN
             work = SampleOutputs(
                 policy=policy,
-                reward_model=score,
+                rewarding=rewarding,
                 templates=words,
                 template=template,
                 num_outputs=entrant.best_of,
                 max_tries=entrant.max_tries,
-                failures_count=score is not None,
+                failures_count=rewarding is not None,
             )
             return work, (set_query(open_set(prompt, own)) for prompt in prompts)
         shape = asdict(self.tree)
-        if self.gated and score is not None:
-            work = SearchTree(policy, score, words, Shape(**shape), entrant.rounds)
+        if self.gated and rewarding is not None:
+            work = SearchTree(policy, rewarding, words, Shape(**shape), entrant.rounds)
         else:
             # Rewards come after all rounds, or never: each goes on from the last refinement.
             last = Shape(**shape, follow="last")
-            work = AnswerAndRefine(policy, score, words, last, entrant.rounds)
+            work = AnswerAndRefine(policy, rewarding, words, last, entrant.rounds)
         planted = (plant(prompt, own) for prompt in prompts)
         trees = map(take_answer, planted) if self.given else planted
         return work, (tree_query(tree) for tree in trees)
@@ -243,16 +257,18 @@ class Answer(Step):
         from avr.serving.queries import run_queries
         from avr.serving.works import ScoreSet, ScoreTree, set_query, tree_query
 
+        assert self.reward is not None
+        rewarding = self.reward.rewarding(up.score)
         folder = run.of(self) / entrant.name
         before = self._place(self._unrewarded(run, entrant), entrant)
         # What is quarantined comes along as it is, so that every prompt is there at the end.
         parts = [before.folder / part for part in (before.out, "quarantine")]
         work: Work
         if entrant.samples:
-            work = ScoreSet(up.score())
+            work = ScoreSet(rewarding)
             queries = (set_query(each) for part in parts for each in read_sets(part))
         else:
-            work = ScoreTree(up.score())
+            work = ScoreTree(rewarding)
             queries = (tree_query(each) for part in parts for each in read_trees(part))
         place = self._place(folder, entrant)
         # The witness counts by name, and has counted the answers under the entrant's.
@@ -271,8 +287,8 @@ class Answer(Step):
         return Place(folder, "trees", TREES)
 
     @property
-    def _judge(self) -> dict[str, RoleConfig]:
-        return {"reward_model": self.reward_model} if self.reward_model else {}
+    def _judges(self) -> dict[str, RoleConfig]:
+        return self.reward.pools if self.reward else {}
 
     def _sampling(self, entrant: Entrant) -> dict[str, Any]:
         return {**self.policy.sampling, **(entrant.sampling or {})}

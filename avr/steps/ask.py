@@ -8,9 +8,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from avr.config.errors import ConfigError
-from avr.config.prompts import PromptsConfig, TemplatesConfig
-from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig, is_reward_model
-from avr.core.growth import take_answer
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import (
+    CorrectingConfig,
+    QueriesConfig,
+    RoleConfig,
+    Sees,
+    ServingConfig,
+    is_reward_model,
+)
+from avr.config.rows import TreeConfig
+from avr.core.growth import Shape, take_answer
 from avr.core.prompts import Templates
 from avr.core.tree import Prompt, RefinementTree, plant
 from avr.data.ids import Ids
@@ -21,20 +29,14 @@ from avr.data.used_prompts import prompts_of
 from avr.engines.folders import check_model
 from avr.engines.settings import check_role
 from avr.plan.checks import check_replicas
+from avr.plan.resources import Pool, engines
+from avr.rewards.reward import Reward
 from avr.run.step import Run, Step
 from avr.storage import Location
 from avr.terminal import indented
 
 if TYPE_CHECKING:
     from avr.serving.pools import Pools
-
-
-def templates_of(config: TemplatesConfig) -> Templates:
-    """Return the words around models' texts. Raises ConfigError for empty ones."""
-    try:
-        return Templates(**asdict(config))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def check_roles(roles: Mapping[str, RoleConfig]) -> None:
@@ -44,6 +46,46 @@ def check_roles(roles: Mapping[str, RoleConfig]) -> None:
         scores = is_reward_model(name)
         check_model(f"{name}.model", role.model, scores=scores)
         check_role(name, role, scores=scores)
+
+
+def check_truth(config: CorrectingConfig, reward: Reward, prompts: PromptsConfig, at: str) -> None:
+    """Raise ConfigError where a corrector is to see what nobody knows, and the like."""
+    needs_truth = {
+        "corrector_sees is feedback": config.corrector_sees == Sees.feedback,
+        "criticised_share is below 1": config.criticised_share < 1,
+    }
+    for what, is_so in needs_truth.items():
+        if is_so and reward.truth is None:
+            raise ConfigError(
+                f"{what}, but nothing knows whether an answer is right: reward.kind must be"
+                " maths, or an ensemble with such a member"
+            )
+    if not 0 <= config.criticised_share <= 1:
+        raise ConfigError(f"criticised_share is {config.criticised_share}, must be 0 to 1")
+    if config.corrector_sees == Sees.reference and not prompts.reference_field:
+        raise ConfigError(f"corrector_sees is reference, but {at}.reference_field is not set")
+
+
+def shape_of(tree: TreeConfig, config: CorrectingConfig, reward: Reward) -> Shape:
+    """Return the shape of levels that are grown for training, where the corrector may be helped."""
+    truth = reward.truth
+    return Shape(
+        **asdict(tree),
+        sees=config.corrector_sees.value,
+        truth=truth.name if truth else "",
+        criticised_share=config.criticised_share,
+    )
+
+
+def judges_of(reward: Reward, samples: int, *, verifiers: bool = False) -> list[Pool]:
+    """Plan the pools of a reward, which judges so many answers a prompt.
+
+    Outside of growths `verifiers` work in the tasks that ask, and have no pool.
+    """
+    pooled = [engines(name, role, samples) for name, role in reward.pools.items()]
+    if verifiers:
+        pooled += [engines(f"verifier {v.name}", v.role, samples) for v in reward.verifiers]
+    return pooled
 
 
 def take_in(
@@ -101,9 +143,10 @@ def pools(
         yield up
 
 
-def check_words(run: Run, step: Step, grown: Step, templates: TemplatesConfig) -> None:
+def check_words(run: Run, step: Step, grown: Step, templates: Templates) -> None:
     """Raise ConfigError where rows would ask in other words than their trees were grown with."""
-    if run.ledger.inputs(grown.name)["templates"] != asdict(templates):
+    words = run.ledger.inputs(grown.name)["templates"]
+    if any(words[name] != text for name, text in asdict(templates).items()):
         raise ConfigError(
             f"templates differ from those of step {grown.name}; "
             "go back to them, or grow again in another run_dir"

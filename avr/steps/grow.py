@@ -1,7 +1,7 @@
 """Grow refinement trees on Ray Data: answers, critiques, refinements, rewards."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
@@ -9,21 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 from avr.config.errors import ConfigError
 from avr.config.fields import speed_only
-from avr.config.prompts import PromptsConfig, TemplatesConfig
+from avr.config.prompts import PromptsConfig
 from avr.config.roles import FirstAnswer, GrowthConfig, Placement, RoleConfig
 from avr.config.rows import TreeConfig
-from avr.core.growth import Shape
+from avr.core.prompts import Templates
+from avr.core.reward import Rewarding
 from avr.plan.checks import check_prompts
 from avr.plan.models import Use, generating, judging
 from avr.plan.resources import StepPlan, engines
 from avr.reports.trees import growth_column, tree_statistics
+from avr.rewards.reward import Classifier, Reward
+from avr.rewards.verifier import Verifier, VerifierEngine
 from avr.run.step import Report, Run, Step
-from avr.steps.ask import check_roles, planted_in, take_in, templates_of
+from avr.steps.ask import (
+    check_roles,
+    check_truth,
+    judges_of,
+    planted_in,
+    shape_of,
+    take_in,
+)
 from avr.steps.train import Train
 from avr.terminal import indented
 
 if TYPE_CHECKING:
     from avr.dataflow.operators import Operator
+    from avr.hosting.host import Hosted
 
 
 @dataclass(frozen=True)
@@ -40,8 +51,8 @@ class Grow(Step):
     prompts: PromptsConfig
     policy: RoleConfig | None
     corrector: RoleConfig | None
-    reward_model: RoleConfig
-    templates: TemplatesConfig
+    reward: Reward
+    templates: Templates
     tree: TreeConfig
     growth: GrowthConfig
     seed: int
@@ -52,7 +63,6 @@ class Grow(Step):
 
     def check(self) -> None:
         """Raise ConfigError for prompts, roles or templates that cannot be used."""
-        templates_of(self.templates)
         if self._from_input and not self.prompts.answer_field:
             raise ConfigError(
                 f"growth.first_answer is 'input', but {self.prompts_at}.answer_field is not set"
@@ -61,12 +71,14 @@ class Grow(Step):
         for other in self.apart_from:
             if isinstance(other, Grow):
                 check_apart(other, self)
-        check_roles({**self._roles(), "reward_model": self.reward_model})
+        check_roles({**self._roles(), **self.reward.pools})
+        self.reward.check(self.prompts, self.prompts_at)
+        check_truth(self.growth, self.reward, self.prompts, self.prompts_at)
 
     def uses(self) -> Iterable[Use]:
         """Name the models of the roles; the policy has the shape of the untrained one."""
         roles = [generating(name, role) for name, role in self._roles().items()]
-        return [*roles, judging("reward_model", self.reward_model)]
+        return [*roles, *(judging(name, role) for name, role in self.reward.pools.items())]
 
     def needs(self) -> StepPlan:
         """Plan all pools at once, or one after the other where `placement` is waves."""
@@ -78,7 +90,7 @@ class Grow(Step):
         pools = [engines(name, role, texts[name]) for name, role in self._roles().items()]
         if self.weights is not None:
             pools = [replace(pool, trained=True) for pool in pools]
-        pools.append(engines("reward_model", self.reward_model, 1 + width))
+        pools += judges_of(self.reward, 1 + width, verifiers=True)
         together = self.growth.placement == Placement.resident
         return StepPlan(self.name, tuple(pools), together, waves=together)
 
@@ -94,7 +106,7 @@ class Grow(Step):
         # A function, as trees are planted twice: for their ids, and to grow them.
         planted = partial(planted_in, folder, run.recipe(self), self._from_input)
         first = (tree.id for tree in islice(planted(), config.health.num_trees))
-        words = templates_of(self.templates)
+        words = self.templates
         watch = HealthWatch(folder, config.health, "growth.health", first, words, indented)
         operators = self._operators(run)
         # In waves, trees have critiques in a folder of an early wave before they are in `trees`.
@@ -126,7 +138,7 @@ class Grow(Step):
         return roles | ({"corrector": self.corrector} if self.corrector else {})
 
     def _operators(self, run: Run) -> list["Operator"]:
-        from avr.dataflow.operators import Operator
+        from avr.dataflow.operators import Operator, by_reward_model, by_verifier
 
         roles = self._roles()
         # The training is done by now, so its folder is there.
@@ -135,14 +147,38 @@ class Grow(Step):
         # Where the policy corrects itself, one pool does both acts.
         acts = {"policy": "grow"} if self.corrector is None else {}
         acts = acts or {"policy": "respond", "corrector": "correct"}
-        words, shape = templates_of(self.templates), Shape(**asdict(self.tree))
-        return [
-            Operator(act, run.hosted(self, role, settings, self.growth), words, shape)
-            for act, role, settings in (
-                *((acts[name], name, role) for name, role in roles.items()),
-                ("score", "reward_model", self.reward_model),
-            )
+        words, shape = self.templates, shape_of(self.tree, self.growth, self.reward)
+        combination, truth = self.reward.combination, self.reward.truth
+        verifier = None
+        if truth is not None and shape.needs_verdicts:
+            verifier = Rewarding((truth,), combination)
+
+        def hosted(role: str, settings: RoleConfig) -> "Hosted":
+            return run.hosted(self, role, settings, self.growth)
+
+        growing = [
+            Operator(acts[name], hosted(name, role), words, shape, verifier=verifier)
+            for name, role in roles.items()
         ]
+        several = len(self.reward.judges) > 1
+        for judge in self.reward.judges:
+            how: Callable[[Any], Rewarding]
+            if isinstance(judge, Classifier):
+                how = partial(by_reward_model, name=judge.name, combination=combination)
+                engine = hosted(judge.pool, judge.role)
+            else:
+                how = partial(by_verifier, combination=combination)
+                engine = replace(
+                    hosted(f"verifier {judge.name}", judge.role), make_engine=partial(_put, judge)
+                )
+            named = judge.name if several else ""
+            growing.append(Operator("score", engine, words, shape, how, judge=named))
+        return growing
+
+
+def _put(verifier: Verifier, role: str, config: RoleConfig, seed: int) -> VerifierEngine:
+    """Put a verifier where a host makes its engine."""
+    return VerifierEngine(verifier)
 
 
 def check_apart(first: Grow, second: Grow) -> None:

@@ -83,8 +83,10 @@ class HealthWatch:
 
     def _take(self, trees: Iterable[RefinementTree]) -> None:
         for tree in trees:
-            # A tree of an early wave may have no critiques yet: there is nothing to examine.
-            if tree.id in self._first and (tree.levels or tree.quarantined):
+            # A tree of an early wave may have no critiques yet: there is nothing to examine. One
+            # that was judged and has none was right at once.
+            judged = tree.response is not None and tree.response.verdicts
+            if tree.id in self._first and (tree.levels or tree.quarantined or judged):
                 self._found.setdefault(tree.id, tree)
 
     def _judge_again(self) -> bool:

@@ -11,6 +11,7 @@ from avr.config.fields import SPEED_ONLY
 from avr.config.prompts import PromptsConfig
 from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
 from avr.core.messages import content_id
+from avr.core.reward import Rewarding
 from avr.data.prompt_files import on_hub
 from avr.evaluation.judged import load_oracle
 from avr.evaluation.judges import INSTRUCTIONS, Duel
@@ -85,7 +86,7 @@ class Judge(Step):
             return judged(JudgeDuels(oracle=self.by), None)
         roles = {"reward_model": self.by}
         with pools(run, self, roles, self.queries, self.serving, witness) as up:
-            return judged(JudgeDuels(reward_model=up.score()), up)
+            return judged(JudgeDuels(rewarding=Rewarding.by(up.score())), up)
 
     def _duels(self, answered: Location) -> list[Duel]:
         (entrant,) = self.answers.entrants

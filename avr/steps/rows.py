@@ -7,8 +7,8 @@ from itertools import chain
 from typing import Any
 
 from avr.config.errors import ConfigError
-from avr.config.prompts import TemplatesConfig
 from avr.config.rows import OutputPairsConfig, RulesConfig
+from avr.core.prompts import Templates
 from avr.core.search import Closing
 from avr.core.trajectory import TrajectoryTemplate
 from avr.data import tables
@@ -23,8 +23,10 @@ from avr.rows.row import KINDS, PreferencePair
 from avr.rows.rules import switched_on
 from avr.rows.trajectories import select_trajectories
 from avr.rows.tree_pairs import make_pairs
+from avr.rows.verified import select_verified
 from avr.run.step import Report, Run, Step
-from avr.steps.ask import check_words, templates_of
+from avr.steps.ask import check_words
+from avr.steps.grow import Grow
 from avr.steps.sample import Sample
 from avr.storage import Location
 
@@ -41,9 +43,19 @@ def rules_of(at: str, rows: str, config: RulesConfig) -> frozenset[str]:
 class Select(Step):
     """Select RSFT rows of trees: the best refinement of each tree, where it improves."""
 
-    trees: Step
+    trees: Grow
     rules: frozenset[str]
-    templates: TemplatesConfig
+    templates: Templates
+    kept_share: float = 0.0
+
+    def check(self) -> None:
+        """Raise ConfigError for a share that is none, or that nobody can keep."""
+        if not 0 <= self.kept_share <= 1:
+            raise ConfigError(f"selection.kept_share is {self.kept_share}, must be 0 to 1")
+        if self.kept_share and self.trees.reward.truth is None:
+            raise ConfigError(
+                "selection.kept_share is above 0, but no verifier knows which answers are right"
+            )
 
     def work(self, run: Run) -> dict[str, Any]:
         """Write a row for each tree that the rules let through."""
@@ -51,12 +63,49 @@ class Select(Step):
         funnel = Funnel("rsft")
         # In the order of their ids: rows must not depend on which tree was finished first.
         trees = tables.read_trees(run.of(self.trees) / "trees")
-        rows = select_rsft(trees, templates_of(self.templates), self.rules, funnel)
+        truth = self.trees.reward.truth
+        rows = select_rsft(
+            trees,
+            self.templates,
+            self.rules,
+            funnel,
+            truth=truth.name if truth else "",
+            kept_share=self.kept_share,
+        )
         count = tables.write_rows(_file(run, self), map(rsft_row, rows), RSFT_ROWS)
         return {"num_rows": count, "funnel": funnel.to_dict()}
 
     def report(self, run: Run) -> Report:
         """Report the trees that each rule removed."""
+        result = run.ledger.result(self.name)
+        return Report(result, (funnel_rows([result["funnel"]]),))
+
+
+@dataclass(frozen=True)
+class Keep(Step):
+    """Keep the right ones of a model's outputs, as RSFT rows (rejection sampling, RFT)."""
+
+    outputs: Sample
+    rules: frozenset[str]
+    templates: Templates
+
+    def check(self) -> None:
+        """Raise ConfigError where no verifier knows which outputs are right."""
+        if self.outputs.reward is None or self.outputs.reward.truth is None:
+            raise ConfigError("reward.kind must be maths, or an ensemble with such a member")
+
+    def work(self, run: Run) -> dict[str, Any]:
+        """Write a row for each output that the rules let through."""
+        check_words(run, self, self.outputs, self.templates)
+        reward = self.outputs.reward
+        assert reward is not None and reward.truth is not None  # as `check` has seen
+        funnel, sets = Funnel("rft"), tables.read_sets(run.of(self.outputs) / "outputs")
+        rows = select_verified(sets, self.templates, self.rules, funnel, truth=reward.truth.name)
+        count = tables.write_rows(_file(run, self), map(rsft_row, rows), RSFT_ROWS)
+        return {"num_rows": count, "funnel": funnel.to_dict()}
+
+    def report(self, run: Run) -> Report:
+        """Report the outputs that each rule removed."""
         result = run.ledger.result(self.name)
         return Report(result, (funnel_rows([result["funnel"]]),))
 
@@ -69,7 +118,7 @@ class Pair(Step):
     kinds: Sequence[str]
     min_margin: float
     rules: frozenset[str]
-    templates: TemplatesConfig
+    templates: Templates
 
     def check(self) -> None:
         """Raise ConfigError for an unknown kind of pair."""
@@ -81,7 +130,7 @@ class Pair(Step):
         """Write the pairs that the rules let through."""
         check_words(run, self, self.trees, self.templates)
         funnels = {kind: Funnel(kind) for kind in self.kinds}
-        trees, words = tables.read_trees(run.of(self.trees) / "trees"), templates_of(self.templates)
+        trees, words = tables.read_trees(run.of(self.trees) / "trees"), self.templates
         pairs = make_pairs(trees, words, self.rules, funnels, self.min_margin)
         count = tables.write_rows(_file(run, self), map(pair_row, pairs), PAIRS)
         return {"num_pairs": count, "funnels": {k: f.to_dict() for k, f in funnels.items()}}
@@ -102,7 +151,7 @@ class Unroll(Step):
     closing: Closing
     unchanged_share: float
     min_gain: float
-    templates: TemplatesConfig
+    templates: Templates
 
     def check(self) -> None:
         """Raise ConfigError for a share outside of 0 to 1."""
@@ -117,7 +166,7 @@ class Unroll(Step):
         funnel, file = Funnel("trajectories"), _file(run, self)
         rows = select_trajectories(
             tables.read_trees(run.of(self.trees) / "trees"),
-            templates_of(self.templates),
+            self.templates,
             self.template,
             self.rules,
             funnel,
@@ -143,7 +192,7 @@ class PairOutputs(Step):
     outputs: Sample
     rules: frozenset[str]
     pairs: OutputPairsConfig
-    templates: TemplatesConfig
+    templates: Templates
 
     def check(self) -> None:
         """Raise ConfigError for more pairs than outputs can give, and for a share of 1 or more."""
@@ -160,7 +209,7 @@ class PairOutputs(Step):
     def work(self, run: Run) -> dict[str, Any]:
         """Write pairs of outputs, then pairs with malformed outputs, then pairs of judgements."""
         check_words(run, self, self.outputs, self.templates)
-        words, numbers = templates_of(self.templates), self.pairs
+        words, numbers = self.templates, self.pairs
         # A function, as every kind of pair reads the outputs for itself.
         read = partial(tables.read_sets, run.of(self.outputs) / "outputs")
         funnels = [Funnel("outputs")]
@@ -184,7 +233,7 @@ class PairOutputs(Step):
                 )
 
             pairs = chain(pairs, malformed(*funnels))
-        if self.outputs.reward_model is None:
+        if self.outputs.reward is None:
             funnels.append(Funnel("judgements"))
             pairs = chain(pairs, make_judgement_pairs(read(), words, funnels[-1]))
         count = tables.write_rows(_file(run, self), map(pair_row, pairs), PAIRS)

@@ -6,11 +6,12 @@ from typing import Any
 
 from avr.config.errors import ConfigError
 from avr.config.fields import speed_only
-from avr.config.prompts import PromptsConfig, TemplatesConfig
+from avr.config.prompts import PromptsConfig
 from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
 from avr.config.rows import OutputsConfig
 from avr.core.outputs import open_set
 from avr.core.own_judge import OwnJudge
+from avr.core.prompts import Templates
 from avr.core.trajectory import TrajectoryTemplate
 from avr.data.schemas import OUTPUTS
 from avr.engines.settings import check_role
@@ -19,8 +20,9 @@ from avr.plan.checks import check_prompts
 from avr.plan.models import Use, generating, judging
 from avr.plan.resources import StepPlan, engines
 from avr.reports.outputs import output_statistics, outputs_column
+from avr.rewards.reward import Reward
 from avr.run.step import Report, Run, Step
-from avr.steps.ask import check_roles, pools, prompts_in, take_in, templates_of
+from avr.steps.ask import check_roles, judges_of, pools, prompts_in, take_in
 from avr.steps.train import Train
 
 
@@ -28,15 +30,15 @@ from avr.steps.train import Train
 class Sample(Step):
     """Sample outputs of the policy, or of the model that a training (`weights`) made of it.
 
-    Without a `reward_model` the policy judges its outputs itself, by `own_judge` (Meta-Rewarding).
+    Without a `reward` the policy judges its outputs itself, by `own_judge` (Meta-Rewarding).
     Prompts of the steps `apart_from` are set aside. `title` heads the report, and `oracle` is used
     by the report alone.
     """
 
     prompts: PromptsConfig
     policy: RoleConfig
-    reward_model: RoleConfig | None
-    templates: TemplatesConfig
+    reward: Reward | None
+    templates: Templates
     template: TrajectoryTemplate
     outputs: OutputsConfig
     seed: int
@@ -50,10 +52,10 @@ class Sample(Step):
 
     def check(self) -> None:
         """Raise ConfigError for prompts, roles or judgements that cannot be used."""
-        templates_of(self.templates)
         check_prompts(self.name, self.prompts)
-        judge = {"reward_model": self.reward_model} if self.reward_model else {}
-        check_roles({"policy": self.policy, **judge})
+        check_roles({"policy": self.policy, **self._judges})
+        if self.reward is not None:
+            self.reward.check(self.prompts, f"the prompts of {self.name}")
         # Outputs have a sampling of their own, which `check_roles` has not seen.
         whole = replace(self.policy, sampling=self._sampling)
         check_role("policy", whole, sampling_at="outputs.sampling")
@@ -63,8 +65,7 @@ class Sample(Step):
     def uses(self) -> Iterable[Use]:
         """Name the roles' models; the policy's outputs are as long as `outputs.sampling` says."""
         policy = generating("policy", self.policy, {"outputs.sampling": self._sampling})
-        model = self.reward_model
-        return [policy, *([judging("reward_model", model)] if model else [])]
+        return [policy, *(judging(name, role) for name, role in self._judges.items())]
 
     def needs(self) -> StepPlan:
         """Plan all pools at once.
@@ -78,10 +79,9 @@ class Sample(Step):
         if self.weights is not None:
             policy = replace(policy, model=self.weights.origin(), trained=True)
         pooled = [policy]
-        if self.reward_model is not None:
+        if self.reward is not None:
             # An answer that the input row brought along is rewarded for comparison.
-            rewards = number + bool(self.prompts.answer_field)
-            pooled.append(engines("reward_model", self.reward_model, rewards))
+            pooled += judges_of(self.reward, number + bool(self.prompts.answer_field))
         whole = not self.template.plain
         return StepPlan(self.name, tuple(pooled), True, self.queries.cpus_per_task, whole=whole)
 
@@ -99,14 +99,12 @@ class Sample(Step):
         policy = self.policy
         if self.weights is not None:
             policy = replace(policy, model=self.weights.model(run))
-        roles = {"policy": policy}
-        if self.reward_model is not None:
-            roles["reward_model"] = self.reward_model
+        roles = {"policy": policy, **self._judges}
         with pools(run, self, roles, self.queries, self.serving, witness) as up:
             work = SampleOutputs(
                 policy=up.generate("policy", sampling=self._sampling),
-                reward_model=up.score() if self.reward_model else None,
-                templates=templates_of(self.templates),
+                rewarding=self.reward.rewarding(up.score) if self.reward else None,
+                templates=self.templates,
                 template=self.template,
                 num_outputs=self.outputs.num_outputs,
                 max_tries=self.outputs.max_tries,
@@ -121,6 +119,10 @@ class Sample(Step):
         statistics = output_statistics(run.of(self), load_oracle(self.oracle))
         result = run.ledger.result(self.name) | {"outputs": statistics}
         return Report(result, (outputs_column(self.title, result),))
+
+    @property
+    def _judges(self) -> dict[str, RoleConfig]:
+        return self.reward.pools if self.reward else {}
 
     @property
     def _sampling(self) -> dict[str, Any]:

@@ -9,18 +9,33 @@ from typing import Any
 from avr.config.errors import ConfigError
 from avr.config.fields import SPEED_ONLY, speed_only
 from avr.config.health import HealthConfig
-from avr.config.prompts import PromptsConfig, TemplatesConfig
-from avr.config.roles import FirstAnswer, QueriesConfig, RoleConfig, ServingConfig
+from avr.config.prompts import PromptsConfig
+from avr.config.roles import (
+    CorrectingConfig,
+    FirstAnswer,
+    QueriesConfig,
+    RoleConfig,
+    ServingConfig,
+)
 from avr.config.rows import TreeConfig
-from avr.core.growth import Shape
+from avr.core.prompts import Templates
 from avr.data.schemas import TREES
 from avr.evaluation.judged import load_oracle
 from avr.plan.checks import check_prompts
 from avr.plan.models import Use, generating, judging
 from avr.plan.resources import StepPlan, engines
 from avr.reports.trees import search_column, search_statistics
+from avr.rewards.reward import Reward
 from avr.run.step import Report, Run, Step
-from avr.steps.ask import check_roles, planted_in, pools, take_in, templates_of
+from avr.steps.ask import (
+    check_roles,
+    check_truth,
+    judges_of,
+    planted_in,
+    pools,
+    shape_of,
+    take_in,
+)
 from avr.terminal import indented
 
 
@@ -33,31 +48,34 @@ class Search(Step):
 
     prompts: PromptsConfig
     policy: RoleConfig
-    reward_model: RoleConfig
-    templates: TemplatesConfig
+    reward: Reward
+    templates: Templates
     tree: TreeConfig
     max_depth: int
     first_answer: FirstAnswer
     seed: int
     queries: QueriesConfig
     serving: ServingConfig
+    correcting: CorrectingConfig
     health: HealthConfig = field(metadata=SPEED_ONLY)
     oracle: str | None = speed_only(default=None)
 
     def check(self) -> None:
         """Raise ConfigError for queries, roles or templates that cannot be used."""
-        templates_of(self.templates)
         if self._from_input and not self.prompts.answer_field:
             raise ConfigError("first_answer is 'input', but prompts.search.answer_field is not set")
         check_prompts(self.name, self.prompts)
-        check_roles({"policy": self.policy, "reward_model": self.reward_model})
+        check_roles({"policy": self.policy, **self.reward.pools})
+        self.reward.check(self.prompts, "prompts.search")
+        check_truth(self.correcting, self.reward, self.prompts, "prompts.search")
 
     def uses(self) -> Iterable[Use]:
-        """Name the models of both roles."""
-        return [generating("policy", self.policy), judging("reward_model", self.reward_model)]
+        """Name the models of the policy and the reward."""
+        judges = (judging(name, role) for name, role in self.reward.pools.items())
+        return [generating("policy", self.policy), *judges]
 
     def needs(self) -> StepPlan:
-        """Plan both pools at once.
+        """Plan all pools at once.
 
         The number of texts is the largest there can be: a search may end at any turn.
         """
@@ -65,7 +83,7 @@ class Search(Step):
         texts = (not self._from_input) + self.max_depth * (self.tree.num_critiques + width)
         pooled = (
             engines("policy", self.policy, texts),
-            engines("reward_model", self.reward_model, 1 + self.max_depth * width),
+            *judges_of(self.reward, 1 + self.max_depth * width),
         )
         return StepPlan(self.name, pooled, True, self.queries.cpus_per_task)
 
@@ -78,7 +96,7 @@ class Search(Step):
         from avr.serving.works import SearchTree, tree_query
         from avr.steps.health import HealthWatch
 
-        place, words = Place(run.of(self), "trees", TREES), templates_of(self.templates)
+        place, words = Place(run.of(self), "trees", TREES), self.templates
         ingested = take_in(run, self, self.prompts, needs_answer=self._from_input)
         # A function, as trees are planted twice: for their ids, and to search them.
         planted = partial(planted_in, place.folder, run.recipe(self), self._from_input)
@@ -92,10 +110,11 @@ class Search(Step):
         # Before engines start: a run that is continued may have its first trees already.
         look()
         witness = witness_beside_driver()
-        roles = {"policy": self.policy, "reward_model": self.reward_model}
+        roles = {"policy": self.policy, **self.reward.pools}
         with pools(run, self, roles, self.queries, self.serving, witness, look) as up:
-            shape = Shape(**asdict(self.tree))
-            work = SearchTree(up.generate("policy"), up.score(), words, shape, self.max_depth)
+            shape = shape_of(self.tree, self.correcting, self.reward)
+            rewarding = self.reward.rewarding(up.score)
+            work = SearchTree(up.generate("policy"), rewarding, words, shape, self.max_depth)
             asked = map(tree_query, planted())
             worked = run_queries(asked, work, up, self.queries, place, self.name, witness)
         # The last queries may have ended after the last check of the pools.

@@ -1,0 +1,59 @@
+"""Configure what rewards an answer: a reward model, or a verifier that knows what is right."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from avr.config.fields import at_least
+from avr.config.roles import RoleConfig
+
+
+class RewardKind(Enum):
+    """Name the kinds of rewards.
+
+    `classifier` is a Bradley-Terry reward model. `maths` compares the final answer with the row's
+    reference, and `function` calls your own code. `ensemble` combines several.
+    """
+
+    classifier = "classifier"
+    maths = "maths"
+    function = "function"
+    ensemble = "ensemble"
+
+
+class Combine(Enum):
+    """Name the ways to make one reward of several (`avr.core.reward.Combination`)."""
+
+    mean = "mean"
+    minimum = "minimum"
+    mean_minus_deviations = "mean_minus_deviations"
+
+
+@dataclass
+class JudgingConfig:
+    """Configure one judge of answers.
+
+    `reward_model` is the model of a classifier inside an ensemble; a reward that is a classifier
+    alone has the job's own `reward_model`. `function` names a function `(prompt, answer) -> float`
+    as "module:function"; `prompt` is an `avr.core.tree.Prompt`, with the row's `reference` and
+    `tests`. It may be a coroutine. A verifier's pool in a growth has `replicas` processes, each
+    with `num_cpus` CPUs and `at_a_time` answers in work.
+    """
+
+    kind: RewardKind = RewardKind.classifier
+    reward_model: RoleConfig | None = None
+    function: str | None = None
+    replicas: int = at_least(1, 1, speed=True)
+    num_cpus: float = at_least(0, 0.25, speed=True)
+    at_a_time: int = at_least(1, 8, speed=True)
+
+
+@dataclass
+class RewardConfig(JudgingConfig):
+    """Configure the reward of a job: one judge, or an ensemble of `members` by their names.
+
+    `deviations` counts the standard deviations that `mean_minus_deviations` takes off the mean.
+    """
+
+    members: dict[str, JudgingConfig] = field(default_factory=dict)
+    combine: Combine = Combine.mean
+    deviations: float = at_least(0, 1.0)

@@ -1,0 +1,50 @@
+"""Tell the forms of texts: code, JSON, a final answer; and texts that tell what they should not."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+
+
+def forms_of(text: str) -> frozenset[str]:
+    """Name the forms of a text that an improved text must keep, such as a code block."""
+    return frozenset(name for name, has in _FORMS.items() if has(text))
+
+
+def gives_away(text: str) -> bool:
+    """Tell whether a text speaks of a solution or a test that its reader has not seen.
+
+    "The given solution" is not counted: reviewers call the answer under review so.
+    """
+    return _GIVES_AWAY.search(text) is not None
+
+
+_GIVES_AWAY = re.compile(
+    r"\b(?:reference|official|expected|sample)\s+(?:solution|answer)\b"
+    r"|\bcorrect\s+solution\s+(?:above|given|provided|shown|states|says|shows)\b"
+    r"|\b(?:as|in|from|with|to)\s+the\s+correct\s+solution\b"
+    r"|\bfor\s+(?:your|my)\s+eyes\s+only\b|\b(?:this|the)\s+note\b"
+    r"|\bthe\s+(?:hidden\s+)?tests?\s+(?:found|showed|says?)\b",
+    re.IGNORECASE,
+)
+_FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
+_FINAL = re.compile(
+    r"\\boxed\{|^\W*(?:#### \S*\d|(?:final )?answer\W*[:=])", re.MULTILINE | re.IGNORECASE
+)
+
+
+def _is_json(text: str) -> bool:
+    bare = re.sub(r"\A\s*```\w*\n|\n```\s*\Z", "", text).strip()
+    if not bare.startswith(("{", "[")):
+        return False
+    try:
+        json.loads(bare)
+    except (ValueError, RecursionError):  # too deep to be meant as JSON
+        return False
+    return True
+
+
+_FORMS: Mapping[str, Callable[[str], bool]] = {
+    "code block": lambda text: _FENCE.search(text) is not None,
+    "final answer": lambda text: _FINAL.search(text) is not None,
+    "JSON": _is_json,
+}

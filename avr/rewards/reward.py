@@ -1,0 +1,126 @@
+"""Hold the reward of a job: which judges give verdicts, in which pools, and how they combine."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from avr.config.errors import ConfigError
+from avr.config.prompts import PromptsConfig
+from avr.config.rewards import JudgingConfig, RewardConfig, RewardKind
+from avr.config.roles import RoleConfig
+from avr.core.reward import Combination, Rewarding
+from avr.core.roles import Score
+from avr.rewards.function import Function
+from avr.rewards.maths import Maths
+from avr.rewards.verifier import Verifier
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Describe a Bradley-Terry reward model as a judge; `pool` is the role of its engines."""
+
+    name: str
+    pool: str
+    role: RoleConfig
+
+
+Judge = Classifier | Verifier
+_VERIFIERS: dict[RewardKind, Callable[[str, JudgingConfig], Verifier]] = {
+    RewardKind.maths: Maths.of,
+    RewardKind.function: Function.of,
+}
+
+
+@dataclass(frozen=True)
+class Reward:
+    """Hold the judges of a job and how their verdicts become one reward."""
+
+    judges: tuple[Judge, ...]
+    combination: Combination
+
+    @property
+    def pools(self) -> dict[str, RoleConfig]:
+        """Return the roles of the reward models, whose engines have pools."""
+        return {each.pool: each.role for each in self.judges if isinstance(each, Classifier)}
+
+    @property
+    def verifiers(self) -> tuple[Verifier, ...]:
+        """Return the judges that need no model."""
+        return tuple(each for each in self.judges if isinstance(each, Verifier))
+
+    @property
+    def truth(self) -> Verifier | None:
+        """Return the judge that knows what is right, the first of several; None without one."""
+        return next((each for each in self.verifiers if each.exact), None)
+
+    def check(self, prompts: PromptsConfig, at: str) -> None:
+        """Raise ConfigError for a verifier that cannot work, or lacks what it needs of a row.
+
+        `at` is the setting that holds the prompts.
+        """
+        for verifier in self.verifiers:
+            verifier.check(prompts, at)
+
+    def rewarding(self, score: Callable[[str, str], Score]) -> Rewarding:
+        """Make what judges answers; `score(name, pool)` gives the judge behind a pool."""
+        judges = (
+            score(each.name, each.pool) if isinstance(each, Classifier) else each
+            for each in self.judges
+        )
+        return Rewarding(tuple(judges), self.combination)
+
+
+def reward_of(config: RewardConfig, reward_model: RoleConfig | None) -> Reward:
+    """Return the reward of a configuration. Raises ConfigError, which names the setting."""
+    if config.members and config.kind != RewardKind.ensemble:
+        raise ConfigError(f"reward.members: reward.kind is {config.kind.value}, not ensemble")
+    if config.kind != RewardKind.ensemble:
+        name = config.kind.value
+        if config.reward_model is not None:
+            raise ConfigError("reward.reward_model: it is 'reward_model', at the top")
+        judge = _judge("reward", name, config, reward_model, "reward_model")
+        if reward_model is not None and not isinstance(judge, Classifier):
+            raise ConfigError(f"reward_model is set, but reward.kind is {name}; leave one out")
+        return Reward((judge,), Combination((name,)))
+    if not config.members:
+        raise ConfigError("reward.members is empty: which judges are the ensemble?")
+    if reward_model is not None:
+        raise ConfigError(
+            "reward_model is set, but reward.kind is ensemble; move it to"
+            " reward.members.NAME.reward_model"
+        )
+    judges = []
+    for name, member in config.members.items():
+        at = f"reward.members.{name}"
+        judges.append(_judge(at, name, member, member.reward_model, f"{at}.reward_model"))
+    members = tuple(judge.name for judge in judges)
+    return Reward(tuple(judges), Combination(members, config.combine.value, config.deviations))
+
+
+def _judge(
+    at: str, name: str, config: JudgingConfig, reward_model: RoleConfig | None, pool: str
+) -> Judge:
+    if config.kind == RewardKind.ensemble:
+        raise ConfigError(f"{at}.kind is ensemble: an ensemble holds no other one")
+    if config.kind == RewardKind.classifier:
+        if reward_model is None:
+            raise ConfigError(f"{pool} is not set: which model rewards answers?")
+        return Classifier(name, pool, reward_model)
+    try:
+        return _VERIFIERS[config.kind](name, config)
+    except ConfigError as error:
+        raise ConfigError(f"{at}.{error}") from error
+
+
+def only_classifier(reward_model: RoleConfig) -> Reward:
+    """Make the reward that is one reward model's."""
+    return reward_of(RewardConfig(), reward_model)
+
+
+def with_pools(reward: Reward, roles: Mapping[str, RoleConfig]) -> Reward:
+    """Return the reward with other settings for its pools."""
+    judges: list[Any] = [
+        replace(each, role=roles[each.pool]) if isinstance(each, Classifier) else each
+        for each in reward.judges
+    ]
+    return replace(reward, judges=tuple(judges))
