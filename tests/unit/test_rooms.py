@@ -20,6 +20,7 @@ ROOMS = (
     "storage",
     "engines",
     "data",
+    "rewards",
     "miniature",
     "training",
     "plan",
