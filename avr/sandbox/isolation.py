@@ -39,7 +39,9 @@ def resolve(config: SandboxConfig) -> SandboxConfig:
     `auto` may be, does not work.
     """
     named = config.isolation
-    tried = {each: available(each) for each in (_BEST_FIRST if named is Isolation.auto else (named,))}
+    tried = {
+        each: available(each) for each in (_BEST_FIRST if named is Isolation.auto else (named,))
+    }
     for isolation, missing in tried.items():
         if not missing:
             return replace(config, isolation=isolation)

@@ -62,7 +62,9 @@ class Job:
         if late:
             lost = TestOutcome(Result.timeout, message=late)
         elif status < 0 and self._process:  # within the reach of the program there
-            lost = TestOutcome(Result.killed, message="the sandbox was ended, by the program itself?")
+            lost = TestOutcome(
+                Result.killed, message="the sandbox was ended, by the program itself?"
+            )
         if lost is None and (status or len(outcomes) != self.num_tests):
             said = errors.decode(errors="replace").strip() or f"ended with status {status}"
             raise SandboxError(f"the sandbox does not work ({said})")

@@ -36,7 +36,7 @@ def prepare(tests: Sequence[str], setup: str) -> tuple[str, tuple[Prepared, ...]
     ValueError for a test or set-up code that is no Python.
     """
     before = _parsed(setup, "the set-up code").body
-    imports = [each for each in before if isinstance(each, ast.Import | ast.ImportFrom)]
+    imports: list[ast.stmt] = [e for e in before if isinstance(e, ast.Import | ast.ImportFrom)]
     prelude = ast.unparse(ast.Module(imports, []))
     return prelude, tuple(_prepared(setup, test) for test in tests)
 
@@ -79,7 +79,9 @@ def _used_of_module(name: str, tree: ast.AST) -> tuple[str, ...]:
     if name not in sys.stdlib_module_names:
         return ()
     nodes = list(ast.walk(tree))
-    used = [each.attr for each in nodes if isinstance(each, ast.Attribute) and _is(each.value, name)]
+    used = [
+        each.attr for each in nodes if isinstance(each, ast.Attribute) and _is(each.value, name)
+    ]
     return tuple(used) if len(used) == sum(_is(each, name) for each in nodes) else ()
 
 

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 MOST_DEPTH = 100  # Python's own repr gives up at some 300
 _LENGTH, _DOUBLE = struct.Struct("<I"), struct.Struct("<d")
-_VIEWS = {b"K": type({}.keys()), b"V": type({}.values()), b"I": type({}.items())}
+_VIEWS: dict[type, bytes] = {
+    type({}.keys()): b"K",
+    type({}.values()): b"V",
+    type({}.items()): b"I",
+}
 # Types of the standard library: tag -> module, name, and the arguments that make an equal value.
 # A class stands before its own base.
 _MADE: dict[bytes, tuple[str, str, Callable[[Any], Any]]] = {
@@ -37,7 +41,7 @@ _MADE: dict[bytes, tuple[str, str, Callable[[Any], Any]]] = {
     b"O": ("collections", "OrderedDict", lambda v: (list(v.items()),)),
     b"D": ("collections", "defaultdict", lambda v: (_class_or_none(v.default_factory), dict(v))),
 }
-_FLAT = {b"l": list, b"t": tuple, b"S": set, b"Z": frozenset}
+_FLAT: dict[type, bytes] = {list: b"l", tuple: b"t", set: b"S", frozenset: b"Z"}
 # Bases in the order in which a subclass is reduced to one; bool has no subclasses.
 _BASES = (int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset)
 
@@ -77,7 +81,7 @@ _SIMPLE: dict[type, Callable[[Any], bytes]] = {
     bytes: lambda v: _sized(b"b", v),
     bytearray: lambda v: _sized(b"B", bytes(v)),
 }
-_TAGS = {kind: tag for tag, kind in (_FLAT | _VIEWS).items()}
+_TAGS = _FLAT | _VIEWS
 
 
 class _Writer:
@@ -151,6 +155,17 @@ def decode(data: bytes, other: Callable[..., Any]) -> Any:
     return value
 
 
+def _view(tag: bytes, items: list[Any]) -> Any:
+    """Make the keys, values or items of a dict."""
+    if tag == b"V":
+        return dict(enumerate(items)).values()
+    made = {}
+    for item in items:
+        key, value = (item, None) if tag == b"K" else item
+        made[key] = value
+    return made.keys() if tag == b"K" else made.items()
+
+
 class _Reader:
     def __init__(self, data: bytes, other: Callable[..., Any]):
         self._data, self._at, self._other = data, 0, other
@@ -195,16 +210,23 @@ class _Reader:
         return content if tag == b"b" else bytearray(content)
 
     def _container(self, tag: bytes, items: list[Any]) -> Any:
-        if tag in _FLAT:
-            return _FLAT[tag](items)
+        if tag in b"lt":
+            return items if tag == b"l" else tuple(items)
+        if tag in b"SZ":
+            # One by one, so that an alarm can end it: 80,000 equal hashes take a minute.
+            members = set()
+            for item in items:
+                members.add(item)
+            return members if tag == b"S" else frozenset(members)
         if tag == b"d":
-            return dict(zip(items[::2], items[1::2], strict=True))
+            pairs = {}
+            for at in range(0, len(items), 2):
+                pairs[items[at]] = items[at + 1]
+            return pairs
         if tag == b"r":
             return range(*items)
         if tag in b"KVI":
-            pairs = {b"K": zip(items, items), b"V": enumerate(items), b"I": items}[tag]  # noqa: B905
-            made = dict(pairs)
-            return {b"K": made.keys(), b"V": made.values(), b"I": made.items()}[tag]
+            return _view(tag, items)
         if tag in _MADE:
             module, name, _ = _MADE[tag]
             return getattr(__import__(module), name)(*items)

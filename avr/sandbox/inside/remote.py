@@ -7,8 +7,10 @@ nothing, it has no arithmetic, and `in` and loops fetch its items and compare th
 
 from __future__ import annotations
 
+import builtins
+
 from avr.sandbox.inside.plain import NotPlainError, decode, encode
-from avr.sandbox.inside.served import standard, standard_name
+from avr.sandbox.inside.served import standard_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,14 +104,15 @@ class Session:
 
     def _received(self, returned: bool, kind: str, *what: Any) -> Any:
         if kind == "standard":  # only what is compared by identity: no function of the harness
-            found = standard(what[0]) if str(what[0]).startswith("builtins:") else None
-            return found if isinstance(found, type) else Remote(self, kind, what[0], what[0], True)
+            module, _, name = str(what[0]).partition(":")
+            found = getattr(builtins, name, None) if module == "builtins" else None
+            return found if type(found) is type else Remote(self, kind, what[0], name, True)
         number, name = what
         return Remote(self, "object", int(number), str(name), returned)
 
     def _sent(self, value: Any) -> tuple[Any, ...]:
         if type(value) is Remote:
-            return value._Remote__reference  # type: ignore[attr-defined,no-any-return]
+            return value._Remote__reference  # type: ignore[no-any-return]
         if name := standard_name(value):
             return "standard", name
         raise NotPlainError(f"{type(value).__name__}, which cannot be given to a program")
@@ -133,6 +136,7 @@ class Remote:
         return self.__session.do(what, self, *operands)[0]
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Call the object with plain data, and objects of the program."""
         kind, name = self.__reference
         made = kind == "name" and name[:1].isupper()
         return self.__session.call(self, arguments, named, not made)
@@ -173,7 +177,9 @@ class Remote:
 
     def __eq__(self, other: object) -> bool:
         if type(other) is Remote:
-            raise UnsupportedError("compares two objects of the program: it would say what is equal")
+            raise UnsupportedError(
+                "compares two objects of the program: it would say what is equal"
+            )
         return False
 
     def __hash__(self) -> int:
@@ -182,8 +188,6 @@ class Remote:
 
 def _exception(names: list[str], message: str) -> BaseException:
     """Make an exception of the first builtin class among the names, so that tests can catch it."""
-    import builtins
-
     for name in names:
         kind = getattr(builtins, name, None)
         if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception:

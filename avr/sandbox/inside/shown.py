@@ -16,7 +16,7 @@ class Shown:
         self._failed: tuple[str, Any, Any, bool] = ("", None, None, False)
 
     def equal(self, call: str, flipped: bool, left: Any, right: Any) -> Any:
-        """Compare the value of the program's side, `call`, with the other; `flipped`: it is right."""
+        """Compare two values; the right one is that of `call` if `flipped`, else the left one."""
         holds = left == right
         if not holds:
             self._failed = (call, *((right, left) if flipped else (left, right)), True)

@@ -41,9 +41,7 @@ def make_read_only(where: str) -> None:
     attributes = (ctypes.c_uint64 * 4)(_READ_ONLY | MS_NOSUID | MS_NODEV, 0, 0, 0)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     number, flags = ctypes.c_long(_MOUNT_SETATTR), ctypes.c_long(_AT_RECURSIVE)
-    _call(
-        "syscall", number, ctypes.c_long(_AT_FDCWD), where.encode(), flags, attributes, size
-    )
+    _call("syscall", number, ctypes.c_long(_AT_FDCWD), where.encode(), flags, attributes, size)
 
 
 def pivot_root(new: str, put_old: str) -> None:
@@ -146,7 +144,7 @@ def refuse_calls() -> None:
     code += [(_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _ERROR | _ENOSYS)]
     code += [(_EQUAL, 0, 3, _CLONE[column]), (_LOAD, 0, 0, 16), (_ANY_BIT, 0, 1, _NAMESPACES)]
     code += [denied, (_RETURN, 0, 0, _ALLOW)]
-    instructions = (_Instruction * len(code))(*code)
+    instructions = (_Instruction * len(code))(*(_Instruction(*each) for each in code))
     program = _Filter(len(code), instructions)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     _call("prctl", PR_SET_SECCOMP, ctypes.c_ulong(2), ctypes.byref(program))

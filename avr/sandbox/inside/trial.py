@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # signal itself imports enum, 3 ms
 import builtins
 import os
 import select
 import time
 
 from avr.sandbox.inside.limits import Limits
-from avr.sandbox.inside.remote import EndedError, Remote, Session
+from avr.sandbox.inside.remote import NO_VALUE, Remote, Session
 from avr.sandbox.inside.shown import Shown
-from avr.sandbox.inside.wire import ClosedError, receive, send
+from avr.sandbox.inside.wire import ClosedError, OversizedError, receive, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,12 +120,16 @@ class _Trial:
             return receive(self._channel, most, lambda fd: self._wait(fd, select.POLLIN))
         except ClosedError:
             self.session.end(_GONE)
+        except OversizedError:
+            self.session.end(NO_VALUE)
 
     def _wait(self, fd: int, event: int) -> None:
         if self._harness.ready(fd, event, self._deadline):
             return
         late = time.monotonic() >= self._deadline
-        self.session.end(_TOO_LATE if late else f"ran more than {self._limits.max_processes} processes")
+        self.session.end(
+            _TOO_LATE if late else f"ran more than {self._limits.max_processes} processes"
+        )
 
 
 class _Names(dict[str, "Any"]):

@@ -13,7 +13,11 @@ _LENGTH = Struct("<I")
 
 
 class ClosedError(Exception):
-    """Signal that the other side has closed, or was never what it should be."""
+    """Signal that the other side has closed."""
+
+
+class OversizedError(Exception):
+    """Signal a frame that is longer than any should be."""
 
 
 def _at_once(fd: int) -> None:
@@ -36,11 +40,12 @@ def send(fd: int, data: bytes, wait: Callable[[int], None] = _at_once) -> None:
 def receive(fd: int, most: int, wait: Callable[[int], None] = _at_once) -> bytes:
     """Read one frame; `wait` is called before each read.
 
-    Raises ClosedError, also for a frame of more than `most` bytes, before any of it is read.
+    Raises ClosedError, or OversizedError for a frame of more than `most` bytes, of which none is
+    read.
     """
     length = _LENGTH.unpack(_read(fd, _LENGTH.size, wait))[0]
     if length > most:
-        raise ClosedError(f"a frame of {length} bytes")
+        raise OversizedError(f"a frame of {length} bytes")
     return _read(fd, length, wait)
 
 
