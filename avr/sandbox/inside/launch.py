@@ -6,7 +6,7 @@ import _socket
 import os
 import sys
 
-from avr.sandbox.inside import namespaces
+from avr.sandbox.inside import namespaces, system
 from avr.sandbox.inside.keeper import Place, keep
 from avr.sandbox.inside.limits import Limits
 
@@ -48,21 +48,9 @@ def start_keeper(isolation: str, limits: Limits, bubblewrap: str) -> tuple[int, 
 def _place(isolation: str, limits: Limits) -> Place:
     if isolation == "namespaces":
         user = namespaces.enter(limits.file_mib)
-        return Place(user, 2 if user is None else 1, True)  # the keeper, and where alike: us
-    return Place(None, _num_tasks(os.getuid()), False)
-
-
-def _num_tasks(user: int) -> int:
-    """Count the processes and threads of a user: the kernel's limit is on all of them."""
-    number = 0
-    for each in os.listdir("/proc"):
-        if each.isdigit():
-            try:
-                if os.stat(f"/proc/{each}").st_uid == user:
-                    number += len(os.listdir(f"/proc/{each}/task"))
-            except OSError:
-                continue
-    return number
+        return Place(user, 2 if user is None else 1)  # the keeper, and where alike: us
+    system.prctl(system.PR_SET_DUMPABLE, 0)  # then a process of our user cannot read our memory
+    return Place()
 
 
 def _bubblewrap(bubblewrap: str, control: int, limits: Limits) -> list[str]:
@@ -82,12 +70,16 @@ def _bubblewrap(bubblewrap: str, control: int, limits: Limits) -> list[str]:
     else:
         command += ["--unshare-user"]
     for folder in namespaces.interpreter_folders():
+        command += _open_parents(folder)
         if os.path.islink(folder):
             command += ["--symlink", os.readlink(folder), folder]
         else:
             command += ["--ro-bind", folder, folder]
-    command += ["--ro-bind", python, python, "--ro-bind", code, f"{_CODE}/avr/sandbox"]
-    command += ["--dev-bind", "/dev/null", "/dev/null", "--perms", "1777"]
+    shown = f"{_CODE}/avr/sandbox"
+    command += [*_open_parents(python), "--ro-bind", python, python]
+    command += [*_open_parents(shown), "--ro-bind", code, shown]
+    command += [*_open_parents("/dev/null"), "--dev-bind", "/dev/null", "/dev/null"]
+    command += ["--perms", "1777"]
     command += ["--size", str(limits.file_mib * 2**20), "--tmpfs", namespaces.HOME]
     command += ["--remount-ro", "/", "--chdir", namespaces.HOME, "--"]
     command += [python, *PYTHON_OPTIONS, "-c", START_KEEPER, _CODE]
@@ -95,8 +87,15 @@ def _bubblewrap(bubblewrap: str, control: int, limits: Limits) -> list[str]:
     return [*command, str(control), str(user), *limits.as_arguments()]
 
 
+def _open_parents(path: str) -> list[str]:
+    """Have bubblewrap make the folders above a path such that another user may enter them."""
+    parts = path.split("/")[1:-1]
+    parents = ["/" + "/".join(parts[: number + 1]) for number in range(len(parts))]
+    return [word for each in parents for word in ("--perms", "0755", "--dir", each)]
+
+
 def keep_in_bubblewrap(arguments: list[str]) -> None:
     """Be the keeper in a bubblewrap: arguments are the socket, the user and the limits."""
     control, user = int(arguments[0]), int(arguments[1])
-    place = Place(None if user < 0 else user, 1, True)
+    place = Place(None if user < 0 else user, 1)
     keep(control, Limits.from_arguments(arguments[2:]), place)

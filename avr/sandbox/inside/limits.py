@@ -36,28 +36,26 @@ class Limits:
         values = (self.wall_s, self.cpu_s, self.memory_mib, self.max_processes)
         return [str(each) for each in (*values, output_kib, self.file_mib)]
 
-    def impose(self, num_others: int) -> None:
+    def impose(self, num_others: int | None) -> None:
         """Set all limits on this process and its children, which cannot raise them again.
 
-        `num_others` processes of the same user stand beside the program. Soft limits equal hard
-        ones: then the kernel ends a process that has used its CPU time without a signal that it
-        could ignore.
+        `num_others` processes of the same user stand beside the program; None: that user has
+        others, too, so that processes are not limited by their number. At the soft limit of CPU
+        time comes SIGXCPU, by which the end is told from others; a second later comes SIGKILL.
         """
-        for what, most in (
-            (resource.RLIMIT_CPU, self.cpu_s),
-            (resource.RLIMIT_AS, self.memory_mib * 2**20),
-            (resource.RLIMIT_FSIZE, self.file_mib * 2**20),
-            (resource.RLIMIT_NPROC, self.max_processes + num_others),
-            (resource.RLIMIT_NOFILE, 64),
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_MEMLOCK, 0),
-            (resource.RLIMIT_MSGQUEUE, 0),
-        ):
-            lower(what, most)
+        lower(resource.RLIMIT_CPU, self.cpu_s, self.cpu_s + 1)
+        lower(resource.RLIMIT_AS, self.memory_mib * 2**20)
+        lower(resource.RLIMIT_FSIZE, self.file_mib * 2**20)
+        if num_others is not None:
+            lower(resource.RLIMIT_NPROC, self.max_processes + num_others)
+        lower(resource.RLIMIT_NOFILE, 64)
+        for what in (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
+            lower(what, 0)
 
 
-def lower(what: int, most: int) -> None:
-    """Set a limit of this process for good, soft and hard, unless a lower one holds already."""
-    _, hard = resource.getrlimit(what)
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(what, (most, most))
+def lower(what: int, soft: int, hard: int | None = None) -> None:
+    """Set a limit of this process for good, unless a lower one holds; `hard` is `soft` if None."""
+    _, now = resource.getrlimit(what)
+    bound = soft if hard is None else hard
+    bound = bound if now == resource.RLIM_INFINITY else min(bound, now)
+    resource.setrlimit(what, (min(soft, bound), bound))

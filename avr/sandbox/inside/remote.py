@@ -156,7 +156,8 @@ class Remote:
         self.__do("set item", key, value)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.__do("iterate"))
+        found: Iterator[Any] = self.__do("iterate")
+        return found if type(found) is Remote else iter(found)
 
     def __next__(self) -> Any:
         return self.__do("next")

@@ -8,8 +8,7 @@ CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID = 0x08000000, 0x10000000, 0x20000000
 CLONE_NEWNET = 0x40000000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 1 << 12, 1 << 14, 1 << 18
 MNT_DETACH = 2
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP = 1, 4, 22
-PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 4, 22, 38
 _AT_RECURSIVE, _AT_FDCWD, _READ_ONLY = 0x8000, -100, 1
 _MOUNT_SETATTR = 442  # the same on all architectures, as are others above 424
 _CAPABILITIES_3 = 0x20080522
@@ -96,12 +95,18 @@ _REFUSED = {
     "io_uring_setup": (425, 425),
 }
 _CLONE, _CLONE3 = (56, 220), 435
+# vfork and fork (x86_64 alone has them), socket, tkill, pidfd_open, pidfd_send_signal, and both
+# calls that queue a signal.
+_COMPANY = ((58,), (57,), (41, 198), (200, 130), (434, 434), (424, 424), (129, 138), (297, 240))
+_SIGNALS = ((62, 129), (234, 131))  # kill, tgkill: allowed to the process itself
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _X32 = 0x40000000  # numbers of x86_64's second table begin here
-_NAMESPACES = 0x7E020000  # all CLONE_NEW* that clone takes
+_NAMESPACES, _THREAD = 0x7E020000, 0x00010000  # all CLONE_NEW* that clone takes; CLONE_THREAD
 _EPERM, _ENOSYS = 1, 38
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+_ALLOWED, _DENIED = (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _ERROR | _EPERM)
+_FIRST_OPERAND = (_LOAD, 0, 0, 16)  # its lower half
 
 
 def _architecture() -> tuple[int, int]:
@@ -134,17 +139,42 @@ def refuse_calls() -> None:
 
     Sets no_new_privs. Raises OSError, also on a processor whose numbers are not known here.
     """
-    column, architecture = _architecture()
-    denied = (_RETURN, 0, 0, _ERROR | _EPERM)
-    code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _KILL)]
-    code += [(_LOAD, 0, 0, 0), (_AT_LEAST, 0, 1, _X32), denied]
+    column, _ = _architecture()
+    code = []
     for number in _numbers().values():
-        code += [(_EQUAL, 0, 1, number), denied]
+        code += [(_EQUAL, 0, 1, number), _DENIED]
     # C libraries fall back to clone, whose flags can be looked at.
     code += [(_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _ERROR | _ENOSYS)]
-    code += [(_EQUAL, 0, 3, _CLONE[column]), (_LOAD, 0, 0, 16), (_ANY_BIT, 0, 1, _NAMESPACES)]
-    code += [denied, (_RETURN, 0, 0, _ALLOW)]
-    instructions = (_Instruction * len(code))(*(_Instruction(*each) for each in code))
-    program = _Filter(len(code), instructions)
+    code += [(_EQUAL, 0, 4, _CLONE[column]), _FIRST_OPERAND, (_ANY_BIT, 0, 1, _NAMESPACES)]
+    _install([*code, _DENIED, _ALLOWED])
+
+
+def refuse_company() -> None:
+    """Have the kernel refuse new processes, signals to others and sockets, to this process.
+
+    For a program without a process namespace, whose processes nobody could be sure to find, and
+    which as root no limit would keep from having thousands. Threads stay allowed. Raises OSError.
+    """
+    column, _ = _architecture()
+    code = []
+    for numbers in _COMPANY:
+        if column < len(numbers):
+            code += [(_EQUAL, 0, 1, numbers[column]), _DENIED]
+    code += [(_EQUAL, 0, 4, _CLONE[column]), _FIRST_OPERAND, (_ANY_BIT, 1, 0, _THREAD)]
+    code += [_DENIED, _ALLOWED]
+    for numbers in _SIGNALS:
+        code += [(_EQUAL, 0, 4, numbers[column]), _FIRST_OPERAND, (_EQUAL, 1, 0, os.getpid())]
+        code += [_DENIED, _ALLOWED]
+    _install(code)
+
+
+def _install(code: list[tuple[int, int, int, int]]) -> None:
+    """Install a filter; its code begins with the call's number loaded, and falls through to yes."""
+    _, architecture = _architecture()
+    before = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _KILL)]
+    before += [(_LOAD, 0, 0, 0), (_AT_LEAST, 0, 1, _X32), _DENIED]
+    whole = [*before, *code, _ALLOWED]
+    instructions = (_Instruction * len(whole))(*(_Instruction(*each) for each in whole))
+    program = _Filter(len(whole), instructions)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     _call("prctl", PR_SET_SECCOMP, ctypes.c_ulong(2), ctypes.byref(program))
