@@ -42,8 +42,20 @@ _MADE: dict[bytes, tuple[str, str, Callable[[Any], Any]]] = {
     b"D": ("collections", "defaultdict", lambda v: (_class_or_none(v.default_factory), dict(v))),
 }
 _FLAT: dict[type, bytes] = {list: b"l", tuple: b"t", set: b"S", frozenset: b"Z"}
-# Bases in the order in which a subclass is reduced to one; bool has no subclasses.
-_BASES = (int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset)
+# How to copy the content of a subclass's instance past the methods that it overrides.
+_BASES: dict[type, Callable[[Any], Any]] = {
+    int: lambda v: int.__add__(v, 0),
+    float: lambda v: float.__mul__(v, 1.0),
+    complex: complex.__pos__,
+    str: lambda v: str.__getitem__(v, slice(None)),
+    bytes: lambda v: bytes.__getitem__(v, slice(None)),
+    bytearray: bytearray.copy,
+    tuple: lambda v: tuple.__getitem__(v, slice(None)),
+    list: lambda v: list.__getitem__(v, slice(None)),
+    dict: dict.copy,
+    set: set,
+    frozenset: frozenset,
+}
 
 
 class NotPlainError(Exception):
@@ -130,10 +142,8 @@ class _Writer:
     def _reduce(self, value: Any, depth: int) -> None:
         for kind in (*self._made, *_BASES):
             if isinstance(value, kind) and not getattr(value, "tzinfo", None):
-                plain = kind(value) if kind in _BASES else value
-                if kind is int or kind is str:  # whose constructors ask the subclass
-                    plain = int.__add__(value, 0) if kind is int else str.__str__(value)
-                return self._write(kind, plain, depth)
+                content = _BASES[kind](value) if kind in _BASES else value
+                return self._write(kind, content, depth)
         self._items(b"h", self._other(value), depth)
         return None
 

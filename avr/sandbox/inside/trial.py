@@ -107,7 +107,9 @@ class _Trial:
         used_up = code == -_signal.SIGKILL and self._seconds >= 0.5 * self._limits.cpu_s
         if used_up or code == -_signal.SIGXCPU:
             return "timeout", "", "", "", f"no result after {self._limits.cpu_s} s of CPU time"
-        if code < 0:
+        if code == -_signal.SIGKILL:
+            said = "closed its channel, or was killed"
+        elif code < 0:
             said = f"ended by signal {-code} ({_signal.strsignal(-code)})"
         else:
             said = f"ended itself with status {code} before it gave a result"

@@ -66,7 +66,7 @@ forger(
     FRAME + "def f(x): sent(plain.encode((True, 0, ()), 999, str).replace(b'i', b'h', 1))",
 )  # fmt: skip
 forger(
-    "closes all descriptors", "killed", "status 0",
+    "closes all descriptors", "killed", "",
     "import os\ndef f(x): os.closerange(0, 64); return 17",
 )  # fmt: skip
 forger(
@@ -90,7 +90,8 @@ forger(
 )  # fmt: skip
 forger(
     "replaces builtins", "failed", "returned 0",
-    "import builtins\nbuiltins.AssertionError = Warning\nbuiltins.abs = builtins.bool = lambda x: 17\n"
+    "import builtins\nbuiltins.AssertionError = Warning\n"
+    "builtins.abs = builtins.bool = lambda x: 17\n"
     "def f(x): return 0",
 )  # fmt: skip
 forger(

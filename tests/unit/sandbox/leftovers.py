@@ -1,6 +1,5 @@
 """Look for what a sandbox may have left on the machine."""
 
-import os
 import time
 from pathlib import Path
 
@@ -13,7 +12,11 @@ def left():
     while (running := _running()) and time.monotonic() < deadline:
         time.sleep(0.05)
     mounts = Path("/proc/self/mountinfo").read_text()
-    return {"files": len(os.listdir("/proc/self/fd")), "mounts": mounts, "running": running}
+    return {
+        "files": len(list(Path("/proc/self/fd").iterdir())),
+        "mounts": mounts,
+        "running": running,
+    }
 
 
 def _running():

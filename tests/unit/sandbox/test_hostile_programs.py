@@ -14,7 +14,7 @@ from avr.sandbox.run import run_tests
 
 PROGRAMS = {**FORGERS, **BREAKERS}
 PATIENT = SandboxConfig(Isolation.namespaces, wall_s=60, cpu_s=1, memory_mib=256)
-HASTY = SandboxConfig(Isolation.namespaces, wall_s=1.5, cpu_s=9, memory_mib=256)
+HASTY = SandboxConfig(Isolation.namespaces, wall_s=0.7, cpu_s=9, memory_mib=256)
 
 
 @pytest.fixture(scope="module")
