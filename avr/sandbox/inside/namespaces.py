@@ -104,6 +104,7 @@ def _make_root(file_mib: int) -> None:
     system.unmount("/old")
     os.rmdir("/old")
     os.makedirs(HOME, exist_ok=True)
+    system.mount(None, "/", None, system.MS_REMOUNT | system.MS_BIND | system.MS_RDONLY | flags)
     system.mount("tmpfs", HOME, "tmpfs", flags, f"size={file_mib}m,nr_inodes=4096,mode=1777")
     os.chdir(HOME)
 

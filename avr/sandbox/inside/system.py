@@ -6,10 +6,11 @@ import os
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x00020000, 0x02000000, 0x04000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID = 0x08000000, 0x10000000, 0x20000000
 CLONE_NEWNET = 0x40000000
-MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 1 << 12, 1 << 14, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT = 1, 2, 4, 32
+MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
 MNT_DETACH = 2
 PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 4, 22, 38
-_AT_RECURSIVE, _AT_FDCWD, _READ_ONLY = 0x8000, -100, 1
+_AT_RECURSIVE, _AT_FDCWD = 0x8000, -100
 _MOUNT_SETATTR = 442  # the same on all architectures, as are others above 424
 _CAPABILITIES_3 = 0x20080522
 
@@ -37,7 +38,7 @@ def mount(what: str | None, where: str, kind: str | None, flags: int, data: str 
 
 def make_read_only(where: str) -> None:
     """Make a mount and all below it read-only, without devices and setuid. Raises OSError."""
-    attributes = (ctypes.c_uint64 * 4)(_READ_ONLY | MS_NOSUID | MS_NODEV, 0, 0, 0)
+    attributes = (ctypes.c_uint64 * 4)(MS_RDONLY | MS_NOSUID | MS_NODEV, 0, 0, 0)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     number, flags = ctypes.c_long(_MOUNT_SETATTR), ctypes.c_long(_AT_RECURSIVE)
     _call("syscall", number, ctypes.c_long(_AT_FDCWD), where.encode(), flags, attributes, size)

@@ -9,15 +9,15 @@ import select
 import time
 
 from avr.sandbox.inside.limits import Limits
-from avr.sandbox.inside.remote import NO_VALUE, Remote, Session
+from avr.sandbox.inside.processes import Processes
+from avr.sandbox.inside.remote import NO_VALUE, EndedError, Remote, Session
 from avr.sandbox.inside.shown import Shown
 from avr.sandbox.inside.wire import ClosedError, OversizedError, receive, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
-
-    from avr.sandbox.inside.harness import Harness
 
 # Result, call, got, expected, message: the fields of `avr.sandbox.verdict.TestOutcome`.
 Outcome = tuple[str, str, str, str, str]
@@ -29,10 +29,10 @@ _MOST_MESSAGE = 1000  # characters
 
 
 def tried(
-    harness: Harness, prelude: str, program: str, test: Test, limits: Limits
+    processes: Processes, prelude: str, program: str, test: Test, limits: Limits
 ) -> tuple[Outcome, bool]:
     """Try a test: its outcome, and whether the program was loaded."""
-    trial = _Trial(harness, limits)
+    trial = _Trial(processes, limits)
     try:
         loaded = trial.attempt(lambda: trial.session.load(prelude, program))
         passed = loaded and trial.attempt(lambda: trial.evaluate(*test))
@@ -42,17 +42,25 @@ def tried(
 
 
 class _Trial:
-    def __init__(self, harness: Harness, limits: Limits):
-        self._harness, self._limits = harness, limits
+    def __init__(self, processes: Processes, limits: Limits):
+        self._processes, self._limits = processes, limits
         self._deadline = time.monotonic() + limits.wall_s
-        self._channel = harness.begin()
+        self._channel = processes.begin()
         self._shown = Shown()
         self._error: BaseException | None = None
         self._status, self._seconds = 0, 0.0
         self.session = Session(self._ask)
 
-    def attempt(self, work: Any) -> bool:
+    def attempt(self, work: Callable[[], None]) -> bool:
         """Do some work within the time of the test; whether it went to its end."""
+        try:  # noqa: SIM105 (contextlib takes 3 ms)
+            self._timed(work)
+        except EndedError:
+            pass  # the alarm came just as the work ended
+        # A test may have caught what ended the session, and have gone on.
+        return self._error is None and not self.session.ended
+
+    def _timed(self, work: Callable[[], None]) -> None:
         _signal.signal(_signal.SIGALRM, self._on_alarm)
         _signal.setitimer(_signal.ITIMER_REAL, max(self._deadline - time.monotonic(), 0.001))
         try:
@@ -61,8 +69,6 @@ class _Trial:
             self._error = error
         finally:
             _signal.setitimer(_signal.ITIMER_REAL, 0)
-        # A test may have caught what ended the session, and have gone on.
-        return self._error is None and not self.session.ended
 
     def evaluate(
         self, source: str, names: tuple[str, ...], modules: dict[str, tuple[str, ...]]
@@ -80,7 +86,7 @@ class _Trial:
         """End the processes of the test."""
         self.session.closed = True
         os.close(self._channel)
-        self._status, self._seconds = self._harness.end()
+        self._status, self._seconds = self._processes.end()
 
     def outcome(self) -> Outcome:
         """Say why the test did not pass."""
@@ -129,7 +135,7 @@ class _Trial:
             self.session.end(NO_VALUE)
 
     def _wait(self, fd: int, event: int) -> None:
-        if not self._harness.ready(fd, event, self._deadline):
+        if not self._processes.ready(fd, event, self._deadline):
             self.session.end(_TOO_LATE)
 
 
