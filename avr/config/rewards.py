@@ -5,17 +5,20 @@ from enum import Enum
 
 from avr.config.fields import at_least
 from avr.config.roles import RoleConfig
+from avr.config.sandbox import SandboxConfig
 
 
 class RewardKind(Enum):
     """Name the kinds of rewards.
 
     `classifier` is a Bradley-Terry reward model. `maths` compares the final answer with the row's
-    reference, and `function` calls your own code. `ensemble` combines several.
+    reference, `code` runs the row's unit tests on the answer's program in a sandbox, and `function`
+    calls your own code. `ensemble` combines several.
     """
 
     classifier = "classifier"
     maths = "maths"
+    code = "code"
     function = "function"
     ensemble = "ensemble"
 
@@ -35,13 +38,14 @@ class JudgingConfig:
     `reward_model` is the model of a classifier inside an ensemble; a reward that is a classifier
     alone has the job's own `reward_model`. `function` names a function `(prompt, answer) -> float`
     as "module:function"; `prompt` is an `avr.core.tree.Prompt`, with the row's `reference` and
-    `tests`. It may be a coroutine. A verifier's pool in a growth has `replicas` processes, each
-    with `num_cpus` CPUs and `at_a_time` answers in work.
+    `tests`. It may be a coroutine. `sandbox` is where programs run. A verifier's pool in a growth
+    has `replicas` processes, each with `num_cpus` CPUs and `at_a_time` answers in work.
     """
 
     kind: RewardKind = RewardKind.classifier
     reward_model: RoleConfig | None = None
     function: str | None = None
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     replicas: int = at_least(1, 1, speed=True)
     num_cpus: float = at_least(0, 0.25, speed=True)
     at_a_time: int = at_least(1, 8, speed=True)

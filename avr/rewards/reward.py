@@ -10,6 +10,7 @@ from avr.config.rewards import JudgingConfig, RewardConfig, RewardKind
 from avr.config.roles import RoleConfig
 from avr.core.reward import Combination, Rewarding
 from avr.core.roles import Score
+from avr.rewards.code import Code
 from avr.rewards.function import Function
 from avr.rewards.maths import Maths
 from avr.rewards.verifier import Verifier
@@ -27,6 +28,7 @@ class Classifier:
 Judge = Classifier | Verifier
 _VERIFIERS: dict[RewardKind, Callable[[str, JudgingConfig], Verifier]] = {
     RewardKind.maths: Maths.of,
+    RewardKind.code: Code.of,
     RewardKind.function: Function.of,
 }
 
@@ -52,6 +54,11 @@ class Reward:
     def truth(self) -> Verifier | None:
         """Return the judge that knows what is right, the first of several; None without one."""
         return next((each for each in self.verifiers if each.exact), None)
+
+    def record(self) -> dict[str, Any]:
+        """Return what a run's record must say of its verifiers, by name; {} where that is nothing."""
+        said = {each.name: dict(each.record()) for each in self.verifiers}
+        return {"verifiers": said} if any(said.values()) else {}
 
     def check(self, prompts: PromptsConfig, at: str) -> None:
         """Raise ConfigError for a verifier that cannot work, or lacks what it needs of a row.

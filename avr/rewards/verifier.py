@@ -1,8 +1,9 @@
 """Define a verifier: a judge that needs no model, as a value that travels to where it works."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from avr.config.errors import ConfigError
 from avr.config.fields import speed_only
@@ -40,6 +41,10 @@ class Verifier:
 
         `at` is the setting that holds the prompts.
         """
+
+    def record(self) -> Mapping[str, Any]:
+        """Return what a run's record must say of how it worked on this machine."""
+        return {}
 
     async def score(self, prompt: Prompt, answer: str) -> Verdict:
         """Return the verdict on an answer; see `avr.core.roles.Score`."""

@@ -58,7 +58,7 @@ def check_truth(config: CorrectingConfig, reward: Reward, prompts: PromptsConfig
         if is_so and reward.truth is None:
             raise ConfigError(
                 f"{what}, but nothing knows whether an answer is right: reward.kind must be"
-                " maths, or an ensemble with such a member"
+                " maths or code, or an ensemble with such a member"
             )
     if not 0 <= config.criticised_share <= 1:
         raise ConfigError(f"criticised_share is {config.criticised_share}, must be 0 to 1")

@@ -119,7 +119,8 @@ class Grow(Step):
         # Before engines start: a run that goes on may have its first trees already.
         watch.look_at_parts([*parts, folder / "quarantine"])
         grown = grow(planted(), operators, config, folder, lambda: run.placed(self), committed)
-        return {"input": asdict(ingested), "growth": asdict(grown)}
+        done = {"input": asdict(ingested), "growth": asdict(grown)}
+        return done | self.reward.record()
 
     def report(self, run: Run) -> Report:
         """Report counts and gains of the trees."""

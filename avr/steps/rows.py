@@ -92,7 +92,9 @@ class Keep(Step):
     def check(self) -> None:
         """Raise ConfigError where no verifier knows which outputs are right."""
         if self.outputs.reward is None or self.outputs.reward.truth is None:
-            raise ConfigError("reward.kind must be maths, or an ensemble with such a member")
+            raise ConfigError(
+                "reward.kind must be maths or code, or an ensemble with such a member"
+            )
 
     def work(self, run: Run) -> dict[str, Any]:
         """Write a row for each output that the rules let through."""

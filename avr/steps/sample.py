@@ -112,7 +112,8 @@ class Sample(Step):
             )
             queries = (set_query(open_set(each, recipe)) for each in prompts_in(place.folder))
             worked = run_queries(queries, work, up, self.queries, place, self.name, witness)
-        return {"input": asdict(ingested), "queries": asdict(worked)}
+        done = {"input": asdict(ingested), "queries": asdict(worked)}
+        return done | (self.reward.record() if self.reward else {})
 
     def report(self, run: Run) -> Report:
         """Report failures, turns and qualities of the outputs."""

@@ -119,7 +119,8 @@ class Search(Step):
             worked = run_queries(asked, work, up, self.queries, place, self.name, witness)
         # The last queries may have ended after the last check of the pools.
         look()
-        return {"input": asdict(ingested), "queries": asdict(worked)}
+        done = {"input": asdict(ingested), "queries": asdict(worked)}
+        return done | self.reward.record()
 
     def report(self, run: Run) -> Report:
         """Report depths, gains and rewards of the searches."""
