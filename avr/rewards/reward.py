@@ -56,7 +56,7 @@ class Reward:
         return next((each for each in self.verifiers if each.exact), None)
 
     def record(self) -> dict[str, Any]:
-        """Return what a run's record must say of its verifiers, by name; {} where that is nothing."""
+        """Return what a run's record must say of its verifiers, by name; {} for nothing."""
         said = {each.name: dict(each.record()) for each in self.verifiers}
         return {"verifiers": said} if any(said.values()) else {}
 
