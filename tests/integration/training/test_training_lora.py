@@ -1,0 +1,156 @@
+"""Trainings of an adapter: what is kept, what is merged, killed ones, and bare TRL with peft."""
+
+from pathlib import Path
+
+import pytest
+import training_models as tm
+from test_training_runs import Killer, events, mean_loss, weights
+
+from avr.training.job import TrainingError
+from avr.training.launch import train
+from avr.training.methods.dpo import Dpo
+from avr.training.methods.rsft import Rsft
+
+pytestmark = pytest.mark.integration
+NUM_ROWS, STEPS, SCALE = 32, 8, 4.0
+LORA = {"r": 4, "lora_alpha": 16, "target_modules": ["q_proj", "down_proj"]}
+# With checkpointed gradients, as a large model has them.
+TRL = {"max_steps": STEPS, "learning_rate": 1e-2, "gradient_checkpointing": True}
+SAVES = {"save_strategy": "steps", "save_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lora")
+    tm.write_model(folder / "model")
+    tm.write_rows(folder / "rsft.parquet", [tm.rsft_row(i) for i in range(NUM_ROWS)])
+    tm.write_rows(folder / "dpo.parquet", [tm.dpo_row(i) for i in range(NUM_ROWS)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rsft(ray_cluster, folder):
+    """The output folder of an RSFT of an adapter by two ranks, which nobody interrupts."""
+    config = tm.on_cpus(TRL | SAVES, lora=LORA)
+    train("rsft", Rsft(), config, folder / "model", folder / "rsft.parquet", folder / "rsft")
+    return folder / "rsft"
+
+
+def tensors(file):
+    from safetensors.torch import load_file
+
+    return load_file(file)
+
+
+def adapter_of(output):
+    """The adapter's matrices, by the name of the weight that they change."""
+    found = {}
+    for name, tensor in tensors(output / "adapter" / "adapter_model.safetensors").items():
+        where, _, side = name.removeprefix("base_model.model.").rpartition(".lora_")
+        found.setdefault(f"{where}.weight", {})[side[0]] = tensor
+    return found
+
+
+def test_the_model_is_the_base_with_the_adapter_in_it_and_nothing_else(rsft, folder):
+    import torch
+
+    base, merged = (tensors(f / "model.safetensors") for f in (folder / "model", rsft))
+    adapter = adapter_of(rsft)
+    assert base.keys() == merged.keys() and len(adapter) == 4  # two layers with two each
+    for name, tensor in base.items():
+        if name not in adapter:
+            assert torch.equal(merged[name], tensor), name
+            continue
+        added = SCALE * (adapter[name]["B"] @ adapter[name]["A"])
+        assert added.abs().max() > 1e-3
+        torch.testing.assert_close(merged[name], tensor + added, atol=1e-7, rtol=1e-6)
+    assert {f.name for f in rsft.iterdir()} >= {"config.json", "tokenizer.json", "training.json"}
+    assert tm.load_json(rsft / "config.json")["use_cache"] is True
+    rows = [tm.rsft_row(i) for i in range(10, 20)]
+    assert mean_loss(rsft, rows) < mean_loss(folder / "model", rows) - 0.05
+
+
+def test_the_adapter_is_kept_by_itself_with_the_name_of_its_base(rsft, folder):
+    record = tm.load_json(rsft / "training.json")
+    kept = rsft / record["adapter"]
+    assert {f.name for f in kept.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    config = tm.load_json(kept / "adapter_config.json")
+    assert Path(config["base_model_name_or_path"]) == folder / "model"
+    assert config["task_type"] == "CAUSAL_LM" and config["r"] == 4
+    assert record["settings"]["lora"] == LORA
+
+
+def test_peft_puts_the_kept_adapter_on_its_base_and_gets_the_merged_model(rsft, folder):
+    import torch
+    from peft import AutoPeftModelForCausalLM
+
+    by_peft = AutoPeftModelForCausalLM.from_pretrained(rsft / "adapter").merge_and_unload()
+    for name, tensor in weights(rsft).items():
+        assert torch.equal(by_peft.state_dict()[name], tensor), name
+
+
+def test_a_killed_training_of_an_adapter_continues_to_the_same_weights(rsft, folder):
+    import torch
+
+    output, training = folder / "killed", folder / "killed.training"
+    config = tm.on_cpus(TRL | SAVES, max_failures=0, lora=LORA)
+    arguments = ("rsft", Rsft(), config, folder / "model", folder / "rsft.parquet", output)
+    killer = Killer(training / "logs", rank=1, step=4)
+    with pytest.raises(TrainingError, match=r"rank \d failed"):
+        train(*arguments)
+    assert killer.killed
+    kept = max(m.parent for m in training.rglob("complete"))
+    size = sum(f.stat().st_size for f in kept.rglob("*.pt"))
+    assert size < (folder / "model" / "model.safetensors").stat().st_size  # no model is in it
+    train(*arguments)
+    begins = [e["step"] for e in events(training / "logs") if e["event"] == "begin"]
+    assert len(begins) == 2 and 4 <= begins[1] < STEPS
+    for name, tensor in weights(rsft).items():
+        torch.testing.assert_close(weights(output)[name], tensor, atol=1e-6, rtol=1e-5)
+
+
+def bare(method, folder, trl):
+    """Adapter and losses of TRL's own trainer with peft, in this process, without DeepSpeed."""
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model_state_dict
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    make = tm.rsft_row if method.name == "rsft" else tm.dpo_row
+    rows = [method.encode(tokenizer, make(i)).columns for i in range(NUM_ROWS)]
+    settings = tm.on_cpus(trl).trl | method.settings(trl)
+    arguments = method.arguments()(
+        output_dir=str(folder / "bare"), use_cpu=True, report_to="none", **settings
+    )
+    trainer = method.trainer()(
+        model=str(folder / "model"),
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(task_type="CAUSAL_LM", **LORA),
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return get_peft_model_state_dict(trainer.model), losses
+
+
+@pytest.mark.parametrize("deepspeed", [True, False], ids=["zero3", "plain"])
+@pytest.mark.parametrize("method", [Rsft(), Dpo()], ids=["rsft", "dpo"])
+def test_one_rank_trains_the_adapter_of_bare_trl(ray_cluster, folder, method, deepspeed):
+    import torch
+
+    trl = TRL | {"logging_steps": 1}
+    config = tm.on_cpus(trl, num_workers=1, lora=LORA, **({} if deepspeed else {"deepspeed": {}}))
+    output = folder / f"{method.name}-one-{deepspeed}"
+    train(method.name, method, config, folder / "model", folder / f"{method.name}.parquet", output)
+    ours = tensors(output / "adapter" / "adapter_model.safetensors")
+    theirs, losses = bare(method, folder, trl)
+    logs = events(output.with_name(f"{output.name}.training") / "logs")
+    print(
+        [e["metrics"]["loss"] for e in logs if e["event"] == "log" and "loss" in e["metrics"]],
+        losses,
+    )
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        print(name, (ours[name] - tensor).abs().max(), tensor.abs().max())
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
