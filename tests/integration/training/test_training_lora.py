@@ -10,6 +10,7 @@ from avr.training.job import TrainingError
 from avr.training.launch import train
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.rsft import Rsft
+from avr.training.weights import merge
 
 pytestmark = pytest.mark.integration
 NUM_ROWS, STEPS, SCALE = 32, 8, 4.0
@@ -107,6 +108,77 @@ def test_a_killed_training_of_an_adapter_continues_to_the_same_weights(rsft, fol
     assert len(begins) == 2 and 4 <= begins[1] < STEPS
     for name, tensor in weights(rsft).items():
         torch.testing.assert_close(weights(output)[name], tensor, atol=1e-6, rtol=1e-5)
+
+
+def random_adapter(folder, to, dtype, **lora):
+    """The model of a folder with an adapter of random weights, which is saved to another folder."""
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from avr.memory.adapter import lora_config
+
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    model = get_peft_model(base, lora_config(lora)).eval()
+    torch.manual_seed(1)
+    for name, tensor in model.named_parameters():
+        if tensor.requires_grad:
+            change = 0.05 * torch.randn_like(tensor)
+            tensor.data += change if "lora_" not in name else change - tensor.data
+    model.save_pretrained(to)
+    return model
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [
+        {"target_modules": "all-linear", "r": 4, "lora_alpha": 16, "use_rslora": True},
+        {"target_modules": ["v_proj"], "rank_pattern": {"v_proj": 2}, "alpha_pattern": {"v_proj": 3}},
+        {"target_modules": ["v_proj"], "modules_to_save": ["lm_head"]},
+        {"target_modules": ["embed_tokens", "o_proj"], "layers_to_transform": [1]},
+        {"target_modules": ["o_proj"], "use_dora": True},
+    ],
+    ids=lambda lora: next(reversed(lora)),
+)
+def test_a_merged_model_says_what_the_model_with_its_adapter_says(tmp_path, lora):
+    import torch
+
+    tm.write_model(tmp_path / "model")
+    trained = random_adapter(tmp_path / "model", tmp_path / "adapter", "float32", **lora)
+    tokens = torch.arange(40)[None] + 10
+    with torch.no_grad(), trained.disable_adapter():
+        before = trained(tokens).logits
+    with torch.no_grad():
+        said = trained(tokens).logits
+    merged = merge(tmp_path / "adapter", trained, str(tmp_path / "model"), None)
+    merged.save_pretrained(tmp_path / "merged")
+    from transformers import AutoModelForCausalLM
+
+    with torch.no_grad():
+        alone = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(tokens).logits
+    assert (said - before).abs().max() > 0.05
+    torch.testing.assert_close(alone, said, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_a_model_in_bfloat16_is_merged_in_float32_and_rounded_once_or_not_at_all(tmp_path, dtype):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    tm.write_model(tmp_path / "wide")
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "wide", dtype="bfloat16")
+    base.save_pretrained(tmp_path / "model")
+    settings = {"target_modules": ["v_proj"], "r": 4, "lora_alpha": 16}
+    trained = random_adapter(tmp_path / "model", tmp_path / "adapter", "bfloat16", **settings)
+    merged = merge(tmp_path / "adapter", trained, str(tmp_path / "model"), dtype).state_dict()
+    adapter = tensors(tmp_path / "adapter" / "adapter_model.safetensors")
+    for name, tensor in base.state_dict().items():
+        there = f"base_model.model.{name.removesuffix('weight')}lora_"
+        exact = tensor.float()
+        if "v_proj" in name:
+            a, b = (adapter[f"{there}{side}.weight"].float() for side in "AB")
+            exact = exact + SCALE * (b @ a)
+        assert torch.equal(merged[name], exact if dtype else exact.bfloat16()), name
 
 
 def bare(method, folder, trl):
