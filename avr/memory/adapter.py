@@ -20,7 +20,9 @@ def lora_config(lora: Mapping[str, Any]) -> Any:
     from peft import LoraConfig
 
     # Nested settings are copied: peft writes into them.
-    settings = {k: dict(v) if isinstance(v, Mapping) else v for k, v in lora.items()}
+    settings: dict[str, Any] = {
+        k: dict(v) if isinstance(v, Mapping) else v for k, v in lora.items()
+    }
     return LoraConfig(task_type="CAUSAL_LM", **settings)
 
 

@@ -1,5 +1,6 @@
 """Trainings of an adapter: what is kept, what is merged, killed ones, and bare TRL with peft."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,11 @@ def random_adapter(folder, to, dtype, **lora):
     "lora",
     [
         {"target_modules": "all-linear", "r": 4, "lora_alpha": 16, "use_rslora": True},
-        {"target_modules": ["v_proj"], "rank_pattern": {"v_proj": 2}, "alpha_pattern": {"v_proj": 3}},
+        {
+            "target_modules": ["v_proj"],
+            "rank_pattern": {"v_proj": 2},
+            "alpha_pattern": {"v_proj": 3},
+        },
         {"target_modules": ["v_proj"], "modules_to_save": ["lm_head"]},
         {"target_modules": ["embed_tokens", "o_proj"], "layers_to_transform": [1]},
         {"target_modules": ["o_proj"], "use_dora": True},
@@ -206,23 +211,45 @@ def bare(method, folder, trl):
     return get_peft_model_state_dict(trainer.model), losses
 
 
-@pytest.mark.parametrize("deepspeed", [True, False], ids=["zero3", "plain"])
-@pytest.mark.parametrize("method", [Rsft(), Dpo()], ids=["rsft", "dpo"])
-def test_one_rank_trains_the_adapter_of_bare_trl(ray_cluster, folder, method, deepspeed):
+@pytest.mark.parametrize(
+    ("method", "deepspeed"),
+    [(Rsft(), False), (Dpo(), False), (Dpo(), True)],
+    ids=["rsft", "dpo", "dpo-zero3"],
+)
+def test_one_rank_trains_the_adapter_that_bare_trl_trains(ray_cluster, folder, method, deepspeed):
+    """Without DeepSpeed to the bit.
+
+    ZeRO-3 hangs nodes of its own into autograd's graph around every module. Where gradients of the
+    residual stream meet they are then added in another order: all forward passes are the same to
+    the bit, and gradients differ in their last. (Seen by comparing what enters and leaves every
+    module.) Adam makes of it up to 2e-6 in these 8 steps of up to 1e-2.
+    """
     import torch
 
-    trl = TRL | {"logging_steps": 1}
-    config = tm.on_cpus(trl, num_workers=1, lora=LORA, **({} if deepspeed else {"deepspeed": {}}))
-    output = folder / f"{method.name}-one-{deepspeed}"
+    config = tm.on_cpus(TRL | {"logging_steps": 1}, num_workers=1, lora=LORA)
+    config = config if deepspeed else replace(config, deepspeed={})
+    output = folder / f"{method.name}-{deepspeed}"
     train(method.name, method, config, folder / "model", folder / f"{method.name}.parquet", output)
     ours = tensors(output / "adapter" / "adapter_model.safetensors")
-    theirs, losses = bare(method, folder, trl)
+    theirs, losses = bare(method, folder, TRL | {"logging_steps": 1})
     logs = events(output.with_name(f"{output.name}.training") / "logs")
-    print(
-        [e["metrics"]["loss"] for e in logs if e["event"] == "log" and "loss" in e["metrics"]],
-        losses,
-    )
-    assert ours.keys() == theirs.keys()
+    logged = [e["metrics"]["loss"] for e in logs if e["event"] == "log" and "loss" in e["metrics"]]
+    assert len(losses) == STEPS and logged == pytest.approx(losses, rel=1e-5 if deepspeed else 0)
+    assert ours.keys() == theirs.keys() and len(ours) == 8
     for name, tensor in theirs.items():
-        print(name, (ours[name] - tensor).abs().max(), tensor.abs().max())
-    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+        if deepspeed:
+            torch.testing.assert_close(ours[name], tensor, atol=1e-5, rtol=0)
+        else:
+            assert torch.equal(ours[name], tensor), name
+    assert any("lora_B" in name and tensor.abs().max() > 1e-2 for name, tensor in ours.items())
+
+
+def test_modules_that_the_model_does_not_have_end_a_training_before_its_first_step(
+    ray_cluster, folder
+):
+    """As on a rank where the driver could not reach the model."""
+    config = tm.on_cpus(TRL, num_workers=1, lora={"target_modules": ["wq"]})
+    output = folder / "refused"
+    with pytest.raises(TrainingError, match=r"rsft\.lora: .*wq"):
+        train("rsft", Rsft(), config, folder / "model", folder / "rsft.parquet", output)
+    assert events(output.with_name("refused.training") / "logs") == []
