@@ -33,6 +33,9 @@ class TrainingConfig:
     float32) casts the saved weights; unset, they stay as trained. The worker group restarts up to
     `max_failures` times from the last checkpoint; preemptions are counted apart, up to
     `max_preemption_failures` (-1: any number). `trackers`: tensorboard, wandb, mlflow.
+    `lora` holds fields of peft's LoraConfig under their own names ({}: its defaults). Then only an
+    adapter is trained, and the result is the model with the adapter merged into it; null trains all
+    weights.
     """
 
     # Decides results: ZeRO checkpoints are tied to the number of ranks.
@@ -45,6 +48,7 @@ class TrainingConfig:
     max_preemption_failures: int = at_least(-1, -1, speed=True)
     trl: dict[str, Any] = field(default_factory=dict)
     deepspeed: dict[str, Any] = field(default_factory=_zero3)
+    lora: dict[str, Any] | None = None
     checkpoint_every_s: float = at_least(0, 600.0, speed=True)
     save_dtype: str | None = None
     trackers: list[str] = speed_only(default_factory=lambda: ["tensorboard"])

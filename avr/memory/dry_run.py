@@ -9,10 +9,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
+from avr.memory.adapter import AdapterError, adapted
 from avr.memory.model import Model, Saved, UnknownMemoryError
 
 # Models that have this setting are only right with eager attention.
 EAGER = "attn_logit_softcapping"
+# Settings of LoraConfig that name layers by their numbers; a dry run has only one or two layers.
+_OF_SOME_LAYERS = ("layers_to_transform", "layers_pattern")
 
 
 def model_of(config: Mapping[str, Any], scores: bool = False) -> Model:
@@ -51,6 +54,29 @@ def _model_of(config_json: str, scores: bool) -> Model:
         )
 
 
+def trained_by(config: Mapping[str, Any], lora: Mapping[str, Any]) -> int:
+    """Count the parameters that an adapter trains of the model with this config.json.
+
+    `lora` are fields of peft's LoraConfig. Raises AdapterError where the model cannot take it, and
+    UnknownMemoryError, see `model_of`.
+    """
+    return _trained_by(json.dumps(config), json.dumps(lora))
+
+
+@cache
+def _trained_by(config_json: str, lora_json: str) -> int:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = json.loads(config_json)
+    settings = _settings(config)
+    kind: Any = AutoModelForCausalLM
+    with torch.device("meta"), _refused(config):
+        model = kind.from_config(settings, dtype=torch.bfloat16)
+        model = adapted(model, json.loads(lora_json))
+        return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
 def saved_by(
     config: Mapping[str, Any],
     sequences: int,
@@ -59,21 +85,34 @@ def saved_by(
     bits: int = 16,
     autocast: bool = False,
     attention: str | None = None,
+    lora: Mapping[str, Any] | None = None,
+    wide: bool = False,
 ) -> Saved:
     """Run a model's layers over fake tokens; add up what they save for the backward pass.
 
     `sequences` rows of `length` tokens lie side by side. `bits` are those of the weights: 16
     (bfloat16) or 32; with `autocast` they compute in bfloat16 in either case. `attention` is
     Transformers' attn_implementation, by default the one that is right for the model. Its kernels
-    are those of a CPU, under an attention mask; other kernels without one save less. Raises
-    UnknownMemoryError, see `model_of`.
+    are those of a CPU, under an attention mask; other kernels without one save less. `lora` puts an
+    adapter on every layer (`wide`: in float32), also where it leaves some out. Raises AdapterError,
+    and UnknownMemoryError, see `model_of`.
     """
-    return _saved_by(json.dumps(config), sequences, length, bits, autocast, attention)
+    adapter = None
+    if lora is not None:
+        everywhere = {k: v for k, v in lora.items() if k not in _OF_SOME_LAYERS}
+        adapter = (json.dumps(everywhere), wide)
+    return _saved_by(json.dumps(config), sequences, length, bits, autocast, attention, adapter)
 
 
 @cache
 def _saved_by(
-    config_json: str, sequences: int, length: int, bits: int, autocast: bool, attention: str | None
+    config_json: str,
+    sequences: int,
+    length: int,
+    bits: int,
+    autocast: bool,
+    attention: str | None,
+    adapter: tuple[str, bool] | None,
 ) -> Saved:
     import torch
 
@@ -87,8 +126,9 @@ def _saved_by(
     cast: AbstractContextManager[Any] = nullcontext()
     if autocast:
         cast = torch.autocast("cpu", torch.bfloat16)
+    shape = (sequences, length)
     one, two = (
-        _saved(config, times * period, (sequences, length), dtype, chosen, cast) for times in (1, 2)
+        _saved(config, times * period, shape, dtype, chosen, cast, adapter) for times in (1, 2)
     )
     layer = (two - one) // period
     passed_on = sequences * length * settings.get_text_config().hidden_size * bits // 8
@@ -106,6 +146,7 @@ def _saved(
     dtype: Any,
     attention: str,
     cast: AbstractContextManager[Any],
+    adapter: tuple[str, bool] | None,
 ) -> int:
     """Return the bytes of all tensors that the hidden layers save, without weights.
 
@@ -122,19 +163,52 @@ def _saved(
         decoder.layer_types = (2 * list(decoder.layer_types))[:num_layers]
     kept: dict[int, Any] = {}
     kind: Any = AutoModelForCausalLM
-    with FakeTensorMode(), _refused(config):
-        model = kind.from_config(settings, dtype=dtype, attn_implementation=attention).train()
-        ours = {_storage(t) for t in (*model.parameters(), *model.buffers())}
+    with _refused(config):
+        with torch.device("meta"):
+            model = kind.from_config(settings, dtype=dtype, attn_implementation=attention).train()
+            decoder = model.base_model
+            if adapter is not None:
+                # Its layers come into the decoder. On no device peft leaves them in float32.
+                model = adapted(model, json.loads(adapter[0]))
+                model = model if adapter[1] else model.to(dtype)
+                # As TRL does it where gradients are checkpointed; otherwise the first layer would
+                # save less than the others.
+                model.enable_input_require_grads()
+        with FakeTensorMode():
+            _onto_cpu(model)
+            ours = {_storage(t) for t in (*model.parameters(), *model.buffers())}
 
-        def pack(tensor: Any) -> Any:
-            kept[_storage(tensor)] = tensor
-            return tensor
+            def pack(tensor: Any) -> Any:
+                kept[_storage(tensor)] = tensor
+                return tensor
 
-        tokens = torch.zeros(shape, dtype=torch.long)
-        mask = torch.ones(shape, dtype=torch.long)
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved), cast:
-            model.base_model(input_ids=tokens, attention_mask=mask, use_cache=False)
-        return sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in ours)
+            tokens = torch.zeros(shape, dtype=torch.long)
+            mask = torch.ones(shape, dtype=torch.long)
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved), cast:
+                decoder(input_ids=tokens, attention_mask=mask, use_cache=False)
+            return sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in ours)
+
+
+def _onto_cpu(model: Any) -> None:
+    """Give a model on no device fake tensors on a CPU, whose kernels then are those of a CPU.
+
+    They are not made so at once, because peft moves its layers to the device of the model's, and
+    torch cannot move a module of fake tensors.
+    """
+    import torch
+
+    made: dict[int, Any] = {}  # tied weights stay tied
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None and id(tensor) not in made:
+                    fake = torch.empty(tensor.shape, dtype=tensor.dtype)
+                    trained = isinstance(tensor, torch.nn.Parameter)
+                    made[id(tensor)] = (
+                        torch.nn.Parameter(fake, tensor.requires_grad) if trained else fake
+                    )
+                if tensor is not None:
+                    tensors[name] = made[id(tensor)]
 
 
 def _storage(tensor: Any) -> int:
@@ -161,6 +235,8 @@ def _refused(config: Mapping[str, Any]) -> Iterator[None]:
     """Turn errors of Transformers and torch about a model into an UnknownMemoryError."""
     try:
         yield
+    except AdapterError:
+        raise
     except Exception as error:  # each model's code has errors of its own
         words = str(error).partition("\n")[0]
         raise UnknownMemoryError(f"{config['model_type']} cannot be tried out: {words}") from error

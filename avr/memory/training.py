@@ -2,8 +2,9 @@
 
 States as in ZeRO (arXiv 1910.02054, figure 1): of every trained parameter in 16 bits the weight,
 its gradient, and in float32 the weight again and Adam's two moments; stage 1 shares out the float32
-part among the ranks, stage 2 the gradients as well, stage 3 the weights as well. The additions of
-DeepSpeed and TRL are read in their sources (0.19.8, 1.16.0).
+part among the ranks, stage 2 the gradients as well, stage 3 the weights as well. Under LoRA only
+the adapter is trained (arXiv 2106.09685, section 4.2): the model has weights and nothing else. The
+additions of DeepSpeed, TRL and peft are read in their sources (0.19.8, 1.16.0, 0.21.2).
 """
 
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ class Training:
     they lie end to end. Without `deepspeed` it is plain data parallelism. `bucket`, `live` and
     `group` are DeepSpeed's reduce_bucket_size, stage3_max_live_parameters and sub_group_size, in
     parameters; there are `num_buckets` buckets. `reference`: a second model is asked in every step.
+    `adapter` is the number of parameters that are trained beside the model's, whose own then are
+    not; None where the model's are.
     """
 
     num_ranks: int
@@ -44,6 +47,7 @@ class Training:
     group: int = 1_000_000_000
     offload_optimizer: bool = False
     offload_weights: bool = False
+    adapter: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +82,48 @@ def rank_need(model: Model, training: Training, saved: Saved) -> RankNeed:
         states=states(model.parameters, training) + _reference(model.parameters, training),
         passing=_passing(model, training),
         activations=saved.total(model.num_layers, training.checkpointing),
-        update=_update(model.parameters, training),
+        update=_update(_trained(model, training), training),
     )
+
+
+def _trained(model: Model, training: Training) -> int:
+    return model.parameters if training.adapter is None else training.adapter
 
 
 def states(parameters: int, training: Training) -> int:
     """Add up the weights, gradients, float32 weights and optimizer state that one rank keeps."""
+    if training.adapter is None:
+        return _weights(parameters, training) + _learning(parameters, training)
+    adapter = training.adapter
+    if not training.deepspeed:
+        # peft keeps an adapter in float32, whatever the model has.
+        return _weights(parameters, training) + 4 * adapter + _learning(adapter, _wide(training))
+    return _weights(parameters + adapter, training) + _learning(adapter, training)
+
+
+def _wide(training: Training) -> Training:
+    return replace(training, width=4)
+
+
+def _weights(parameters: int, training: Training) -> int:
+    """Return the bytes of the weights that a rank keeps, as they go through a batch."""
+    if training.offload_weights:
+        return 0
+    return parameters * training.width // _shares(training, training.stage == 3)
+
+
+def _learning(trained: int, training: Training) -> int:
+    """Add up what trained parameters need beside weights: gradients, float32 weights, optimizer."""
     each, stage = training, training.stage
     if not each.deepspeed:
         # DistributedDataParallel's buckets are a second copy of the gradients.
         copies = 2 if each.num_ranks > 1 else 1
-        return parameters * (each.width * (1 + copies) + each.optimizer * each.width // 4)
-    weights = 0 if each.offload_weights else parameters * each.width // _shares(each, stage == 3)
-    gradients = parameters * each.gradient_width // _shares(each, stage >= 2)
+        return trained * (each.width * copies + each.optimizer * each.width // 4)
+    gradients = trained * each.gradient_width // _shares(each, stage >= 2)
     # Of weights in float32, stages 1 and 2 copy their share; 0 and 3 update them in place.
     master = 4 if each.width == 2 or stage in (1, 2) else 0
-    kept = parameters * (master + each.optimizer) // _shares(each, stage >= 1)
-    return weights + gradients + (0 if each.offload_optimizer else kept)
+    kept = trained * (master + each.optimizer) // _shares(each, stage >= 1)
+    return gradients + (0 if each.offload_optimizer else kept)
 
 
 def _shares(training: Training, partitioned: bool) -> int:
@@ -116,7 +145,9 @@ def _passing(model: Model, training: Training) -> int:
     head = model.vocabulary * model.hidden
     tokens = training.sequences * training.length
     tile = min(tokens, TILE[0]) * TILE[1] * training.width
-    of_head = (head + tokens * model.hidden) * (4 + training.width) + tile
+    # An adapter is smaller than the head, unless it trains the head in full (modules_to_save).
+    gradients = head if _trained(model, training) >= head else 0
+    of_head = (gradients + tokens * model.hidden) * (4 + training.width) + tile
     if not training.deepspeed:
         return of_head
     buckets = training.num_buckets * training.bucket * training.width

@@ -18,7 +18,8 @@ from avr.config.errors import ConfigError
 from avr.config.roles import RoleConfig, is_reward_model
 from avr.config.training import TrainingConfig
 from avr.engines.model_config import ModelConfigError, read_config
-from avr.memory.dry_run import model_of, saved_by
+from avr.memory.adapter import AdapterError
+from avr.memory.dry_run import model_of, saved_by, trained_by
 from avr.memory.engine import EngineNeed, engine_helps, engine_need
 from avr.memory.model import GIB, Model, Saved, UnknownMemoryError
 from avr.memory.training import RankNeed, Training, alternatives, rank_need
@@ -183,7 +184,7 @@ def _of_pool(step: str, pool: Pool, models: _Models, gpu: int | None) -> PoolMem
             return _of_engine(nothing, pool, pool.settings, models)
         assert pool.settings is not None and pool.method is not None
         return _of_rank(nothing, step, pool, pool.method, pool.settings, models)
-    except (ConfigError, UnknownMemoryError) as error:
+    except (ConfigError, UnknownMemoryError, AdapterError) as error:
         return replace(nothing, unknown=str(error))
 
 
@@ -225,6 +226,8 @@ def _of_rank(
     training, layout = rank_settings(step, method, config)
     content = models.config(pool.model)
     model = models.model(pool.model, False)
+    if layout.lora is not None:
+        training = replace(training, adapter=trained_by(content, layout.lora))
     need = rank_need(model, training, _saved(content, training, layout))
     helps = ""
     if nothing.gpu is not None and need.least > nothing.gpu:
@@ -249,6 +252,8 @@ def _saved(content: Mapping[str, Any], training: Training, layout: Layout) -> Sa
         bits=layout.bits,
         autocast=layout.autocast,
         attention=layout.attention,
+        lora=layout.lora,
+        wide=layout.wide,
     )
 
 
@@ -271,6 +276,8 @@ def _rank_helps(
 
 def _rank_parts(need: RankNeed, training: Training) -> str:
     kind = f"ZeRO-{training.stage} of {training.num_ranks}" if training.deepspeed else "no ZeRO"
+    if training.adapter is not None:
+        kind += f", of an adapter of {training.adapter / 1e6:.3g} million parameters"
     again = "layers computed again" if training.checkpointing else "none computed again"
     tokens = training.sequences * training.length
     return (

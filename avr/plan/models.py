@@ -19,6 +19,7 @@ from avr.engines.model_config import (
 )
 from avr.engines.shape import check_classifier, check_engine, check_generator, check_lengths
 from avr.training.attention import attention_for
+from avr.training.settings import check_adapter
 
 Check = Callable[[str, Mapping[str, Any]], None]
 Sampling = Mapping[str, Mapping[str, Any]]
@@ -103,5 +104,6 @@ def training(name: str, at: str, model: str, config: TrainingConfig) -> Use:
     def check(model: str, shape: Mapping[str, Any]) -> None:
         check_lengths(name, config, model, shape)
         attention_for(name, config, shape)
+        check_adapter(name, config.lora, shape)
 
     return Use(at, model, check)

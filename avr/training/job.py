@@ -18,6 +18,7 @@ from avr.training.methods.method import Method
 from avr.training.rows import parquet_files
 
 RECORD = "training.json"
+ADAPTER = "adapter"  # the folder inside the model's that keeps an adapter by itself
 
 
 class TrainingError(RuntimeError):

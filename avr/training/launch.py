@@ -3,6 +3,7 @@
 Folders, for `output=runs/a/rsft`:
     runs/a/rsft/                     the model; appears at the end, by one rename
     runs/a/rsft/training.json        what was trained, on what, with what outcome
+    runs/a/rsft/adapter/             of a LoRA training: the adapter that the model has in it
     runs/a/rsft.training/logs/       rank-N.log, tensorboard/, events.jsonl
     runs/a/rsft.training/FINGERPRINT/  checkpoints and tokenised rows; gone once the model is there
 The fingerprint covers model, rows and settings. The same call made again after a kill continues
@@ -20,6 +21,7 @@ from pathlib import Path
 from avr.config.training import TrainingConfig
 from avr.storage import Location, is_remote, remove, write_text
 from avr.training.job import (
+    ADAPTER,
     RECORD,
     TrainingResult,
     absolute,
@@ -83,6 +85,7 @@ def train(
         "trained_from": model,
         "rows": str(rows),
         "settings": asdict(config),
+        "adapter": ADAPTER if config.lora is not None else None,
     }
     # Record first, rename second: a folder at `output` is always a whole model with its record.
     write_text(job.weights / RECORD, json.dumps(record, indent=2))

@@ -15,11 +15,16 @@ _NARROW = ("bfloat16", "float16")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Describe how a batch goes through a model; `avr.memory.dry_run` measures `Saved` by it."""
+    """Describe how a batch goes through a model; `avr.memory.dry_run` measures `Saved` by it.
+
+    `wide`: the adapter that `lora` describes is in float32, whatever the model is.
+    """
 
     bits: int
     autocast: bool
     attention: str | None
+    lora: Mapping[str, Any] | None = None
+    wide: bool = False
 
 
 def rank_settings(at: str, method: Method, config: TrainingConfig) -> tuple[Training, Layout]:
@@ -51,7 +56,9 @@ def rank_settings(at: str, method: Method, config: TrainingConfig) -> tuple[Trai
         length=int(length),
         packed=bool(not method.paired and (asked("packing") or asked("padding_free"))),
         checkpointing=bool(asked("gradient_checkpointing")),
-        reference=method.has_reference and not asked("precompute_ref_log_probs"),
+        reference=method.has_reference
+        # Without its adapter a model is the reference itself.
+        and not (asked("precompute_ref_log_probs") or config.lora is not None),
         deepspeed=bool(config.deepspeed),
         gradient_width=4 if accumulated in ("fp32", "float32") else width,
         optimizer=_optimizer(at, asked("optim"), config),
@@ -63,7 +70,10 @@ def rank_settings(at: str, method: Method, config: TrainingConfig) -> tuple[Trai
         offload_weights=_offloaded(zero, "offload_param"),
     )
     attention = (config.trl.get("model_init_kwargs") or {}).get("attn_implementation")
-    return training, Layout(8 * width, mixed and width == 4, attention)
+    # DeepSpeed gives all weights one width; without it peft keeps an adapter in float32.
+    wide = not config.deepspeed
+    autocast = mixed and (width == 4 or (wide and config.lora is not None))
+    return training, Layout(8 * width, autocast, attention, config.lora, wide)
 
 
 def _mixed(asked: Callable[[str], Any]) -> bool:

@@ -6,7 +6,7 @@ the reason. Setting one of them is an error, so that nothing is silently overrid
 
 import difflib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
@@ -16,6 +16,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from avr.config.checks import check_values
 from avr.config.errors import ConfigError
 from avr.config.training import TrainingConfig
+from avr.memory.adapter import AdapterError, lora_config
+from avr.memory.dry_run import trained_by
+from avr.memory.model import UnknownMemoryError
 from avr.training.methods.method import Method
 from avr.training.saving import saves_by_time
 
@@ -46,6 +49,29 @@ OWNED = {
     "load_best_model_at_end": "there is no evaluation inside training",
     "push_to_hub": "publishing is no part of training",
 }
+# Field of LoraConfig -> the same. Without a merged model no engine could serve the result as it is.
+_NOT_MERGED = "what it trains cannot be merged into a plain model"
+_OTHER_BASE = "it changes the base model, which is DPO's reference and what the adapter is for"
+LORA_OWNED = {
+    "task_type": "it is that of a model that generates",
+    "inference_mode": "an adapter that is trained is not for inference only",
+    "peft_type": "it is LORA",
+    "peft_version": "peft writes it",
+    "auto_mapping": "peft writes it",
+    "base_model_name_or_path": "it is the model that the training starts from",
+    "revision": "it is that of policy.model, as NAME@REVISION",
+    "runtime_config": "it is for experiments inside peft",
+    "megatron_config": "trainings run under DeepSpeed",
+    "megatron_core": "trainings run under DeepSpeed",
+    "alora_invocation_tokens": _NOT_MERGED,
+    "arrow_config": _NOT_MERGED,
+    "monteclora_config": _NOT_MERGED,
+    "layer_replication": "a training does not change the shape of a model",
+    **dict.fromkeys(("loftq_config", "eva_config", "corda_config", "lora_ga_config"), _OTHER_BASE),
+}
+# Other beginnings ("pissa", "olora", "eva", ...) are for a base model that they change, or want
+# data or gradients of it beforehand.
+LORA_BEGINNINGS = (True, False, "gaussian", "orthogonal")
 LARGEST_SEED = 2**32 - 1  # Transformers seeds NumPy, which takes no more
 
 
@@ -83,6 +109,8 @@ def check_training(at: str, method: Method, config: TrainingConfig) -> None:
             "NAME@REVISION"
         )
     check_deepspeed(at, config.deepspeed)
+    if config.lora is not None:
+        check_lora(at, config.lora)
     method.check(at, config.trl)
     for tracker in config.trackers:
         if tracker not in TRACKERS:
@@ -110,17 +138,62 @@ def check_names(at: str, trl: Mapping[str, Any], known: Collection[str], of: str
 
     Packing that would cut conversations, or that has no length, is refused as well.
     """
-    for name in trl:
-        if name in OWNED:
-            raise ConfigError(f"{at}.trl.{name} cannot be set: {OWNED[name]}")
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{at}.trl.{name} is no field of TRL's {of}{hint}")
+    _check_known(f"{at}.trl", trl, known, OWNED, f"TRL's {of}")
     if trl.get("packing") and trl.get("packing_strategy", "bfd") != "bfd":
         raise ConfigError(f"{at}.trl.packing_strategy: only 'bfd' leaves conversations whole")
     if trl.get("packing") and "max_length" in trl and trl["max_length"] is None:
         raise ConfigError(f"{at}.trl.packing: rows are packed up to max_length, which is null")
+
+
+def _check_known(
+    at: str, names: Iterable[str], known: Collection[str], owned: Mapping[str, str], of: str
+) -> None:
+    for name in names:
+        if name in owned:
+            raise ConfigError(f"{at}.{name} cannot be set: {owned[name]}")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{at}.{name} is no field of {of}{hint}")
+
+
+def check_lora(at: str, lora: Mapping[str, Any]) -> None:
+    """Raise ConfigError for settings that peft's LoraConfig does not have, or that cannot be set.
+
+    Whether the model has the modules that they name is asked of the model (`check_adapter`).
+    """
+    from peft import LoraConfig
+
+    hints = get_type_hints(LoraConfig)
+    _check_known(f"{at}.lora", lora, list(hints), LORA_OWNED, "peft's LoraConfig")
+    beginning = lora.get("init_lora_weights", True)
+    if beginning not in LORA_BEGINNINGS:
+        there = ", ".join(map(str, LORA_BEGINNINGS))
+        raise ConfigError(
+            f"{at}.lora.init_lora_weights is {beginning!r}: {_OTHER_BASE}; there are: {there}"
+        )
+    for name, value in lora.items():
+        check_type(f"{at}.lora.{name}", value, hints[name])
+        check_number(f"{at}.lora.{name}", value, above_zero=name in ("r", "lora_alpha"))
+    try:
+        lora_config(lora)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{at}.lora: {error}") from error
+
+
+def check_adapter(at: str, lora: Mapping[str, Any] | None, config: Mapping[str, Any]) -> None:
+    """Raise ConfigError where the model with this config.json cannot take the adapter.
+
+    A model that Transformers does not know, or of quantised weights, is not looked at.
+    """
+    if lora is None:
+        return
+    try:
+        trained_by(config, lora)
+    except AdapterError as error:
+        raise ConfigError(f"{at}.lora: {error}") from error
+    except UnknownMemoryError:
+        pass
 
 
 def check_type(name: str, value: Any, hint: Any) -> None:

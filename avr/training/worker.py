@@ -17,8 +17,9 @@ from typing import Any
 from avr.config.errors import ConfigError
 from avr.engines.imports import lasting_imports
 from avr.engines.weights import local_model
+from avr.memory.adapter import lora_config
 from avr.storage import is_remote, remove, upload
-from avr.training.job import Job
+from avr.training.job import ADAPTER, Job
 from avr.training.rows import RowError
 from avr.training.tokenised import RowCounts, load_shares, write_share
 
@@ -71,10 +72,16 @@ def _train(job: Job, rank: int, world_size: int) -> dict[str, Any]:
     output = trainer.train(resume_from_checkpoint=resume_from(job))
     clock.say("trained")
     weights = job.here.weights
-    trainer.save_model(str(weights))  # collective: gathers the ZeRO shards on rank 0
+    adapter = weights / ADAPTER if job.config.lora is not None else None
+    trainer.save_model(str(adapter or weights))  # collective: gathers the ZeRO shards on rank 0
     if rank == 0:
-        from avr.training.weights import finish
+        from avr.training.weights import finish, keep_adapter, merge
 
+        if adapter is not None:
+            keep_adapter(adapter, job.model)
+            merged = merge(adapter, trainer.model, model, job.config.save_dtype)
+            for part in (merged, tokenizer):
+                part.save_pretrained(weights)
         finish(weights, job.config.save_dtype)
         if is_remote(job.weights):
             upload(weights, job.weights)
@@ -117,7 +124,7 @@ def _prepare(job: Job, world_size: int) -> tuple[Any, Any, str]:
     from transformers import AutoConfig, AutoTokenizer
 
     from avr.training.attention import attention_for
-    from avr.training.settings import check_training, training_arguments
+    from avr.training.settings import check_adapter, check_training, training_arguments
 
     for what, path in (("rows", job.rows), ("training folder", job.checkpoints)):
         if not path.exists() and not is_remote(path):
@@ -140,6 +147,8 @@ def _prepare(job: Job, world_size: int) -> tuple[Any, Any, str]:
     trust = {"trust_remote_code": bool(job.config.trl.get("trust_remote_code"))}
     architecture = AutoConfig.from_pretrained(model, **trust).to_dict()
     loading = attention_for(job.name, job.config, architecture)
+    # Asked again, because the driver may not have reached the model.
+    check_adapter(job.name, job.config.lora, architecture)
     arguments = training_arguments(job.method, job.config, job.here.checkpoints, loading)
     tokenizer = AutoTokenizer.from_pretrained(model, **trust)
     folder = job.here.tokenised
@@ -187,12 +196,14 @@ def _trainer(
     from avr.training.checkpoint import callbacks, without_copies
 
     facts = asdict(counts) | {"max_length": arguments.max_length}
+    lora = job.config.lora
     return without_copies(job.method.trainer())(
         model=model,
         args=arguments,
         train_dataset=load_shares(job.here.tokenised, world_size),
         processing_class=tokenizer,
         callbacks=callbacks(job, facts),
+        peft_config=None if lora is None else lora_config(lora),
     )
 
 

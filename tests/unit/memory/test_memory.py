@@ -168,3 +168,27 @@ def test_alternatives_take_less_each():
 )
 def test_names_of_machines_say_how_much_memory_their_gpus_have(node, gib):
     assert gpu_gib(node) == gib
+
+
+def test_under_lora_only_the_adapter_has_gradients_and_an_optimizer():
+    rank = replace(RANK, adapter=80)
+    assert states(8000, rank) == (8080 * 2 + 80 * (2 + 4 + 8)) // 8
+    assert states(8000, replace(rank, stage=2)) == 8080 * 2 + 80 * (2 + 4 + 8) // 8
+    assert states(8000, replace(rank, stage=0)) == 8080 * 2 + 80 * (2 + 4 + 8)
+    # Without DeepSpeed peft keeps the adapter in float32 on a model in bfloat16.
+    plain = replace(rank, deepspeed=False, num_ranks=1)
+    assert states(8000, plain) == 8000 * 2 + 80 * (4 + 4 + 8)
+    assert states(8000, replace(plain, num_ranks=2)) == 8000 * 2 + 80 * (4 + 2 * 4 + 8)
+
+
+def test_under_lora_the_head_has_no_gradient_and_the_update_is_small():
+    adapter = 41_943_040  # rank 16 on all linear layers
+    full, lora = (
+        rank_need(LLAMA_8B, rank, Saved(0, 0, 0)) for rank in (RANK, replace(RANK, adapter=adapter))
+    )
+    head = 128256 * 4096
+    assert full.passing - lora.passing == head * (4 + 2)
+    assert lora.update == 5e8 * 2 + 4 * adapter // 8
+    assert lora.states / GIB == pytest.approx(1.95, abs=0.01)  # a full training keeps 15.0
+    trains_it = rank_need(LLAMA_8B, replace(RANK, adapter=adapter + head), Saved(0, 0, 0))
+    assert trains_it.passing == full.passing

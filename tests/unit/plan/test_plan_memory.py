@@ -209,6 +209,36 @@ def test_settings_of_a_rank_are_read_with_the_defaults_of_trl():
     assert not rank_settings("dpo", Simpo(), short)[0].reference
 
 
+def test_with_an_adapter_a_rank_needs_less_and_dpo_has_no_second_model():
+    lora = {"r": 16, "target_modules": "all-linear"}
+    rank, layout = rank_settings("dpo", Dpo(), TrainingConfig(trl={"max_length": 64}, lora=lora))
+    assert not rank.reference and layout.lora == lora and not layout.wide
+    plain = TrainingConfig(trl={"max_length": 64}, lora=lora, deepspeed={})
+    assert rank_settings("dpo", Dpo(), plain)[1].wide
+    full = by_pool(memory_of(stage1("steps=[rsft]"), 80, read=read))
+    some = by_pool(
+        memory_of(stage1("steps=[rsft]", "rsft.lora={target_modules: all-linear}"), 80, read=read)
+    )
+    full, some = (memory["rsft", "training worker"] for memory in (full, some))
+    assert some.surely < full.surely - 10 * GIB
+    assert "(ZeRO-3 of 8, of an adapter of 21 million parameters)" in some.parts
+    wrong = stage1("steps=[rsft]", "rsft.lora={target_modules: [qkv]}")
+    memory = by_pool(memory_of(wrong, 80, read=read))
+    assert "qkv" in memory["rsft", "training worker"].unknown
+
+
+def test_what_an_adapter_saves_for_the_backward_pass_is_measured_on_its_layers():
+    plain = saved_by(LLAMA_8B, 1, 64)
+    lora = saved_by(LLAMA_8B, 1, 64, lora={"target_modules": ["q_proj"]})
+    dropped = saved_by(LLAMA_8B, 1, 64, lora={"target_modules": ["q_proj"], "lora_dropout": 0.1})
+    last = {"target_modules": ["q_proj"], "layers_to_transform": [31]}
+    assert saved_by(LLAMA_8B, 1, 64, lora=last) == lora
+    wide = saved_by(LLAMA_8B, 1, 64, lora={"target_modules": ["q_proj"]}, wide=True)
+    # A frozen layer keeps no input; dropout keeps another one, float32 twice as much.
+    assert 0 < lora.layer < plain.layer
+    assert lora.layer < dropped.layer and lora.layer < wide.layer
+
+
 def models(tmp_path, **configs):
     for name, config in configs.items():
         (tmp_path / name).mkdir()
