@@ -18,6 +18,21 @@ def gives_away(text: str) -> bool:
     return _GIVES_AWAY.search(text) is not None
 
 
+def sees_no_fault(critique: str) -> bool:
+    """Tell whether a critique calls the answer right, by its words; a rough count for reports."""
+    return _NO_FAULT.search(critique) is not None and _BUT.search(critique) is None
+
+
+_NO_FAULT = re.compile(
+    r"\bno\s+(?:\w+\s+)?(?:mistakes?|errors?|faults?|issues?|problems?)\b"
+    r"|\b(?:is|are|was|were|looks?|seems?)\s+(?:all\s+|entirely\s+|indeed\s+)?(?:correct|right)\b"
+    r"|\bcorrectly\b",
+    re.IGNORECASE,
+)
+_BUT = re.compile(
+    r"\b(?:however|mistake\s+is|error\s+is|should\s+(?:be|have)|instead|incorrect(?:ly)?|wrong|missing)\b",
+    re.IGNORECASE,
+)
 _GIVES_AWAY = re.compile(
     r"\b(?:reference|official|expected|sample)\s+(?:solution|answer)\b"
     r"|\bcorrect\s+solution\s+(?:above|given|provided|shown|states|says|shows)\b"

@@ -11,14 +11,18 @@ from avr.data.tables import read_rows, read_trees
 from avr.evaluation.judged import Oracle
 from avr.reports.health import health_of, health_words
 from avr.reports.parts import Column, Rows
+from avr.reports.truth import truth_figures, truth_statistics
 from avr.storage import Location
 from avr.terminal import number
 
 SEARCH = "Search (Stage I model)"
 
 
-def tree_statistics(folder: Location) -> dict[str, Any]:
-    """Count and average over the trees of one growth. Gains are over trees with a refinement."""
+def tree_statistics(folder: Location, truth: str = "") -> dict[str, Any]:
+    """Count and average over the trees of one growth. Gains are over trees with a refinement.
+
+    `truth` names the judge that knows which answers are right, if there is one.
+    """
     counts: Counter[str] = Counter()
     gains: list[float] = []
     for tree in read_trees(folder / "trees"):
@@ -29,8 +33,10 @@ def tree_statistics(folder: Location) -> dict[str, Any]:
         row["quarantined"].split(":")[0] + ":" + row["quarantined"].split(":")[1][:40]
         for row in read_rows(folder / "quarantine", ["quarantined"])
     )
+    known = truth_statistics(read_trees(folder / "trees"), truth) if truth else None
     return {
         **counts,
+        **({"truth": known} if known else {}),
         "quarantined": dict(reasons),
         "mean_gain": fmean(gains) if gains else None,
         "share_improved": fmean(g > 0 for g in gains) if gains else None,
@@ -73,13 +79,14 @@ def growth_column(title: str, result: Mapping[str, Any], folder: Location) -> Co
             "  left out without a reward": str(trees.get("refinements_unscored", 0)),
             "mean gain in reward": number(trees["mean_gain"], "+.3f"),
             "share improved": number(trees["share_improved"], ".1%"),
+            **(truth_figures(trees["truth"]) if "truth" in trees else {}),
             "generated tokens": f"{trees.get('tokens', 0):,}",
             "health of the first trees": health_words(health_of(folder)),
         },
     )
 
 
-def search_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]:
+def search_statistics(folder: Location, oracle: Oracle | None, truth: str = "") -> dict[str, Any]:
     """Summarise the searches of one step.
 
     Depth is the number of levels that a search grew; turns are the levels that improved.
@@ -110,6 +117,8 @@ def search_statistics(folder: Location, oracle: Oracle | None) -> dict[str, Any]
         "tokens": num_tokens,
         "refinements_unscored": num_unscored,
     }
+    if truth:
+        statistics["truth"] = truth_statistics(read_trees(folder / "trees"), truth)
     if qualities:
         pairs = {"y0": fmean(y for y, _ in qualities), "best": fmean(b for _, b in qualities)}
         statistics["oracle"] = pairs
@@ -135,6 +144,7 @@ def search_column(result: Mapping[str, Any]) -> Column:
             "oracle quality y0 / best": f"{oracle['y0']:.3f} / {oracle['best']:.3f}"
             if oracle
             else "-",
+            **(truth_figures(trees["truth"]) if "truth" in trees else {}),
             "generated tokens": f"{trees['tokens']:,}",
         },
     )

@@ -55,6 +55,11 @@ class Reward:
         """Return the judge that knows what is right, the first of several; None without one."""
         return next((each for each in self.verifiers if each.exact), None)
 
+    @property
+    def truth_name(self) -> str:
+        """Return the name of the judge that knows what is right; "" without one."""
+        return self.truth.name if self.truth else ""
+
     def record(self) -> dict[str, Any]:
         """Return what a run's record must say of its verifiers, by name; {} for nothing."""
         said = {each.name: dict(each.record()) for each in self.verifiers}

@@ -68,11 +68,10 @@ def check_truth(config: CorrectingConfig, reward: Reward, prompts: PromptsConfig
 
 def shape_of(tree: TreeConfig, config: CorrectingConfig, reward: Reward) -> Shape:
     """Return the shape of levels that are grown for training, where the corrector may be helped."""
-    truth = reward.truth
     return Shape(
         **asdict(tree),
         sees=config.corrector_sees.value,
-        truth=truth.name if truth else "",
+        truth=reward.truth_name,
         criticised_share=config.criticised_share,
     )
 

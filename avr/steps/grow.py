@@ -124,7 +124,9 @@ class Grow(Step):
 
     def report(self, run: Run) -> Report:
         """Report counts and gains of the trees."""
-        result = run.ledger.result(self.name) | {"trees": tree_statistics(run.of(self))}
+        result = run.ledger.result(self.name) | {
+            "trees": tree_statistics(run.of(self), self.reward.truth_name)
+        }
         return Report(result, (growth_column(self.title, result, run.of(self)),))
 
     @property

@@ -63,13 +63,12 @@ class Select(Step):
         funnel = Funnel("rsft")
         # In the order of their ids: rows must not depend on which tree was finished first.
         trees = tables.read_trees(run.of(self.trees) / "trees")
-        truth = self.trees.reward.truth
         rows = select_rsft(
             trees,
             self.templates,
             self.rules,
             funnel,
-            truth=truth.name if truth else "",
+            truth=self.trees.reward.truth_name,
             kept_share=self.kept_share,
         )
         count = tables.write_rows(_file(run, self), map(rsft_row, rows), RSFT_ROWS)

@@ -124,7 +124,9 @@ class Search(Step):
 
     def report(self, run: Run) -> Report:
         """Report depths, gains and rewards of the searches."""
-        statistics = search_statistics(run.of(self), load_oracle(self.oracle))
+        statistics = search_statistics(
+            run.of(self), load_oracle(self.oracle), self.reward.truth_name
+        )
         result = run.ledger.result(self.name) | {"trees": statistics}
         return Report(result, (search_column(result),))
 
