@@ -56,8 +56,12 @@ class RewardConfig(JudgingConfig):
     """Configure the reward of a job: one judge, or an ensemble of `members` by their names.
 
     `deviations` counts the standard deviations that `mean_minus_deviations` takes off the mean.
+    With `length_calibrated` Stage I's rows are made by rewards without what they owe to length
+    alone. Trees keep each judge's verdict: rows can be made again under another combination, and
+    no tree is grown for it.
     """
 
     members: dict[str, JudgingConfig] = field(default_factory=dict)
     combine: Combine = Combine.mean
     deviations: float = at_least(0, 1.0)
+    length_calibrated: bool = False

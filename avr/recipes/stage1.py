@@ -68,7 +68,7 @@ def recipe(c: Stage1Config) -> Recipe:
         c.prompts.rsft,
         c.policy,
         c.corrector,
-        judge,
+        judge.for_trees(),
         words,
         tree,
         c.growth,
@@ -76,15 +76,16 @@ def recipe(c: Stage1Config) -> Recipe:
         title="RSFT (seed policy)",
         prompts_at="prompts.rsft",
     )
-    kept = c.selection.kept_share
-    rows = Select("select", trees, rules_of("selection", "rsft", c.selection), words, kept)
+    rules, kept = rules_of("selection", "rsft", c.selection), c.selection.kept_share
+    how, flat = judge.combination, c.reward.length_calibrated
+    rows = Select("select", trees, rules, words, how, flat, kept)
     rsft = Train("rsft", Rsft(), c.rsft, c.policy.model, rows)
     more = Grow(
         "grow_dpo",
         c.prompts.dpo,
         second_policy(c),
         None,
-        judge,
+        judge.for_trees(),
         words,
         tree,
         replace(c.growth, first_answer=FirstAnswer.sampled),
@@ -95,7 +96,7 @@ def recipe(c: Stage1Config) -> Recipe:
         prompts_at="prompts.dpo",
     )
     rules = rules_of("pairs", "pairs", c.pairs)
-    pairs = Pair("pair", more, c.pairs.kinds, c.pairs.min_margin, rules, words)
+    pairs = Pair("pair", more, c.pairs.kinds, c.pairs.min_margin, rules, words, how, flat)
     dpo = Train("dpo", Dpo(), c.dpo, rsft, pairs)
     steps: list[Step] = [trees, rows, rsft, more, pairs, dpo]
     if c.evaluation is not None:

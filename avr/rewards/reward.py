@@ -40,6 +40,13 @@ class Reward:
     judges: tuple[Judge, ...]
     combination: Combination
 
+    def for_trees(self) -> "Reward":
+        """Return the same judges under the plain mean, for trees whose rows combine them anew.
+
+        So another combination does not ask for other trees.
+        """
+        return replace(self, combination=Combination(self.combination.members))
+
     @property
     def pools(self) -> dict[str, RoleConfig]:
         """Return the roles of the reward models, whose engines have pools."""

@@ -9,8 +9,10 @@ from typing import Any
 from avr.config.errors import ConfigError
 from avr.config.rows import OutputPairsConfig, RulesConfig
 from avr.core.prompts import Templates
+from avr.core.reward import Combination
 from avr.core.search import Closing
 from avr.core.trajectory import TrajectoryTemplate
+from avr.core.tree import RefinementTree
 from avr.data import tables
 from avr.data.schemas import PAIRS, RSFT_ROWS, pair_row, rsft_row
 from avr.reports.outputs import pair_lengths, pairs_column
@@ -19,6 +21,7 @@ from avr.rows.funnel import Funnel
 from avr.rows.judgement_pairs import make_judgement_pairs
 from avr.rows.output_pairs import make_malformed_pairs, make_output_pairs
 from avr.rows.refinements import select_rsft
+from avr.rows.rewarded import rewarded
 from avr.rows.row import KINDS, PreferencePair
 from avr.rows.rules import switched_on
 from avr.rows.trajectories import select_trajectories
@@ -46,6 +49,8 @@ class Select(Step):
     trees: Grow
     rules: frozenset[str]
     templates: Templates
+    combination: Combination
+    length_calibrated: bool = False
     kept_share: float = 0.0
 
     def check(self) -> None:
@@ -61,10 +66,8 @@ class Select(Step):
         """Write a row for each tree that the rules let through."""
         check_words(run, self, self.trees, self.templates)
         funnel = Funnel("rsft")
-        # In the order of their ids: rows must not depend on which tree was finished first.
-        trees = tables.read_trees(run.of(self.trees) / "trees")
         rows = select_rsft(
-            trees,
+            _rewarded(run, self),
             self.templates,
             self.rules,
             funnel,
@@ -120,6 +123,8 @@ class Pair(Step):
     min_margin: float
     rules: frozenset[str]
     templates: Templates
+    combination: Combination
+    length_calibrated: bool = False
 
     def check(self) -> None:
         """Raise ConfigError for an unknown kind of pair."""
@@ -131,8 +136,8 @@ class Pair(Step):
         """Write the pairs that the rules let through."""
         check_words(run, self, self.trees, self.templates)
         funnels = {kind: Funnel(kind) for kind in self.kinds}
-        trees, words = tables.read_trees(run.of(self.trees) / "trees"), self.templates
-        pairs = make_pairs(trees, words, self.rules, funnels, self.min_margin)
+        trees = _rewarded(run, self)
+        pairs = make_pairs(trees, self.templates, self.rules, funnels, self.min_margin)
         count = tables.write_rows(_file(run, self), map(pair_row, pairs), PAIRS)
         return {"num_pairs": count, "funnels": {k: f.to_dict() for k, f in funnels.items()}}
 
@@ -248,6 +253,13 @@ class PairOutputs(Step):
         return Report(
             result, (pairs_column(self.outputs.title, result), funnel_rows(result["funnels"]))
         )
+
+
+def _rewarded(run: Run, step: Select | Pair) -> Iterator[RefinementTree]:
+    """Read the trees that rows are made of, with their rewards under the step's combination."""
+    # In the order of their ids: rows must not depend on which tree was finished first.
+    read = partial(tables.read_trees, run.of(step.trees) / "trees")
+    return rewarded(read, step.combination, length_calibrated=step.length_calibrated)
 
 
 def _file(run: Run, step: Step) -> Location:
