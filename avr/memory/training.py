@@ -127,7 +127,7 @@ def _learning(trained: int, training: Training) -> int:
 
 
 def _shares(training: Training, partitioned: bool) -> int:
-    return training.num_ranks if partitioned else 1
+    return training.num_ranks if partitioned and training.deepspeed else 1
 
 
 def _reference(parameters: int, training: Training) -> int:
