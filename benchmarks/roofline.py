@@ -30,6 +30,7 @@ from avr.config.load import load
 from avr.memory.model import GIB
 from avr.recipes.answer import AnswerConfig
 from avr.recipes.baseline import BaselineConfig
+from avr.recipes.rft import RftConfig
 from avr.recipes.stage1 import Stage1Config
 from avr.recipes.stage2 import Stage2Config
 
@@ -96,7 +97,7 @@ SHAPES = {
 }
 
 
-STAGES = (Stage1Config, Stage2Config, BaselineConfig)
+STAGES = (Stage1Config, Stage2Config, BaselineConfig, RftConfig)
 SCHEMAS = (*STAGES, RefineConfig, EvaluateConfig, AnswerConfig)
 NEVER_DECODES = ("devices", "weights_gib", "prefill_tokens_per_s")
 
@@ -175,14 +176,17 @@ def roles_of(config):
     yield "policy", config.policy, config.policy.sampling
     if isinstance(config, Stage1Config) and config.corrector is not None:
         yield "corrector", config.corrector, config.corrector.sampling
-    if isinstance(config, Stage2Config | BaselineConfig):
+    if isinstance(config, Stage2Config | BaselineConfig | RftConfig):
         yield "outputs", config.policy, {**config.policy.sampling, **config.outputs.sampling}
     if isinstance(config, AnswerConfig):
         return
     judged = isinstance(config, EvaluateConfig)
-    reward_model = config.judge.reward_model if judged else config.reward_model
-    if reward_model is not None:
-        yield "reward_model", reward_model, None
+    model = config.judge.reward_model if judged else getattr(config, "reward_model", None)
+    members = config.reward.members if hasattr(config, "reward") else {}
+    judges = {"reward_model": model} | {name: each.reward_model for name, each in members.items()}
+    for name, role in judges.items():
+        if role is not None:
+            yield name, role, None
 
 
 def bounds(file, overrides, device, context):

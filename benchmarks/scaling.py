@@ -35,7 +35,7 @@ from avr.core.messages import user
 from avr.core.prompts import Templates
 from avr.core.tree import Prompt, plant
 from avr.dataflow.grow import grow
-from avr.dataflow.operators import Operator
+from avr.dataflow.operators import Operator, by_reward_model
 from avr.hosting.cluster import connect
 from avr.hosting.host import Hosted
 from avr.plan.resources import rows_per_block
@@ -87,7 +87,7 @@ def _alone(trees):
 
     async def one(tree, engine, judge):
         tree = await respond(tree, engine, TEMPLATES, SHAPE.max_tries)
-        return await score(await correct(tree, engine, TEMPLATES, SHAPE), judge)
+        return await score(await correct(tree, engine, TEMPLATES, SHAPE), by_reward_model(judge))
 
     async def everything():
         engine, judge = SimulatedEngine(1, 1.0), SimulatedEngine(1, 1.0)

@@ -31,7 +31,7 @@ from statistics import fmean
 from arms import search_arms
 from arms.http_threads import empty_caches, servers
 from arms.plain_vllm import plain_engines, prefixes
-from arms.search_arms import Actors, Client, OverHttp, in_one_process, make_engine
+from arms.search_arms import Actors, Client, OverHttp, in_one_process, judged_by, make_engine
 from measure.apart import Apart
 from measure.measuring import (
     CpuSeconds,
@@ -46,7 +46,9 @@ from measure.measuring import (
 from models.widened import widened
 
 from avr.config.load import load
+from avr.config.prompts import templates_of
 from avr.core.growth import Shape
+from avr.core.reward import Rewarding
 from avr.data import schemas, tables
 from avr.data.prompt_sets import ingest
 from avr.hosting.cluster import connect
@@ -58,7 +60,7 @@ from avr.serving.journal import Place
 from avr.serving.pools import Pools
 from avr.serving.queries import run_queries
 from avr.serving.works import SearchTree, tree_query
-from avr.steps.ask import planted_in, templates_of
+from avr.steps.ask import planted_in
 
 ROLES = ("policy", "reward_model")
 ARMS = ("sweep", "ideal", "ideal-turns", "direct", "threads")
@@ -198,7 +200,8 @@ class Bench:
             role: OverHttp(Client(urls[role], config, folder, role))
             for role, config in self._roles.items()
         }
-        work = SearchTree(**asked, **self._works)
+        rewarding = judged_by(asked["reward_model"])
+        work = SearchTree(asked["policy"], rewarding, **self._works)
 
         def run(_):
             started = time.time()
@@ -242,7 +245,8 @@ class Bench:
         return figures_of(started, ended, tokens, queries=len(self._queries))
 
     def _search(self, pools):
-        return SearchTree(pools.generate("policy"), pools.score(), **self._works)
+        rewarding = Rewarding.by(pools.score())
+        return SearchTree(pools.generate("policy"), rewarding, **self._works)
 
     @contextmanager
     def _hosted(self, name, kind, **engine):

@@ -33,7 +33,8 @@ from measure.measuring import KINDS, STEPS, CpuSeconds, draw, fresh_folder, spre
 from avr.config.load import load
 from avr.config.roles import ServingConfig
 from avr.core.growth import Shape
-from avr.core.messages import assistant, user
+from avr.core.messages import user
+from avr.core.tree import Prompt
 from avr.engines.imports import lasting_imports
 from avr.recipes.stage1 import Stage1Config
 
@@ -234,10 +235,11 @@ def _seen(folder):
 
 def _dataflow_inside(arguments, config, folder):
     marks = _cluster(config, folder)
+    from avr.config.prompts import templates_of
     from avr.data.prompt_sets import ingest
     from avr.dataflow.grow import grow
     from avr.dataflow.operators import Operator
-    from avr.steps.ask import planted_in, templates_of
+    from avr.steps.ask import planted_in
 
     ingest(config.prompts.rsft, folder / "prompts.parquet", folder / "rejected.parquet")
     trees = islice(planted_in(folder, "benchmark", from_input=False), arguments.prompts)
@@ -257,7 +259,7 @@ def _serve_inside(arguments, config, folder):
     with Pools(hosted, ServingConfig(), witness_beside_driver()) as pools:
         marks["pools"] = time.time()
         (answer,) = asyncio.run(pools.generate("policy").generate((PROMPT,), 1, 0))
-        asyncio.run(pools.score().score((PROMPT, assistant(answer.text))))
+        asyncio.run(pools.score().score(Prompt.of((PROMPT,)), answer.text))
         marks["first reward"] = time.time()
     return marks | _seen(folder) | {"pools gone": time.time()}
 

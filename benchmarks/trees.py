@@ -48,6 +48,7 @@ from measure.measuring import (
 from models.widened import widened
 
 from avr.config.load import load as load_config
+from avr.config.prompts import templates_of
 from avr.core.growth import Shape
 from avr.data import schemas, tables
 from avr.data.prompt_sets import ingest
@@ -57,7 +58,7 @@ from avr.hosting.cluster import connect
 from avr.hosting.host import Hosted
 from avr.plan.resources import rows_per_block
 from avr.recipes.stage1 import Stage1Config
-from avr.steps.ask import planted_in, prompts_in, templates_of
+from avr.steps.ask import planted_in, prompts_in
 
 BESIDE = "ideal-beside-threads"
 CHAIN = "ray-data-llm"

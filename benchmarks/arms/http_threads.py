@@ -92,7 +92,7 @@ def _tree(prompt, clients, templates, shape):
     for _ in range(shape.num_critiques):
         for _ in range(shape.max_tries):
             critique = corrector.ask(critique_context(query, first, templates))
-            if is_critique(critique):
+            if is_critique(critique, templates.rated):
                 critiques.append(critique)
                 break
     for critique in critiques:

@@ -19,6 +19,7 @@ from arms.plain_vllm import hear, serve
 from measure.make_engine import make_engine as measured
 from measure.measuring import Flights, Timeline, engines_alive
 
+from avr.core.reward import Rewarding, RewardModel
 from avr.core.roles import Completion, ContextTooLong
 
 ARM = "arm"
@@ -124,7 +125,7 @@ def flights(folder, started, ended):
 
 @dataclass(frozen=True)
 class OnActor:
-    """Ask an actor as `RemoteGenerate` and `RemoteScore` do, without router and retries."""
+    """Ask an actor as `RemoteGenerate` does, and for a logit, without router and retries."""
 
     actor: Any
     model: str
@@ -179,7 +180,7 @@ class Actors:
         return OnActor(self._actors[role], self._models[role], self._identities[role])
 
     def score(self):
-        return self.generate("reward_model")
+        return RewardModel("classifier", self.generate("reward_model").score)
 
     def check(self):
         """Report nothing: an actor that dies fails the task that asked it."""
@@ -222,7 +223,7 @@ async def _in_the_loop(line, roles, seed, works):
     from avr.serving.works import SearchTree
 
     engines = {role: make_engine(role, config, seed) for role, config in roles.items()}
-    work = SearchTree(**engines, **works)
+    work = SearchTree(engines["policy"], judged_by(engines["reward_model"]), **works)
     line.send("ready")
     while (queries := await asyncio.to_thread(line.recv)) is not None:
         started = time.time()
@@ -230,8 +231,13 @@ async def _in_the_loop(line, roles, seed, works):
         line.send((started, time.time(), rows))
 
 
+def judged_by(engine):
+    """Make the reward that is the logit of an engine's reward model."""
+    return Rewarding.by(RewardModel("classifier", engine.score))
+
+
 class OverHttp:
-    """Ask a server as Generate and Score; the thread is held until it has answered."""
+    """Ask a server as Generate, and for a logit; the thread is held until it has answered."""
 
     identity = "http"
 

@@ -8,6 +8,7 @@ from avr.config.roles import RoleConfig
 from avr.core.growth import Shape
 from avr.core.messages import content_id, to_dicts
 from avr.core.prompts import Templates
+from avr.core.reward import Rewarding, RewardModel
 from avr.core.roles import Completion, EngineDied, TreeFault
 
 TEMPLATES = Templates(critique_request="CRITIQUE?", refine_request="REFINE?")
@@ -86,6 +87,11 @@ class Local:
 
     async def score(self, conversation):
         return _reward(conversation, self._unjudged)
+
+    @property
+    def alone(self):
+        """The reward that is its logit, under the name that an only reward model has."""
+        return Rewarding.by(RewardModel("classifier", self.score))
 
 
 def _reward(conversation, some_have_none):

@@ -35,7 +35,7 @@ def undisturbed(num_trees):
     async def one(tree):
         local = Local()
         tree = await respond(tree, local, TEMPLATES, SHAPE.max_tries)
-        return await score(await correct(tree, local, TEMPLATES, SHAPE), local)
+        return await score(await correct(tree, local, TEMPLATES, SHAPE), local.alone)
 
     async def all_of_them():
         return await asyncio.gather(*map(one, planted(num_trees)))

@@ -14,6 +14,7 @@ from scripted_engine import ROLE, SHAPE, TEMPLATES, Local, ScriptedEngine
 from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
 from avr.core.growth import take_answer
 from avr.core.messages import user
+from avr.core.reward import Rewarding
 from avr.core.roles import TreeFault
 from avr.core.search import search
 from avr.core.tree import Prompt, RefinementTree, plant, tree_to_dict
@@ -45,7 +46,7 @@ def undisturbed(num_queries, shape=SHAPE, given=False, unjudged=False):
     async def all_of_them():
         local = Local(unjudged)
         searches = (
-            search(tree, local, local, TEMPLATES, shape, MAX_DEPTH)
+            search(tree, local, local.alone, TEMPLATES, shape, MAX_DEPTH)
             for tree in planted(num_queries, given)
         )
         return await asyncio.gather(*searches, return_exceptions=True)
@@ -96,7 +97,8 @@ def search_all(
     witness = witness_beside_driver()
     serving = serving or ServingConfig(health_check_period_s=1.0)
     with Pools(hosted, serving, witness) as pools:
-        work = SearchTree(pools.generate("policy"), pools.score(), TEMPLATES, shape, MAX_DEPTH)
+        policy, rewarding = pools.generate("policy"), Rewarding.by(pools.score())
+        work = SearchTree(policy, rewarding, TEMPLATES, shape, MAX_DEPTH)
         while_running(pools, witness)
         worked = run_queries(
             map(tree_query, planted(num_queries, given)),

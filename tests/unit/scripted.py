@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 
 from avr.core.messages import Conversation, user
 from avr.core.prompts import Templates
+from avr.core.reward import Rewarding
 from avr.core.roles import Completion
-from avr.core.tree import Critique, Level, Prompt, RefinementTree, Response, reward_of
+from avr.core.tree import Critique, Level, Prompt, RefinementTree, Response, Verdict, reward_of
 
 TEMPLATES = Templates(critique_request="CRITIQUE?", refine_request="REFINE?")
 
@@ -32,12 +33,17 @@ class ScriptedScore:
     """The reward of an answer is what `reward` says of its text."""
 
     reward: Callable[[str], float] = len
-    identity: str = "scripted"
-    requests: list[Conversation] = field(default_factory=list)
+    name: str = "scripted"
+    requests: list[tuple[Prompt, str]] = field(default_factory=list)
 
-    async def score(self, conversation):
-        self.requests.append(conversation)
-        return float(self.reward(conversation[-1].content))
+    @property
+    def alone(self):
+        """The reward that is this one's verdict."""
+        return Rewarding.by(self)
+
+    async def score(self, prompt, answer):
+        self.requests.append((prompt, answer))
+        return Verdict(self.name, float(self.reward(answer)))
 
 
 def response(text: str, reward: float | None = None, finish: str = "stop") -> Response:

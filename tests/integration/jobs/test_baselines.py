@@ -119,7 +119,7 @@ def test_a_model_that_judges_itself_learns_from_answers_and_judgements(replicate
     summary = json.loads((runs / "seed-0/meta/summary.json").read_text())
     assert [funnel["name"] for funnel in summary["pair"]["funnels"]] == ["outputs", "judgements"]
     begun = json.loads((runs / "seed-0/meta/ledger/sample.json").read_text())
-    assert begun["inputs"]["policy"] and begun["inputs"]["reward_model"] is None
+    assert begun["inputs"]["policy"] and begun["inputs"]["reward"] is None
 
 
 def test_a_job_takes_what_another_has_made_and_not_under_other_settings(replicated):

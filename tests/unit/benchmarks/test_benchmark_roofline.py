@@ -96,6 +96,15 @@ def test_a_judge_with_a_reward_model_is_an_engine_of_an_evaluation():
     assert "reward_model" not in bounds(evaluation, [], H100, 1500)
 
 
+def test_each_model_of_an_ensemble_is_an_engine_and_a_verifier_is_none():
+    member = "{reward_model: {model: Skywork/Skywork-Reward-Gemma-2-27B}}"
+    words = ["reward_model=null", "reward.kind=ensemble"]
+    words.append(f"reward.members={{one: {member}, two: {member}, right: {{kind: maths}}}}")
+    found = bounds(STAGE1, words, H100, 1500)
+    assert set(found) == {"policy", "corrector", "one", "two", "rsft", "dpo"}
+    assert found["one"]["weights_gib"] == 50.7
+
+
 def test_a_model_that_nobody_knows_and_a_recipe_of_no_job_say_so(tmp_path):
     with pytest.raises(SystemExit, match=r"of no recipe in .*: somebody/unknown"):
         bounds(STAGE2, ["policy.model=somebody/unknown"], H100, 1500)

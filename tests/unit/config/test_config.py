@@ -8,6 +8,7 @@ from avr.config.load import load
 from avr.config.roles import Placement, RoleConfig
 from avr.engines.settings import _ONLY_SPEED, _fields, check_role, text_settings
 from avr.recipes.stage1 import Stage1Config
+from avr.rewards.reward import reward_of
 
 RECIPES = sorted(Path("conf").glob("*/stage1.yaml"))
 PLUMBING = ["prompts.rsft.path=outputs.json"]
@@ -189,7 +190,8 @@ def test_values_no_type_excludes_are_refused():
 def test_every_setting_of_a_recipe_is_one_vllm_has(recipe):
     config = load(Stage1Config, recipe)
     check_role("policy", config.policy)
-    check_role("reward_model", config.reward_model, scores=True)
+    for name, role in reward_of(config.reward, config.reward_model).pools.items():
+        check_role(name, role, scores=True)
     if config.corrector is not None:
         check_role("corrector", config.corrector)
 

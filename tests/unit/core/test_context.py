@@ -38,7 +38,7 @@ def no_longer_than(num_turns):
 def searched(shape, max_depth=3, script=numbered):
     engine = ScriptedGenerate(script)
     score = ScriptedScore(lambda text: BEST.get(text, 0.0))
-    return asyncio.run(search(PLANTED, engine, score, TEMPLATES, shape, max_depth)), engine
+    return asyncio.run(search(PLANTED, engine, score.alone, TEMPLATES, shape, max_depth)), engine
 
 
 def refined(shape, rounds, script=numbered):

@@ -33,7 +33,7 @@ def grown():
 
     async def grow():
         tree = await respond(plant(prompt, "recipe"), model, TEMPLATES, 5)
-        return await score(await correct(tree, model, TEMPLATES, Shape()), judge)
+        return await score(await correct(tree, model, TEMPLATES, Shape()), judge.alone)
 
     return asyncio.run(grow())
 

@@ -19,7 +19,7 @@ def grow(policy, corrector, reward, shape=TWO_BY_TWO, query="question"):
         tree = plant(Prompt.of((user(query),)), "recipe")
         tree = await respond(tree, policy, TEMPLATES, shape.max_tries)
         tree = await correct(tree, corrector, TEMPLATES, shape)
-        return await score(tree, reward)
+        return await score(tree, reward.alone)
 
     return asyncio.run(all_steps())
 
@@ -141,7 +141,7 @@ def test_answer_from_the_input_is_taken_as_it_is():
 def test_rewards_given_before_are_kept():
     engine = ScriptedGenerate(helpful)
     tree = grow(engine, engine, ScriptedScore(lambda text: 1.0))
-    again = asyncio.run(score(tree, ScriptedScore(lambda text: 2.0)))
+    again = asyncio.run(score(tree, ScriptedScore(lambda text: 2.0).alone))
     assert again == tree
 
 
@@ -200,7 +200,7 @@ def failing_on(*texts, reward=len):
 
 
 def scored(tree, reward_model):
-    return asyncio.run(score(tree, reward_model))
+    return asyncio.run(score(tree, reward_model.alone))
 
 
 def test_refinement_that_cannot_be_judged_is_left_out_and_counted_and_its_siblings_stay():

@@ -12,7 +12,8 @@ from avr.config.checks import check_values
 from avr.config.errors import ConfigError
 from avr.config.health import HealthConfig, OnFailure
 from avr.config.load import load
-from avr.core.health import CHECKS, Finding, ailing, describe, examine, forms_of, says_something
+from avr.core.forms import forms_of
+from avr.core.health import CHECKS, Finding, ailing, describe, examine, says_something
 from avr.core.prompts import Templates
 from avr.core.tree import Level, tree_to_dict
 from avr.data.schemas import TREES
@@ -23,14 +24,19 @@ from avr.serving.journal import Writer
 from avr.steps.health import HealthError, HealthWatch
 
 CODE = "```python\ndef f(x):\n    return x\n```"
+BETTER = CODE.replace("x\n", "x + 1\n")
 GROWTHS = ("grow_rsft", "grow_dpo")
 MOST = dict.fromkeys(CHECKS, 0.5)
 
 
-def grown(number, says=None, refined=CODE, first=CODE, level=None):
-    """A tree with two critiques and a refinement of each."""
+def grown(number, says=None, refined=BETTER, first=CODE, level=None):
+    """A tree with two critiques of different ratings, and a refinement of each."""
     says = says or f"Item {number} of the loop is left out."
-    critiques = [critique(f"{says} [[4]]", replace(response(refined), id=f"r{n}")) for n in "ab"]
+    refinements = [replace(response(refined), id=f"r{n}") for n in "ab"]
+    critiques = [
+        replace(critique(f"{says} [[{1 + n % 10}]]", each), rating=1 + n % 10)
+        for n, each in enumerate(refinements, 3 * number)
+    ]
     found = tree(response(first), *critiques, query=f"question {number}")
     if level:
         found = replace(found, levels=(replace(found.levels[0], **level),))
@@ -48,10 +54,40 @@ def eight(**changes):
 def test_a_growth_that_works_fails_nothing():
     findings = examine(eight(), TEMPLATES)
     assert [f.name for f in findings] == list(CHECKS)
-    assert {f.num_all for f in findings} == {8, 16}
-    # Two critiques of one tree say the same: one check in sixteen sees that much.
-    assert {f.name: f.num_bad for f in findings if f.num_bad} == {"alike": 2}
+    counted = {f.name: f.num_all for f in findings}
+    texts = {"gives_away": 16 + 16, "cut_off": 8 + 16 + 16, "twins": 0}
+    assert counted == dict.fromkeys(CHECKS, 16) | {"barren": 8} | texts
+    # Two critiques of one tree say the same, and two have one rating: that little is no fault.
+    bad = {f.name: f.num_bad for f in findings if f.num_bad}
+    assert bad == {"alike": 2, "same_rating": 2}
     assert ailing(findings, MOST, 8) == ()
+
+
+def changed(found, change):
+    """The tree with every critique changed."""
+    (level,) = found.levels
+    return replace(found, levels=(replace(level, critiques=tuple(map(change, level.critiques))),))
+
+
+def rated(trees, rating):
+    return [changed(each, lambda c: replace(c, rating=rating)) for each in trees]
+
+
+def with_twins(found):
+    def twice(one):
+        (refinement,) = one.refinements
+        twins = (replace(refinement, id=f"twin {n}") for n in range(2))
+        return replace(one, refinements=(refinement, *twins))
+
+    return changed(found, twice)
+
+
+def cut_off(found):
+    def cut(one):
+        refinements = (replace(r, finish_reason="length") for r in one.refinements)
+        return replace(one, finish_reason="length", refinements=tuple(refinements))
+
+    return changed(found, cut)
 
 
 COPY = Templates(critique_request="Is it right? Say what is wrong and why.")
@@ -71,6 +107,13 @@ SICK = {
     ),
     "no answer: the request": ("no_answer", eight(first="1", refined="what is wrong")),
     "lost form": ("lost_form", eight(refined="The code is right as it is.")),
+    "same rating": ("same_rating", rated(eight(), 7)),
+    "gives away": (
+        "gives_away", eight(says="As in the reference solution.", refined="See the note.")
+    ),
+    "unchanged": ("unchanged", eight(refined=f"{CODE}\n\n")),
+    "twins": ("twins", [with_twins(each) for each in eight()]),
+    "cut off": ("cut_off", [cut_off(each) for each in eight()]),
 }  # fmt: skip
 
 
@@ -118,6 +161,20 @@ def test_critiques_that_are_all_different_are_not_alike():
 def test_all_forms_that_are_lost_are_named():
     (found,) = examine([grown(0, first=f"{CODE}\n#### 4", refined="4")], TEMPLATES)[-1:]
     assert set(found.examples) == {"no code block, final answer in: 4"}
+
+
+def test_trees_whose_answer_was_right_at_once_are_no_failure():
+    right = [replace(each, levels=()) for each in eight()]
+    assert {f.num_all for f in examine(right, TEMPLATES)} == {0}
+    assert failed([*right[:4], *eight(refined="no code")[4:]])["lost_form"].num_all == 8
+    # One that could not be grown has no level either, and is one.
+    (barren, *_) = examine([*right, replace(right[0], quarantined="too long")], TEMPLATES)
+    assert (barren.num_bad, barren.num_all) == (1, 1)
+
+
+def test_ratings_that_nobody_asked_for_are_not_compared():
+    found = {f.name: f for f in examine(rated(eight(), None), TEMPLATES)}
+    assert found["same_rating"] == Finding("same_rating", 0, 0)
 
 
 def test_a_malformed_sample_counts_against_the_critiques_that_were_kept():
@@ -273,14 +330,18 @@ def test_thresholds_of_now_judge_what_was_found_before(tmp_path):
 def test_checks_that_counted_too_few_are_named(tmp_path):
     said = []
     some_with_code = [*one_each()[:3], *one_each(first="no code", refined="nor here")[3:]]
-    for folder, trees in (("well", one_each()), ("some", some_with_code), ("few", one_each()[:3])):
+    few = {"three": one_each()[:3], "one": one_each()[:1]}
+    for folder, trees in {"well": one_each(), "some": some_with_code, **few}.items():
         commit(tmp_path / folder / "trees", "a", trees)
         looking = watch(tmp_path / folder, first=len(trees), said=said)
         looking.look_at_parts([tmp_path / folder / "trees"])
     assert said == [
         "health: the first 8 trees pass all checks",
         "health: the first 8 trees pass all checks; too few to tell: lost_form",
-        "health: the first 3 trees are too few to tell",
+        # All texts together are more than trees: they tell whether they are cut off, say.
+        "health: the first 3 trees pass all checks; too few to tell: barren, malformed, copied,"
+        " alike, no_answer, same_rating, unchanged, lost_form",
+        "health: the first 1 trees are too few to tell",
     ]
 
 

@@ -20,9 +20,10 @@ from avr.core.outputs import (
     set_to_dict,
     thinking_of,
 )
+from avr.core.reward import Rewarding, RewardModel
 from avr.core.roles import TreeFault
 from avr.core.trajectory import TRAJECTORY_TEMPLATES
-from avr.core.tree import Prompt
+from avr.core.tree import Prompt, Verdict
 
 NAMED = list(TRAJECTORY_TEMPLATES.values())
 OPENED = open_set(Prompt.of((user("question"),)), "recipe")
@@ -38,8 +39,15 @@ def says(*texts, finish="stop", **more):
 
 
 def scored(outputs):
-    engine = ScriptedScore(len)
-    return asyncio.run(score_outputs(outputs, engine)), engine
+    """The outputs as a reward model scores them, and the conversations that it sees."""
+    seen = []
+
+    async def logit(conversation):
+        seen.append(conversation)
+        return float(len(conversation[-1].content))
+
+    rewarding = Rewarding.by(RewardModel("m", logit))
+    return asyncio.run(score_outputs(outputs, rewarding)), seen
 
 
 def test_outputs_are_whole_texts_with_the_answer_behind_the_thinking():
@@ -109,11 +117,12 @@ def test_reward_model_sees_the_query_and_final_answers_alone():
     policy = says(loop("long answer"), "malformed", loop("hm"))
     found = sampled(policy, 3, 1, replace(TEMPLATES, system="Think."), opened=opened)
     assert policy.requests[0][0] == (Message("system", "Think."), user("question"))
-    judged, engine = scored(found)
+    judged, seen = scored(found)
     answers = ("long answer", "hm", "the row's own")
-    assert engine.requests == [(user("question"), assistant(text)) for text in answers]
+    assert seen == [(user("question"), assistant(text)) for text in answers]
     assert [o.reward for o in judged.outputs + judged.failures] == [11.0, 2.0, None]
-    assert tuple(replace(o, reward=None) for o in judged.outputs) == found.outputs
+    assert [o.verdicts for o in judged.outputs] == [(Verdict("m", 11),), (Verdict("m", 2),)]
+    assert tuple(replace(o, reward=None, verdicts=()) for o in judged.outputs) == found.outputs
     assert (judged.num_missing, judged.reference) == (1, 13.0)
     assert scored(opened)[0].reference == 13.0
     assert scored(replace(found, prompt=OPENED.prompt))[0].reference is None
@@ -139,13 +148,13 @@ def test_thinking_and_answer_make_up_the_output(draft, answer, num_turns, templa
 
 def test_output_that_cannot_be_judged_fails_alone():
     class Refusing(ScriptedScore):
-        async def score(self, conversation):
-            if conversation[-1].content == "too long":
+        async def score(self, prompt, answer):
+            if answer == "too long":
                 raise TreeFault("4097 > 4096")
-            return await super().score(conversation)
+            return await super().score(prompt, answer)
 
     found = sampled(says(loop("fine"), loop("too long"), loop("good")), 3)
-    judged = asyncio.run(score_outputs(found, Refusing()))
+    judged = asyncio.run(score_outputs(found, Refusing().alone))
     assert [o.answer for o in judged.outputs] == ["fine", "good"]
     (failed,) = judged.failures
     assert (failed.failure, failed.answer) == ("cannot be judged: 4097 > 4096", "")
@@ -155,8 +164,8 @@ def test_output_that_cannot_be_judged_fails_alone():
 def test_failures_get_the_reward_of_the_empty_answer_asked_for_once():
     found = sampled(says("malformed", "again", loop("fine")), 3, 1)
     engine = ScriptedScore(lambda text: len(text) - 1)
-    counted = asyncio.run(score_failures(found, engine))
+    counted = asyncio.run(score_failures(found, engine.alone))
     assert [o.reward for o in counted.failures] == [-1.0, -1.0]
-    assert engine.requests == [(user("question"), assistant(""))]
+    assert engine.requests == [(found.prompt, "")]
     nothing = sampled(says(loop("fine")), 1)
-    assert asyncio.run(score_failures(nothing, engine)) == nothing
+    assert asyncio.run(score_failures(nothing, engine.alone)) == nothing

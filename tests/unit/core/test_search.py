@@ -32,7 +32,7 @@ def run(script, reward, max_depth=3, shape=TWO_BY_TWO):
     """The searched tree, and the engine with the requests it saw."""
     engine = ScriptedGenerate(script)
     scorer = ScriptedScore(reward)
-    return asyncio.run(search(PLANTED, engine, scorer, TEMPLATES, shape, max_depth)), engine
+    return asyncio.run(search(PLANTED, engine, scorer.alone, TEMPLATES, shape, max_depth)), engine
 
 
 def deeper(conversation, number, sample):
@@ -79,7 +79,7 @@ def test_search_of_depth_one_is_what_stage_1_grows(rewards, shape):
         engine = ScriptedGenerate(sometimes_malformed)
         tree = await respond(PLANTED, engine, TEMPLATES, shape.max_tries)
         tree = await correct(tree, engine, TEMPLATES, shape)
-        return await score(tree, ScriptedScore(curve(*rewards))), engine.requests
+        return await score(tree, ScriptedScore(curve(*rewards)).alone), engine.requests
 
     grown, requests = asyncio.run(stage_1())
     tree, engine = run(sometimes_malformed, curve(*rewards), 1, shape)

@@ -248,9 +248,39 @@ SETTINGS = [
         "seed has 401 digits, must be at most 18446744073709551615",
     ),
     ("policy=null", "override 'policy=null': policy: field 'policy' is not Optional"),
+    ("reward_model=null", "reward_model is not set: which model rewards answers?"),
+    ("reward.kind=maths", "reward_model is set, but reward.kind is maths; leave one out"),
     (
-        "reward_model=null",
-        "override 'reward_model=null': reward_model: field 'reward_model' is not Optional",
+        "reward.kind=logic",
+        "override 'reward.kind=logic': reward.kind: Invalid value 'logic', expected one of [classifier, maths, function, ensemble]",
+    ),
+    ("reward.replicas=0", "reward.replicas is 0, must be at least 1"),
+    ("reward.deviations=-1", "reward.deviations is -1.0, must be at least 0"),
+    (
+        "growth.corrector_sees=all",
+        "override 'growth.corrector_sees=all': growth.corrector_sees: Invalid value 'all', expected one of [nothing, feedback, reference]",
+    ),
+    (
+        "growth.corrector_sees=reference",
+        "corrector_sees is reference, but prompts.rsft.reference_field is not set",
+    ),
+    (
+        "growth.corrector_sees=feedback",
+        "corrector_sees is feedback, but nothing knows whether an answer is right: reward.kind must be maths, or an ensemble with such a member",
+    ),
+    (
+        "growth.criticised_share=0.5",
+        "criticised_share is below 1, but nothing knows whether an answer is right: reward.kind must be maths, or an ensemble with such a member",
+    ),
+    ("growth.criticised_share=-1", "growth.criticised_share is -1.0, must be at least 0"),
+    ("growth.criticised_share=1.5", "criticised_share is 1.5, must be 0 to 1"),
+    (
+        "templates.reference_hint=Look.",
+        "templates.reference_hint has no {reference}: the corrector would not see it",
+    ),
+    (
+        "templates.feedback_hint=Look.",
+        "templates.feedback_hint has no {feedback}: the corrector would not see it",
     ),
     (
         "policy.model=null",
@@ -360,7 +390,7 @@ SETTINGS = [
     ),
     (
         "zeal=1",
-        "override 'zeal=1': unknown key 'zeal'; there are: run_dir, seed, steps, templates, resume, placement_timeout_s, budget, gpu_memory_gib, ray, policy, queries, serving, prompts, corrector, reward_model, tree, growth, selection, pairs, rsft, dpo, evaluation",
+        "override 'zeal=1': unknown key 'zeal'; there are: run_dir, seed, steps, templates, resume, placement_timeout_s, budget, gpu_memory_gib, ray, policy, queries, serving, prompts, corrector, reward, reward_model, tree, growth, selection, pairs, rsft, dpo, evaluation",
     ),
     ("corrector.model=nowhere/at/all", "corrector.model: no model folder at nowhere/at/all"),
     (

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avr.core.messages import assistant, user
+from avr.core.reward import Rewarding
+from avr.core.tree import Verdict as Said
 from avr.evaluation.arena_hard import Verdict
 from avr.evaluation.judges import Duel, EndpointJudge, JudgeError, OracleJudge, Reply, RewardJudge
 
@@ -21,11 +23,11 @@ def prefer(judge, baseline, ours):
 class LikesLength:
     """Fakes a reward model: a logit for every ten characters."""
 
-    identity = "length"
+    name = "length"
 
-    async def score(self, conversation):
-        assert conversation[:-1] == PROMPT
-        return len(conversation[-1].content) / 10
+    async def score(self, prompt, answer):
+        assert prompt.query == PROMPT
+        return Said(self.name, len(answer) / 10)
 
 
 class ScriptedEndpoint:
@@ -63,7 +65,7 @@ def test_the_oracle_says_win_draw_or_loss():
 
 
 def test_the_reward_judge_is_bradley_terry():
-    judge = RewardJudge(LikesLength())
+    judge = RewardJudge(Rewarding.by(LikesLength()))
     assert prefer(judge, "x" * 10, "y" * 20).value == pytest.approx(1.7310585786)
     assert prefer(judge, "x" * 20, "y" * 10).value == pytest.approx(1.2689414214)
     assert prefer(judge, "x" * 100000, "y").value == pytest.approx(1)
@@ -73,7 +75,7 @@ def test_the_reward_judge_is_bradley_terry():
 def test_swapped_answers_mirror_every_preference(one, other):
     judges = [
         OracleJudge(lambda query, text: len(text)),
-        RewardJudge(LikesLength()),
+        RewardJudge(Rewarding.by(LikesLength())),
         EndpointJudge(LikesApples().ask),
         EndpointJudge(LikesA().ask),
     ]

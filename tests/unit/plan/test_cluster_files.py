@@ -23,6 +23,7 @@ from avr.plan.cluster_files import autoscaling, node_types, spec_of
 from avr.plan.fit import NodeType, misfits
 from avr.recipes.answer import AnswerConfig
 from avr.recipes.baseline import BaselineConfig
+from avr.recipes.rft import RftConfig
 from avr.recipes.stage1 import Stage1Config
 from avr.recipes.stage2 import Stage2Config
 
@@ -32,19 +33,13 @@ CRDS = Path("../shared/data/kuberay")
 ANY = "tests/unit/answers.json"  # recipes that are given their prompts or model later
 POLICY = "policy.model=avr/miniature/models/policy"
 COMPARED = [f"prompts.path={ANY}", f"baseline.path={ANY}"]
-
-
-def entrants_of(recipe):
-    """Overrides that take the models of a table away, which other runs leave."""
-    entrants = yaml.safe_load(Path(f"conf/miniature/{recipe}.yaml").read_text())["entrants"]
-    return [f"entrants.{n}.trained=[]" for n, entrant in entrants.items() if "trained" in entrant]
-
-
 RECIPES = {
     "stage1": (Stage1Config, []),
+    "stage1_80gb": (Stage1Config, []),
     "one_gpu": (Stage1Config, []),
     "alpaca_eval": (Stage1Config, [f"prompts.rsft.path={ANY}"]),
     "stage2": (Stage2Config, []),
+    "stage2_80gb": (Stage2Config, []),
     "answer": (AnswerConfig, [POLICY]),
     "baseline_dpo": (BaselineConfig, []),
     "baseline_simpo": (BaselineConfig, []),
@@ -54,9 +49,10 @@ RECIPES = {
     "evaluate_alpaca": (EvaluateConfig, [POLICY, *COMPARED]),
     "evaluate_arena": (EvaluateConfig, [POLICY, *COMPARED]),
     "meta_rewarding": (BaselineConfig, []),
-    "table": (TableConfig, entrants_of("table")),
+    "rft": (RftConfig, []),
+    "table": (TableConfig, []),
     "best_of_n": (TableConfig, []),
-    "ablation_table": (TableConfig, entrants_of("ablation_table")),
+    "ablation_table": (TableConfig, []),
     "refine": (RefineConfig, [POLICY, f"answers.path={ANY}"]),
 }
 # A replication plans nothing of its own; its jobs are recipes of this list.
@@ -79,7 +75,13 @@ def key(monkeypatch):
 
 def plan_of(recipe, *overrides):
     schema, given = RECIPES[recipe.stem]
-    return needs(load(schema, recipe, [*given, *overrides]))
+    return needs(load(schema, recipe, [*given, *without_trained(recipe), *overrides]))
+
+
+def without_trained(recipe):
+    """Overrides that take the models of a table away, which other runs leave."""
+    entrants = read(recipe).get("entrants", {})
+    return [f"entrants.{n}.trained=[]" for n, entrant in entrants.items() if "trained" in entrant]
 
 
 def closed(schema):
@@ -170,7 +172,7 @@ def test_every_recipe_can_be_placed_on_every_cluster(recipe, cluster):
     [
         recipe
         for recipe in PLANNED
-        if recipe.parent.name == "miniature" and recipe.stem != "one_gpu"
+        if recipe.parent.name in ("miniature", "maths", "code") and recipe.stem != "one_gpu"
     ],
     **by_name,
 )

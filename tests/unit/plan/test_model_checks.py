@@ -19,6 +19,7 @@ from avr.engines.shape import heads
 from avr.plan.models import check_models
 from avr.recipes.answer import AnswerConfig
 from avr.recipes.baseline import BaselineConfig
+from avr.recipes.rft import RftConfig
 from avr.recipes.stage1 import Stage1Config
 from avr.recipes.stage2 import Stage2Config
 from avr.replication import commands
@@ -27,12 +28,19 @@ MODELS = Path("tests/models")
 NAMES = sorted(str(file.parent.relative_to(MODELS)) for file in MODELS.glob("*/*/config.json"))
 LLAMA, SKYWORK = "meta-llama/Meta-Llama-3-8B-Instruct", "Skywork/Skywork-Reward-Gemma-2-27B"
 POLICY = "avr/miniature/models/policy"
+QWEN = "Qwen/Qwen2.5-{}-Instruct"
 # What earlier runs leave, and what they start from.
 MADE = {
     "runs/llama3_8b/dpo": LLAMA,
     "runs/llama3_8b-stage2/dpo": LLAMA,
     "runs/miniature/dpo": POLICY,
     "runs/miniature-stage2/dpo": POLICY,
+    "runs/one_gpu/dpo": QWEN.format("1.5B"),
+    "runs/one_gpu_80gb/dpo": QWEN.format("7B"),
+    "runs/maths-stage1/dpo": QWEN.format("0.5B"),
+    "runs/code-stage1/dpo": QWEN.format("Coder-0.5B"),
+    "runs/maths_8gpu-stage1/dpo": QWEN.format("7B"),
+    "runs/code_8gpu-stage1/dpo": QWEN.format("7B"),
 }
 RECIPES = {
     "llama3_8b/stage1": Stage1Config,
@@ -40,6 +48,11 @@ RECIPES = {
     "llama3_8b/evaluate_alpaca": EvaluateConfig,
     "llama3_8b/evaluate_arena": EvaluateConfig,
     "llama3_8b/refine": RefineConfig,
+    "one_gpu/stage1": Stage1Config,
+    "one_gpu/stage1_80gb": Stage1Config,
+    "one_gpu/stage2": Stage2Config,
+    "one_gpu/stage2_80gb": Stage2Config,
+    "one_gpu/evaluate_alpaca": EvaluateConfig,
     "miniature/stage1": Stage1Config,
     "miniature/one_gpu": Stage1Config,
     "miniature/alpaca_eval": Stage1Config,
@@ -56,6 +69,14 @@ RECIPES = {
     "miniature/best_of_n": TableConfig,
     "miniature/ablation_table": TableConfig,
 }
+for folder in ("maths", "code", "maths_8gpu", "code_8gpu"):
+    RECIPES |= {
+        f"{folder}/stage1": Stage1Config,
+        f"{folder}/stage2": Stage2Config,
+        f"{folder}/baseline_dpo": BaselineConfig,
+        f"{folder}/rft": RftConfig,
+        f"{folder}/table": TableConfig,
+    }
 
 
 @pytest.fixture
@@ -92,26 +113,36 @@ def test_no_recipe_is_left_out():
     assert files == {*RECIPES, "miniature/replicate", "miniature/ablation"}
 
 
+def made_for(config):
+    """What earlier runs leave for this one, by name; the rows of a table are such models."""
+    absent = [use.model for use in uses_of(config) if use.name.startswith("entrants.")]
+    return {**MADE, **{m: config.policy.model for m in absent if m not in NAMES}}
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_fits_the_models_it_names(at_hand, name):
     config = recipe(name)
-    # The rows of the table are models that other runs leave, and are named by their folders.
-    absent = [use.model for use in uses_of(config) if use.name.startswith("entrants.")]
-    made = {**MADE, **{m: POLICY for m in absent if not Path(m).exists()}}
-    assert checked(config, made) == []
+    assert checked(config, made_for(config)) == []
     assert len(uses_of(config)) >= 1
 
 
-def test_the_fixtures_are_the_models_that_the_large_recipes_name(at_hand):
-    configs = [recipe(name) for name in RECIPES if name.startswith("llama3_8b")]
-    named = {MADE.get(use.model, use.model) for c in configs for use in uses_of(c)}
+def test_the_fixtures_are_the_models_that_the_recipes_of_real_models_name(at_hand):
+    configs = [recipe(name) for name in RECIPES if not name.startswith("miniature")]
+    named = {made_for(c).get(use.model, use.model) for c in configs for use in uses_of(c)}
     assert named == set(NAMES)
     shapes = {name: json.loads((MODELS / name / "config.json").read_text()) for name in NAMES}
     assert {n for n in NAMES if shapes[n].get("attn_logit_softcapping")} == {SKYWORK}
     assert {name: heads(shape) for name, shape in shapes.items()} == {
         LLAMA: (32, 8),
-        "Qwen/Qwen2.5-32B-Instruct": (40, 8),
+        QWEN.format("0.5B"): (14, 2),
+        QWEN.format("1.5B"): (12, 2),
+        QWEN.format("7B"): (28, 4),
+        QWEN.format("32B"): (40, 8),
+        QWEN.format("Coder-0.5B"): (14, 2),
+        QWEN.format("Coder-32B"): (40, 8),
         SKYWORK: (32, 16),
+        "Skywork/Skywork-Reward-V2-Qwen3-1.7B": (16, 8),
+        "Skywork/Skywork-Reward-V2-Qwen3-8B": (32, 8),
     }
 
 

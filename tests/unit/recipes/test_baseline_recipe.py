@@ -8,6 +8,7 @@ from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.core.trajectory import PLAIN
 from avr.recipes.baseline import BaselineConfig
+from avr.rewards.reward import only_classifier
 from avr.rows.rules import switched_on
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.simpo import Simpo
@@ -44,10 +45,10 @@ def test_the_margin_makes_simpo_of_dpo_and_nothing_else_does(name, overrides, me
 
 def test_whole_answers_are_sampled_and_a_policy_that_judges_has_no_reward_model():
     judged, own = (baseline(name) for name in ("baseline_dpo", "meta_rewarding"))
-    for config, judge in ((judged, judged.reward_model), (own, None)):
+    for config, judge in ((judged, only_classifier(judged.reward_model)), (own, None)):
         sample = steps_of(config)["sample"]
         assert (sample.template, sample.weights, sample.apart_from) == (PLAIN, None, ())
-        assert sample.reward_model == judge
+        assert sample.reward == judge
         pools = [pool.name for pool in sample.needs().pools]
         assert pools == ["policy"] + ["reward_model"] * (judge is not None)
 
@@ -56,8 +57,8 @@ def test_an_evaluation_asks_the_reward_model_whoever_has_judged_in_training():
     words = ["evaluation={prompts: {path: avr/miniature/data/heldout.jsonl, limit: 8}}"]
     config = baseline("meta_rewarding", *words)
     steps = steps_of(config)
-    assert steps["sample"].reward_model is None
-    assert steps["evaluate"].reward_model == config.reward_model
+    assert steps["sample"].reward is None
+    assert steps["evaluate"].reward == only_classifier(config.reward_model)
 
 
 @pytest.mark.parametrize(("seed", "at"), [(None, "policy.model"), (OTHER, "seed_model")])

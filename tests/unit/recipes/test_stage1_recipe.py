@@ -8,6 +8,7 @@ from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.roles import FirstAnswer
 from avr.recipes.stage1 import Stage1Config, second_policy
+from avr.rewards.reward import only_classifier
 from avr.training.methods.dpo import Dpo
 from avr.training.methods.rsft import Rsft
 
@@ -27,7 +28,7 @@ def test_the_first_growth_is_corrected_and_the_second_corrects_itself_apart_from
     assert second.apart_from[0] is first and len(second.apart_from) == 1
     assert (first.prompts, second.prompts) == (config.prompts.rsft, config.prompts.dpo)
     for each in (first, second):
-        assert (each.policy.model, each.reward_model) == (POLICY, config.reward_model)
+        assert (each.policy.model, each.reward) == (POLICY, only_classifier(config.reward_model))
 
 
 def test_first_answers_of_the_input_are_for_the_first_growth_alone():

@@ -120,7 +120,7 @@ def test_planned_texts_are_those_of_a_search_that_always_improves(depth, critiqu
         lambda asked, number, _: says.get(asked[-1].content, "a" * (number + 1))
     )
     scorer, tree = ScriptedScore(len), plant(Prompt.of((user("question"),)), "recipe")
-    asyncio.run(search(tree, policy, scorer, TEMPLATES, shape, depth))
+    asyncio.run(search(tree, policy, scorer.alone, TEMPLATES, shape, depth))
     num_texts = sum(n for _, n, _ in policy.requests)
     assert [pool.samples for pool in plan.pools] == [num_texts, len(scorer.requests)]
     assert num_texts == 1 + depth * (critiques + critiques * refinements)

@@ -11,6 +11,7 @@ from avr.config.load import MOVED, load
 from avr.config.table import TableConfig
 from avr.recipes.answer import AnswerConfig
 from avr.recipes.baseline import BaselineConfig
+from avr.recipes.rft import RftConfig
 from avr.recipes.stage1 import Stage1Config
 from avr.recipes.stage2 import Stage2Config
 from avr.run.recipe import Recipe
@@ -34,6 +35,7 @@ STAGE2 = {
 }
 STAGE1_MADE = {"grow_rsft", "grow_dpo", "rsft", "dpo"}
 BASELINE = {"sample": set(), "pair": {"sample"}, "dpo": {"pair"}}
+RFT = {"sample": set(), "keep": {"sample"}, "rsft": {"keep"}}
 JUDGED = {"answer": set(), "judge": {"answer"}}
 CONFIGURATIONS = {
     "miniature/stage1": (
@@ -62,7 +64,22 @@ CONFIGURATIONS = {
     "llama3_8b/evaluate_alpaca": (EvaluateConfig, JUDGED),
     "llama3_8b/evaluate_arena": (EvaluateConfig, JUDGED),
     "llama3_8b/refine": (RefineConfig, {"refine": set()}),
+    "one_gpu/evaluate_alpaca": (EvaluateConfig, JUDGED),
 }
+for size in ("", "_80gb"):
+    CONFIGURATIONS |= {
+        f"one_gpu/stage1{size}": CONFIGURATIONS["miniature/stage1"],
+        f"one_gpu/stage2{size}": CONFIGURATIONS["miniature/stage2"],
+    }
+# Real models on tasks that a verifier knows the answers of, on CPUs and on eight GPUs.
+for folder in ("maths", "code", "maths_8gpu", "code_8gpu"):
+    CONFIGURATIONS |= {
+        f"{folder}/stage1": (Stage1Config, STAGE1),
+        f"{folder}/stage2": (Stage2Config, STAGE2),
+        f"{folder}/baseline_dpo": (BaselineConfig, BASELINE),
+        f"{folder}/rft": (RftConfig, RFT),
+        f"{folder}/table": (TableConfig, {"answer": set()}),
+    }
 # Those start jobs, each of which has a recipe of its own.
 REPLICATIONS = {"miniature/replicate", "miniature/ablation"}
 

@@ -8,6 +8,7 @@ from configured import recipe_of, steps_of
 from avr.config.answers import Mode
 from avr.config.errors import ConfigError
 from avr.config.load import load
+from avr.config.roles import RoleConfig
 from avr.config.table import EntrantConfig, TableConfig
 from avr.core.messages import content_id
 from avr.data.schemas import PROMPTS
@@ -22,7 +23,8 @@ def table(*overrides):
 
 def compared(**entrants):
     """A table of these entrants; the first of them is the baseline."""
-    return TableConfig(run_dir="r", baseline=next(iter(entrants), "nobody"), entrants=entrants)
+    baseline, judge = next(iter(entrants), "nobody"), RoleConfig(model="judge")
+    return TableConfig(run_dir="r", baseline=baseline, entrants=entrants, reward_model=judge)
 
 
 def wrong(config):

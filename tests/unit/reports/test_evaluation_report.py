@@ -65,14 +65,17 @@ def test_a_judge_that_chose_what_the_model_learned_from_is_no_independent_one(
 ):
     run = tmp_path / "run"
     if trained_by:
-        inputs = {"reward_model": {"model": trained_by}, "policy": {"model": "the judge"}}
+        by = {"name": "classifier", "role": {"model": trained_by}}
+        inputs = {"reward": {"judges": [{"name": "maths"}, by]}, "policy": {"model": "the judge"}}
         ledger = Ledger(run / "ledger", print)
         ledger.step("grow_rsft", inputs, dict)
         ledger.step("select", {"trees": {"after": content_id(inputs)}}, dict)
         for step in ("grow_rsft", "evaluate"):
             (run / step).mkdir()
             (run / step / "prompts.parquet").touch()
-        ledger.step("evaluate", {"reward_model": {"model": "the judge"}}, dict)
+        ledger.step(
+            "evaluate", {"reward": {"judges": [by | {"role": {"model": "the judge"}}]}}, dict
+        )
     model = RoleConfig(model="reward")
     judge = JudgeConfig(JudgeKind.reward_model, reward_model=model)
     config = configured(tmp_path, judge=judge, policy=RoleConfig(model=str(run / "dpo")))

@@ -11,7 +11,7 @@ from avr.config.table import EntrantConfig, TableConfig
 from avr.core.messages import user
 from avr.core.outputs import Output, open_set
 from avr.core.trajectory import TRAJECTORY_TEMPLATES, Trajectory, render_trajectory
-from avr.core.tree import Level, Prompt
+from avr.core.tree import Level, Prompt, Verdict
 from avr.reports.final_answers import baseline_row, final_answers, in_order, rows_of
 
 REFINED = tree(response("first one", 1.0), critique("k", response("better", 2.0)))
@@ -32,8 +32,12 @@ def set_of(*outputs, failures=(), query="question"):
     return replace(opened, outputs=outputs, failures=failures)
 
 
-def found(config, trees=(), sets=()):
-    pairs = final_answers(config, lambda _: iter(trees), lambda _: iter(sets), lambda q, t: len(t))
+def length_of(prompt, text, verdicts):
+    return len(text)
+
+
+def found(config, trees=(), sets=(), quality=length_of):
+    pairs = final_answers(config, lambda _: iter(trees), lambda _: iter(sets), quality)
     return [answer for _, answer in pairs]
 
 
@@ -66,6 +70,36 @@ def test_the_draft_of_a_refined_answer_is_known_by_its_quality():
     output_ = replace(output(whole, 1.0, 7), answer="the answer")
     (answer,) = found(config_of(ours=EntrantConfig(mode=Mode.recursive)), sets=[set_of(output_)])
     assert (answer.text, answer.quality, answer.draft_quality) == ("the answer", 10, 7)
+
+
+def test_quality_is_asked_for_with_what_judges_have_said_of_this_answer():
+    asked = []
+
+    def quality(prompt, text, verdicts):
+        asked.append((prompt.query[-1].content, text, [verdict.reward for verdict in verdicts]))
+        return 0.5
+
+    def judged(node):
+        return replace(node, verdicts=(Verdict("maths", node.reward),))
+
+    (refinement,) = REFINED.levels[0].critiques[0].refinements
+    kept = replace(REFINED.levels[0].critiques[0], refinements=(judged(refinement),))
+    level = replace(REFINED.levels[0], critiques=(kept,))
+    grown = replace(REFINED, response=judged(REFINED.first), levels=(level,))
+    found(config_of(dpo=EntrantConfig(mode=Mode.refine, rounds=1)), [grown], quality=quality)
+    first, better = ("question", "first one", [1.0]), ("question", "better", [2.0])
+    assert sorted(asked) == sorted([first, first, better])  # the draft of r1 is y0
+    asked.clear()
+    think = TRAJECTORY_TEMPLATES["think"]
+    whole = render_trajectory(Trajectory("a draft", (), "fine", "the answer"), think)
+    sampled = judged(replace(output(whole, 1.0, 7), answer="the answer"))
+    ours = config_of(ours=EntrantConfig(mode=Mode.recursive))
+    (answer,) = found(ours, sets=[set_of(sampled)], quality=quality)
+    # Nobody has judged the draft in a trajectory yet.
+    assert asked == [("question", "a draft", []), ("question", "the answer", [1.0])]
+    assert (answer.quality, answer.draft_quality) == (0.5, 0.5)
+    (nobody,) = found(ours, sets=[set_of(sampled)], quality=None)
+    assert (nobody.quality, nobody.draft_quality) == (None, None)
 
 
 def test_a_recursive_output_without_an_answer_is_an_empty_one():

@@ -23,7 +23,7 @@ def test_tree_that_did_not_improve_is_removed_by_name():
     tie = tree(response("first", 1.0), critique("c", response("a", 1.0)))
     rows, funnel = rows_of(tie, tree(response("alone", 1.0)))
     assert rows == []
-    assert funnel.removed == {"has_refinement": 1, "positive_gain": 1}
+    assert funnel.removed == {"has_refinement": 1, "positive_gain": 1, "kept_share": 0}
     assert funnel.examples["positive_gain"] == [tie.id]
 
 

@@ -17,6 +17,7 @@ from avr.rows.funnel import Funnel
 from avr.rows.judgement_pairs import make_judgement_pairs
 from avr.rows.rules import ALWAYS, PROFILES, SWITCHES, rules_of, switched_on
 from avr.rows.trajectories import select_trajectories
+from avr.rows.verified import select_verified
 
 ROWS = Path("docs/concepts/rows.md").read_text()
 ALL = frozenset(SWITCHES)
@@ -31,6 +32,8 @@ def in_force():
     funnels = [rows_of(GOOD, switches=ALL)[1], *pairs_of_trees(GOOD, switches=ALL)[1].values()]
     funnels += [pairs_of(outputs_of(BEST, WORST), switches=ALL, max_pairs=1)[1], unrolled, judged]
     funnels.append(malformed_pairs_of(outputs_of(BEST), switches=ALL)[1])
+    funnels.append(Funnel("rft"))
+    list(select_verified([outputs_of(BEST)], TEMPLATES, ALL, funnels[-1], truth="maths"))
     return {rule for funnel in funnels for rule in funnel.removed}
 
 

@@ -15,6 +15,7 @@ from avr.config.load import load
 from avr.config.table import TableConfig
 from avr.recipes.answer import AnswerConfig
 from avr.recipes.baseline import BaselineConfig
+from avr.recipes.rft import RftConfig
 from avr.recipes.stage1 import Stage1Config
 from avr.recipes.stage2 import Stage2Config
 from avr.run import decided as run_decided
@@ -26,12 +27,26 @@ from avr.training.methods.rsft import Rsft
 POLICY = "policy.model=avr/miniature/models/policy"
 OTHER = "avr/miniature/models/corrector"
 ANSWERS = "tests/unit/answers.json"
+MEMBERS = """{
+    model: {reward_model: {model: avr/miniature/models/reward, use_gpu: false}},
+    right: {kind: maths}, passed: {kind: code}, mine: {kind: function, function: "builtins:len"},
+}""".replace("\n", " ")
+VERIFIED = [
+    "reward_model=null",
+    "reward.kind=ensemble",
+    f"reward.members={MEMBERS}",
+    "growth.corrector_sees=feedback",
+    "growth.criticised_share=0.5",
+    "evaluation=null",
+]
 RECIPES = {
     "stage1": (Stage1Config, []),
+    "verified": (Stage1Config, VERIFIED),
     "stage2": (Stage2Config, ["stage1_dir=null", POLICY]),
     "baseline_dpo": (BaselineConfig, []),
     "baseline_simpo": (BaselineConfig, []),
     "meta_rewarding": (BaselineConfig, []),
+    "rft": (RftConfig, [POLICY, f"prompts.sample.path={ANSWERS}"]),
     "answer": (AnswerConfig, [POLICY]),
     "evaluate": (EvaluateConfig, [POLICY, f"baseline.path={ANSWERS}"]),
     "refine": (RefineConfig, [POLICY, f"answers.path={ANSWERS}"]),
@@ -42,7 +57,8 @@ RECIPES = {
 @cache
 def steps_in(recipe):
     schema, overrides = RECIPES[recipe]
-    config = load(schema, f"conf/miniature/{recipe}.yaml", overrides)
+    file = {"verified": "miniature/stage1", "rft": "maths/rft"}.get(recipe, f"miniature/{recipe}")
+    config = load(schema, f"conf/{file}.yaml", overrides)
     if schema is TableConfig:
         config.entrants = {"seed": config.entrants["seed"]}
     return steps_of(config)

@@ -22,7 +22,7 @@ SICK = [
 
 def watch(place):
     first = [each.id for each in SICK[:8]]
-    config = HealthConfig(lost_form=1.0)
+    config = HealthConfig(lost_form=1.0, same_rating=1.0)
     looking = HealthWatch(place.folder, config, "health", first, TEMPLATES, [].append)
     parts = [place.folder / "trees", place.folder / "quarantine"]
     return partial(looking.look_at_parts, parts, place.journal)

@@ -59,7 +59,7 @@ def test_planned_texts_of_a_search_from_the_input_are_those_of_one_that_always_i
         lambda asked, number, _: says.get(asked[-1].content, "a" * (number + 9))
     )
     scorer, planted = ScriptedScore(len), plant(Prompt.of((user("q"),), "given"), "recipe")
-    asyncio.run(search(take_answer(planted), policy, scorer, TEMPLATES, Shape(), 3))
+    asyncio.run(search(take_answer(planted), policy, scorer.alone, TEMPLATES, Shape(), 3))
     texts = sum(n for _, n, _ in policy.requests)
     assert [pool.samples for pool in plan.pools] == [texts, len(scorer.requests)]
 
@@ -100,8 +100,9 @@ class Pools:
     def generate(self, role):
         return role
 
-    def score(self):
-        return "reward_model"
+    def score(self, name, role):
+        assert (name, role) == ("classifier", "reward_model")
+        return role
 
 
 def test_search_from_the_input_starts_with_its_answers_and_sets_rows_without_one_aside(searched):

@@ -8,6 +8,7 @@ from scripted import critique, response, searched
 from whole_outputs import output
 
 from avr.config.load import load
+from avr.config.prompts import templates_of
 from avr.core.messages import user
 from avr.core.outputs import open_set, set_to_dict
 from avr.core.tree import Prompt, tree_to_dict
@@ -30,7 +31,7 @@ def stage2(*overrides):
 def worked(config, name, folder, before, files, schema):
     """What a step says, and its rows, after a step `before` that left `files`."""
     run = Run(config, folder, Ledger(folder / "ledger", print), None)
-    run.ledger.step(before, {"templates": asdict(config.templates)}, dict)
+    run.ledger.step(before, {"templates": asdict(templates_of(config.templates))}, dict)
     write_part(folder / before / files[0], "a", files[1], schema)
     made = steps_of(config)[name].work(run)
     return made, list(read_rows(folder / name / "rows.parquet"))
