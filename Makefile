@@ -79,6 +79,7 @@ bench: setup
 	$(BENCH)/training.py --quick --rounds 1 --layers 0
 	$(BENCH)/scaling.py --engines 16 --trees-per-engine 128 --prompts 1000 10000
 	$(BENCH)/startup.py conf/miniature/stage1.yaml --parts engine --rounds 1
+	$(BENCH)/sandbox.py --rounds 1 --programs 20
 	$(BENCH)/collect.py
 	$(BENCH)/scaling_charts.py
 
