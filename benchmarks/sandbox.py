@@ -52,9 +52,10 @@ def main():
 
 
 def ratios(rates):
-    """Divide each isolation's rate by that of a bare interpreter, round by round."""
+    """Divide each isolation's rate by those of a bare interpreter, round by round."""
     return {
-        f"{arm} / bare": spread([a / b for a, b in zip(found, rates["bare"], strict=True)])
+        f"{arm} / {bare}": spread([a / b for a, b in zip(found, rates[bare], strict=True)])
+        for bare in BARE
         for arm, found in rates.items()
         if arm not in BARE
     }
