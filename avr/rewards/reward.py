@@ -1,6 +1,6 @@
 """Hold the reward of a job: which judges give verdicts, in which pools, and how they combine."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,12 +134,3 @@ def _judge(
 def only_classifier(reward_model: RoleConfig) -> Reward:
     """Make the reward that is one reward model's."""
     return reward_of(RewardConfig(), reward_model)
-
-
-def with_pools(reward: Reward, roles: Mapping[str, RoleConfig]) -> Reward:
-    """Return the reward with other settings for its pools."""
-    judges: list[Any] = [
-        replace(each, role=roles[each.pool]) if isinstance(each, Classifier) else each
-        for each in reward.judges
-    ]
-    return replace(reward, judges=tuple(judges))

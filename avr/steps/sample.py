@@ -138,6 +138,11 @@ class Sample(Step):
                 f"outputs.judgements: it does not go with an answer_field of {self.name}'s prompts;"
                 " set that to null"
             )
+        if not self.templates.rated:
+            raise ConfigError(
+                "outputs.judgements: templates.rated is false, but a judgement's rating is the"
+                " answer's reward; take templates.set=chat, or words that ask for a rating"
+            )
         if not judge.meta_request.strip():
             raise ConfigError(
                 "outputs.meta_request is empty; it must ask the policy for a rating of a judgement"

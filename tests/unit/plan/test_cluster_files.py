@@ -73,9 +73,15 @@ def key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "none")
 
 
+@cache
 def plan_of(recipe, *overrides):
     schema, given = RECIPES[recipe.stem]
     return needs(load(schema, recipe, [*given, *without_trained(recipe), *overrides]))
+
+
+@cache
+def nodes_of(cluster):
+    return list(node_types(cluster).values())
 
 
 def without_trained(recipe):
@@ -164,7 +170,7 @@ def test_the_job_brings_the_cluster_of_the_other_manifest_and_is_tried_again():
 @pytest.mark.parametrize("cluster", LAUNCHER + KUBERAY, **by_name)
 @pytest.mark.parametrize("recipe", PLANNED, **by_name)
 def test_every_recipe_can_be_placed_on_every_cluster(recipe, cluster):
-    assert misfits(plan_of(recipe), list(node_types(cluster).values())) == []
+    assert misfits(plan_of(recipe), nodes_of(cluster)) == []
 
 
 @pytest.mark.parametrize(

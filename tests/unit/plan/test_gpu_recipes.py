@@ -20,6 +20,8 @@ from avr.recipes.rft import RftConfig
 from avr.recipes.stage1 import Stage1Config
 from avr.recipes.stage2 import Stage2Config
 from avr.recipes.stage2 import planned as with_seed
+from avr.steps.ask import check_roles
+from avr.steps.train import Train
 
 MODELS = Path("tests/models")
 SCHEMAS = {
@@ -42,11 +44,12 @@ LEFT = {"runs/one_gpu/dpo": "Qwen/Qwen2.5-1.5B-Instruct"}
 
 def loaded(file, *overrides):
     config = load(SCHEMAS[file.stem], file, overrides)
+    config.policy.model = LEFT.get(config.policy.model, config.policy.model)
     return with_seed(config) if isinstance(config, Stage2Config) else config
 
 
 def read(model):
-    file = MODELS / LEFT.get(model, model) / "config.json"
+    file = MODELS / model / "config.json"
     if not file.exists():
         raise ModelConfigError(f"{model} is not in {MODELS}")
     return json.loads(file.read_text())
@@ -77,6 +80,15 @@ def test_a_model_that_does_not_fit_would_be_seen():
     config = loaded(Path("conf/one_gpu/stage1.yaml"), "corrector.model=Qwen/Qwen2.5-32B-Instruct")
     (one,) = misfits_in(memory_of(needs(config), config.gpu_memory_gib, read=read))
     assert one.pool == "corrector" and one.problem
+
+
+@pytest.mark.parametrize("file", RECIPES, **by_name)
+def test_every_setting_is_one_that_vllm_or_trl_or_peft_has(file):
+    config = loaded(file)
+    check_roles(dict(sections(config, RoleConfig)))
+    for step in recipe_of(config).steps:
+        if isinstance(step, Train):
+            step.check()
 
 
 @pytest.mark.parametrize("file", RECIPES, **by_name)

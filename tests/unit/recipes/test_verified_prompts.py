@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def task(folder):
     return folder.removesuffix("_8gpu")
 
 
+@cache
 def trained_on(folder):
     """Every prompt set that a training of the folder is made of, by recipe and name."""
     configs = {name: load(SCHEMAS[name], f"conf/{folder}/{name}.yaml") for name in SCHEMAS}
@@ -46,6 +48,7 @@ def trained_on(folder):
     }
 
 
+@cache
 def asked_by_the_table(folder):
     return load(TableConfig, f"conf/{folder}/table.yaml").prompts
 

@@ -44,7 +44,8 @@ def test_any_other_model_is_left_to_transformers_and_the_user(config):
 def test_a_wrong_attention_of_either_training_is_found_before_anything_starts(tmp_path):
     (tmp_path / "config.json").write_text('{"attn_logit_softcapping": 50.0}')
     (tmp_path / "chat_template.jinja").write_text("a template")
-    config = Stage1Config(policy=RoleConfig(model=str(tmp_path)), dpo=asking("sdpa"))
+    policy, judge = RoleConfig(model=str(tmp_path)), RoleConfig(model="judge")
+    config = Stage1Config(policy=policy, reward_model=judge, dpo=asking("sdpa"))
     trainings = [use for use in uses_of(config) if use.name == "policy.model"]
     with pytest.raises(ConfigError) as caught:
         check_models(trainings)
