@@ -14,7 +14,7 @@ from avr.core.reward import Combination
 from avr.core.tree import Prompt
 from avr.rewards.function import Function
 from avr.rewards.maths import Maths
-from avr.rewards.reward import Classifier, only_classifier, reward_of, with_pools
+from avr.rewards.reward import Classifier, only_classifier, reward_of
 
 MODEL, OTHER = RoleConfig(model="model"), RoleConfig(model="other")
 MATHS = JudgingConfig(RewardKind.maths, replicas=2, num_cpus=0.5, at_a_time=3)
@@ -66,6 +66,20 @@ def test_the_truth_is_the_first_judge_that_knows_it():
     assert [v.name for v in reward.verifiers] == ["mine", "one", "two"]
     assert reward.truth.name == "one"
     assert reward_of(ensemble(mine=MINE, model=BY_MODEL), None).truth is None
+
+
+def test_trees_are_judged_under_the_plain_mean_so_that_rows_may_combine_verdicts_anew():
+    config = ensemble(one=MINE, right=MATHS)
+    config.combine = Combine.minimum
+    reward = reward_of(config, None)
+    assert reward.combination.how == "minimum"
+    for_trees = reward.for_trees()
+    assert for_trees.combination == Combination(("one", "right"))
+    assert (for_trees.judges, for_trees.truth_name) == (reward.judges, "right")
+    config.combine = Combine.mean_minus_deviations
+    assert reward_of(config, None).for_trees() == for_trees
+    assert only_classifier(MODEL).for_trees() == only_classifier(MODEL)
+    assert only_classifier(MODEL).truth_name == ""
 
 
 @pytest.mark.parametrize("how", Combine)
@@ -168,12 +182,3 @@ def test_models_judge_by_their_pools_and_verifiers_by_themselves():
     found, verdicts = asyncio.run(rewarding.reward(prompt, "#### 18"))
     assert [(v.by, v.reward) for v in verdicts] == [("good", -3.0), ("right", 1.0)]
     assert found == -1.0
-
-
-def test_pools_can_be_given_other_settings_and_nothing_else_changes():
-    reward = reward_of(ensemble(good=BY_MODEL, right=MATHS), None)
-    other = with_pools(reward, {"reward.members.good.reward_model": OTHER})
-    assert other.pools == {"reward.members.good.reward_model": OTHER}
-    assert other.judges[1:] == reward.judges[1:]
-    assert other.combination == reward.combination
-    assert reward.pools == {"reward.members.good.reward_model": MODEL}
