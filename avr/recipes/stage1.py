@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from avr.config.answers import EvaluationConfig, Mode
 from avr.config.prompts import PromptsConfig, templates_of
 from avr.config.rewards import RewardConfig
-from avr.config.roles import FirstAnswer, GrowthConfig, LimitsConfig, RoleConfig
+from avr.config.roles import FirstAnswer, GrowthConfig, LimitsConfig, Placement, RoleConfig
 from avr.config.rows import SelectionConfig, TreeConfig, TreePairsConfig
 from avr.config.run import AskingConfig
 from avr.config.training import TrainingConfig
@@ -133,9 +133,12 @@ def _evaluated(
 def second_policy(c: Stage1Config) -> RoleConfig:
     """Return the policy's settings for the second growth, where it is its own corrector.
 
-    The GPUs that the corrector held in the first growth go to more replicas of the policy.
+    The GPUs that the corrector held in the first growth go to more replicas of the policy. In waves
+    both had the same GPUs, one after the other: nothing is freed.
     """
     policy, corrector = c.policy, c.corrector
+    if c.growth.placement == Placement.waves:
+        return policy
     if corrector is None or not policy.use_gpu or not corrector.use_gpu:
         return policy
     freed = corrector.max_replicas * gpus_of(corrector) / gpus_of(policy)

@@ -60,7 +60,8 @@ def test_gpus_of_the_corrector_go_to_the_policy_in_the_second_growth():
     assert second_policy(stage1(recipe="llama3_8b")).max_replicas == 2 + 2 * 2
     assert steps_of(stage1(recipe="llama3_8b"))["grow_dpo"].policy.max_replicas == 6
     assert second_policy(stage1("policy.gpu_share=0.25", recipe="llama3_8b")).max_replicas == 18
-    for same in (stage1(), stage1("corrector=null", recipe="llama3_8b")):  # none are freed
+    waves = stage1("growth.placement=waves", recipe="llama3_8b")
+    for same in (stage1(), stage1("corrector=null", recipe="llama3_8b"), waves):  # none are freed
         assert second_policy(same) is same.policy
 
 
