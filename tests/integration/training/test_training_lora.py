@@ -175,7 +175,10 @@ def test_a_model_in_bfloat16_is_merged_in_float32_and_rounded_once_or_not_at_all
     base.save_pretrained(tmp_path / "model")
     settings = {"target_modules": ["v_proj"], "r": 4, "lora_alpha": 16}
     trained = random_adapter(tmp_path / "model", tmp_path / "adapter", "bfloat16", **settings)
-    merged = merge(tmp_path / "adapter", trained, str(tmp_path / "model"), dtype).state_dict()
+    whole = merge(tmp_path / "adapter", trained, str(tmp_path / "model"), dtype)
+    whole.save_pretrained(tmp_path / "merged")
+    assert tm.load_json(tmp_path / "merged" / "config.json")["dtype"] == (dtype or "bfloat16")
+    merged = whole.state_dict()
     adapter = tensors(tmp_path / "adapter" / "adapter_model.safetensors")
     for name, tensor in base.state_dict().items():
         there = f"base_model.model.{name.removesuffix('weight')}lora_"
