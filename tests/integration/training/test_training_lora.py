@@ -91,6 +91,7 @@ def test_peft_puts_the_kept_adapter_on_its_base_and_gets_the_merged_model(rsft, 
         assert torch.equal(by_peft.state_dict()[name], tensor), name
 
 
+@pytest.mark.long
 def test_a_killed_training_of_an_adapter_continues_to_the_same_weights(rsft, folder):
     import torch
 
