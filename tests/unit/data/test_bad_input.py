@@ -252,7 +252,7 @@ SETTINGS = [
     ("reward.kind=maths", "reward_model is set, but reward.kind is maths; leave one out"),
     (
         "reward.kind=logic",
-        "override 'reward.kind=logic': reward.kind: Invalid value 'logic', expected one of [classifier, maths, function, ensemble]",
+        "override 'reward.kind=logic': reward.kind: Invalid value 'logic', expected one of [classifier, maths, code, function, ensemble]",
     ),
     ("reward.replicas=0", "reward.replicas is 0, must be at least 1"),
     ("reward.deviations=-1", "reward.deviations is -1.0, must be at least 0"),
@@ -266,11 +266,11 @@ SETTINGS = [
     ),
     (
         "growth.corrector_sees=feedback",
-        "corrector_sees is feedback, but nothing knows whether an answer is right: reward.kind must be maths, or an ensemble with such a member",
+        "corrector_sees is feedback, but nothing knows whether an answer is right: reward.kind must be maths or code, or an ensemble with such a member",
     ),
     (
         "growth.criticised_share=0.5",
-        "criticised_share is below 1, but nothing knows whether an answer is right: reward.kind must be maths, or an ensemble with such a member",
+        "criticised_share is below 1, but nothing knows whether an answer is right: reward.kind must be maths or code, or an ensemble with such a member",
     ),
     ("growth.criticised_share=-1", "growth.criticised_share is -1.0, must be at least 0"),
     ("growth.criticised_share=1.5", "criticised_share is 1.5, must be 0 to 1"),
