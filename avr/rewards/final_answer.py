@@ -3,9 +3,10 @@
 import re
 
 _BOXED = "\\boxed{"
-# "Answer: 18", "**Final answer:** $18", "The answer is 18.", "#### 18" (GSM8K).
-_MARKED = re.compile(
-    r"(?:####|\b(?:final\s+)?answer\b\W{0,4}(?:\bis\b)?\s*[:=]?)[\s*$]*([^\n]*\d[^\n]*)",
+# "Answer: 18", "**Final answer:** $18", "The answer is 18.", "#### 18" (GSM8K). Each part has a
+# bound: a pattern that tries all splits of a long line would stop the event loop that asks.
+_MARK = re.compile(
+    r"####|\banswer\b[*_ ]{0,4}(?:[:=]|is\b[*_ ]{0,4}:?)",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d")
@@ -20,14 +21,23 @@ def final_answer(text: str) -> str | None:
     """
     if (boxed := _last_boxed(text)) is not None:
         return boxed
-    marked = [found.group(1).strip() for found in _MARKED.finditer(text)]
-    lines = marked or [line.strip() for line in text.splitlines() if _NUMBER.search(line)]
+    with_numbers = [line for line in text.splitlines() if _NUMBER.search(line)]
+    marked = [part for line in with_numbers if (part := _behind_mark(line))]
+    lines = marked or [line.strip() for line in with_numbers]
     return _bare(lines[-1][-_LONGEST:]) if lines else None
+
+
+def _behind_mark(line: str) -> str:
+    """Return what follows the last mark of a line and holds a number, else ""."""
+    parts = [line[mark.end() :] for mark in _MARK.finditer(line)]
+    return next((part for part in reversed(parts) if _NUMBER.search(part)), "")
 
 
 def _bare(part: str) -> str:
     """Remove emphasis, which math-verify would read as a product."""
-    return part.replace("**", "").replace("__", "").strip()
+    bare = part.replace("**", "").replace("__", "").strip(" \t*")
+    # A single dollar sign is money, two of them are LaTeX.
+    return bare.removeprefix("$").strip() if bare.count("$") == 1 else bare
 
 
 def _last_boxed(text: str) -> str | None:
