@@ -4,8 +4,7 @@ from dataclasses import asdict, dataclass, replace
 
 from avr.config.errors import ConfigError
 from avr.config.fields import at_least, decides_by
-from avr.core.prompts import Templates
-from avr.core.template_sets import TEMPLATE_SETS
+from avr.core.prompts import TEMPLATE_SETS, Templates
 
 
 @dataclass
@@ -41,7 +40,7 @@ class PromptsConfig:
 class TemplatesConfig:
     """Choose the words around the models' texts, everywhere: a `set`, and texts in its place.
 
-    The sets are those of `avr.core.template_sets`: `chat`, `maths`, `code`, and `miniature` for the
+    The sets are those of `avr.core.prompts`: `chat`, `maths`, `code`, and `miniature` for the
     tiny models. The other settings are the fields of `avr.core.prompts.Templates`; unset, they are
     the set's.
     """

@@ -47,7 +47,9 @@ def recipe(c: TableConfig) -> Recipe:
 
     def finish(run: Run) -> None:
         trees, sets = partial(answers.trees, run), partial(answers.sets, run)
-        found = final_answers(c, trees, sets, _quality(c, reward))
+        # One loop for all drafts: a verifier keeps its process for as long as its loop lives.
+        with asyncio.Runner() as runner:
+            found = list(final_answers(c, trees, sets, _quality(c, reward, runner)))
         rows = ({**asdict(answer), "query": query} for query, answer in found)
         write_rows(run.folder / "answers.parquet", rows, ANSWERED)
         write_table(table_of(c, run.folder), run.folder)
@@ -55,7 +57,7 @@ def recipe(c: TableConfig) -> Recipe:
     return Recipe("Table", (answers,), finish, lambda: _check(c, answers))
 
 
-def _quality(c: TableConfig, reward: Reward) -> Quality | None:
+def _quality(c: TableConfig, reward: Reward, runner: asyncio.Runner) -> Quality | None:
     """Return what knows how good an answer is: the oracle, else a verifier; None without both."""
     oracle, truth = load_oracle(c.oracle), reward.truth
     if oracle is not None:
@@ -68,7 +70,7 @@ def _quality(c: TableConfig, reward: Reward) -> Quality | None:
             if verdict.by == truth.name:
                 return verdict.reward
         # The draft in a trajectory, which nobody has judged yet.
-        return asyncio.run(truth.score(prompt, text)).reward
+        return runner.run(truth.score(prompt, text)).reward
 
     return verified
 

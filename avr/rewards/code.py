@@ -28,15 +28,9 @@ class Code(Verifier):
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
 
     @classmethod
-    def of(cls, name: str, config: JudgingConfig) -> Self:
+    def of(cls, name: str, config: JudgingConfig, **own: Any) -> Self:
         """Make it of its configuration."""
-        return cls(
-            name=name,
-            replicas=config.replicas,
-            num_cpus=config.num_cpus,
-            at_a_time=config.at_a_time,
-            sandbox=config.sandbox,
-        )
+        return super().of(name, config, sandbox=config.sandbox)
 
     @property
     def exact(self) -> bool:

@@ -28,17 +28,11 @@ class Function(Verifier):
     function: str
 
     @classmethod
-    def of(cls, name: str, config: JudgingConfig) -> Self:
+    def of(cls, name: str, config: JudgingConfig, **own: Any) -> Self:
         """Make it of its configuration. Raises ConfigError for a function that is not there."""
         if not config.function:
             raise ConfigError("function is not set; it must be MODULE:FUNCTION")
-        return cls(
-            name=name,
-            replicas=config.replicas,
-            num_cpus=config.num_cpus,
-            at_a_time=config.at_a_time,
-            function=config.function,
-        )
+        return super().of(name, config, function=config.function)
 
     def check(self, prompts: PromptsConfig, at: str) -> None:
         """Raise ConfigError for a function that cannot be imported."""
@@ -48,7 +42,11 @@ class Function(Verifier):
         """Return the function's number. Raises TreeFault where it is none, or not finite."""
         try:
             found = await asyncio.to_thread(_loaded(self.function), prompt, answer)
-            reward = float(await found if inspect.isawaitable(found) else found)
+            found = await found if inspect.isawaitable(found) else found
+        except ValueError as error:
+            raise TreeFault(f"the reward function {self.function}: {error}") from error
+        try:
+            reward = float(found)
         except (ValueError, TypeError) as error:
             raise TreeFault(f"the reward function {self.function}: {error}") from error
         if not math.isfinite(reward):

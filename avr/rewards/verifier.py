@@ -27,9 +27,9 @@ class Verifier:
     at_a_time: int = speed_only(default=8)
 
     @classmethod
-    def of(cls, name: str, config: JudgingConfig) -> Self:
-        """Make it of its configuration. Raises ConfigError for settings that it cannot use."""
-        return cls(name, config.replicas, config.num_cpus, config.at_a_time)
+    def of(cls, name: str, config: JudgingConfig, **own: Any) -> Self:
+        """Make it of its configuration; a subclass adds its `own` fields. Raises ConfigError."""
+        return cls(name, config.replicas, config.num_cpus, config.at_a_time, **own)
 
     @property
     def exact(self) -> bool:

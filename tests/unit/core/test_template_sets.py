@@ -11,9 +11,8 @@ from avr.config.errors import ConfigError
 from avr.config.prompts import TemplatesConfig, templates_of
 from avr.core.growth import Shape, correct, respond
 from avr.core.messages import user
-from avr.core.prompts import Templates
+from avr.core.prompts import TEMPLATE_SETS, Templates
 from avr.core.ratings import is_critique
-from avr.core.template_sets import TEMPLATE_SETS
 from avr.core.tree import Prompt, plant
 
 

@@ -131,3 +131,12 @@ def test_a_function_that_is_there_passes_and_needs_nothing_of_a_row():
 def test_the_kind_function_has_to_name_one(name):
     with pytest.raises(ConfigError, match="function is not set; it must be MODULE:FUNCTION"):
         function(name)
+
+
+def wrong(prompt, answer):
+    return len(None)
+
+
+def test_a_mistake_in_the_function_ends_the_run_and_is_no_answer_s_fault():
+    with pytest.raises(TypeError, match="NoneType"):
+        scored("wrong", "an answer")
