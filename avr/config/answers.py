@@ -2,14 +2,10 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import ip_address
-from typing import Any
-from urllib.parse import urlsplit
 
-from avr.config.errors import ConfigError
-from avr.config.fields import at_least, speed_only
+from avr.config.fields import at_least
 from avr.config.prompts import PromptsConfig
-from avr.config.roles import RoleConfig
+from avr.config.roles import EndpointConfig, RoleConfig
 from avr.config.rows import TrajectoriesConfig, TreeConfig
 from avr.config.run import AskingConfig
 
@@ -48,57 +44,17 @@ class JudgeKind(Enum):
     oracle = "oracle"
 
 
-OPENAI = "https://api.openai.com/v1"
-
-
 @dataclass
-class EndpointConfig:
-    """Describe an OpenAI-compatible server.
+class DuelEndpointConfig(EndpointConfig):
+    """Configure a server that judges duels.
 
-    `api_key_variable` names the environment variable that holds the key. Unset, it is
-    OPENAI_API_KEY for OpenAI's own address; for any other address no key is sent. `request`
-    (temperature, max_tokens, ...) goes into each request under the server's own names. A request
-    is repeated `max_retries` times after a lost connection, a server's error or a rate limit. A
-    verdict is asked for `max_tries` times in all. Prices are per million tokens.
+    A verdict is asked for `max_tries` times in all. Prices are per million tokens.
     `queries.max_queries_in_flight` bounds the number of duels that are judged at a time.
     """
 
-    base_url: str = OPENAI
-    model: str | None = None
-    api_key_variable: str | None = speed_only(default=None)
-    request: dict[str, Any] = field(default_factory=lambda: {"temperature": 0.0})
-    max_retries: int = at_least(0, 6, speed=True)
     max_tries: int = at_least(1, 3)
-    timeout_s: float = at_least(1, 300.0, speed=True)
     price_prompt: float = at_least(0, 0.0, speed=True)
     price_completion: float = at_least(0, 0.0, speed=True)
-
-    @property
-    def key_variable(self) -> str | None:
-        """Return the environment variable that holds the key; None where no key is sent."""
-        if self.api_key_variable is None and self.base_url.rstrip("/") == OPENAI:
-            return "OPENAI_API_KEY"
-        return self.api_key_variable or None
-
-    def check_address(self) -> None:
-        """Raise ConfigError for a malformed address, or one that a key would go to unencrypted."""
-        there = urlsplit(self.base_url)
-        if there.scheme not in ("http", "https") or not there.hostname:
-            raise ConfigError(
-                f"judge.endpoint.base_url is {self.base_url!r}, must have the form https://HOST/v1"
-            )
-        if self.key_variable and there.scheme == "http" and not _is_loopback(there.hostname):
-            raise ConfigError(
-                f"judge.endpoint.base_url: the key in {self.key_variable} would go to "
-                f"{there.hostname} unencrypted; use https://, or name no api_key_variable"
-            )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @dataclass
@@ -109,7 +65,7 @@ class JudgeConfig:
     """
 
     kind: JudgeKind = JudgeKind.endpoint
-    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
+    endpoint: DuelEndpointConfig = field(default_factory=DuelEndpointConfig)
     reward_model: RoleConfig | None = None
     oracle: str | None = None
 

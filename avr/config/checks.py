@@ -31,10 +31,10 @@ _KEY = re.compile(
     r"(?<![\w/-])(sk-[\w-]{16,}|hf_[A-Za-z0-9]{20,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|xox[abpr]-[\w-]{10,}|(AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,})"
 )
+_SERVER = re.compile(r"\S*\bjudge\.endpoint\b")  # the place of a server's settings
 _SHORTEST = 8  # characters; a variable with a shorter value ("none", "true") holds no secret
 _ADVICE = "put secrets in environment variables: settings are written to files"
 _WHERE = {  # beginning of a setting's name -> the place where such a secret belongs
-    "judge.endpoint": "judge.endpoint.api_key_variable names the variable that holds a key",
     "ray.runtime_env": "Ray logs this one on each node; set variables where Ray starts"
     " (PIP_EXTRA_INDEX_URL for an index), or in `env` of a role",
     "prompts": "s3:// and gs:// are read with the credentials of the environment",
@@ -80,6 +80,8 @@ def _check_text(text: str, name: str) -> None:
 
 def _advice(name: str) -> str:
     where = next((words for at, words in _WHERE.items() if name.startswith(at)), "")
+    if server := _SERVER.match(name):
+        where = f"{server.group()}.api_key_variable names the variable that holds a key"
     return f"{_ADVICE}; {where}" if where else _ADVICE
 
 
@@ -116,6 +118,9 @@ def check_values(config: Any, path: str = "") -> None:
         name, value = f"{path}{each.name}", getattr(config, each.name)
         if is_dataclass(value):
             check_values(value, f"{name}.")
+        elif isinstance(value, dict) and any(map(is_dataclass, value.values())):
+            for key, one in value.items():
+                check_values(one, f"{name}.{key}.")
         elif isinstance(value, dict | list | str):
             if each.name not in _NOT_SHOWN:
                 check_secrets(value, name)

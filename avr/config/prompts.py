@@ -18,6 +18,10 @@ class PromptsConfig:
     such as "{question} The first test: {tests[0]}", the prompt is made of several fields of a row,
     in the words of Python's str.format. `limit` is the number of rows to take.
 
+    `question_field` holds what a row asks, where rows that ask the same may differ in their
+    prompts: of MBPP the task, beside which a prompt shows a test. Held-out prompts must then not
+    share their question with trained ones, either.
+
     What a verifier needs, and the policy never sees: `reference_field` holds a solution with its
     final answer, `tests_field` a list of unit tests or one text of them, and `setup_field` code
     that runs before the tests.
@@ -30,6 +34,7 @@ class PromptsConfig:
     reference_field: str | None = None
     tests_field: str | None = None
     setup_field: str | None = None
+    question_field: str | None = None
     split: str = "train"
     subset: str | None = None
     skip: int = at_least(0, 0)

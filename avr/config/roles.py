@@ -1,11 +1,14 @@
-"""Configure models, the pools that serve them, and growths and queries on these pools."""
+"""Configure models, the pools or servers that have them, and growths and queries on pools."""
 
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from omegaconf import MISSING
 
+from avr.config.errors import ConfigError
 from avr.config.fields import at_least, decides_by, speed_only
 from avr.config.health import HealthConfig
 
@@ -59,6 +62,57 @@ class RoleConfig:
     engine: dict[str, Any] = decides_by("texts", default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = speed_only(default_factory=dict)
+
+
+OPENAI = "https://api.openai.com/v1"
+
+
+@dataclass
+class EndpointConfig:
+    """Describe an OpenAI-compatible server that is asked for judgements.
+
+    `api_key_variable` names the environment variable that holds the key. Unset, it is
+    OPENAI_API_KEY for OpenAI's own address; for any other address no key is sent. `request`
+    (temperature, max_tokens, ...) goes into each request under the server's own names. A request
+    is repeated `max_retries` times after a lost connection, a server's error or a rate limit.
+    """
+
+    base_url: str = OPENAI
+    model: str | None = None
+    api_key_variable: str | None = speed_only(default=None)
+    request: dict[str, Any] = field(default_factory=lambda: {"temperature": 0.0})
+    max_retries: int = at_least(0, 6, speed=True)
+    timeout_s: float = at_least(1, 300.0, speed=True)
+
+    @property
+    def key_variable(self) -> str | None:
+        """Return the environment variable that holds the key; None where no key is sent."""
+        if self.api_key_variable is None and self.base_url.rstrip("/") == OPENAI:
+            return "OPENAI_API_KEY"
+        return self.api_key_variable or None
+
+    def check_address(self, at: str) -> None:
+        """Raise ConfigError for a malformed address, or one that a key would go to unencrypted.
+
+        `at` is the place of these settings in the configuration.
+        """
+        there = urlsplit(self.base_url)
+        if there.scheme not in ("http", "https") or not there.hostname:
+            raise ConfigError(
+                f"{at}.base_url is {self.base_url!r}, must have the form https://HOST/v1"
+            )
+        if self.key_variable and there.scheme == "http" and not _is_loopback(there.hostname):
+            raise ConfigError(
+                f"{at}.base_url: the key in {self.key_variable} would go to "
+                f"{there.hostname} unencrypted; use https://, or name no api_key_variable"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @dataclass

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from avr.core.forms import forms_of, gives_away
+from avr.core.growth import is_right
 from avr.core.prompts import Templates
 from avr.core.ratings import MIN_WORDS, critique_content, parse_rating, words_of
 from avr.core.tree import Critique, Level, RefinementTree, Response
@@ -70,7 +71,7 @@ CHECKS: Mapping[str, tuple[str, str]] = {
         "make templates.reference_hint or templates.feedback_hint ask not to mention it",
     ),
     "unchanged": (
-        "refinements are the answer that they refine, word for word",
+        "refinements are the answer that they refine, word for word (right answers not counted)",
         "see whether critiques find a fault; make templates.refine_request ask for a correction",
     ),
     "twins": (
@@ -88,10 +89,13 @@ CHECKS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def examine(trees: Iterable[RefinementTree], templates: Templates) -> tuple[Finding, ...]:
+def examine(
+    trees: Iterable[RefinementTree], templates: Templates, truth: str = ""
+) -> tuple[Finding, ...]:
     """Run all checks on all trees, quarantined ones included.
 
-    Returns one finding per check, in the order of `CHECKS`.
+    An answer that the judge `truth` calls right may stay as it is. Returns one finding per check,
+    in the order of `CHECKS`.
     """
     counts = {name: _Count() for name in CHECKS}
     said: Counter[str] = Counter()
@@ -109,7 +113,7 @@ def examine(trees: Iterable[RefinementTree], templates: Templates) -> tuple[Find
             )
             _examine_critiques(level, templates, counts, said)
             _examine_lengths(tree, level, counts)
-            _examine_refinements(level, _answer_of(tree, level), templates, counts)
+            _examine_refinements(level, _answer_of(tree, level), templates, counts, truth)
     counts["alike"] = _alike(said)
     counts["same_rating"] = _alike(rated)
     return tuple(count.finding(name) for name, count in counts.items())
@@ -176,7 +180,11 @@ def _examine_critiques(
 
 
 def _examine_refinements(
-    level: Level, answer: Response | None, templates: Templates, counts: Mapping[str, _Count]
+    level: Level,
+    answer: Response | None,
+    templates: Templates,
+    counts: Mapping[str, _Count],
+    truth: str,
 ) -> None:
     if answer is None:
         return
@@ -186,7 +194,8 @@ def _examine_refinements(
         if len(critique.refinements) > 1:
             counts["twins"].add_many(texts.total() - len(texts), len(texts), critique.text)
     for critique, refinement in _refinements(level):
-        counts["unchanged"].add(_flat(refinement.text) == words, refinement.text)
+        if not is_right(answer, truth):
+            counts["unchanged"].add(_flat(refinement.text) == words, refinement.text)
         counts["gives_away"].add(gives_away(refinement.text), refinement.text)
         counts["no_answer"].add(
             _is_no_answer(refinement.text, answer.text, critique.text, templates), refinement.text

@@ -2,9 +2,15 @@
 
 The forms were collected from critiques by Qwen2.5-Coder (0.5B and 1.5B). The released code takes
 the first `[[n]]` anywhere in a text, which may be one that is only quoted.
+
+A judge that writes a rating and nothing else is read here, too, by its probabilities.
 """
 
+import math
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 # "Good.", "Looks good." and "Well done!" do not help a refinement; it takes at least three words to
 # name a thing and a fault ("Misses negative numbers.", "Off by one"). The shortest critique of the
@@ -105,6 +111,70 @@ def is_critique(text: str, rated: bool = True) -> bool:
     """
     has_rating = not rated or parse_rating(text) is not None
     return has_rating and len(words_of(critique_content(text))) >= MIN_WORDS
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Hold a token that a model wrote, and the log probabilities of it and others in its place."""
+
+    text: str
+    likely: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def of(cls, text: str, logprob: float, others: Iterable[tuple[str, float]]) -> Self:
+        """Make it of the token written and the most likely ones, which may hold it or not."""
+        likely = tuple(others)
+        written = () if any(other == text for other, _ in likely) else ((text, logprob),)
+        return cls(text, (*written, *likely))
+
+
+def expected_rating(text: str, tokens: Sequence[Token], best: int) -> float | None:
+    """Return the rating 1..best of a reply: its mean over the probabilities, else the one written.
+
+    The rating is the only number in the text, begins or ends it, and has one digit, so that one
+    token holds all of it: "1" and "10" may begin with the same token. Of the tokens in its place
+    those that are a rating count, by their probabilities, which are made to sum to 1. Returns None
+    where the text holds no rating.
+    """
+    rating = _written(text, best)
+    if rating is None:
+        return None
+    place = next((token for token in tokens if _NUMBER.search(token.text)), None)
+    if place is None or _digit(place.text, best) != rating:
+        return float(rating)
+    found = ((_digit(each, best), logprob) for each, logprob in place.likely)
+    likely = [(each, logprob) for each, logprob in found if each and math.isfinite(logprob)]
+    if not likely:
+        return float(rating)
+    # Relative to the likeliest, so that they cannot all be too small for a float.
+    most = max(logprob for _, logprob in likely)
+    weights = [math.exp(logprob - most) for _, logprob in likely]
+    total = math.fsum(each * w for (each, _), w in zip(likely, weights, strict=True))
+    # The division may round to just beyond the scale.
+    return min(max(total / math.fsum(weights), 1.0), float(best))
+
+
+#: A number, with what would make it another one: a sign, letters, a fraction.
+_NUMBER = re.compile(r"[-\u2212]?\w*\d\w*(?:[.,]\w*\d\w*)*")
+_DIGIT = re.compile(r"[^\w\u2212-]*([1-9])\W*")
+
+
+def _written(text: str, best: int) -> int | None:
+    """Return the rating that a text begins or ends with, if it holds no other number; else None."""
+    bare = re.sub(rf"(?<=\d)\s*(?:/|out\s+of)\s*{best}\b", "", text)
+    numbers = list(_NUMBER.finditer(bare))
+    if len(numbers) != 1:
+        return None
+    (number,) = numbers
+    if re.search(r"\w", bare[: number.start()]) and re.search(r"\w", bare[number.end() :]):
+        return None
+    return _digit(number.group(), best)
+
+
+def _digit(text: str, best: int) -> int | None:
+    """Return the rating that a text is, beside spaces and marks; None where it is none."""
+    found = _DIGIT.fullmatch(text)
+    return int(found.group(1)) if found and int(found.group(1)) <= best else None
 
 
 def _split(critique: str) -> tuple[int | None, str]:

@@ -4,8 +4,9 @@ A row that cannot be used goes to the quarantine with file, line, field and reas
 input is then either a prompt or a quarantined row.
 """
 
+import difflib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +19,7 @@ from avr.core.messages import content_id
 from avr.core.tree import Prompt
 from avr.data.ids import Ids
 from avr.data.prompt_files import check_suffixes, on_hub, rows_in
-from avr.data.prompt_rows import prompt_in
+from avr.data.prompt_rows import fields_in, prompt_in, question_in
 from avr.data.schemas import PROMPTS, prompt_row
 from avr.data.tables import ids_of, read_rows, write_rows
 from avr.storage import Location, files_at
@@ -37,19 +38,24 @@ class Ingested:
 
 @dataclass(frozen=True)
 class InputRow:
-    """Hold a row as it was read, and its prompt, or None and the `reason` why it holds none."""
+    """Hold a row as it was read, and its prompt, or None and the `reason` why it holds none.
+
+    `question` is an id of what it asks (`question_field`), or "".
+    """
 
     source: str
     fields: Any
     prompt: Prompt | None
     reason: str = ""
+    question: str = ""
 
 
 def input_rows(config: PromptsConfig, needs_answer: bool = False) -> Iterator[InputRow]:
     """Read every row of the window, usable or not, in the order of the files."""
     for source, row in rows_in(config):
         try:
-            yield InputRow(source, row, prompt_in(row, source, config, needs_answer))
+            prompt = prompt_in(row, source, config, needs_answer)
+            yield InputRow(source, row, prompt, question=question_in(row, config))
         except ValueError as error:
             # A reason may quote half a surrogate pair (of a key, for example), which no file takes.
             reason = str(error).encode(errors="backslashreplace").decode()
@@ -65,8 +71,8 @@ def ingest(
 ) -> Ingested:
     """Write the usable rows to `prompts` and the others to `quarantine` (Parquet files).
 
-    `taken` maps steps to the ids of prompts that they use: training and held-out prompts must not
-    overlap. Raises ConfigError where no row is usable.
+    `taken` maps steps to the ids of prompts that they use, and of their questions: training and
+    held-out prompts must not overlap. Raises ConfigError where no row is usable.
     """
     bad: list[dict[str, str]] = []
     num_rows = 0
@@ -77,12 +83,11 @@ def ingest(
             num_rows += 1
             reason = row.reason
             if row.prompt is not None:
-                steps = (step for step, ids in taken.items() if row.prompt.id in ids)
-                reason = next((f"the same prompt as one in {step}" for step in steps), "")
+                reason = _taken_by(row.prompt, row.question, taken)
             if reason or row.prompt is None:
                 bad.append({"source": row.source, "reason": reason})
                 continue
-            yield prompt_row(row.prompt)
+            yield {**prompt_row(row.prompt), "question": row.question}
 
     write_rows(prompts, usable(), PROMPTS)
     num_prompts = _drop_repeated(prompts, bad)
@@ -91,6 +96,16 @@ def ingest(
         first = f"; the first: {bad[0]['source']}: {bad[0]['reason']}" if bad else ""
         raise ConfigError(f"{config.path}: none of {num_rows} rows is a usable prompt{first}")
     return Ingested(num_rows, num_prompts, len(bad))
+
+
+def _taken_by(prompt: Prompt, question: str, taken: Mapping[str, Ids]) -> str:
+    """Say which step uses the prompt, or asks the same in another; "" where none does."""
+    for step, ids in taken.items():
+        if prompt.id in ids:
+            return f"the same prompt as one in {step}"
+        if question and question in ids:
+            return f"the same question as one in {step}"
+    return ""
 
 
 def _drop_repeated(prompts: Location, bad: list[dict[str, str]]) -> int:
@@ -147,23 +162,42 @@ def check_rows(config: PromptsConfig) -> None:
     if not rows:
         after = f" after the {config.skip} that `skip` leaves out" if config.skip else ""
         raise ConfigError(f"{config.path} has no rows{after}")
+    _check_fields(rows, config)
     all_read = len(rows) < LOOK_AT
-    if all(row.prompt is None and (all_read or not _has_it(row, config)) for row in rows):
+    if all(r.prompt is None and (all_read or not isinstance(r.fields, Mapping)) for r in rows):
         first = f"{rows[0].source}: {rows[0].reason}"
         which = "none of the" if all_read else "none of the first"
         raise ConfigError(f"{which} {len(rows)} rows is a usable prompt; the first: {first}")
-    field = config.answer_field
-    usable = [row for row in rows if row.prompt]
-    if field and usable and not any(field in row.fields for row in usable):
-        known = ", ".join(sorted(usable[0].fields))
-        raise ConfigError(f"{usable[0].source}: no field {field!r}; the row has {known}")
 
 
-def _has_it(row: InputRow, config: PromptsConfig) -> bool:
-    """Say whether the field of the prompt is there, whatever it holds."""
-    if not isinstance(row.fields, Mapping):
-        return False
-    return config.prompt_format is not None or config.prompt_field in row.fields
+def _check_fields(rows: Sequence[InputRow], config: PromptsConfig) -> None:
+    """Raise ConfigError for a setting that names a field which none of the rows has."""
+    known = {field for row in rows if isinstance(row.fields, Mapping) for field in row.fields}
+    if not known:  # nor is any row an object: something else is wrong
+        return
+    for setting, fields in _fields_named(config).items():
+        for field in fields:
+            if field not in known:
+                near = difflib.get_close_matches(field, map(str, known), n=1)
+                there = f"the rows have {', '.join(sorted(map(str, known)))}"
+                raise ConfigError(
+                    f"{rows[0].source}: no field {field!r}, which {setting} names;"
+                    f" {f'did you mean {near[0]!r}?' if near else there}"
+                )
+
+
+def _fields_named(config: PromptsConfig) -> dict[str, Sequence[str]]:
+    """List the fields of a row that each setting names."""
+    truth = ("reference_field", "tests_field", "setup_field")
+    settings = ("prompt_field", "answer_field", *truth, "question_field")
+    named = {each: [field] for each in settings if (field := getattr(config, each))}
+    if config.prompt_format is None:
+        return dict(named)
+    del named["prompt_field"]
+    try:
+        return {"prompt_format": fields_in(config.prompt_format), **named}
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def content_of(config: PromptsConfig) -> str:

@@ -28,7 +28,7 @@ def _arrow(hint: Any) -> pa.DataType:
     return pa.list_(_arrow(inner)) if get_origin(hint) is tuple else _arrow(inner)
 
 
-PROMPTS = schema_of(Prompt)
+PROMPTS = schema_of(Prompt).append(pa.field("question", pa.string()))
 TREES = schema_of(RefinementTree)
 OUTPUTS = schema_of(OutputSet)
 RSFT_ROWS = schema_of(RsftRow)
@@ -38,4 +38,5 @@ prompt_row = rsft_row = pair_row = asdict
 
 def prompt_of(row: dict[str, Any]) -> Prompt:
     """Convert a row of `PROMPTS` back to its prompt."""
-    return prompt_from_dict(row)
+    # The question is compared with those of other steps, and is no part of what is asked.
+    return prompt_from_dict({name: row[name] for name in row if name != "question"})

@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from avr.core.messages import content_id
 from avr.data.ids import Ids
-from avr.data.tables import ids_of
-from avr.storage import Location
+from avr.data.tables import read_rows
+from avr.storage import Location, for_arrow, path_of
 
 
 def training_prompts(run_dir: Location) -> dict[str, Ids]:
@@ -44,5 +46,16 @@ def _named_in(decided: Any) -> Iterator[str]:
 
 
 def prompts_of(run_dir: Location, steps: Iterable[str]) -> dict[str, Ids]:
-    """Return the ids of the prompts that each of the steps of a run uses."""
-    return {step: ids_of(run_dir / step / "prompts.parquet") for step in steps}
+    """Return the ids of the prompts that each of the steps of a run uses, and of their questions.
+
+    A prompt has its question's id where the step's `question_field` is set.
+    """
+    return {step: _asked(run_dir / step / "prompts.parquet") for step in steps}
+
+
+def _asked(file: Location) -> Ids:
+    # Prompts from before there were questions lack the column.
+    there = pq.read_schema(path_of(file), **for_arrow(file)).names
+    columns = [name for name in ("id", "question") if name in there]
+    rows = read_rows(file, columns)
+    return Ids(id_ for row in rows for name in columns if (id_ := row[name]))

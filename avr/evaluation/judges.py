@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from avr.core.messages import Conversation, content_id, to_dicts
+from avr.core.ratings import Token
 from avr.core.reward import Rewarding
 from avr.core.tree import Prompt
 from avr.evaluation.arena_hard import Verdict
@@ -119,12 +120,16 @@ End with exactly one of these verdicts:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Hold an endpoint's reply: its text, and the model and tokens that the endpoint reports."""
+    """Hold an endpoint's reply: its text, and the model and tokens that the endpoint reports.
+
+    `tokens` are those of the text, where their log probabilities were asked for and came.
+    """
 
     text: str
     model: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    tokens: tuple[Token, ...] = ()
 
 
 Ask = Callable[[str, str], Awaitable[Reply]]

@@ -1,6 +1,13 @@
 """Answer a prompt set with a model, and have a judge compare it with a baseline."""
 
-from avr.config.answers import EndpointConfig, EvaluateConfig, Format, JudgeConfig, JudgeKind, Mode
+from avr.config.answers import (
+    DuelEndpointConfig,
+    EvaluateConfig,
+    Format,
+    JudgeConfig,
+    JudgeKind,
+    Mode,
+)
 from avr.config.errors import ConfigError
 from avr.config.roles import RoleConfig
 from avr.config.rows import template_of
@@ -47,7 +54,7 @@ def recipe(c: EvaluateConfig) -> Recipe:
     return Recipe("Evaluation", tuple(steps), lambda run: _write(c, run, answers), ready=ready)
 
 
-def _judge(config: JudgeConfig) -> EndpointConfig | RoleConfig | str:
+def _judge(config: JudgeConfig) -> DuelEndpointConfig | RoleConfig | str:
     if config.kind == JudgeKind.endpoint:
         return config.endpoint
     if config.kind == JudgeKind.oracle:

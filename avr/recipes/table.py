@@ -7,7 +7,6 @@ from dataclasses import asdict
 from functools import partial
 
 from avr.config.answers import Mode
-from avr.config.checks import check_values
 from avr.config.errors import ConfigError
 from avr.config.rows import TreeConfig, template_of
 from avr.config.table import EntrantConfig, TableConfig
@@ -93,7 +92,6 @@ def _entrant(c: TableConfig, name: str, entrant: EntrantConfig) -> Entrant:
 
 def _check(c: TableConfig, answers: Answer) -> None:
     for name, entrant in c.entrants.items():
-        check_values(entrant, f"entrants.{name}.")
         _check_entrant(name, entrant)
     if c.baseline not in c.entrants:
         names = ", ".join(c.entrants)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from statistics import fmean, median
 from typing import Any
 
-from avr.config.answers import EndpointConfig, EvaluateConfig, Format, JudgeKind
+from avr.config.answers import DuelEndpointConfig, EvaluateConfig, Format, JudgeKind
 from avr.data.answer_files import fields_of, kind_of_reason
 from avr.data.tables import read_rows
 from avr.data.used_prompts import built_on
@@ -106,7 +106,7 @@ def _of_answers(answers: Sequence[Answer]) -> dict[str, Any]:
     }
 
 
-def _spent(endpoint: EndpointConfig, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _spent(endpoint: DuelEndpointConfig, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     read, written = (sum(r[f"{side}_tokens"] for r in rows) for side in ("prompt", "completion"))
     cost = (read * endpoint.price_prompt + written * endpoint.price_completion) / 1e6
     return {"prompt_tokens": read, "completion_tokens": written, "cost": cost}

@@ -9,7 +9,7 @@ from typing import Any
 from avr.config.prompts import PromptsConfig
 from avr.core.roles import TreeFault
 from avr.core.tree import Prompt, Verdict
-from avr.rewards.final_answer import final_answer
+from avr.rewards.final_answer import expected_answer, final_answer, holds_number
 from avr.rewards.verifier import Verifier, needs
 
 # math-verify has limits of its own, 5 s for each of three parts; but a power of huge numbers is one
@@ -39,10 +39,10 @@ class Maths(Verifier):
 
         Raises TreeFault for a prompt whose reference has no final answer.
         """
-        expected = final_answer(prompt.reference or "")
+        expected = expected_answer(prompt.reference or "")
         if expected is None:
             raise TreeFault(f"{prompt.source}: the reference has no final answer")
-        found = final_answer(answer)
+        found = final_answer(answer, needs_number=holds_number(expected))
         if found is None:
             return Verdict(self.name, 0.0, "There is no final answer.")
         if await _COMPARER.equal(expected, found):

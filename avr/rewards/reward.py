@@ -6,13 +6,14 @@ from typing import Any
 
 from avr.config.errors import ConfigError
 from avr.config.prompts import PromptsConfig
-from avr.config.rewards import JudgingConfig, RewardConfig, RewardKind
+from avr.config.rewards import Combine, JudgingConfig, RewardConfig, RewardKind
 from avr.config.roles import RoleConfig
 from avr.core.reward import Combination, Rewarding
 from avr.core.roles import Score
 from avr.rewards.code import Code
 from avr.rewards.function import Function
 from avr.rewards.maths import Maths
+from avr.rewards.rater import rater_of
 from avr.rewards.verifier import Verifier
 
 
@@ -80,6 +81,11 @@ class Reward:
         for verifier in self.verifiers:
             verifier.check(prompts, at)
 
+    def reach(self) -> None:
+        """Raise ConfigError where a server that judges is not reached, before engines start."""
+        for verifier in self.verifiers:
+            verifier.reach()
+
     def rewarding(self, score: Callable[[str, str], Score]) -> Rewarding:
         """Make what judges answers; `score(name, pool)` gives the judge behind a pool."""
         judges = (
@@ -91,8 +97,6 @@ class Reward:
 
 def reward_of(config: RewardConfig, reward_model: RoleConfig | None) -> Reward:
     """Return the reward of a configuration. Raises ConfigError, which names the setting."""
-    if config.members and config.kind != RewardKind.ensemble:
-        raise ConfigError(f"reward.members: reward.kind is {config.kind.value}, not ensemble")
     if config.kind != RewardKind.ensemble:
         name = config.kind.value
         if config.reward_model is not None:
@@ -101,6 +105,14 @@ def reward_of(config: RewardConfig, reward_model: RoleConfig | None) -> Reward:
         if reward_model is not None and not isinstance(judge, Classifier):
             raise ConfigError(f"reward_model is set, but reward.kind is {name}; leave one out")
         return Reward((judge,), Combination((name,)))
+    _check_used("reward", config)
+    if config.deviations != RewardConfig.deviations and (
+        config.combine != Combine.mean_minus_deviations
+    ):
+        raise ConfigError(
+            f"reward.deviations is set, but reward.combine is {config.combine.value},"
+            " not mean_minus_deviations"
+        )
     if not config.members:
         raise ConfigError("reward.members is empty: which judges are the ensemble?")
     if reward_model is not None:
@@ -110,6 +122,12 @@ def reward_of(config: RewardConfig, reward_model: RoleConfig | None) -> Reward:
         )
     judges = []
     for name, member in config.members.items():
+        # It is a part of folders' and files' names.
+        if not (name.isascii() and name.isidentifier()):
+            raise ConfigError(
+                f"reward.members: the name {name!r} must have letters, digits and _ alone, and no"
+                " digit first"
+            )
         at = f"reward.members.{name}"
         judges.append(_judge(at, name, member, member.reward_model, f"{at}.reward_model"))
     members = tuple(judge.name for judge in judges)
@@ -121,6 +139,9 @@ def _judge(
 ) -> Judge:
     if config.kind == RewardKind.ensemble:
         raise ConfigError(f"{at}.kind is ensemble: an ensemble holds no other one")
+    _check_used(at, config)
+    if config.kind == RewardKind.judge:
+        return rater_of(at, name, config)
     if config.kind == RewardKind.classifier:
         if reward_model is None:
             raise ConfigError(f"{pool} is not set: which model rewards answers?")
@@ -129,6 +150,29 @@ def _judge(
         return _VERIFIERS[config.kind](name, config)
     except ConfigError as error:
         raise ConfigError(f"{at}.{error}") from error
+
+
+# Settings that one kind alone looks at.
+_USED_BY = {
+    "reward_model": RewardKind.classifier,
+    "function": RewardKind.function,
+    "judge": RewardKind.judge,
+    "sandbox": RewardKind.code,
+    "members": RewardKind.ensemble,
+    "combine": RewardKind.ensemble,
+    "deviations": RewardKind.ensemble,
+}
+
+
+def _check_used(at: str, config: JudgingConfig) -> None:
+    """Raise ConfigError for a setting that the kind would ignore."""
+    unset = type(config)()
+    for name, kind in _USED_BY.items():
+        is_set = getattr(config, name, None) != getattr(unset, name, None)
+        if is_set and config.kind != kind:
+            raise ConfigError(
+                f"{at}.{name} is set, but {at}.kind is {config.kind.value}, not {kind.value}"
+            )
 
 
 def only_classifier(reward_model: RoleConfig) -> Reward:

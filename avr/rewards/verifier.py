@@ -42,6 +42,9 @@ class Verifier:
         `at` is the setting that holds the prompts.
         """
 
+    def reach(self) -> None:
+        """Raise ConfigError where what it asks cannot be reached. Called before engines start."""
+
     def record(self) -> Mapping[str, Any]:
         """Return what a run's record must say of how it worked on this machine."""
         return {}

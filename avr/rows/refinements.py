@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from avr.core.growth import is_right
-from avr.core.messages import Conversation, assistant, content_id
+from avr.core.messages import assistant, content_id
 from avr.core.prompts import Templates, answer_context, refinement_conversation
 from avr.core.tree import RefinementTree, has_refinement
 from avr.rows import filters
@@ -38,9 +38,12 @@ def select_rsft(
     rules = [
         Rule("has_refinement", has_refinement),
         Rule("positive_gain", gains),
-        *_optional(templates, switches),
+        *_optional(switches),
         Rule("kept_share", has_room),
     ]
+    # This is the last rule, so only a row that is kept makes another one a duplicate.
+    if "unique" in switches:
+        rules.append(Rule("unique", unique(lambda tree: _row(tree, templates).messages)))
     is_new: Callable[[RsftRow], bool] = unique(lambda row: row.messages)
     for tree in trees:
         if funnel.admit(tree, tree.id, rules):
@@ -53,16 +56,12 @@ def select_rsft(
                 yield row
 
 
-def _optional(templates: Templates, switches: frozenset[str]) -> list[Rule[RefinementTree]]:
-    def conversation(tree: RefinementTree) -> Conversation:
-        return _row(tree, templates).messages
-
+def _optional(switches: frozenset[str]) -> list[Rule[RefinementTree]]:
     optional = [
         Rule("length_control", _not_much_longer),
         Rule("finished", _finished),
         Rule("no_repeated_word", lambda t: all(map(filters.no_repeated_word, _texts(t)))),
         Rule("no_loop", lambda t: all(map(filters.no_loop, _texts(t)))),
-        Rule("unique", unique(conversation)),
     ]
     return [rule for rule in optional if rule.name in switches]
 

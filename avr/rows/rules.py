@@ -86,7 +86,8 @@ SWITCHES = {
     " refined",
     "improved": "trajectories only: the search found a better answer than y0 (where it is off, a"
     " share of traces without a change is kept: `unchanged_share`)",
-    "closed": "trajectories only: the search ended with a critique that led to nothing better",
+    "closed": "trajectories only: the search ended with a critique that led to nothing better, or"
+    " at an answer that a verifier calls right",
     "answer_no_longer": "outputs only: the chosen final answer has no more characters than the"
     " rejected one (length control)",
     "beats_reference": "outputs only: the chosen answer has a higher reward than the one that the"

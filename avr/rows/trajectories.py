@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from avr.core.growth import is_right
 from avr.core.messages import assistant, content_id
 from avr.core.prompts import Templates, answer_context
 from avr.core.search import Closing, best_answer, closing_critique, improving_turns
@@ -20,11 +21,15 @@ from avr.rows.row import RsftRow
 
 @dataclass(frozen=True, slots=True)
 class Unrolled:
-    """Hold a tree's trajectory, with the nodes that its parts come from, in the text's order."""
+    """Hold a tree's trajectory, with the nodes that its parts come from, in the text's order.
+
+    `answer` is the node that the final answer comes from, one of them.
+    """
 
     tree: RefinementTree
     trajectory: Trajectory
     nodes: tuple[Response | Critique, ...]
+    answer: Response
     gain: float
 
 
@@ -49,7 +54,7 @@ def unroll(
         *(node for turn in turns for node in turn),
         *([last] if last else []),
     )
-    return Unrolled(tree, trajectory, nodes, reward_of(best) - reward_of(tree.first))
+    return Unrolled(tree, trajectory, nodes, best, reward_of(best) - reward_of(tree.first))
 
 
 def select_trajectories(
@@ -62,8 +67,12 @@ def select_trajectories(
     unchanged_share: float,
     min_gain: float = 0.0,
     closing: Closing = "highest_rating",
+    truth: str = "",
 ) -> Iterator[RsftRow]:
     """Make one row per tree with a trajectory that passes the rules, in the order of the trees.
+
+    A search that ended at an answer which the judge `truth` calls right is closed without a
+    critique (ours: nothing was left to say). Its trajectory ends behind that answer.
 
     Without the rule `improved`, trajectories without a change (y0, a closing critique, y0 again)
     are kept as long as they are at most `unchanged_share` of the rows so far (ours: a model that
@@ -81,7 +90,7 @@ def select_trajectories(
 
     optional: list[Rule[Unrolled]] = [
         Rule("improved", lambda item: bool(item.trajectory.turns)),
-        Rule("closed", lambda item: item.trajectory.closing is not None),
+        Rule("closed", lambda i: i.trajectory.closing is not None or is_right(i.answer, truth)),
         Rule("finished", lambda item: all(n.finish_reason != "length" for n in item.nodes)),
         Rule("no_repeated_word", lambda item: filters.no_repeated_word(item.tree.first.text)),
         Rule("no_loop", lambda item: all(filters.no_loop(n.text) for n in item.nodes)),

@@ -158,3 +158,7 @@ def _hide(config: Any, shown: Any) -> None:
             role.env = dict.fromkeys(role.env, "(not shown)")
         elif is_dataclass(value):
             _hide(value, shown[each.name])
+        elif isinstance(value, dict):
+            for key, one in value.items():
+                if is_dataclass(one):
+                    _hide(one, shown[each.name][key])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from avr.config.answers import EndpointConfig
+from avr.config.answers import DuelEndpointConfig
 from avr.core.messages import from_dicts, to_dicts
 from avr.core.reward import Rewarding
 from avr.core.roles import TreeFault
@@ -52,7 +52,7 @@ class JudgeDuels:
     A duel that a judge has no verdict about comes back with the reason.
     """
 
-    endpoint: EndpointConfig | None = None
+    endpoint: DuelEndpointConfig | None = None
     rewarding: Rewarding | None = None
     oracle: str | None = None
 
@@ -60,7 +60,8 @@ class JudgeDuels:
     def judge(self) -> Judge:
         """Return the judge, made in the process that asks for it: connections do not travel."""
         if self.endpoint is not None:
-            return EndpointJudge(ChatEndpoint(self.endpoint).ask, self.endpoint.max_tries)
+            asked = ChatEndpoint(self.endpoint, "judge.endpoint")
+            return EndpointJudge(asked.ask, self.endpoint.max_tries)
         if self.rewarding is not None:
             return RewardJudge(self.rewarding)
         oracle = load_oracle(self.oracle)

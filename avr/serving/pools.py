@@ -4,18 +4,20 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ray import serve
 
 from avr.config.roles import RoleConfig, ServingConfig
 from avr.core.messages import content_id
+from avr.core.reward import RewardModel
 from avr.hosting.cluster import FIRST_WORD_S, SAY_EVERY_S
 from avr.hosting.host import Hosted
 from avr.hosting.release import last_words, wait_until_released
 from avr.hosting.witness import told
 from avr.plan.resources import gpus_of
-from avr.serving.replica import RemoteGenerate, RemoteScore, Replica, call_replica
+from avr.serving.replica import RemoteGenerate, Replica, call_replica, remote_logit
 from avr.terminal import CONSOLE
 
 
@@ -90,12 +92,12 @@ class Pools:
         identity = self._identity(app, model, sampling)
         return RemoteGenerate(app, model, sampling, identity, one.start_timeout_s)
 
-    def score(self, name: str = "classifier", role: str = "reward_model") -> RemoteScore:
+    def score(self, name: str = "classifier", role: str = "reward_model") -> RewardModel:
         """Return the judge `name` behind a pool, once its rewards agree with Hugging Face's."""
         app, one = self._of(role)
         # The first call checks the rewards.
         self._identity(app, one.config.model, None)
-        return RemoteScore(name, app, one.start_timeout_s)
+        return RewardModel(name, partial(remote_logit, app, one.start_timeout_s))
 
     @property
     def num_cpus(self) -> float:

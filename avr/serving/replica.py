@@ -19,9 +19,7 @@ from ray.exceptions import (
 )
 
 from avr.core.messages import Conversation
-from avr.core.prompts import scored_conversation
 from avr.core.roles import Completion
-from avr.core.tree import Prompt, Verdict
 from avr.hosting.host import Host, Hosted
 
 # The errors that a caller sees where a replica ended under its request. An error that the request
@@ -158,17 +156,6 @@ class RemoteGenerate:
         return completions
 
 
-@dataclass(frozen=True)
-class RemoteScore:
-    """Ask the replicas of `app`, a pool of a reward model, for the verdicts of the judge `name`."""
-
-    name: str
-    app: str
-    patience_s: float
-
-    async def score(self, prompt: Prompt, answer: str) -> Verdict:
-        """Score on a replica; see `avr.core.roles.Score`."""
-        asked = scored_conversation(prompt.query, answer)
-        return Verdict(
-            self.name, float(await call_replica(self.app, "score", self.patience_s, asked))
-        )
+async def remote_logit(app: str, patience_s: float, conversation: Conversation) -> float:
+    """Return a reward model's raw logit of a conversation, from a replica of `app`."""
+    return float(await call_replica(app, "score", patience_s, conversation))

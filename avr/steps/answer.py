@@ -146,6 +146,8 @@ class Answer(Step):
         # Imported in here, as it brings Ray along, which checks and plans do not need.
         from avr.hosting.witness import witness_beside_driver
 
+        if self.reward is not None:
+            self.reward.reach()
         ingested = take_in(
             run,
             self,

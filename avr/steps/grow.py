@@ -99,6 +99,7 @@ class Grow(Step):
         from avr.dataflow.grow import grow, waves
         from avr.steps.health import HealthWatch
 
+        self.reward.reach()
         folder, config = run.of(self), self.growth
         ingested = take_in(
             run, self, self.prompts, apart_from=self.apart_from, needs_answer=self._from_input
@@ -107,7 +108,8 @@ class Grow(Step):
         planted = partial(planted_in, folder, run.recipe(self), self._from_input)
         first = (tree.id for tree in islice(planted(), config.health.num_trees))
         words = self.templates
-        watch = HealthWatch(folder, config.health, "growth.health", first, words, indented)
+        truth = self.reward.truth_name
+        watch = HealthWatch(folder, config.health, "growth.health", first, words, indented, truth)
         operators = self._operators(run)
         # In waves, trees have critiques in a folder of an early wave before they are in `trees`.
         parts = [out for out, _ in waves(operators, config.placement, folder)]

@@ -30,7 +30,7 @@ class HealthWatch:
     where there are fewer. The trees that happen to end first would be another choice: those that
     are too long fail at once. Findings are judged again, under the present thresholds, whenever the
     step runs: a run that is continued fails in the same way, unless thresholds have changed. `path`
-    is the place of `config` in the configuration.
+    is the place of `config` in the configuration; `truth` names the judge that knows what is right.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class HealthWatch:
         first: Iterable[str],
         templates: Templates,
         say: Callable[[str], None],
+        truth: str = "",
     ):
         self._folder = folder
         self._config = config
@@ -48,6 +49,7 @@ class HealthWatch:
         self._first = frozenset(first)
         self._templates = templates
         self._say = say
+        self._truth = truth
         self._found: dict[str, RefinementTree] = {}
         self._seen: set[Location] = set()
         self._judged = False
@@ -70,7 +72,7 @@ class HealthWatch:
             self._take(map(tree_from_dict, rows))
         if self._first and self._found.keys() == self._first:
             trees = [self._found[each] for each in sorted(self._first)]
-            self._judge(examine(trees, self._templates))
+            self._judge(examine(trees, self._templates, self._truth))
 
     def _read(self, file: Location) -> None:
         # A file appears whole: what was read once holds nothing new.

@@ -1,11 +1,10 @@
 """Have a judge compare a model's answers with those of a baseline."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from avr.config.answers import EndpointConfig, EvaluateConfig, Format
+from avr.config.answers import DuelEndpointConfig, EvaluateConfig, Format
 from avr.config.errors import ConfigError
 from avr.config.fields import SPEED_ONLY
 from avr.config.prompts import PromptsConfig
@@ -13,6 +12,7 @@ from avr.config.roles import QueriesConfig, RoleConfig, ServingConfig
 from avr.core.messages import content_id
 from avr.core.reward import Rewarding
 from avr.data.prompt_files import on_hub
+from avr.evaluation.endpoint import check_endpoint
 from avr.evaluation.judged import load_oracle
 from avr.evaluation.judges import INSTRUCTIONS, Duel
 from avr.plan.checks import check_set
@@ -32,7 +32,7 @@ class Judge(Step):
     answers: Answer
     baseline: PromptsConfig
     format: Format
-    by: EndpointConfig | RoleConfig | str
+    by: DuelEndpointConfig | RoleConfig | str
     queries: QueriesConfig = field(metadata=SPEED_ONLY)
     serving: ServingConfig = field(metadata=SPEED_ONLY)
     # In the fields because it decides the result: other instructions give other preferences.
@@ -49,7 +49,7 @@ class Judge(Step):
                     "judge.kind is oracle, but judge.oracle is not set; it must be MODULE:FUNCTION"
                 )
         else:
-            self._check_endpoint(self.by)
+            check_endpoint(self.by, "judge.endpoint")
 
     def uses(self) -> Iterable[Use]:
         """Name the reward model, where one judges."""
@@ -80,7 +80,7 @@ class Judge(Step):
             return asdict(done)
 
         # A server and an oracle need no engines of ours, and so no room in the cluster.
-        if isinstance(self.by, EndpointConfig):
+        if isinstance(self.by, DuelEndpointConfig):
             return judged(JudgeDuels(endpoint=self.by), None)
         if isinstance(self.by, str):
             return judged(JudgeDuels(oracle=self.by), None)
@@ -119,13 +119,3 @@ class Judge(Step):
         # Arena-Hard's own records hold no prompt.
         if self.format == Format.alpaca_eval:
             check_set("baseline", self.baseline)
-
-    def _check_endpoint(self, endpoint: EndpointConfig) -> None:
-        if not endpoint.model:
-            raise ConfigError("judge.endpoint.model is not set: which model is to judge?")
-        endpoint.check_address()
-        # Looked for now, and not when the answers have been paid for.
-        variable = endpoint.key_variable
-        if variable and not os.environ.get(variable):
-            where = endpoint.base_url
-            raise ConfigError(f"{variable} is not set: it must hold the key for {where}")

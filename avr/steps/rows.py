@@ -31,6 +31,7 @@ from avr.run.step import Report, Run, Step
 from avr.steps.ask import check_words
 from avr.steps.grow import Grow
 from avr.steps.sample import Sample
+from avr.steps.search import Search
 from avr.storage import Location
 
 
@@ -151,7 +152,7 @@ class Pair(Step):
 class Unroll(Step):
     """Make RSFT rows of searches: a trajectory of each, which holds a whole loop in one turn."""
 
-    trees: Step
+    trees: Search
     rules: frozenset[str]
     template: TrajectoryTemplate
     closing: Closing
@@ -179,6 +180,7 @@ class Unroll(Step):
             unchanged_share=self.unchanged_share,
             min_gain=self.min_gain,
             closing=self.closing,
+            truth=self.trees.reward.truth_name,
         )
         count = tables.write_rows(file, map(rsft_row, rows), RSFT_ROWS)
         # Counted in the file, as rows are streamed there and not kept.

@@ -93,6 +93,8 @@ class Sample(Step):
         from avr.serving.queries import run_queries
         from avr.serving.works import SampleOutputs, set_query
 
+        if self.reward is not None:
+            self.reward.reach()
         place = Place(run.of(self), "outputs", OUTPUTS)
         ingested = take_in(run, self, self.prompts, apart_from=self.apart_from)
         recipe, witness = run.recipe(self), witness_beside_driver()

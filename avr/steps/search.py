@@ -96,12 +96,14 @@ class Search(Step):
         from avr.serving.works import SearchTree, tree_query
         from avr.steps.health import HealthWatch
 
+        self.reward.reach()
         place, words = Place(run.of(self), "trees", TREES), self.templates
         ingested = take_in(run, self, self.prompts, needs_answer=self._from_input)
         # A function, as trees are planted twice: for their ids, and to search them.
         planted = partial(planted_in, place.folder, run.recipe(self), self._from_input)
         first = (tree.id for tree in islice(planted(), self.health.num_trees))
-        watch = HealthWatch(place.folder, self.health, "health", first, words, indented)
+        truth = self.reward.truth_name
+        watch = HealthWatch(place.folder, self.health, "health", first, words, indented, truth)
         parts = [place.folder / place.out, place.folder / "quarantine"]
 
         def look() -> None:

@@ -15,7 +15,7 @@ from avr.config.load import load
 from avr.core.forms import forms_of
 from avr.core.health import CHECKS, Finding, ailing, describe, examine, says_something
 from avr.core.prompts import Templates
-from avr.core.tree import Level, tree_to_dict
+from avr.core.tree import Level, Verdict, tree_to_dict
 from avr.data.schemas import TREES
 from avr.data.tables import write_part
 from avr.recipes.stage1 import Stage1Config
@@ -170,6 +170,25 @@ def test_trees_whose_answer_was_right_at_once_are_no_failure():
     # One that could not be grown has no level either, and is one.
     (barren, *_) = examine([*right, replace(right[0], quarantined="too long")], TEMPLATES)
     assert (barren.num_bad, barren.num_all) == (1, 1)
+
+
+def judged(found, reward):
+    """The tree with a verdict on y0."""
+    return replace(found, response=replace(found.first, verdicts=(Verdict("code", reward),)))
+
+
+def test_a_right_answer_may_stay_as_it_is():
+    same = eight(refined=CODE)
+    right, wrong = [judged(t, 1.0) for t in same[:6]], [judged(t, 0.99) for t in same[6:]]
+
+    def unchanged(trees, truth):
+        return next(f for f in examine(trees, TEMPLATES, truth) if f.name == "unchanged")
+
+    assert (unchanged(right, "code").num_all, unchanged(right + wrong, "code").num_all) == (0, 4)
+    assert unchanged(right + wrong, "code").num_bad == 4
+    # Who does not know which answers are right counts all.
+    assert unchanged(right, "").num_bad == unchanged(right, "maths").num_bad == 12
+    assert unchanged(same, "code").num_bad == 16  # nobody has judged them
 
 
 def test_ratings_that_nobody_asked_for_are_not_compared():

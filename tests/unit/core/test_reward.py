@@ -1,7 +1,10 @@
 """Several judges and one reward: how verdicts combine, and who is asked when."""
 
 import asyncio
+import pickle
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from statistics import fmean, pstdev
 
 import pytest
@@ -135,6 +138,17 @@ def test_a_reward_model_sees_the_query_and_the_answer_and_nothing_that_a_verifie
     verdict = asyncio.run(RewardModel("model", logit).score(PROMPT, "abc"))
     assert verdict == Verdict("model", 1.5)
     assert seen == [(user("question"), assistant("abc"))]
+
+
+async def of_pool(app, patience_s, conversation):
+    return patience_s + len(conversation[-1].content) if app == "app" else 0.0
+
+
+def test_a_reward_model_travels_and_what_it_sees_is_built_in_one_place():
+    judge = pickle.loads(pickle.dumps(RewardModel("m", partial(of_pool, "app", 2.0))))
+    assert asyncio.run(judge.score(PROMPT, "abc")) == Verdict("m", 5.0)
+    building = [f for f in Path("avr").rglob("*.py") if "scored_conversation(" in f.read_text()]
+    assert sorted(map(str, building)) == ["avr/core/prompts.py", "avr/core/reward.py"]
 
 
 def grown():

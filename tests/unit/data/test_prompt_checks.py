@@ -50,8 +50,7 @@ def test_a_wrong_file_or_field_is_found_whichever_step_reads_it(job, key, step):
     assert said == f"{of_step}README.md: prompts are read from .jsonl, .json, .parquet and hf://"
     said = refused(job, key, f"path={HELDOUT}", "skip=0", "limit=null", "prompt_field=typo")
     assert said.startswith(
-        f"{of_step}none of the first 200 rows is a usable prompt; "
-        f"the first: {HELDOUT}:1: no field 'typo'; the row has "
+        f"{of_step}{HELDOUT}:1: no field 'typo', which prompt_field names; the rows have "
     )
 
 
@@ -99,8 +98,63 @@ def test_a_window_past_the_end_or_without_usable_rows_is_refused(folder):
     (folder / "empty.jsonl").write_text("\n")
     assert wrong(path=str(folder / "empty.jsonl")) == f"{folder}/empty.jsonl has no rows"
     said = wrong(path=path, answer_field="answr")
-    assert said == f"{path}:1: no field 'answr'; the row has prompt"
-    assert wrong(path=path, prompt_field="p").startswith("none of the 2 rows is a usable prompt; ")
+    assert said == f"{path}:1: no field 'answr', which answer_field names; the rows have prompt"
+    (folder / "null.jsonl").write_text('{"prompt": null}\n' * 2)
+    said = wrong(path=str(folder / "null.jsonl"))
+    assert said.startswith("none of the 2 rows is a usable prompt; the first: ")
+
+
+ROW = {"prompt": "p", "answer": "1", "test_list": ["t"], "setup_code": ""}
+TYPOS = [
+    ({"prompt_field": "promt"}, "'promt', which prompt_field names; did you mean 'prompt'?"),
+    ({"answer_field": "anwser"}, "'anwser', which answer_field names; did you mean 'answer'?"),
+    (
+        {"reference_field": "ansewr"},
+        "'ansewr', which reference_field names; did you mean 'answer'?",
+    ),
+    ({"tests_field": "tests_list"}, "'tests_list', which tests_field names; did you mean 'test_l"),
+    ({"setup_field": "setup"}, "'setup', which setup_field names; did you mean 'setup_code'?"),
+    (
+        {"prompt_format": "{prompt} {test_lst[0]}"},
+        "'test_lst', which prompt_format names; did you mean 'test_list'?",
+    ),
+    (
+        {"prompt_format": "{prompt:{widht}}"},
+        "'widht', which prompt_format names; the rows have answer, prompt, setup_code, test_list",
+    ),
+]
+
+
+@pytest.mark.parametrize("number", [1, 300])
+@pytest.mark.parametrize(("settings", "words"), TYPOS)
+def test_a_misspelt_field_is_named_with_the_nearest_in_files_of_any_length(
+    tmp_path, settings, words, number
+):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{json.dumps(ROW)}\n" * number)
+    assert wrong(path=str(path), **settings).startswith(f"{path}:1: no field {words}")
+
+
+def test_a_field_that_some_of_the_first_rows_lack_is_left_to_the_step(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "p"}\n' * 199 + f"{json.dumps(ROW)}\n")
+    check_rows(PromptsConfig(path=str(path), reference_field="answer"))
+
+
+@pytest.mark.parametrize(
+    ("prompt_format", "words"),
+    [
+        ("{prompt", "prompt_format is no format: expected '}' before end of string"),
+        ("prompt}", "prompt_format is no format: Single '}' encountered in format string"),
+        ("{}", "prompt_format: the place {} names no field"),
+        ("{0} {prompt}", "prompt_format: the place {0} names no field"),
+    ],
+)
+def test_what_is_no_format_of_fields_is_refused_before_anything_starts(
+    folder, prompt_format, words
+):
+    path = str(folder / "sub" / "a.jsonl")
+    assert wrong(path=path, prompt_format=prompt_format) == words
 
 
 def test_one_usable_row_among_the_first_is_enough(folder):
@@ -167,8 +221,7 @@ def test_a_hub_set_is_looked_into_before_anything_starts(hub, tmp_path):
     check_rows(PromptsConfig(path=path, prompt_field="query"))
     check_rows(PromptsConfig(path=path, prompt_field="query", skip=100))
     assert wrong(path=path) == (
-        f"none of the first 200 rows is a usable prompt; the first: {path}:train:0: "
-        "no field 'prompt'; the row has query"
+        f"{path}:train:0: no field 'prompt', which prompt_field names; the rows have query"
     )
     assert "test" in wrong(path=path, prompt_field="query", split="test")
     assert "\n" not in wrong(path=path, prompt_field="query", split="test")

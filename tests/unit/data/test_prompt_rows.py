@@ -1,6 +1,7 @@
 """A row's prompt made of several fields, and what a verifier needs of a row: the exact words."""
 
 import json
+import math
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,6 +60,25 @@ def test_tests_may_be_one_text_and_a_setup_may_be_empty(tmp_path):
     assert (prompt.tests, prompt.setup, bad) == (("def check(f): ...",), "", [])
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(18, "18"), (0.5, "0.5"), (-7, "-7"), (1200.0, "1200.0"), (1e-7, "0.0000001"), (0, "0")],
+)
+def test_a_reference_may_be_a_number(tmp_path, number, text):
+    row = GOOD | {"answer": number}
+    ((prompt,), bad) = ingested(tmp_path, row, **REFERENCE)
+    assert (prompt.reference, bad) == (text, [])
+
+
+def test_a_null_in_a_format_is_named_and_no_word_of_the_prompt(tmp_path):
+    prompts, bad = ingested(tmp_path, GOOD, GOOD | {"question": None}, **FORMAT)
+    assert len(prompts) == 1
+    assert bad == [("2", "prompt_format does not fit the row: field 'question' is null")]
+    rows = [GOOD | {"nested": nested} for nested in ({"b": "in it"}, {"c": 1})]
+    _, ((_, said),) = ingested(tmp_path, *rows, prompt_format="{question} {nested[b]}")
+    assert said == "prompt_format does not fit the row: no 'b' in it"
+
+
 def test_a_list_of_tests_comes_out_of_parquet_as_it_went_in(tmp_path):
     file = tmp_path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist([GOOD]), file)
@@ -103,7 +123,11 @@ BAD = [
     ),
     (REFERENCE, {"answer": None}, "no field 'answer'; the row has list, question, setup"),
     (REFERENCE, {"answer": ""}, "field 'answer' is empty, not a text"),
-    (REFERENCE, {"answer": 18}, "field 'answer' is a number, not a text"),
+    (REFERENCE, {"answer": True}, "field 'answer' is true or false, not a text"),
+    (REFERENCE, {"answer": math.nan}, "field 'answer' is nan, which is no final answer"),
+    (REFERENCE, {"answer": -math.inf}, "field 'answer' is -inf, which is no final answer"),
+    (FORMAT, {"list": [None]}, "prompt_format does not fit the row: field 'list[0]' is null"),
+    (FORMAT, {"question": "\ud800"}, "the prompt that prompt_format makes holds half a surrogate"),
     (REFERENCE, {"answer": ["18"]}, "field 'answer' is a list, not a text"),
     (REFERENCE, {"answer": "\ud800"}, "field 'answer' holds half a surrogate pair at character 0"),
     (TESTS, {"list": None}, "no field 'list'; the row has answer, question, setup"),
@@ -172,10 +196,10 @@ def test_first_rows_are_looked_at_before_anything_starts(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps(GOOD))
     check_rows(PromptsConfig(path=str(file), **FORMAT, reference_field="answer"))
-    for settings, reason in [
-        ({"prompt_format": "{quest}"}, r"no field 'quest' for prompt_format; the row has answer,"),
-        (FORMAT | {"reference_field": "ref"}, r"no field 'ref'; the row has answer, list, quest"),
-        (FORMAT | {"tests_field": "test"}, r"no field 'test'; the row has answer, list, question"),
+    for settings, named in [
+        ({"prompt_format": "{quest}"}, r"no field 'quest', which prompt_format names; "),
+        (FORMAT | {"reference_field": "ref"}, r"no field 'ref', which reference_field names; "),
+        (FORMAT | {"tests_field": "test"}, r"no field 'test', which tests_field names; "),
     ]:
-        with pytest.raises(ConfigError, match=rf"none of the 1 rows .*rows.jsonl:1: {reason}"):
+        with pytest.raises(ConfigError, match=rf"rows.jsonl:1: {named}"):
             check_rows(PromptsConfig(path=str(file), **settings))

@@ -2,57 +2,17 @@
 
 import asyncio
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from fake_server import completion, starting
 
-from avr.config.answers import EndpointConfig
 from avr.config.errors import ConfigError
-from avr.evaluation.endpoint import ChatEndpoint, EndpointError
+from avr.config.roles import EndpointConfig
+from avr.core.ratings import Token
+from avr.evaluation.endpoint import ChatEndpoint, EndpointError, check_endpoint
 from avr.evaluation.judges import JudgeError, Reply
 
-
-def completion(text):
-    message = {"role": "assistant", "content": text}
-    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
-    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-    whole = {"id": "1", "object": "chat.completion", "created": 0, "model": "m-2", "usage": usage}
-    return 200, json.dumps(whole | {"choices": choices})
-
-
-class Server:
-    """Answers (status, body) in the order of a script, the last for ever."""
-
-    def __init__(self, *script):
-        self.asked, self.keys, self.headers = [], [], []
-        script, server = list(script), self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                server.asked.append(json.loads(body))
-                server.keys.append(self.headers["Authorization"])
-                server.headers.append(dict(self.headers))
-                status, text = script.pop(0) if len(script) > 1 else script[0]
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("retry-after-ms", "1")
-                self.end_headers()
-                self.wfile.write(text.encode())
-
-            def log_message(self, *words):
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-        ).start()
-        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
-
-    def close(self):
-        self._http.shutdown()
-        self._http.server_close()
+AT = "judge.endpoint"
 
 
 def ask(url, **more):
@@ -63,21 +23,14 @@ def ask(url, **more):
         "max_retries": 2,
         "timeout_s": 5.0,
     }
-    endpoint = ChatEndpoint(EndpointConfig(base_url=url, **settings | more))
+    endpoint = ChatEndpoint(EndpointConfig(base_url=url, **settings | more), AT)
     return asyncio.run(endpoint.ask("be a judge", "A or B?"))
 
 
 @pytest.fixture
 def scripted():
-    servers = []
-
-    def start(*script):
-        servers.append(Server(*script))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+    with starting() as start:
+        yield start
 
 
 def test_the_reply_with_its_model_and_tokens(scripted, monkeypatch):
@@ -115,8 +68,8 @@ def test_a_key_is_not_sent_in_the_clear(monkeypatch):
         with pytest.raises(ConfigError, match=r"the key in JUDGE_KEY would go to .* unencrypted"):
             ask(f"http://{host}/v1")
     for host in ("localhost", "127.0.0.1", "[::1]"):
-        EndpointConfig(f"http://{host}:1/v1", api_key_variable="JUDGE_KEY").check_address()
-    EndpointConfig("https://judge.example.org", api_key_variable="JUDGE_KEY").check_address()
+        EndpointConfig(f"http://{host}:1/v1", api_key_variable="JUDGE_KEY").check_address(AT)
+    EndpointConfig("https://judge.example.org", api_key_variable="JUDGE_KEY").check_address(AT)
 
 
 def test_a_server_that_wants_a_key_where_none_is_sent_says_so(scripted):
@@ -165,3 +118,71 @@ def test_what_is_no_completion_is_shown(scripted, body):
     server = scripted((200, body))
     with pytest.raises(ConfigError, match=r"the judge m at .* did not return a chat completion"):
         ask(server.url)
+
+
+def test_the_tokens_come_with_their_log_probabilities_where_they_were_asked_for(scripted):
+    tokens = [("7", {"7": -0.1, "8": -2.5}), ("!", {})]
+    server = scripted(completion("7!", tokens))
+    reply = ask(server.url, request={"logprobs": True, "top_logprobs": 2})
+    assert reply.tokens == (Token("7", (("7", -0.1), ("8", -2.5))), Token("!", (("!", -1.0),)))
+    assert (server.asked[0]["logprobs"], server.asked[0]["top_logprobs"]) == (True, 2)
+    for nothing in ({"logprobs": None}, {"logprobs": {"content": None}}, {}):
+        status, body = completion("7")
+        whole = json.loads(body)
+        whole["choices"][0] |= nothing
+        assert ask(scripted((status, json.dumps(whole))).url).tokens == ()
+
+
+def reached(url, **more):
+    settings = {"model": "m", "api_key_variable": None}
+    endpoint = ChatEndpoint(
+        EndpointConfig(base_url=url, **settings | more), "reward.judge.endpoint"
+    )
+    asyncio.run(endpoint.reach())
+
+
+def test_a_server_is_there_with_or_without_a_list_of_models(scripted):
+    server = scripted(completion(""))
+    for models in ((200, '{"data": []}'), (404, "{}"), (403, "no"), (200, "<html>hello</html>")):
+        server.models = models
+        reached(server.url)
+    assert server.listed == ["/v1/models"] * 4 and server.asked == []
+
+
+def test_a_server_that_is_not_reached_or_refuses_the_key_is_told_of_by_its_setting(
+    scripted, monkeypatch
+):
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    server = scripted(completion(""))
+    server.models = 401, "{}"
+    with pytest.raises(
+        ConfigError, match=r"reward\.judge\.endpoint\.base_url: .* answers 401: "
+    ) as e:
+        reached(server.url)
+    assert "(no key is sent: reward.judge.endpoint.api_key_variable is not set)" in str(e.value)
+    with pytest.raises(ConfigError, match=r"answers 401: .* \(JUDGE_KEY is not set on "):
+        reached(server.url, api_key_variable="JUDGE_KEY")
+    server.close()
+    words = r"reward\.judge\.endpoint\.base_url: http://127\.0\.0\.1:\d+/v1 is not reached: "
+    with pytest.raises(ConfigError, match=words):
+        reached(server.url)
+
+
+def test_what_no_server_could_be_asked_by_is_told_by_its_place(monkeypatch):
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    at = "reward.members.mine.judge.endpoint"
+    faults = {
+        "model is not set: which model is to judge?": EndpointConfig(),
+        "base_url is 'there', must have the form https://HOST/v1": EndpointConfig("there", "m"),
+    }
+    for words, endpoint in faults.items():
+        with pytest.raises(ConfigError) as caught:
+            check_endpoint(endpoint, at)
+        assert str(caught.value) == f"{at}.{words}"
+    keyed = EndpointConfig(model="m", api_key_variable="JUDGE_KEY")
+    words = f"JUDGE_KEY is not set: it must hold the key for https://api.openai.com/v1 ({at})"
+    with pytest.raises(ConfigError) as caught:
+        check_endpoint(keyed, at)
+    assert str(caught.value) == words
+    monkeypatch.setenv("JUDGE_KEY", "secret")
+    check_endpoint(keyed, at)

@@ -3,13 +3,14 @@
 from dataclasses import fields
 
 import pytest
-from configured import needs, steps_of, uses_of
+from configured import checked, needs, steps_of, uses_of
 
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.roles import CorrectingConfig, Sees
 from avr.config.rows import TreeConfig
 from avr.core.growth import Shape
+from avr.core.reward import RUBRIC
 from avr.recipes.baseline import BaselineConfig
 from avr.recipes.stage1 import Stage1Config
 from avr.recipes.stage2 import Stage2Config
@@ -143,3 +144,48 @@ def test_a_reference_is_seen_without_anything_that_knows_what_is_right():
     prompts = stage1(*REFERENCE).prompts.rsft
     model = only_classifier(stage1().reward_model)
     check_truth(CorrectingConfig(Sees.reference), model, prompts, "prompts.rsft")
+
+
+JUDGED = [
+    "reward_model=null",
+    "reward.kind=judge",
+    "reward.judge.endpoint.base_url=http://127.0.0.1:1/v1",
+    "reward.judge.endpoint.model=m",
+    "steps=[grow_rsft]",
+]
+
+
+def test_a_judge_on_a_server_is_configured_by_its_settings_and_has_a_pool_of_callers_in_a_growth():
+    config = stage1(*JUDGED, "reward.at_a_time=16")
+    assert config.reward.judge.endpoint.model == "m"
+    assert config.reward.judge.rubric == RUBRIC
+    assert pools_of(config)["grow_rsft"][-1] == ("verifier judge", 1 + 4)
+    checked(config)
+    with pytest.raises(ConfigError, match=r"rsft\.reference_field is not set: the reward 'judge'"):
+        checked(stage1(*JUDGED, "reward.judge.rubric='{prompt} {answer} {reference}'"))
+    with pytest.raises(ConfigError, match=r"reward\.judge\.endpoint\.model is not set"):
+        checked(stage1(*JUDGED, "reward.judge.endpoint.model=null"))
+
+
+MEMBER = "{kind: judge, judge: {endpoint: {base_url: 'http://127.0.0.1:1/v1', model: m, %s}, %s}}"
+
+
+@pytest.mark.parametrize(
+    ("server", "own", "words"),
+    [
+        ("timeout_s: 0", "best: 5", "endpoint.timeout_s is 0.0, must be at least 1"),
+        ("timeout_s: 9", "max_tries: 0", "max_tries is 0, must be at least 1"),
+        (
+            "request: {extra_headers: {X-Key: planted}}",
+            "best: 5",
+            "endpoint.request.extra_headers.X-Key cannot be set: put secrets in environment"
+            " variables: settings are written to files; reward.members.mine.judge.endpoint"
+            ".api_key_variable names the variable that holds a key",
+        ),
+    ],
+)
+def test_settings_of_an_ensemble_s_members_are_looked_at_like_all_others(server, own, words):
+    members = f"reward.members={{mine: {MEMBER % (server, own)}}}"
+    with pytest.raises(ConfigError) as caught:
+        checked(stage1("reward_model=null", "reward.kind=ensemble", members))
+    assert str(caught.value) == f"reward.members.mine.judge.{words}"

@@ -6,6 +6,7 @@ import pytest
 from configured import recipe_of, steps_of
 
 from avr.config.answers import Mode
+from avr.config.checks import check_values
 from avr.config.errors import ConfigError
 from avr.config.load import load
 from avr.config.roles import RoleConfig
@@ -29,6 +30,7 @@ def compared(**entrants):
 
 def wrong(config):
     with pytest.raises(ConfigError) as caught:
+        check_values(config)
         recipe_of(config).check()
     return str(caught.value)
 

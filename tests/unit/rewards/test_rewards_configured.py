@@ -9,6 +9,7 @@ from avr.config.errors import ConfigError
 from avr.config.prompts import PromptsConfig
 from avr.config.rewards import Combine, JudgingConfig, RewardConfig, RewardKind
 from avr.config.roles import RoleConfig
+from avr.config.sandbox import SandboxConfig
 from avr.core.messages import user
 from avr.core.reward import Combination
 from avr.core.tree import Prompt
@@ -96,12 +97,12 @@ def test_every_way_to_combine_is_one_that_the_algorithm_has(how):
         (
             RewardConfig(members={"a": MATHS}),
             MODEL,
-            "reward.members: reward.kind is classifier, not ensemble",
+            "reward.members is set, but reward.kind is classifier, not ensemble",
         ),
         (
             RewardConfig(RewardKind.maths, members={"a": MATHS}),
             None,
-            "reward.members: reward.kind is maths, not ensemble",
+            "reward.members is set, but reward.kind is maths, not ensemble",
         ),
         (
             RewardConfig(reward_model=MODEL),
@@ -155,6 +156,64 @@ def test_a_reward_that_cannot_be_names_the_setting(config, reward_model, words):
     with pytest.raises(ConfigError) as caught:
         reward_of(config, reward_model)
     assert str(caught.value) == words
+
+
+SET = {
+    "function": ({"function": "builtins:len"}, "function"),
+    "sandbox": ({"sandbox": SandboxConfig(wall_s=3.0)}, "code"),
+    "combine": ({"combine": Combine.minimum}, "ensemble"),
+    "deviations": ({"deviations": 0.5}, "ensemble"),
+}
+
+
+IGNORED = [(each, kind) for each in SET for kind in RewardKind if kind.value != SET[each][1]]
+
+
+@pytest.mark.parametrize(("setting", "kind"), IGNORED)
+def test_a_setting_that_a_kind_would_ignore_is_refused_by_name(setting, kind):
+    changes, used_by = SET[setting]
+    more = {"members": {"a": MATHS}} if kind == RewardKind.ensemble else {}
+    config = RewardConfig(kind, **more, **changes)
+    with pytest.raises(ConfigError) as caught:
+        reward_of(config, MODEL if kind == RewardKind.classifier else None)
+    said = f"reward.{setting} is set, but reward.kind is {kind.value}, not {used_by}"
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        ({"reward_model": MODEL, "kind": RewardKind.maths}, "reward_model {}maths, not classifier"),
+        ({"function": "builtins:len"}, "function {}classifier, not function"),
+        ({"function": "f:g", "kind": RewardKind.code}, "function {}code, not function"),
+    ],
+)
+def test_so_is_one_of_a_member(member, words):
+    with pytest.raises(ConfigError) as caught:
+        reward_of(ensemble(a=JudgingConfig(**member)), None)
+    words = words.format("is set, but reward.members.a.kind is ")
+    assert str(caught.value) == f"reward.members.a.{words}"
+
+
+def test_deviations_that_nothing_takes_off_are_refused():
+    config = ensemble(a=MATHS)
+    config.deviations, config.combine = 0.5, Combine.minimum
+    with pytest.raises(ConfigError) as caught:
+        reward_of(config, None)
+    said = "reward.deviations is set, but reward.combine is minimum, not mean_minus_deviations"
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "..", "my judge", "my-judge", "1st", "f\u00fcr", "a\n"]
+)
+def test_a_member_whose_name_is_not_fit_for_a_folder_is_refused(name):
+    with pytest.raises(ConfigError) as caught:
+        reward_of(ensemble(fine=MATHS, **{name: MATHS}), None)
+    assert str(caught.value) == (
+        f"reward.members: the name {name!r} must have letters, digits and _ alone, and no digit"
+        " first"
+    )
 
 
 def test_all_verifiers_of_an_ensemble_are_checked_against_the_rows():

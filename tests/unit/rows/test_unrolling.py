@@ -16,7 +16,7 @@ from avr.core.trajectory import (
     parse_trajectory,
     render_trajectory,
 )
-from avr.core.tree import Critique, Response
+from avr.core.tree import Critique, Level, Response, Verdict
 from avr.rows.funnel import Funnel
 from avr.rows.rules import PROFILES, switched_on
 from avr.rows.trajectories import select_trajectories, unroll
@@ -191,6 +191,59 @@ def test_traces_without_change_are_kept_up_to_their_share_of_the_rows_so_far():
     assert len(rows_of(*trees, share=1.0)[0]) == 7
     assert [row.gain > 0 for row in rows_of(*trees, share=0.0)[0]] == [True, True]
     assert rows_of(*trees, switches={"improved"})[1].removed["improved"] == 5
+
+
+def ended_right(query="question", *, right=(0.0, 1.0), by="maths"):
+    """A search that ended at its last answer; `right` holds the verdicts on y0 and on that."""
+    first, last = (
+        replace(response(text, reward), verdicts=(Verdict(by, reward),))
+        for text, reward in zip(("first", "right"), right, strict=True)
+    )
+    return searched(first, (critique("c", last),), query=query)
+
+
+def closed_rows(*trees, truth="maths"):
+    funnel = Funnel("trajectories")
+    rules, template = frozenset({"closed"}), NAMED[0]
+    return list(
+        select_trajectories(
+            trees, TEMPLATES, template, rules, funnel, unchanged_share=0, truth=truth
+        )
+    ), funnel
+
+
+def test_a_search_that_ended_at_a_right_answer_is_closed_and_ends_behind_it():
+    (row,), funnel = closed_rows(ended_right())
+    text = "<think>\nfirst\n<critique>\nc\n<refinement>\nright\n</think>\n\nright"
+    assert row.messages[-1] == assistant(text)
+    assert parse_trajectory(text, NAMED[0]) == unroll(ended_right()).trajectory
+    assert row.node_ids == (ended_right().id, "id-first", "id-c", "id-right")
+    assert funnel.removed == {"was_criticised": 0, "closed": 0, "unchanged_share": 0}
+    # One that is right and was criticised all the same has its closing critique.
+    more = replace(ended_right(), levels=(*ended_right().levels, Level("id-right", (FINE,))))
+    assert closed_rows(more)[0][0].messages[-1].content.endswith("fine\n</think>\n\nright")
+
+
+FINE = critique("fine", response("worse", 0.0))
+
+
+@pytest.mark.parametrize(
+    ("ended", "truth"),
+    [
+        (ended_right(right=(0.0, 0.99)), "maths"),
+        (ended_right(by="classifier"), "maths"),
+        (ended_right(), ""),
+        (improving(), "maths"),
+    ],
+)
+def test_a_search_that_ended_elsewhere_without_a_closing_critique_is_not_closed(ended, truth):
+    rows, funnel = closed_rows(ended, truth=truth)
+    assert rows == [] and funnel.removed["closed"] == 1
+
+
+def test_an_answer_that_was_right_at_once_and_never_criticised_makes_no_trajectory():
+    alone = replace(ended_right(right=(1.0, 1.0)), levels=())
+    assert closed_rows(alone)[1].removed["was_criticised"] == 1
 
 
 PIECES = ["word", "</think>", "<critique>\n", "<\\think>", "\\", "\n"]

@@ -120,6 +120,16 @@ def test_answers_that_stay_right_are_at_most_their_share_of_the_rows(share):
     assert funnel.removed["kept_share"] == 50 - len(kept_right)
 
 
+def test_a_row_for_which_there_was_no_room_makes_no_later_one_a_duplicate():
+    twin = replace(stays(0), id="twin")
+    rows, funnel = selected(stays(0), mends(1), twin, share=0.5, switches={"unique"})
+    assert rows == ["r1", "r0"]
+    assert funnel.examples == {"kept_share": [stays(0).id]}
+    assert list(funnel.removed)[-2:] == ["kept_share", "unique"]
+    rows, funnel = selected(mends(1), stays(0), mends(2), twin, share=0.5, switches={"unique"})
+    assert rows == ["r1", "r0", "r2"] and funnel.examples == {"unique": ["twin"]}
+
+
 @pytest.mark.parametrize(
     "other",
     [stays(0, WRONG, WRONG), stays(0, RIGHT, WRONG), stays(0, WRONG, RIGHT), stays(0, (), ())],

@@ -30,6 +30,7 @@ ANSWERS = "tests/unit/answers.json"
 MEMBERS = """{
     model: {reward_model: {model: avr/miniature/models/reward, use_gpu: false}},
     right: {kind: maths}, passed: {kind: code}, mine: {kind: function, function: "builtins:len"},
+    rated: {kind: judge, judge: {endpoint: {model: m}}},
 }""".replace("\n", " ")
 VERIFIED = [
     "reward_model=null",

@@ -138,7 +138,10 @@ def test_nothing_that_a_run_writes_holds_a_secret_of_its_environments(go, tmp_pa
     secret, folder = "planted-in-settings-666", tmp_path / "run"
     monkeypatch.setenv("PLANTED_API_KEY", secret)
     monkeypatch.setattr(runner, "summarise", lambda *_: None)
+    judge = f"{{model: avr/miniature/models/reward, use_gpu: false, env: {{API_KEY: {secret}}}}}"
     words = [f"run_dir={folder}", f"policy.env.API_KEY={secret}"]
+    words += ["reward_model=null", "reward.kind=ensemble"]
+    words += [f"reward.members={{one: {{reward_model: {judge}}}}}"]
     config = load(Stage1Config, "conf/miniature/stage1.yaml", words)
     runner.checked(config, stage1(config))
     config.steps = ["letters", "count"]
