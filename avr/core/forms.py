@@ -10,12 +10,17 @@ def forms_of(text: str) -> frozenset[str]:
     return frozenset(name for name, has in _FORMS.items() if has(text))
 
 
-def gives_away(text: str) -> bool:
-    """Tell whether a text speaks of a solution or a test that its reader has not seen.
+def gives_away(text: str, reference: str | None = None) -> bool:
+    """Tell whether a text speaks of, or quotes, a solution or test that its reader has not seen.
 
-    "The given solution" is not counted: reviewers call the answer under review so.
+    A quote is a whole line of the `reference` of five words or more. "The given solution" is not
+    counted: reviewers call the answer under review so.
     """
-    return _GIVES_AWAY.search(text) is not None
+    if _GIVES_AWAY.search(text) is not None:
+        return True
+    said = " ".join(text.split())
+    lines = (line.split() for line in (reference or "").splitlines())
+    return any(len(words) >= _QUOTE and " ".join(words) in said for words in lines)
 
 
 def sees_no_fault(critique: str) -> bool:
@@ -38,9 +43,11 @@ _GIVES_AWAY = re.compile(
     r"|\bcorrect\s+solution\s+(?:above|given|provided|shown|states|says|shows)\b"
     r"|\b(?:as|in|from|with|to)\s+the\s+correct\s+solution\b"
     r"|\bfor\s+(?:your|my)\s+eyes\s+only\b|\b(?:this|the)\s+note\b"
+    r"|\bas\s+if\s+you\s+had\s+(?:worked|found)\s+it\b"
     r"|\bthe\s+(?:hidden\s+)?tests?\s+(?:found|showed|says?)\b",
     re.IGNORECASE,
 )
+_QUOTE = 5  # words; a shorter line ("Answer: 18", "return n + 1") two people write alike
 _FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
 _FINAL = re.compile(
     r"\\boxed\{|^\W*(?:#### \S*\d|(?:final )?answer\W*[:=])", re.MULTILINE | re.IGNORECASE

@@ -111,9 +111,9 @@ def examine(
             counts["malformed"].add_many(
                 level.num_rejected, len(level.critiques), level.rejected_example
             )
-            _examine_critiques(level, templates, counts, said)
+            _examine_critiques(tree, level, templates, counts, said)
             _examine_lengths(tree, level, counts)
-            _examine_refinements(level, _answer_of(tree, level), templates, counts, truth)
+            _examine_refinements(tree, level, templates, counts, truth)
     counts["alike"] = _alike(said)
     counts["same_rating"] = _alike(rated)
     return tuple(count.finding(name) for name, count in counts.items())
@@ -169,23 +169,28 @@ class _Count:
 
 
 def _examine_critiques(
-    level: Level, templates: Templates, counts: Mapping[str, _Count], said: Counter[str]
+    tree: RefinementTree,
+    level: Level,
+    templates: Templates,
+    counts: Mapping[str, _Count],
+    said: Counter[str],
 ) -> None:
-    request = _flat(templates.critique_request)
+    request, reference = _flat(templates.critique_request), tree.prompt.reference
     for critique in level.critiques:
         content = critique_content(critique.text)
         counts["copied"].add(_within(_flat(content), request), critique.text)
-        counts["gives_away"].add(gives_away(critique.text), critique.text)
+        counts["gives_away"].add(gives_away(critique.text, reference), critique.text)
         said[_flat(content)] += 1
 
 
 def _examine_refinements(
+    tree: RefinementTree,
     level: Level,
-    answer: Response | None,
     templates: Templates,
     counts: Mapping[str, _Count],
     truth: str,
 ) -> None:
+    answer, reference = _answer_of(tree, level), tree.prompt.reference
     if answer is None:
         return
     forms, words = forms_of(answer.text), _flat(answer.text)
@@ -196,7 +201,7 @@ def _examine_refinements(
     for critique, refinement in _refinements(level):
         if not is_right(answer, truth):
             counts["unchanged"].add(_flat(refinement.text) == words, refinement.text)
-        counts["gives_away"].add(gives_away(refinement.text), refinement.text)
+        counts["gives_away"].add(gives_away(refinement.text, reference), refinement.text)
         counts["no_answer"].add(
             _is_no_answer(refinement.text, answer.text, critique.text, templates), refinement.text
         )

@@ -22,12 +22,12 @@ def truth_statistics(trees: Iterable[RefinementTree], truth: str) -> dict[str, A
         answers = {response.id: response for response in tree.responses()}
         for depth, level in enumerate(tree.levels, start=1):
             counts = by_depth.setdefault(depth, Counter())
-            counts.update(_of_level(level, answers[level.of], truth))
+            counts.update(_of_level(level, answers[level.of], truth, tree.prompt.reference))
     depths = {depth: dict(counts) for depth, counts in sorted(by_depth.items())}
     return {"first": dict(first), "by_depth": depths}
 
 
-def _of_level(level: Level, answer: Response, truth: str) -> Counter[str]:
+def _of_level(level: Level, answer: Response, truth: str, reference: str | None) -> Counter[str]:
     right = is_right(answer, truth)
     texts = [refinement for critique in level.critiques for refinement in critique.refinements]
     rights = sum(is_right(refinement, truth) for refinement in texts)
@@ -45,7 +45,7 @@ def _of_level(level: Level, answer: Response, truth: str) -> Counter[str]:
             "mended": int(not right and rights > 0),
             "broken": int(right and rights < len(texts)),
             "in_form": sum(kept_form <= forms_of(refinement.text) for refinement in texts),
-            "give_away": sum(map(gives_away, said)),
+            "give_away": sum(gives_away(text, reference) for text in said),
         }
     )
 

@@ -5,7 +5,10 @@ The others are ours.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from avr.core.forms import gives_away
+from avr.core.tree import RefinementTree
 
 MAX_REPEATS = 60  # released: a word, or a run of symbols, that occurs this often counts as a loop
 _LONG_WORD = 200  # characters: a ruled line ("-----") is shorter, and it is no loop
@@ -51,6 +54,16 @@ def _repeats_at_its_end(
         if tail >= max(least, period * min_repeats):
             return True
     return False
+
+
+def discreet(tree: RefinementTree, texts: Iterable[str]) -> bool:
+    """Check that no text but y0 gives away what the corrector was shown of the truth (ours).
+
+    See `avr.core.forms.gives_away`. y0 was written by a model that saw nothing.
+    """
+    return not any(
+        gives_away(text, tree.prompt.reference) for text in texts if text != tree.first.text
+    )
 
 
 def passes_length_control(text: str, reference: str) -> bool:

@@ -62,6 +62,7 @@ def _optional(switches: frozenset[str]) -> list[Rule[RefinementTree]]:
         Rule("finished", _finished),
         Rule("no_repeated_word", lambda t: all(map(filters.no_repeated_word, _texts(t)))),
         Rule("no_loop", lambda t: all(map(filters.no_loop, _texts(t)))),
+        Rule("discreet", lambda t: filters.discreet(t, _texts(t))),
     ]
     return [rule for rule in optional if rule.name in switches]
 

@@ -12,7 +12,7 @@ PROFILES: dict[str, dict[str, frozenset[str]]] = {
     "rsft": {
         "as_released": frozenset({"length_control", "unique", "plain_rows"}),
         "as_paper": frozenset(),
-        "recommended": frozenset({"length_control", "finished", "no_loop", "unique"}),
+        "recommended": frozenset({"length_control", "finished", "no_loop", "discreet", "unique"}),
     },
     "pairs": {
         "as_released": frozenset(
@@ -34,6 +34,7 @@ PROFILES: dict[str, dict[str, frozenset[str]]] = {
                 "length_control",
                 "finished",
                 "no_loop",
+                "discreet",
                 "unique",
             }
         ),
@@ -46,7 +47,7 @@ PROFILES: dict[str, dict[str, frozenset[str]]] = {
     "trajectories": {
         "as_released": frozenset({"closed", "improved", "no_repeated_word", "unique"}),
         "as_paper": frozenset({"improved"}),
-        "recommended": frozenset({"closed", "finished", "no_loop", "unique"}),
+        "recommended": frozenset({"closed", "finished", "no_loop", "discreet", "unique"}),
     },
     "outputs": {
         "as_released": frozenset({"answer_no_longer", "beats_reference", "unique"}),
@@ -75,6 +76,9 @@ SWITCHES = {
     " a hidden length cap: of RSFT in any text, of pairs in y0, in the best refinement, in the"
     " context and in the texts of the pair, of trajectories in y0, of outputs in chosen",
     "no_loop": "no text of the row but rejected ends in one phrase said over and over",
+    "discreet": "no critique or refinement of the row but rejected speaks of the solution or the"
+    " test that only the corrector saw, or quotes a line of five words or more of the row's"
+    " reference",
     "unique": "no exact duplicate of a row that was kept before",
     "tree_gains": "critique and refinement pairs only: the best refinement of the tree has a higher"
     " reward than y0",

@@ -94,6 +94,7 @@ def select_trajectories(
         Rule("finished", lambda item: all(n.finish_reason != "length" for n in item.nodes)),
         Rule("no_repeated_word", lambda item: filters.no_repeated_word(item.tree.first.text)),
         Rule("no_loop", lambda item: all(filters.no_loop(n.text) for n in item.nodes)),
+        Rule("discreet", lambda i: filters.discreet(i.tree, [n.text for n in i.nodes])),
     ]
     rules = [
         Rule("was_criticised", lambda item: _was_criticised(item.tree)),

@@ -197,6 +197,7 @@ def _optional(kind: str, templates: Templates, switches: frozenset[str]) -> Rule
         Rule("finished", lambda t: all(n.finish_reason != "length" for n in read(t))),
         Rule("no_repeated_word", lambda t: all(map(filters.no_repeated_word, released_reads(t)))),
         Rule("no_loop", lambda t: all(filters.no_loop(n.text) for n in read(t))),
+        Rule("discreet", lambda t: filters.discreet(t, [n.text for n in read(t)])),
         Rule("unique", unique(row)),
     ]
     return [rule for rule in optional if rule.name in switches]

@@ -252,10 +252,13 @@ SETTINGS = [
     ("reward.kind=maths", "reward_model is set, but reward.kind is maths; leave one out"),
     (
         "reward.kind=logic",
-        "override 'reward.kind=logic': reward.kind: Invalid value 'logic', expected one of [classifier, maths, code, function, ensemble]",
+        "override 'reward.kind=logic': reward.kind: Invalid value 'logic', expected one of [classifier, maths, code, function, judge, ensemble]",
     ),
     ("reward.replicas=0", "reward.replicas is 0, must be at least 1"),
-    ("reward.deviations=-1", "reward.deviations is -1.0, must be at least 0"),
+    (
+        "reward.deviations=-1",
+        "reward.deviations is set, but reward.kind is classifier, not ensemble",
+    ),
     (
         "growth.corrector_sees=all",
         "override 'growth.corrector_sees=all': growth.corrector_sees: Invalid value 'all', expected one of [nothing, feedback, reference]",

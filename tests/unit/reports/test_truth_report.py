@@ -91,6 +91,7 @@ def test_a_critique_that_sees_no_fault_says_so(critique, none):
         ("The hidden tests found a fault.", True),
         ("As the note says, it is 5.", True),
         ("For your eyes only: 5.", True),
+        ("Write as if you had worked it out by yourself.", True),  # of a note that was copied
         ("The given solution is right.", False),
         ("The correct answer is 5.", False),
         ("Your test cases are good.", False),
@@ -99,3 +100,15 @@ def test_a_critique_that_sees_no_fault_says_so(critique, none):
 )
 def test_a_text_that_speaks_of_what_its_reader_has_not_seen(text, gives):
     assert gives_away(text) is gives
+
+
+@pytest.mark.parametrize(
+    ("text", "gives"),
+    [
+        ("So  Ann sold\n48 + 24 = 72 clips. Right?", True),
+        ("Ann sold 72 clips.", False),
+        ("Answer: 72", False),
+    ],
+)
+def test_a_text_that_quotes_a_line_of_the_solution(text, gives):
+    assert gives_away(text, "Ann sold 48 + 24 = 72 clips.\nAnswer: 72\n") is gives

@@ -3,6 +3,8 @@
 Each case breaks one rule. It fails where that rule lets everything through.
 """
 
+from dataclasses import replace
+
 import pytest
 from scripted import TEMPLATES, critique, response, tree
 
@@ -12,6 +14,7 @@ from avr.rows.row import KINDS
 from avr.rows.rules import rules_of
 from avr.rows.tree_pairs import make_pairs
 
+TELLING = "As in the correct solution, it is 4."
 LOOPING = "a good start then " + "over and " * 20
 WORDY = " ".join(f"a {b}{c}" for b in "bcdefghi" for c in "jklmnopq")  # honest, but "a" 64 times
 LONG = " ".join(f"w{number}" for number in range(100, 220))  # 599 characters
@@ -85,6 +88,12 @@ equal_means = tree(
     [
         *((kind, "finished", grown(cut=part)) for kind in KINDS for part in READ[kind]),
         *((kind, "no_loop", grown(**{part: LOOPING})) for kind in KINDS for part in READ[kind]),
+        *(
+            (kind, "discreet", grown(**{part: TELLING}))
+            for kind in KINDS
+            for part in READ[kind]
+            if part != "y0"
+        ),
         *(
             (kind, "no_repeated_word", grown(**{part: WORDY}))
             for kind in KINDS
@@ -198,6 +207,7 @@ PARTS = ("y0", "lucky", "top")
     [
         *(("finished", grown(cut=part)) for part in PARTS),
         *(("no_loop", grown(**{part: LOOPING})) for part in PARTS),
+        *(("discreet", grown(**{part: TELLING})) for part in PARTS[1:]),
         *(("no_repeated_word", grown(**{part: WORDY})) for part in PARTS),
         ("length_control", grown(top=LONG)),
     ],
@@ -210,3 +220,15 @@ def test_each_rule_of_rsft_rows_removes_what_breaks_it_and_nothing_else(rule, br
     assert (funnel.removed[rule], funnel.examples) == (1, {rule: [broken.id]})
     others = ALL["rsft"] - {rule}
     assert len(list(select_rsft([broken], TEMPLATES, others, rest))) == 1
+
+
+def test_a_quote_of_what_only_the_corrector_saw_makes_no_row():
+    line = "She sold 48 / 2 = 24 clips in May."
+    quoting = grown(lucky=f"It is wrong:  {line}")
+    shown = replace(quoting, prompt=replace(quoting.prompt, reference=f"{line}\n#### 72"))
+    for broken, number in ((quoting, 1), (shown, 0)):
+        rows = select_rsft([broken], TEMPLATES, frozenset({"discreet"}), Funnel(""))
+        assert len(list(rows)) == number
+    y0 = grown(y0=line)
+    told = replace(y0, prompt=replace(y0.prompt, reference=line))
+    assert list(select_rsft([told], TEMPLATES, frozenset({"discreet"}), Funnel("")))

@@ -88,5 +88,5 @@ def test_a_rule_that_these_rows_do_not_have_cannot_be_switched(rows):
 def test_an_unknown_rule_names_the_one_that_was_meant():
     with pytest.raises(ValueError, match=r"unknown rule 'no_loops'; did you mean 'no_loop'\?"):
         switched_on("rsft", "recommended", {"no_loops": True})
-    with pytest.raises(ValueError, match="unknown rule 'shape'; there are: finished, length_cont"):
+    with pytest.raises(ValueError, match="unknown rule 'shape'; there are: discreet, finished"):
         switched_on("rsft", "recommended", {"shape": True})

@@ -23,6 +23,7 @@ from avr.rows.trajectories import select_trajectories, unroll
 
 NAMED = list(TRAJECTORY_TEMPLATES.values())
 PARTS = ("y0", "critique", "refinement", "closing")
+TELLING = "As in the correct solution, it is 4."
 LOOPING = "a good start then " + "over and " * 20
 WORDY = " ".join(f"the word{i}" for i in range(60))  # honest, but "the" 60 times
 
@@ -122,6 +123,7 @@ def test_system_text_and_template_are_those_asked_for():
         ("closed", searched(response("f", 0.0), (critique("c", response("r", 1.0)),), ())),
         *(("finished", loop(cut=part)) for part in PARTS),
         *(("no_loop", loop(**{part: LOOPING})) for part in PARTS),
+        *(("discreet", loop(**{part: TELLING})) for part in PARTS[1:]),
         ("no_repeated_word", loop(y0=WORDY)),
     ],
 )
