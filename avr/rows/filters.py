@@ -7,8 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from avr.core.forms import gives_away
-from avr.core.tree import RefinementTree
+from avr.core.forms import gives_away, sees_no_fault
+from avr.core.growth import is_right
+from avr.core.tree import RefinementTree, Response
 
 MAX_REPEATS = 60  # released: a word, or a run of symbols, that occurs this often counts as a loop
 _LONG_WORD = 200  # characters: a ruled line ("-----") is shorter, and it is no loop
@@ -64,6 +65,14 @@ def discreet(tree: RefinementTree, texts: Iterable[str]) -> bool:
     return not any(
         gives_away(text, tree.prompt.reference) for text in texts if text != tree.first.text
     )
+
+
+def sees_fault(answer: Response, critique: str, truth: str) -> bool:
+    """Check that a critique does not praise an answer that the judge `truth` calls wrong (ours).
+
+    Praise is told by words (`avr.core.forms.sees_no_fault`). Without a judge that knows, all pass.
+    """
+    return not truth or is_right(answer, truth) or not sees_no_fault(critique)
 
 
 def passes_length_control(text: str, reference: str) -> bool:

@@ -38,7 +38,7 @@ def select_rsft(
     rules = [
         Rule("has_refinement", has_refinement),
         Rule("positive_gain", gains),
-        *_optional(switches),
+        *_optional(switches, truth),
         Rule("kept_share", has_room),
     ]
     # This is the last rule, so only a row that is kept makes another one a duplicate.
@@ -56,13 +56,14 @@ def select_rsft(
                 yield row
 
 
-def _optional(switches: frozenset[str]) -> list[Rule[RefinementTree]]:
+def _optional(switches: frozenset[str], truth: str) -> list[Rule[RefinementTree]]:
     optional = [
         Rule("length_control", _not_much_longer),
         Rule("finished", _finished),
         Rule("no_repeated_word", lambda t: all(map(filters.no_repeated_word, _texts(t)))),
         Rule("no_loop", lambda t: all(map(filters.no_loop, _texts(t)))),
         Rule("discreet", lambda t: filters.discreet(t, _texts(t))),
+        Rule("sees_fault", lambda t: filters.sees_fault(t.first, _texts(t)[1], truth)),
     ]
     return [rule for rule in optional if rule.name in switches]
 

@@ -12,7 +12,9 @@ PROFILES: dict[str, dict[str, frozenset[str]]] = {
     "rsft": {
         "as_released": frozenset({"length_control", "unique", "plain_rows"}),
         "as_paper": frozenset(),
-        "recommended": frozenset({"length_control", "finished", "no_loop", "discreet", "unique"}),
+        "recommended": frozenset(
+            {"length_control", "finished", "no_loop", "discreet", "sees_fault", "unique"}
+        ),
     },
     "pairs": {
         "as_released": frozenset(
@@ -35,6 +37,7 @@ PROFILES: dict[str, dict[str, frozenset[str]]] = {
                 "finished",
                 "no_loop",
                 "discreet",
+                "sees_fault",
                 "unique",
             }
         ),
@@ -47,7 +50,9 @@ PROFILES: dict[str, dict[str, frozenset[str]]] = {
     "trajectories": {
         "as_released": frozenset({"closed", "improved", "no_repeated_word", "unique"}),
         "as_paper": frozenset({"improved"}),
-        "recommended": frozenset({"closed", "finished", "no_loop", "discreet", "unique"}),
+        "recommended": frozenset(
+            {"closed", "finished", "no_loop", "discreet", "sees_fault", "unique"}
+        ),
     },
     "outputs": {
         "as_released": frozenset({"answer_no_longer", "beats_reference", "unique"}),
@@ -79,6 +84,8 @@ SWITCHES = {
     "discreet": "no critique or refinement of the row but rejected speaks of the solution or the"
     " test that only the corrector saw, or quotes a line of five words or more of the row's"
     " reference",
+    "sees_fault": "no critique of the row but rejected calls an answer right that a verifier calls"
+    " wrong",
     "unique": "no exact duplicate of a row that was kept before",
     "tree_gains": "critique and refinement pairs only: the best refinement of the tree has a higher"
     " reward than y0",

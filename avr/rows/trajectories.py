@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from avr.core.growth import is_right
 from avr.core.messages import assistant, content_id
@@ -94,6 +95,7 @@ def select_trajectories(
         Rule("finished", lambda item: all(n.finish_reason != "length" for n in item.nodes)),
         Rule("no_repeated_word", lambda item: filters.no_repeated_word(item.tree.first.text)),
         Rule("no_loop", lambda item: all(filters.no_loop(n.text) for n in item.nodes)),
+        Rule("sees_fault", lambda item: _sees_faults(item, truth)),
         Rule("discreet", lambda i: filters.discreet(i.tree, [n.text for n in i.nodes])),
     ]
     rules = [
@@ -112,6 +114,15 @@ def select_trajectories(
             query = answer_context(item.tree.prompt.query, templates)
             messages = (*query, assistant(text(item)))
             yield RsftRow(content_id("trajectory", *nodes), messages, nodes, item.gain)
+
+
+def _sees_faults(item: Unrolled, truth: str) -> bool:
+    """Check each critique against the answer before it."""
+    return all(
+        filters.sees_fault(answer, critique.text, truth)
+        for answer, critique in pairwise(item.nodes)
+        if isinstance(answer, Response) and isinstance(critique, Critique)
+    )
 
 
 def _was_criticised(tree: RefinementTree) -> bool:

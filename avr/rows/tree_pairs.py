@@ -47,15 +47,16 @@ def make_pairs(
     switches: frozenset[str],
     funnels: dict[str, Funnel],
     min_margin: float,
+    truth: str = "",
 ) -> Iterator[PreferencePair]:
     """Make up to one pair of each kind per tree; `funnels` maps each kind in use to its funnel.
 
     With `min_margin` 0 every difference in reward counts (method). A larger one, in the reward's
     units, leaves out texts that the reward model tells apart by noise or by a filler sentence
-    (ours).
+    (ours). `truth` names the judge that knows what is right.
     """
     rules = {
-        kind: _definition(kind, min_margin) + _optional(kind, templates, switches)
+        kind: _definition(kind, min_margin) + _optional(kind, templates, switches, truth)
         for kind in funnels
     }
     for tree in tree_stream:
@@ -172,7 +173,7 @@ def _definition(kind: str, min_margin: float) -> Rules:
     return [Rule("has_refinement", has_refinement), *two[kind], *strict]
 
 
-def _optional(kind: str, templates: Templates, switches: frozenset[str]) -> Rules:
+def _optional(kind: str, templates: Templates, switches: frozenset[str], truth: str) -> Rules:
     sides = _SIDES[kind]
 
     def texts(tree: RefinementTree) -> tuple[str, str]:
@@ -187,6 +188,11 @@ def _optional(kind: str, templates: Templates, switches: frozenset[str]) -> Rule
     def read(tree: RefinementTree) -> tuple[Response | Critique | _Side, ...]:
         return (*_context_nodes(kind, tree), sides(tree)[0])
 
+    def sees_fault(tree: RefinementTree) -> bool:
+        if kind == "generation":
+            return True
+        return filters.sees_fault(tree.first, _best_group(tree).critique.text, truth)
+
     def released_reads(tree: RefinementTree) -> list[str]:
         context = [node.text for node in _context_nodes(kind, tree)]
         return [tree.first.text, tree.best_refined()[1].text, *context, *texts(tree)]
@@ -198,6 +204,7 @@ def _optional(kind: str, templates: Templates, switches: frozenset[str]) -> Rule
         Rule("no_repeated_word", lambda t: all(map(filters.no_repeated_word, released_reads(t)))),
         Rule("no_loop", lambda t: all(filters.no_loop(n.text) for n in read(t))),
         Rule("discreet", lambda t: filters.discreet(t, [n.text for n in read(t)])),
+        Rule("sees_fault", sees_fault),
         Rule("unique", unique(row)),
     ]
     return [rule for rule in optional if rule.name in switches]

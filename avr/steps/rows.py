@@ -119,7 +119,7 @@ class Keep(Step):
 class Pair(Step):
     """Make preference pairs of up to three kinds from each tree."""
 
-    trees: Step
+    trees: Grow
     kinds: Sequence[str]
     min_margin: float
     rules: frozenset[str]
@@ -138,7 +138,14 @@ class Pair(Step):
         check_words(run, self, self.trees, self.templates)
         funnels = {kind: Funnel(kind) for kind in self.kinds}
         trees = _rewarded(run, self)
-        pairs = make_pairs(trees, self.templates, self.rules, funnels, self.min_margin)
+        pairs = make_pairs(
+            trees,
+            self.templates,
+            self.rules,
+            funnels,
+            self.min_margin,
+            truth=self.trees.reward.truth_name,
+        )
         count = tables.write_rows(_file(run, self), map(pair_row, pairs), PAIRS)
         return {"num_pairs": count, "funnels": {k: f.to_dict() for k, f in funnels.items()}}
 

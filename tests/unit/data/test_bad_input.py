@@ -439,7 +439,7 @@ SETTINGS = [
     (
         "selection.switches.improve=true",
         "selection: unknown rule 'improve'; there are: discreet, finished, length_control, no_loop, "
-        "no_repeated_word, plain_rows, unique",
+        "no_repeated_word, plain_rows, sees_fault, unique",
     ),
     ("budget.max_device_hours=nan", "budget.max_device_hours is nan, must be at least 0"),
     ("growth.parity_tolerance=nan", "growth.parity_tolerance is nan, must be at least 0"),

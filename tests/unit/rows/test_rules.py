@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from scripted import TEMPLATES, critique, response, tree
 
+from avr.core.tree import Verdict
 from avr.rows.funnel import Funnel
 from avr.rows.refinements import select_rsft
 from avr.rows.row import KINDS
@@ -232,3 +233,22 @@ def test_a_quote_of_what_only_the_corrector_saw_makes_no_row():
     y0 = grown(y0=line)
     told = replace(y0, prompt=replace(y0.prompt, reference=line))
     assert list(select_rsft([told], TEMPLATES, frozenset({"discreet"}), Funnel("")))
+
+
+def judged(answer, reward):
+    return replace(answer, verdicts=(Verdict("maths", reward),))
+
+
+@pytest.mark.parametrize("reward", [0.0, 1.0])
+@pytest.mark.parametrize("truth", ["", "maths"])
+def test_praise_of_a_wrong_answer_makes_no_row(reward, truth):
+    praise = "Your solution is correct."
+    broken = grown(lucky=praise, steady=f"{praise} Well done.")
+    broken = replace(broken, response=judged(broken.first, reward))
+    kept = reward == 1.0 or not truth
+    switches = frozenset({"sees_fault"})
+    rows = select_rsft([broken], TEMPLATES, switches, Funnel(""), truth=truth)
+    assert len(list(rows)) == kept
+    funnels = {kind: Funnel(kind) for kind in KINDS}
+    kinds = {pair.kind for pair in make_pairs([broken], TEMPLATES, switches, funnels, 0.0, truth)}
+    assert kinds == ({*KINDS} if kept else {"generation"})

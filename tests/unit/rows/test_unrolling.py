@@ -348,3 +348,14 @@ def test_the_critique_that_closes_a_trajectory_is_the_one_asked_for():
             closing=closing,
         )
         assert said in row.messages[-1].content
+
+
+@pytest.mark.parametrize("part", ["critique", "closing"])
+@pytest.mark.parametrize("truth", ["", "maths"])
+def test_a_trajectory_does_not_praise_what_is_wrong(part, truth):
+    funnel, switches = Funnel("trajectories"), frozenset({"sees_fault"})
+    praising = loop(**{part: "This is correct."})
+    rows = select_trajectories(
+        [praising], TEMPLATES, NAMED[0], switches, funnel, unchanged_share=1.0, truth=truth
+    )
+    assert len(list(rows)) == (not truth)  # no verdict calls its answers right
