@@ -1,11 +1,12 @@
 """What is told from a growth's first trees, and what becomes of a growth that fails."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import recorded
 from scripted import TEMPLATES, critique, response, tree
 
 from avr.config.checks import check_values
@@ -14,12 +15,13 @@ from avr.config.health import HealthConfig, OnFailure
 from avr.config.load import load
 from avr.core.forms import forms_of
 from avr.core.health import CHECKS, Finding, ailing, describe, examine, says_something
-from avr.core.prompts import Templates
+from avr.core.prompts import TEMPLATE_SETS, Templates
 from avr.core.tree import Level, Verdict, tree_to_dict
 from avr.data.schemas import TREES
 from avr.data.tables import write_part
 from avr.recipes.stage1 import Stage1Config
 from avr.reports.health import health_of, health_of_all
+from avr.reports.truth import truth_statistics
 from avr.serving.journal import Writer
 from avr.steps.health import HealthError, HealthWatch
 
@@ -421,3 +423,15 @@ def test_what_was_found_is_plain_data(tmp_path):
     found = json.loads((tmp_path / "health.json").read_text())
     assert found["trees"] == [f"tree-{n}" for n in range(8)]
     assert [c["name"] for c in found["checks"]] == list(CHECKS)
+
+
+def test_a_real_policy_that_sees_the_solution_is_stopped():
+    """Of 0.5B parameters, on GSM8K: it wrote the solution out, and our note around it."""
+    trees = recorded()[:8]
+    findings = examine(trees, TEMPLATE_SETS["maths"], "maths")
+    assert [f.name for f in ailing(findings, asdict(HealthConfig()), 8)] == ["gives_away"]
+    (found,) = (f for f in findings if f.name == "gives_away")
+    assert (found.num_bad, found.num_all) == (11, 32)  # 14 where the solutions' lines are known
+    counts = truth_statistics(trees, "maths")["by_depth"][1]
+    assert (counts["wrong_answers"], counts["critiques_of_wrong"]) == (8, 16)
+    assert counts["no_fault_seen_in_wrong"] == 9

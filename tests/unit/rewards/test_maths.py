@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from recorded import recorded
 
 from avr.config.errors import ConfigError
 from avr.config.prompts import PromptsConfig
@@ -182,3 +183,10 @@ def test_rows_without_a_reference_are_refused_before_anything_starts():
         JUDGE.check(PromptsConfig(), "prompts.rsft")
     JUDGE.check(PromptsConfig(reference_field="answer"), "prompts.rsft")
     assert JUDGE.exact
+
+
+def test_what_a_real_model_wrote_is_judged_as_when_it_was_grown():
+    for tree in recorded():
+        for answer in tree.responses():
+            verdict = asyncio.run(scored(answer.text, tree.prompt.reference))
+            assert verdict.reward == answer.reward, answer.text
