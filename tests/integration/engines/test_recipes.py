@@ -14,22 +14,31 @@ from avr.config.load import load
 from avr.config.roles import RoleConfig
 from avr.engines.engine import engine_settings
 from avr.engines.shape import heads, num_labels, positions
+from avr.recipes.baseline import BaselineConfig
+from avr.recipes.rft import RftConfig
 from avr.recipes.stage1 import Stage1Config
 from avr.recipes.stage2 import Stage2Config
+from avr.recipes.table import TableConfig
 from avr.storage import location
 
 pytestmark = pytest.mark.integration
 MODELS = Path("tests/models")
 LLAMA = "meta-llama/Meta-Llama-3-8B-Instruct"
-SCHEMAS = {
-    "llama3_8b/stage1": Stage1Config,
-    "llama3_8b/stage2": Stage2Config,
-    "llama3_8b/evaluate_alpaca": EvaluateConfig,
-    "llama3_8b/evaluate_arena": EvaluateConfig,
-    "llama3_8b/refine": RefineConfig,
-    "miniature/one_gpu": Stage1Config,
-    "gpu_check": GpuCheckConfig,
+FOLDERS = ("llama3_8b", "one_gpu", "maths_8gpu", "code_8gpu")  # of recipes for GPUs
+JOBS = {
+    "stage1": Stage1Config,
+    "stage2": Stage2Config,
+    "evaluate": EvaluateConfig,
+    "refine": RefineConfig,
+    "baseline": BaselineConfig,
+    "rft": RftConfig,
+    "table": TableConfig,
 }
+SCHEMAS = {
+    f"{folder}/{file.stem}": JOBS[file.stem.partition("_")[0]]
+    for folder in FOLDERS
+    for file in sorted(Path("conf", folder).glob("*.yaml"))
+} | {"miniature/one_gpu": Stage1Config, "gpu_check": GpuCheckConfig}
 
 
 def roles_of(recipe, overrides=()):
@@ -41,16 +50,17 @@ def roles_of(recipe, overrides=()):
 ENGINES = [(recipe, role) for recipe in SCHEMAS for role in roles_of(recipe)]
 
 
-def folder_of(model):
-    """Models that runs leave have the shape of the policy that they start from."""
+def folder_of(recipe, model):
+    """Models that runs leave have the shape of the policy that their Stage I starts from."""
     if Path(model).is_dir():
         return Path(model)
-    return MODELS / (LLAMA if model.startswith("runs/") else model)
+    if model.startswith("runs/"):
+        model = roles_of(f"{recipe.partition('/')[0]}/stage1")["policy"].model
+    return MODELS / model
 
 
-def checked_by_vllm(role: RoleConfig, *, scores=False, folder=None):
+def checked_by_vllm(role: RoleConfig, folder, *, scores=False):
     """What vLLM makes of a role's settings before it loads anything. Raises its ValueError."""
-    folder = folder or folder_of(role.model)
     arguments = EngineArgs(
         model=str(folder), skip_tokenizer_init=True, **engine_settings(role, scores=scores)
     )
@@ -61,18 +71,20 @@ def checked_by_vllm(role: RoleConfig, *, scores=False, folder=None):
 
 
 def test_there_is_no_other_recipe():
-    """The others of conf/miniature are run by tests and by `make demo`, on a CPU."""
-    there = {f"llama3_8b/{file.stem}" for file in Path("conf/llama3_8b").glob("*.yaml")}
-    assert there == {recipe for recipe in SCHEMAS if recipe.startswith("llama3_8b")}
+    """The others are run by tests and by `make demo`, on a CPU, or made for one."""
+    on_cpus = {"miniature", "maths", "code"}
+    assert {folder.name for folder in Path("conf").iterdir() if folder.is_dir()} == on_cpus | {
+        *FOLDERS
+    }
 
 
 @pytest.mark.parametrize(("recipe", "name"), ENGINES, ids=[":".join(e) for e in ENGINES])
 def test_vllm_takes_the_settings_of_every_engine_of_a_recipe(recipe, name, tmp_path):
-    role, folder = roles_of(recipe)[name], folder_of(roles_of(recipe)[name].model)
+    role, folder = roles_of(recipe)[name], folder_of(recipe, roles_of(recipe)[name].model)
     if recipe == "gpu_check":  # which widens models until their heads can be shared
         size = role.engine["tensor_parallel_size"]
         folder = Path(prepared(role.model, location(tmp_path / "model"), size))
-    model = checked_by_vllm(role, scores=name == "reward_model", folder=folder)
+    model = checked_by_vllm(role, folder, scores=name == "reward_model")
     config = json.loads((folder / "config.json").read_text())
     assert model.max_model_len == role.engine["max_model_len"] <= positions(config)
     arch = model.model_arch_config
@@ -86,7 +98,7 @@ def test_vllm_takes_the_settings_of_every_engine_of_a_recipe(recipe, name, tmp_p
 def test_vllm_refuses_twice_the_positions_of_the_policy(recipe):
     role = roles_of(recipe, ["policy.engine.max_model_len=16384"])["policy"]
     with pytest.raises(ValueError, match=r"max_model_len \(16384\) is greater than the derived"):
-        checked_by_vllm(role)
+        checked_by_vllm(role, folder_of(recipe, role.model))
 
 
 @pytest.mark.parametrize(
@@ -116,4 +128,4 @@ def test_positions_are_those_that_vllm_derives(rope, tmp_path):
 def test_vllm_refuses_sizes_that_do_not_divide_the_heads(size):
     role = RoleConfig(model=LLAMA, engine={"max_model_len": 64, "tensor_parallel_size": size})
     with pytest.raises(ValueError, match="must be divisible by tensor parallel size"):
-        checked_by_vllm(role)
+        checked_by_vllm(role, MODELS / LLAMA)
