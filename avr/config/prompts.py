@@ -20,7 +20,8 @@ class PromptsConfig:
 
     `question_field` holds what a row asks, where rows that ask the same may differ in their
     prompts: of MBPP the task, beside which a prompt shows a test. Held-out prompts must then not
-    share their question with trained ones, either.
+    share their question with trained ones, either; a training without this setting is compared by
+    whole prompts alone.
 
     What a verifier needs, and the policy never sees: `reference_field` holds a solution with its
     final answer, `tests_field` a list of unit tests or one text of them, and `setup_field` code

@@ -10,21 +10,24 @@ def forms_of(text: str) -> frozenset[str]:
     return frozenset(name for name, has in _FORMS.items() if has(text))
 
 
-def gives_away(text: str, reference: str | None = None) -> bool:
+def gives_away(text: str, unseen: str = "") -> bool:
     """Tell whether a text speaks of, or quotes, a solution or test that its reader has not seen.
 
-    A quote is a whole line of the `reference` of five words or more. "The given solution" is not
+    A quote is a whole line of the `unseen` text of five words or more. "The given solution" is not
     counted: reviewers call the answer under review so.
     """
     if _GIVES_AWAY.search(text) is not None:
         return True
     said = " ".join(text.split())
-    lines = (line.split() for line in (reference or "").splitlines())
+    lines = (line.split() for line in unseen.splitlines())
     return any(len(words) >= _QUOTE and " ".join(words) in said for words in lines)
 
 
 def sees_no_fault(critique: str) -> bool:
-    """Tell whether a critique calls the answer right, by its words; a rough count for reports."""
+    """Tell whether a critique calls the answer right and names nothing against it, by its words.
+
+    It is rough. A word that may name a fault ("but", "not", "fails") is enough for a no.
+    """
     return _NO_FAULT.search(critique) is not None and _BUT.search(critique) is None
 
 
@@ -35,7 +38,8 @@ _NO_FAULT = re.compile(
     re.IGNORECASE,
 )
 _BUT = re.compile(
-    r"\b(?:however|mistake\s+is|error\s+is|should\s+(?:be|have)|instead|incorrect(?:ly)?|wrong|missing)\b",
+    r"\b(?:however|but|although|though|except|until|only|not|cannot|fail(?:s|ed)?|mistake\s+is|error\s+is"
+    r"|should\s+(?:be|have)|instead|incorrect(?:ly)?|wrong(?:ly)?|missing|misse[sd])\b|n['\u2019]t\b",
     re.IGNORECASE,
 )
 _GIVES_AWAY = re.compile(

@@ -175,6 +175,20 @@ async def score(tree: RefinementTree, rewarding: Rewarding) -> RefinementTree:
     )
 
 
+def unseen_of(tree: RefinementTree, shape: Shape) -> str:
+    """Return the lines of the reference that the corrector saw and the policy did not; "" for none.
+
+    A line that stands in the query or in y0 is known without it.
+    """
+    if shape.sees != "reference":
+        return ""
+    known = [turn.content for turn in tree.prompt.query]
+    known += [tree.response.text] if tree.response else []
+    said = " ".join(" ".join(known).split())
+    lines = (tree.prompt.reference or "").splitlines()
+    return "\n".join(line for line in lines if " ".join(line.split()) not in said)
+
+
 def is_right(response: Response, truth: str) -> bool:
     """Say whether the judge called `truth` gave the response the full reward, 1."""
     return any(verdict.by == truth and verdict.reward >= 1 for verdict in response.verdicts)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from avr.core.forms import forms_of, gives_away
-from avr.core.growth import is_right
+from avr.core.growth import Shape, is_right, unseen_of
 from avr.core.prompts import Templates
 from avr.core.ratings import MIN_WORDS, critique_content, parse_rating, words_of
 from avr.core.tree import Critique, Level, RefinementTree, Response
@@ -90,11 +90,12 @@ CHECKS: Mapping[str, tuple[str, str]] = {
 
 
 def examine(
-    trees: Iterable[RefinementTree], templates: Templates, truth: str = ""
+    trees: Iterable[RefinementTree], templates: Templates, shape: Shape
 ) -> tuple[Finding, ...]:
     """Run all checks on all trees, quarantined ones included.
 
-    An answer that the judge `truth` calls right may stay as it is. Returns one finding per check,
+    `shape` is the one that they are grown under: an answer that its judge `truth` calls right may
+    stay as it is, and what its corrector `sees` may not be quoted. Returns one finding per check,
     in the order of `CHECKS`.
     """
     counts = {name: _Count() for name in CHECKS}
@@ -111,9 +112,13 @@ def examine(
             counts["malformed"].add_many(
                 level.num_rejected, len(level.critiques), level.rejected_example
             )
-            _examine_critiques(tree, level, templates, counts, said)
+            _examine_critiques(level, templates, counts, said)
             _examine_lengths(tree, level, counts)
-            _examine_refinements(tree, level, templates, counts, truth)
+            _examine_refinements(level, _answer_of(tree, level), templates, counts, shape.truth)
+            unseen = unseen_of(tree, shape)
+            for critique in level.critiques:
+                for text in (critique.text, *(r.text for r in critique.refinements)):
+                    counts["gives_away"].add(gives_away(text, unseen), text)
     counts["alike"] = _alike(said)
     counts["same_rating"] = _alike(rated)
     return tuple(count.finding(name) for name, count in counts.items())
@@ -169,28 +174,22 @@ class _Count:
 
 
 def _examine_critiques(
-    tree: RefinementTree,
-    level: Level,
-    templates: Templates,
-    counts: Mapping[str, _Count],
-    said: Counter[str],
+    level: Level, templates: Templates, counts: Mapping[str, _Count], said: Counter[str]
 ) -> None:
-    request, reference = _flat(templates.critique_request), tree.prompt.reference
+    request = _flat(templates.critique_request)
     for critique in level.critiques:
         content = critique_content(critique.text)
         counts["copied"].add(_within(_flat(content), request), critique.text)
-        counts["gives_away"].add(gives_away(critique.text, reference), critique.text)
         said[_flat(content)] += 1
 
 
 def _examine_refinements(
-    tree: RefinementTree,
     level: Level,
+    answer: Response | None,
     templates: Templates,
     counts: Mapping[str, _Count],
     truth: str,
 ) -> None:
-    answer, reference = _answer_of(tree, level), tree.prompt.reference
     if answer is None:
         return
     forms, words = forms_of(answer.text), _flat(answer.text)
@@ -201,7 +200,6 @@ def _examine_refinements(
     for critique, refinement in _refinements(level):
         if not is_right(answer, truth):
             counts["unchanged"].add(_flat(refinement.text) == words, refinement.text)
-        counts["gives_away"].add(gives_away(refinement.text, reference), refinement.text)
         counts["no_answer"].add(
             _is_no_answer(refinement.text, answer.text, critique.text, templates), refinement.text
         )

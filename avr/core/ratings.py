@@ -133,13 +133,15 @@ def expected_rating(text: str, tokens: Sequence[Token], best: int) -> float | No
 
     The rating is the only number in the text, begins or ends it, and has one digit, so that one
     token holds all of it: "1" and "10" may begin with the same token. Of the tokens in its place
-    those that are a rating count, by their probabilities, which are made to sum to 1. Returns None
-    where the text holds no rating.
+    those that are a rating count, by their probabilities, which are made to sum to 1. Tokens of
+    another text are not looked at. Returns None where the text holds no rating.
     """
     rating = _written(text, best)
     if rating is None:
         return None
-    place = next((token for token in tokens if _NUMBER.search(token.text)), None)
+    # Servers that part a model's thinking from its reply may give the tokens of both.
+    whole = "".join(token.text for token in tokens).strip() == text.strip()
+    place = next((t for t in tokens if whole and _NUMBER.search(t.text)), None)
     if place is None or _digit(place.text, best) != rating:
         return float(rating)
     found = ((_digit(each, best), logprob) for each, logprob in place.likely)

@@ -133,8 +133,7 @@ class Rubric:
 
 # A judge's text, and its tokens where their probabilities are known.
 Reply = tuple[str, tuple[Token, ...]]
-# Gives the reply to a conversation; the number says which try it is.
-Rate = Callable[[Conversation, int], Awaitable[Reply]]
+Rate = Callable[[Conversation], Awaitable[Reply]]
 
 
 @dataclass(frozen=True)
@@ -158,8 +157,8 @@ class Rater:
         if not answer.strip():
             return Verdict(self.name, 0.0)
         asked, text = (user(self.rubric.request(prompt, answer)),), ""
-        for number in range(self.max_tries):
-            text, tokens = await self.rate(asked, number)
+        for _ in range(self.max_tries):
+            text, tokens = await self.rate(asked)
             rating = expected_rating(text, tokens, self.rubric.best)
             if rating is not None:
                 return Verdict(self.name, self.rubric.share(rating))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from avr.core.growth import Shape
 from avr.core.search import best_answer, improving_turns
 from avr.core.tree import RefinementTree, has_refinement, reward_of
 from avr.data.tables import read_rows, read_trees
@@ -18,10 +19,10 @@ from avr.terminal import number
 SEARCH = "Search (Stage I model)"
 
 
-def tree_statistics(folder: Location, truth: str = "") -> dict[str, Any]:
+def tree_statistics(folder: Location, shape: Shape) -> dict[str, Any]:
     """Count and average over the trees of one growth. Gains are over trees with a refinement.
 
-    `truth` names the judge that knows which answers are right, if there is one.
+    `shape` is the one that they were grown under; it names the judge that knows what is right.
     """
     counts: Counter[str] = Counter()
     gains: list[float] = []
@@ -33,7 +34,7 @@ def tree_statistics(folder: Location, truth: str = "") -> dict[str, Any]:
         row["quarantined"].split(":")[0] + ":" + row["quarantined"].split(":")[1][:40]
         for row in read_rows(folder / "quarantine", ["quarantined"])
     )
-    known = truth_statistics(read_trees(folder / "trees"), truth) if truth else None
+    known = truth_statistics(read_trees(folder / "trees"), shape) if shape.truth else None
     return {
         **counts,
         **({"truth": known} if known else {}),
@@ -86,7 +87,7 @@ def growth_column(title: str, result: Mapping[str, Any], folder: Location) -> Co
     )
 
 
-def search_statistics(folder: Location, oracle: Oracle | None, truth: str = "") -> dict[str, Any]:
+def search_statistics(folder: Location, oracle: Oracle | None, shape: Shape) -> dict[str, Any]:
     """Summarise the searches of one step.
 
     Depth is the number of levels that a search grew; turns are the levels that improved.
@@ -117,8 +118,8 @@ def search_statistics(folder: Location, oracle: Oracle | None, truth: str = "") 
         "tokens": num_tokens,
         "refinements_unscored": num_unscored,
     }
-    if truth:
-        statistics["truth"] = truth_statistics(read_trees(folder / "trees"), truth)
+    if shape.truth:
+        statistics["truth"] = truth_statistics(read_trees(folder / "trees"), shape)
     if qualities:
         pairs = {"y0": fmean(y for y, _ in qualities), "best": fmean(b for _, b in qualities)}
         statistics["oracle"] = pairs

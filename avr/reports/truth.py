@@ -5,29 +5,30 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from avr.core.forms import forms_of, gives_away, sees_no_fault
-from avr.core.growth import is_right
+from avr.core.growth import Shape, is_right, unseen_of
 from avr.core.tree import Level, RefinementTree, Response
 
 
-def truth_statistics(trees: Iterable[RefinementTree], truth: str) -> dict[str, Any]:
+def truth_statistics(trees: Iterable[RefinementTree], shape: Shape) -> dict[str, Any]:
     """Count right first answers and, by depth, what critiques and refinements do to answers.
 
-    `truth` names the judge that knows. An answer is *mended* where it was wrong and one of its
-    refinements is right, and *broken* where it was right and one of them is wrong.
+    `shape` is the one that they were grown under, with the judge that knows. An answer is *mended*
+    where it was wrong and one of its refinements is right, and *broken* where it was right and one
+    of them is wrong.
     """
     first, by_depth = Counter[str](), dict[int, Counter[str]]()
     for tree in trees:
         first["answers"] += 1
-        first["right"] += is_right(tree.first, truth)
+        first["right"] += is_right(tree.first, shape.truth)
         answers = {response.id: response for response in tree.responses()}
         for depth, level in enumerate(tree.levels, start=1):
             counts = by_depth.setdefault(depth, Counter())
-            counts.update(_of_level(level, answers[level.of], truth, tree.prompt.reference))
+            counts.update(_of_level(level, answers[level.of], shape.truth, unseen_of(tree, shape)))
     depths = {depth: dict(counts) for depth, counts in sorted(by_depth.items())}
     return {"first": dict(first), "by_depth": depths}
 
 
-def _of_level(level: Level, answer: Response, truth: str, reference: str | None) -> Counter[str]:
+def _of_level(level: Level, answer: Response, truth: str, unseen: str) -> Counter[str]:
     right = is_right(answer, truth)
     texts = [refinement for critique in level.critiques for refinement in critique.refinements]
     rights = sum(is_right(refinement, truth) for refinement in texts)
@@ -45,7 +46,7 @@ def _of_level(level: Level, answer: Response, truth: str, reference: str | None)
             "mended": int(not right and rights > 0),
             "broken": int(right and rights < len(texts)),
             "in_form": sum(kept_form <= forms_of(refinement.text) for refinement in texts),
-            "give_away": sum(gives_away(text, reference) for text in said),
+            "give_away": sum(gives_away(text, unseen) for text in said),
         }
     )
 

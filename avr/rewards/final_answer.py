@@ -17,7 +17,6 @@ _NUMBER = re.compile(r"\d")
 _NUMBER_OR_COMMAND = re.compile(r"\d|\\[a-zA-Z]")
 _BEGINS_WITH_NUMBER = re.compile(r"(?:[^\w\\]|\\\$)*\d")
 _REMARK = re.compile(r"\s\([^()]*\)?")
-_CALCULATION = re.compile(r"[-+*/\u00d7\u00f7][^=]*=\s*")
 _WORD = re.compile(r"(?<![\\\w])[^\W\d_]{2,}")
 
 
@@ -52,7 +51,7 @@ def expected_answer(reference: str) -> str | None:
 
 
 def holds_number(answer: str) -> bool:
-    """Say whether a final answer holds a number; then one of equal value must hold one, too."""
+    """Say whether a final answer holds a number; one of equal value then holds one as a rule."""
     return _NUMBER.search(answer) is not None
 
 
@@ -72,18 +71,26 @@ def _behind_mark(line: str, *, needs_number: bool) -> str:
 
 def _first_value(part: str) -> str:
     """Return a marked part; where it begins with a number and goes on, that number."""
-    if not (_BEGINS_WITH_NUMBER.match(part[:LONGEST]) and has_words(part[:LONGEST])):
+    head = part[:LONGEST]
+    if not _BEGINS_WITH_NUMBER.match(head):
         return _bare(part[-LONGEST:])
-    value = _REMARK.sub(lambda r: "" if has_words(r.group()) else r.group(), part[:LONGEST])
-    for calculation in reversed(list(_CALCULATION.finditer(value))):
-        if _NUMBER.search(value, calculation.end()):
-            value = value[calculation.end() :]
-            break
+    value = _REMARK.sub(_without_asides, head)
+    if not has_words(value):
+        return _bare(value if value != head else part[-LONGEST:])
+    # What a calculation comes to: "5 days x 6 = 30 hours".
+    _, _, result = value.rpartition("=")
+    value = result if _NUMBER.search(result) else value
     first = _NUMBER.search(value)
     word = _WORD.search(value, first.end()) if first else None
     if word and _NUMBER.search(value, word.end()):
         value = value[: word.start()]
     return _bare(value)
+
+
+def _without_asides(remark: re.Match[str]) -> str:
+    """Leave out a remark in words, or one that shows a calculation; "(1/2)" stays."""
+    said = remark.group()
+    return "" if "=" in said or has_words(said) else said
 
 
 def _bare(part: str) -> str:

@@ -13,7 +13,9 @@ _WORD = re.compile(r"[^\W\d_]{3,}")
 _SAYS_SOMETHING = re.compile(r"[^\W_]")
 _ONE_WORD = re.compile(r"[^\W\d_]{3,}\.?")
 # One number in parts, in LaTeX: 1\,200 and 1{,}200 and 1 200.
-_IN_PARTS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:(?:,?\\[,:;!\s]|\{,\}|[~\s])\s*\d{3})+(?![\d/])")
+_IN_PARTS = re.compile(
+    r"(?<![\d.,])[1-9]\d{0,2}(?:(?:\\[,:;!\s]|,\\!|\{,\}|[~\s])\s*\d{3})+(?![\d/])"
+)
 _NO_DIGIT = re.compile(r"\D+")
 _MIXED = re.compile(r"\$?(?<![\d./,])(-?\d+)\s+(\d+)/(\d+)(?![\d/])")
 _BEFORE_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -21,6 +23,11 @@ _JOINED = re.compile(r",|\band\b|\bor\b")
 # A letter beside an operator, or behind a digit: x = 4, a+b, 2x. "5 km" and "-5 m" are numbers.
 _ALGEBRA = re.compile(
     r"[^\W\d_].*[\^_=<>+*-]|\S\s*[\^_=<>+*-].*[^\W\d_]|\d[a-z](?![a-z])", re.DOTALL
+)
+
+# A number with a unit that LaTeX or algebra would take for letters: 100 m^2, 100m/s.
+_QUANTITY = re.compile(
+    r"\$?-?\d[\d.,]*(?:\s+(?:[mcdk]?m|ft|in|k?g|m?l|s|h)|\s*(?:[mcdk]?m|ft|in|s|h)\s*[\^/].*)"
 )
 
 
@@ -51,6 +58,8 @@ def for_math_verify(text: str) -> tuple[str, bool]:
     if has_words(text):
         return _MIXED.sub(r"$\1\\frac{\2}{\3}$", _joined(text)), False
     tidy = _tidy(text)
+    if _QUANTITY.fullmatch(tidy):
+        return tidy, False
     if _COMMAND.search(tidy):
         return f"${tidy}$", True
     is_list = _JOINED.search(_BEFORE_THOUSANDS.sub("", tidy)) is not None

@@ -42,7 +42,10 @@ class Maths(Verifier):
         expected = expected_answer(prompt.reference or "")
         if expected is None:
             raise TreeFault(f"{prompt.source}: the reference has no final answer")
-        found = final_answer(answer, needs_number=holds_number(expected))
+        # Of equal value may be a formula without a number, too: x*x is x^2.
+        found = final_answer(answer, needs_number=holds_number(expected)) or final_answer(
+            answer, needs_number=False
+        )
         if found is None:
             return Verdict(self.name, 0.0, "There is no final answer.")
         if await _COMPARER.equal(expected, found):

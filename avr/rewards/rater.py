@@ -11,7 +11,7 @@ from avr.config.fields import SPEED_ONLY
 from avr.config.prompts import PromptsConfig
 from avr.config.rewards import JudgingConfig
 from avr.config.roles import EndpointConfig
-from avr.core.messages import Conversation
+from avr.core.messages import Conversation, user
 from avr.core.reward import Rater, Reply, Rubric
 from avr.core.roles import TreeFault
 from avr.core.tree import Prompt, Verdict
@@ -19,6 +19,7 @@ from avr.evaluation.endpoint import ChatEndpoint, check_endpoint
 from avr.evaluation.judges import JudgeError
 from avr.rewards.verifier import Verifier, needs
 
+_FIRST_WORDS = "Write the number 5 and nothing else."
 # As many as OpenAI's server and vLLM's give at the most; a rating is among the first.
 _LOGPROBS = {"logprobs": True, "top_logprobs": 20}
 
@@ -43,10 +44,22 @@ class EndpointRater(Verifier):
             needs(prompts.reference_field, "reference_field", self, at)
 
     def reach(self) -> None:
-        """Raise ConfigError where nobody answers at the server's address."""
+        """Raise ConfigError where the server is not reached, or refuses what it would be asked.
+
+        It is asked for one reply: a server without such a model, or one that gives no
+        probabilities, would otherwise refuse every answer, after each was paid for.
+        """
 
         async def reach() -> None:
-            await self._server().reach()
+            server = self._server()
+            await server.reach()
+            try:
+                await server.reply((user(_FIRST_WORDS),))
+            except JudgeError as error:
+                raise ConfigError(
+                    f"{self.at}.endpoint.request: {error}; we add logprobs and top_logprobs"
+                    " (logprobs: false sends neither)"
+                ) from error
 
         asyncio.run(reach())
 
@@ -57,7 +70,7 @@ class EndpointRater(Verifier):
         """
         return await Rater(self.name, self.rubric, self.max_tries, self._rate).score(prompt, answer)
 
-    async def _rate(self, asked: Conversation, number: int) -> Reply:
+    async def _rate(self, asked: Conversation) -> Reply:
         try:
             reply = await self._server().reply(asked)
         except JudgeError as error:

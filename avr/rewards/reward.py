@@ -55,7 +55,7 @@ class Reward:
 
     @property
     def verifiers(self) -> tuple[Verifier, ...]:
-        """Return the judges that need no model."""
+        """Return the judges that need no engine of ours."""
         return tuple(each for each in self.judges if isinstance(each, Verifier))
 
     @property

@@ -1,4 +1,4 @@
-"""Define a verifier: a judge that needs no model, as a value that travels to where it works."""
+"""Define a verifier: a judge without an engine of ours, a value that travels to its work."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from avr.core.tree import Prompt, Verdict
 
 @dataclass(frozen=True)
 class Verifier:
-    """Judge answers by what a row knows; see `avr.core.roles.Score`.
+    """Judge answers without an engine of ours; see `avr.core.roles.Score`.
 
     A growth gives it a pool of `replicas` processes, each with `num_cpus` CPUs and `at_a_time`
-    answers in work. Elsewhere it works in the process that asks it.
+    trees in work. Elsewhere it works in the process that asks it.
     """
 
     name: str

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from avr.core.forms import gives_away, sees_no_fault
-from avr.core.growth import is_right
+from avr.core.growth import Shape, is_right, unseen_of
 from avr.core.tree import RefinementTree, Response
 
 MAX_REPEATS = 60  # released: a word, or a run of symbols, that occurs this often counts as a loop
@@ -57,14 +57,15 @@ def _repeats_at_its_end(
     return False
 
 
-def discreet(tree: RefinementTree, texts: Iterable[str]) -> bool:
+def discreet(tree: RefinementTree, texts: Iterable[str], shape: Shape) -> bool:
     """Check that no text but y0 gives away what the corrector was shown of the truth (ours).
 
-    See `avr.core.forms.gives_away`. y0 was written by a model that saw nothing.
+    y0 was written by a model that saw nothing. Where the corrector saw nothing either all pass.
     """
-    return not any(
-        gives_away(text, tree.prompt.reference) for text in texts if text != tree.first.text
-    )
+    if shape.sees == "nothing":
+        return True
+    unseen = unseen_of(tree, shape)
+    return not any(gives_away(text, unseen) for text in texts if text != tree.first.text)
 
 
 def sees_fault(answer: Response, critique: str, truth: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from avr.core.growth import is_right
+from avr.core.growth import Shape, is_right
 from avr.core.messages import assistant, content_id
 from avr.core.prompts import Templates, answer_context, refinement_conversation
 from avr.core.tree import RefinementTree, has_refinement
@@ -17,15 +17,15 @@ def select_rsft(
     switches: frozenset[str],
     funnel: Funnel,
     *,
-    truth: str = "",
+    shape: Shape,
     kept_share: float = 0.0,
 ) -> Iterator[RsftRow]:
     """Make one row per tree with a best refinement that passes the rules, in order of the trees.
 
     Source: method, Stage I.2. With the switch `plain_rows` (released) a tree that the funnel counts
     as removed gives a plain row, if its prompt brought an answer. Up to `kept_share` of the rows so
-    far may hold an answer that was right and stays right, by the judge `truth` (ours: a model that
-    only ever sees corrections of wrong answers learns that its answer is wrong).
+    far may hold an answer that was right and stays right, by the judge `shape.truth` (ours: a model
+    that only ever sees corrections of wrong answers learns that its answer is wrong).
     """
     kept = {"all": 0, "right": 0}
 
@@ -33,12 +33,12 @@ def select_rsft(
         return tree.gain > 0 or kept["right"] + 1 <= kept_share * (kept["all"] + 1)
 
     def gains(tree: RefinementTree) -> bool:
-        return tree.gain > 0 or (kept_share > 0 and _stays_right(tree, truth))
+        return tree.gain > 0 or (kept_share > 0 and _stays_right(tree, shape.truth))
 
     rules = [
         Rule("has_refinement", has_refinement),
         Rule("positive_gain", gains),
-        *_optional(switches, truth),
+        *_optional(switches, shape),
         Rule("kept_share", has_room),
     ]
     # This is the last rule, so only a row that is kept makes another one a duplicate.
@@ -56,14 +56,14 @@ def select_rsft(
                 yield row
 
 
-def _optional(switches: frozenset[str], truth: str) -> list[Rule[RefinementTree]]:
+def _optional(switches: frozenset[str], shape: Shape) -> list[Rule[RefinementTree]]:
     optional = [
         Rule("length_control", _not_much_longer),
         Rule("finished", _finished),
         Rule("no_repeated_word", lambda t: all(map(filters.no_repeated_word, _texts(t)))),
         Rule("no_loop", lambda t: all(map(filters.no_loop, _texts(t)))),
-        Rule("discreet", lambda t: filters.discreet(t, _texts(t))),
-        Rule("sees_fault", lambda t: filters.sees_fault(t.first, _texts(t)[1], truth)),
+        Rule("discreet", lambda t: filters.discreet(t, _texts(t), shape)),
+        Rule("sees_fault", lambda t: filters.sees_fault(t.first, _texts(t)[1], shape.truth)),
     ]
     return [rule for rule in optional if rule.name in switches]
 

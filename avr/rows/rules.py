@@ -82,8 +82,8 @@ SWITCHES = {
     " context and in the texts of the pair, of trajectories in y0, of outputs in chosen",
     "no_loop": "no text of the row but rejected ends in one phrase said over and over",
     "discreet": "no critique or refinement of the row but rejected speaks of the solution or the"
-    " test that only the corrector saw, or quotes a line of five words or more of the row's"
-    " reference",
+    " test that only the corrector saw, or quotes a line of five words or more of the solution; all"
+    " pass where the corrector saw nothing",
     "sees_fault": "no critique of the row but rejected calls an answer right that a verifier calls"
     " wrong",
     "unique": "no exact duplicate of a row that was kept before",

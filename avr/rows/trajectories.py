@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from avr.core.growth import is_right
+from avr.core.growth import Shape, is_right
 from avr.core.messages import assistant, content_id
 from avr.core.prompts import Templates, answer_context
 from avr.core.search import Closing, best_answer, closing_critique, improving_turns
@@ -68,11 +68,11 @@ def select_trajectories(
     unchanged_share: float,
     min_gain: float = 0.0,
     closing: Closing = "highest_rating",
-    truth: str = "",
+    shape: Shape,
 ) -> Iterator[RsftRow]:
     """Make one row per tree with a trajectory that passes the rules, in the order of the trees.
 
-    A search that ended at an answer which the judge `truth` calls right is closed without a
+    A search that ended at an answer which the judge `shape.truth` calls right is closed without a
     critique (ours: nothing was left to say). Its trajectory ends behind that answer.
 
     Without the rule `improved`, trajectories without a change (y0, a closing critique, y0 again)
@@ -91,12 +91,14 @@ def select_trajectories(
 
     optional: list[Rule[Unrolled]] = [
         Rule("improved", lambda item: bool(item.trajectory.turns)),
-        Rule("closed", lambda i: i.trajectory.closing is not None or is_right(i.answer, truth)),
+        Rule(
+            "closed", lambda i: i.trajectory.closing is not None or is_right(i.answer, shape.truth)
+        ),
         Rule("finished", lambda item: all(n.finish_reason != "length" for n in item.nodes)),
         Rule("no_repeated_word", lambda item: filters.no_repeated_word(item.tree.first.text)),
         Rule("no_loop", lambda item: all(filters.no_loop(n.text) for n in item.nodes)),
-        Rule("sees_fault", lambda item: _sees_faults(item, truth)),
-        Rule("discreet", lambda i: filters.discreet(i.tree, [n.text for n in i.nodes])),
+        Rule("sees_fault", lambda item: _sees_faults(item, shape.truth)),
+        Rule("discreet", lambda i: filters.discreet(i.tree, [n.text for n in i.nodes], shape)),
     ]
     rules = [
         Rule("was_criticised", lambda item: _was_criticised(item.tree)),

@@ -11,6 +11,7 @@ one critique the first is the best and the last is the worst.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from avr.core.growth import Shape
 from avr.core.messages import Conversation
 from avr.core.prompts import Templates, answer_context, critique_context, refine_context
 from avr.core.tree import Critique, RefinementTree, Response, has_refinement, reward_of
@@ -47,16 +48,16 @@ def make_pairs(
     switches: frozenset[str],
     funnels: dict[str, Funnel],
     min_margin: float,
-    truth: str = "",
+    shape: Shape,
 ) -> Iterator[PreferencePair]:
     """Make up to one pair of each kind per tree; `funnels` maps each kind in use to its funnel.
 
     With `min_margin` 0 every difference in reward counts (method). A larger one, in the reward's
     units, leaves out texts that the reward model tells apart by noise or by a filler sentence
-    (ours). `truth` names the judge that knows what is right.
+    (ours). `shape` is the one that trees were grown under.
     """
     rules = {
-        kind: _definition(kind, min_margin) + _optional(kind, templates, switches, truth)
+        kind: _definition(kind, min_margin) + _optional(kind, templates, switches, shape)
         for kind in funnels
     }
     for tree in tree_stream:
@@ -173,7 +174,7 @@ def _definition(kind: str, min_margin: float) -> Rules:
     return [Rule("has_refinement", has_refinement), *two[kind], *strict]
 
 
-def _optional(kind: str, templates: Templates, switches: frozenset[str], truth: str) -> Rules:
+def _optional(kind: str, templates: Templates, switches: frozenset[str], shape: Shape) -> Rules:
     sides = _SIDES[kind]
 
     def texts(tree: RefinementTree) -> tuple[str, str]:
@@ -191,7 +192,7 @@ def _optional(kind: str, templates: Templates, switches: frozenset[str], truth: 
     def sees_fault(tree: RefinementTree) -> bool:
         if kind == "generation":
             return True
-        return filters.sees_fault(tree.first, _best_group(tree).critique.text, truth)
+        return filters.sees_fault(tree.first, _best_group(tree).critique.text, shape.truth)
 
     def released_reads(tree: RefinementTree) -> list[str]:
         context = [node.text for node in _context_nodes(kind, tree)]
@@ -203,7 +204,7 @@ def _optional(kind: str, templates: Templates, switches: frozenset[str], truth: 
         Rule("finished", lambda t: all(n.finish_reason != "length" for n in read(t))),
         Rule("no_repeated_word", lambda t: all(map(filters.no_repeated_word, released_reads(t)))),
         Rule("no_loop", lambda t: all(filters.no_loop(n.text) for n in read(t))),
-        Rule("discreet", lambda t: filters.discreet(t, [n.text for n in read(t)])),
+        Rule("discreet", lambda t: filters.discreet(t, [n.text for n in read(t)], shape)),
         Rule("sees_fault", sees_fault),
         Rule("unique", unique(row)),
     ]

@@ -151,14 +151,13 @@ def _write_config(config: RunConfig, file: Location) -> None:
 
 def _hide(config: Any, shown: Any) -> None:
     """Hide the environment variables of roles, at any depth."""
+    if isinstance(config, RoleConfig):
+        shown.env = dict.fromkeys(shown.env, "(not shown)")
     for each in fields(config):
         value = getattr(config, each.name)
-        if isinstance(value, RoleConfig):
-            role = shown[each.name]
-            role.env = dict.fromkeys(role.env, "(not shown)")
-        elif is_dataclass(value):
+        inner = value if isinstance(value, dict) else {}
+        if is_dataclass(value):
             _hide(value, shown[each.name])
-        elif isinstance(value, dict):
-            for key, one in value.items():
-                if is_dataclass(one):
-                    _hide(one, shown[each.name][key])
+        for key, one in inner.items():
+            if is_dataclass(one):
+                _hide(one, shown[each.name][key])

@@ -12,6 +12,7 @@ from avr.config.fields import speed_only
 from avr.config.prompts import PromptsConfig
 from avr.config.roles import FirstAnswer, GrowthConfig, Placement, RoleConfig
 from avr.config.rows import TreeConfig
+from avr.core.growth import Shape
 from avr.core.prompts import Templates
 from avr.core.reward import Rewarding
 from avr.plan.checks import check_prompts
@@ -108,8 +109,8 @@ class Grow(Step):
         planted = partial(planted_in, folder, run.recipe(self), self._from_input)
         first = (tree.id for tree in islice(planted(), config.health.num_trees))
         words = self.templates
-        truth = self.reward.truth_name
-        watch = HealthWatch(folder, config.health, "growth.health", first, words, indented, truth)
+        shape = self.shape
+        watch = HealthWatch(folder, config.health, "growth.health", first, words, indented, shape)
         operators = self._operators(run)
         # In waves, trees have critiques in a folder of an early wave before they are in `trees`.
         parts = [out for out, _ in waves(operators, config.placement, folder)]
@@ -126,10 +127,14 @@ class Grow(Step):
 
     def report(self, run: Run) -> Report:
         """Report counts and gains of the trees."""
-        result = run.ledger.result(self.name) | {
-            "trees": tree_statistics(run.of(self), self.reward.truth_name)
-        }
+        trees = tree_statistics(run.of(self), self.shape)
+        result = run.ledger.result(self.name) | {"trees": trees}
         return Report(result, (growth_column(self.title, result, run.of(self)),))
+
+    @property
+    def shape(self) -> Shape:
+        """Return the shape of the levels that it grows."""
+        return shape_of(self.tree, self.growth, self.reward)
 
     @property
     def _from_input(self) -> bool:
@@ -152,7 +157,7 @@ class Grow(Step):
         # Where the policy corrects itself, one pool does both acts.
         acts = {"policy": "grow"} if self.corrector is None else {}
         acts = acts or {"policy": "respond", "corrector": "correct"}
-        words, shape = self.templates, shape_of(self.tree, self.growth, self.reward)
+        words, shape = self.templates, self.shape
         combination, truth = self.reward.combination, self.reward.truth
         verifier = None
         if truth is not None and shape.needs_verdicts:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from avr.config.health import HealthConfig, OnFailure
+from avr.core.growth import Shape
 from avr.core.health import CHECKS, Finding, ailing, describe, examine, says_something
 from avr.core.prompts import Templates
 from avr.core.tree import RefinementTree, tree_from_dict
@@ -30,7 +31,7 @@ class HealthWatch:
     where there are fewer. The trees that happen to end first would be another choice: those that
     are too long fail at once. Findings are judged again, under the present thresholds, whenever the
     step runs: a run that is continued fails in the same way, unless thresholds have changed. `path`
-    is the place of `config` in the configuration; `truth` names the judge that knows what is right.
+    is the place of `config` in the configuration; `shape` is the one that trees are grown under.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class HealthWatch:
         first: Iterable[str],
         templates: Templates,
         say: Callable[[str], None],
-        truth: str = "",
+        shape: Shape,
     ):
         self._folder = folder
         self._config = config
@@ -49,7 +50,7 @@ class HealthWatch:
         self._first = frozenset(first)
         self._templates = templates
         self._say = say
-        self._truth = truth
+        self._shape = shape
         self._found: dict[str, RefinementTree] = {}
         self._seen: set[Location] = set()
         self._judged = False
@@ -72,7 +73,7 @@ class HealthWatch:
             self._take(map(tree_from_dict, rows))
         if self._first and self._found.keys() == self._first:
             trees = [self._found[each] for each in sorted(self._first)]
-            self._judge(examine(trees, self._templates, self._truth))
+            self._judge(examine(trees, self._templates, self._shape))
 
     def _read(self, file: Location) -> None:
         # A file appears whole: what was read once holds nothing new.

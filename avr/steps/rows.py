@@ -72,7 +72,7 @@ class Select(Step):
             self.templates,
             self.rules,
             funnel,
-            truth=self.trees.reward.truth_name,
+            shape=self.trees.shape,
             kept_share=self.kept_share,
         )
         count = tables.write_rows(_file(run, self), map(rsft_row, rows), RSFT_ROWS)
@@ -144,7 +144,7 @@ class Pair(Step):
             self.rules,
             funnels,
             self.min_margin,
-            truth=self.trees.reward.truth_name,
+            shape=self.trees.shape,
         )
         count = tables.write_rows(_file(run, self), map(pair_row, pairs), PAIRS)
         return {"num_pairs": count, "funnels": {k: f.to_dict() for k, f in funnels.items()}}
@@ -187,7 +187,7 @@ class Unroll(Step):
             unchanged_share=self.unchanged_share,
             min_gain=self.min_gain,
             closing=self.closing,
-            truth=self.trees.reward.truth_name,
+            shape=self.trees.shape,
         )
         count = tables.write_rows(file, map(rsft_row, rows), RSFT_ROWS)
         # Counted in the file, as rows are streamed there and not kept.

@@ -18,6 +18,7 @@ from avr.config.roles import (
     ServingConfig,
 )
 from avr.config.rows import TreeConfig
+from avr.core.growth import Shape
 from avr.core.prompts import Templates
 from avr.data.schemas import TREES
 from avr.evaluation.judged import load_oracle
@@ -102,8 +103,8 @@ class Search(Step):
         # A function, as trees are planted twice: for their ids, and to search them.
         planted = partial(planted_in, place.folder, run.recipe(self), self._from_input)
         first = (tree.id for tree in islice(planted(), self.health.num_trees))
-        truth = self.reward.truth_name
-        watch = HealthWatch(place.folder, self.health, "health", first, words, indented, truth)
+        shape = self.shape
+        watch = HealthWatch(place.folder, self.health, "health", first, words, indented, shape)
         parts = [place.folder / place.out, place.folder / "quarantine"]
 
         def look() -> None:
@@ -114,7 +115,6 @@ class Search(Step):
         witness = witness_beside_driver()
         roles = {"policy": self.policy, **self.reward.pools}
         with pools(run, self, roles, self.queries, self.serving, witness, look) as up:
-            shape = shape_of(self.tree, self.correcting, self.reward)
             rewarding = self.reward.rewarding(up.score)
             work = SearchTree(up.generate("policy"), rewarding, words, shape, self.max_depth)
             asked = map(tree_query, planted())
@@ -126,11 +126,14 @@ class Search(Step):
 
     def report(self, run: Run) -> Report:
         """Report depths, gains and rewards of the searches."""
-        statistics = search_statistics(
-            run.of(self), load_oracle(self.oracle), self.reward.truth_name
-        )
+        statistics = search_statistics(run.of(self), load_oracle(self.oracle), self.shape)
         result = run.ledger.result(self.name) | {"trees": statistics}
         return Report(result, (search_column(result),))
+
+    @property
+    def shape(self) -> Shape:
+        """Return the shape of the levels that it grows."""
+        return shape_of(self.tree, self.correcting, self.reward)
 
     @property
     def _from_input(self) -> bool:

@@ -27,6 +27,7 @@ import psutil
 import scripted_growth
 import scripted_search
 
+from avr.core.growth import Shape
 from avr.core.tree import tree_from_dict
 from avr.data.schemas import pair_row, rsft_row
 from avr.rows.funnel import Funnel
@@ -173,9 +174,9 @@ def _rows(trees):
     grown = [tree_from_dict(tree) for tree in trees]
     templates = scripted_growth.TEMPLATES
     switches = {name: switched_on(name, "recommended", {}) for name in ("rsft", "pairs")}
-    rows = select_rsft(grown, templates, switches["rsft"], Funnel("rsft"))
+    rows = select_rsft(grown, templates, switches["rsft"], Funnel("rsft"), shape=Shape())
     funnels = {kind: Funnel(kind) for kind in KINDS}
-    pairs = make_pairs(grown, templates, switches["pairs"], funnels, min_margin=0.0)
+    pairs = make_pairs(grown, templates, switches["pairs"], funnels, 0.0, Shape())
     return {
         "trees": trees,
         "rows": [rsft_row(row) for row in rows],

@@ -2,6 +2,7 @@
 
 from scripted import TEMPLATES, critique, response, tree
 
+from avr.core.growth import Shape
 from avr.rows.funnel import Funnel
 from avr.rows.refinements import select_rsft
 from avr.rows.row import KINDS
@@ -12,12 +13,12 @@ NOTHING: frozenset[str] = frozenset()
 
 def rows_of(*trees, switches=NOTHING):
     funnel = Funnel("rsft")
-    return list(select_rsft(trees, TEMPLATES, switches, funnel)), funnel
+    return list(select_rsft(trees, TEMPLATES, switches, funnel, shape=Shape())), funnel
 
 
 def pairs_of(*trees, switches=NOTHING, min_margin=0.0):
     funnels = {kind: Funnel(kind) for kind in KINDS}
-    pairs = list(make_pairs(trees, TEMPLATES, switches, funnels, min_margin))
+    pairs = list(make_pairs(trees, TEMPLATES, switches, funnels, min_margin, Shape()))
     return {kind: [p for p in pairs if p.kind == kind] for kind in KINDS}, funnels
 
 

@@ -13,6 +13,7 @@ from scripted_growth import grow_all, grown_in, planted, undisturbed
 from avr.config.health import HealthConfig
 from avr.config.roles import Placement
 from avr.config.run import BudgetConfig
+from avr.core.growth import Shape
 from avr.data.schemas import TREES
 from avr.data.tables import read_ids, read_rows, write_part
 from avr.dataflow import grow as dataflow
@@ -65,7 +66,9 @@ def test_growth_whose_first_trees_are_sick_stops_and_fails_again_before_engines_
 
     def watch():
         first = (tree.id for tree in planted(8))
-        return HealthWatch(folder, HealthConfig(), "growth.health", first, TEMPLATES, print)
+        return HealthWatch(
+            folder, HealthConfig(), "growth.health", first, TEMPLATES, print, Shape()
+        )
 
     looking = watch()
     with pytest.raises(HealthError, match=r"no_answer: \d+ of \d+ refinements") as stopped:

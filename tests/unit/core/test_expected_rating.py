@@ -42,6 +42,12 @@ def test_the_probabilities_are_those_in_the_place_of_the_rating():
     assert expected_rating("[[8]]", [token("[[8]]", **{"[[8]]": 0.5, "[[7]]": 0.5})], 9) == 7.5
 
 
+def test_tokens_of_a_model_s_thinking_are_not_its_reply():
+    thought, said = token("8", **{"8": 1.0}), token("8", **{"8": 0.6, "2": 0.4})
+    assert expected_rating("8", [said], 9) == pytest.approx(5.6)
+    assert expected_rating("8", [thought, token(" is"), said], 9) == 8.0
+
+
 @pytest.mark.parametrize(
     "tokens",
     [
@@ -163,11 +169,11 @@ def test_the_share_of_a_scale():
 
 
 def rater(*replies, max_tries=3):
-    asked = []
+    asked, left = [], list(replies)
 
-    async def rate(conversation, number):
-        asked.append((conversation, number))
-        return replies[number]
+    async def rate(conversation):
+        asked.append(conversation)
+        return left.pop(0)
 
     return Rater("mine", RATED, max_tries, rate), asked
 
@@ -175,8 +181,7 @@ def rater(*replies, max_tries=3):
 def test_a_judge_is_asked_again_until_a_reply_holds_a_rating():
     mine, asked = rater(("Good!", ()), ("10", ()), ("5", (token("5", **{"5": 0.5, "7": 0.5}),)))
     assert asyncio.run(mine.score(PROMPT, "18")) == Verdict("mine", pytest.approx(0.625))
-    words = (user("How many? 18?"),)
-    assert asked == [(words, 0), (words, 1), (words, 2)]
+    assert asked == [(user("How many? 18?"),)] * 3
 
 
 def test_an_answer_that_never_gets_a_rating_is_at_fault():

@@ -67,11 +67,17 @@ def judged():
 def test_ids_and_seeds_are_those_of_every_version():
     tree, item, none = grown(), outputs(), frozenset()
     funnels = {kind: Funnel(kind) for kind in KINDS}
-    pairs = make_pairs([tree], TEMPLATES, none, funnels, 0.0)
+    pairs = make_pairs([tree], TEMPLATES, none, funnels, 0.0, Shape())
     template = TRAJECTORY_TEMPLATES["think"]
-    rows = select_trajectories([tree], TEMPLATES, template, none, Funnel(""), unchanged_share=1)
+    rows = select_trajectories(
+        [tree], TEMPLATES, template, none, Funnel(""), unchanged_share=1, shape=Shape()
+    )
     (plain,) = select_rsft(
-        [plant(tree.prompt, "recipe")], TEMPLATES, frozenset({"plain_rows"}), Funnel("")
+        [plant(tree.prompt, "recipe")],
+        TEMPLATES,
+        frozenset({"plain_rows"}),
+        Funnel(""),
+        shape=Shape(),
     )
     (malformed,) = make_malformed_pairs(
         [item], TEMPLATES, none, Funnel(""), share=1.0, num_others=1
@@ -88,7 +94,7 @@ def test_ids_and_seeds_are_those_of_every_version():
         "y0 of the input": take_answer(plant(tree.prompt, "recipe")).first.id,
         "critiques": [critique.id for critique in tree.levels[0].critiques],
         "refinements": [response.id for _, response in tree.refined()],
-        "rsft": [row.id for row in select_rsft([tree], TEMPLATES, none, Funnel(""))],
+        "rsft": [row.id for row in select_rsft([tree], TEMPLATES, none, Funnel(""), shape=Shape())],
         "plain": plain.id,
         "pairs": [pair.id for pair in pairs],
         "trajectory": [row.id for row in rows],

@@ -14,6 +14,7 @@ from avr.config.errors import ConfigError
 from avr.config.health import HealthConfig, OnFailure
 from avr.config.load import load
 from avr.core.forms import forms_of
+from avr.core.growth import Shape
 from avr.core.health import CHECKS, Finding, ailing, describe, examine, says_something
 from avr.core.prompts import TEMPLATE_SETS, Templates
 from avr.core.tree import Level, Verdict, tree_to_dict
@@ -46,7 +47,7 @@ def grown(number, says=None, refined=BETTER, first=CODE, level=None):
 
 
 def failed(trees, templates=TEMPLATES):
-    return {f.name: f for f in ailing(examine(trees, templates), MOST, 8)}
+    return {f.name: f for f in ailing(examine(trees, templates, Shape()), MOST, 8)}
 
 
 def eight(**changes):
@@ -54,7 +55,7 @@ def eight(**changes):
 
 
 def test_a_growth_that_works_fails_nothing():
-    findings = examine(eight(), TEMPLATES)
+    findings = examine(eight(), TEMPLATES, Shape())
     assert [f.name for f in findings] == list(CHECKS)
     counted = {f.name: f.num_all for f in findings}
     texts = {"gives_away": 16 + 16, "cut_off": 8 + 16 + 16, "twins": 0}
@@ -142,13 +143,13 @@ BARREN = {
 @pytest.mark.parametrize(("reason", "changes"), BARREN.items(), ids=BARREN)
 def test_a_tree_without_a_refinement_says_why(reason, changes):
     (bare,) = [replace(t, **{"levels": (), **changes}) for t in eight()[:1]]
-    assert examine([bare], TEMPLATES)[0] == Finding("barren", 1, 1, (reason,))
+    assert examine([bare], TEMPLATES, Shape())[0] == Finding("barren", 1, 1, (reason,))
 
 
 def test_an_example_is_one_line_and_not_long():
     def example(text):
         level = Level("y", (), 1, rejected_example=text)
-        return examine([replace(grown(0), levels=(level,))], TEMPLATES)[1].examples
+        return examine([replace(grown(0), levels=(level,))], TEMPLATES, Shape())[1].examples
 
     assert example(" one\n\n  two\n") == ("one / two",)
     assert example("x" * 160) == ("x" * 160,)
@@ -156,21 +157,21 @@ def test_an_example_is_one_line_and_not_long():
 
 
 def test_critiques_that_are_all_different_are_not_alike():
-    assert examine(one_each(), TEMPLATES)[3] == Finding("alike", 0, 8)
-    assert examine([], TEMPLATES)[3] == Finding("alike", 0, 0)
+    assert examine(one_each(), TEMPLATES, Shape())[3] == Finding("alike", 0, 8)
+    assert examine([], TEMPLATES, Shape())[3] == Finding("alike", 0, 0)
 
 
 def test_all_forms_that_are_lost_are_named():
-    (found,) = examine([grown(0, first=f"{CODE}\n#### 4", refined="4")], TEMPLATES)[-1:]
+    (found,) = examine([grown(0, first=f"{CODE}\n#### 4", refined="4")], TEMPLATES, Shape())[-1:]
     assert set(found.examples) == {"no code block, final answer in: 4"}
 
 
 def test_trees_whose_answer_was_right_at_once_are_no_failure():
     right = [replace(each, levels=()) for each in eight()]
-    assert {f.num_all for f in examine(right, TEMPLATES)} == {0}
+    assert {f.num_all for f in examine(right, TEMPLATES, Shape())} == {0}
     assert failed([*right[:4], *eight(refined="no code")[4:]])["lost_form"].num_all == 8
     # One that could not be grown has no level either, and is one.
-    (barren, *_) = examine([*right, replace(right[0], quarantined="too long")], TEMPLATES)
+    (barren, *_) = examine([*right, replace(right[0], quarantined="too long")], TEMPLATES, Shape())
     assert (barren.num_bad, barren.num_all) == (1, 1)
 
 
@@ -184,7 +185,9 @@ def test_a_right_answer_may_stay_as_it_is():
     right, wrong = [judged(t, 1.0) for t in same[:6]], [judged(t, 0.99) for t in same[6:]]
 
     def unchanged(trees, truth):
-        return next(f for f in examine(trees, TEMPLATES, truth) if f.name == "unchanged")
+        return next(
+            f for f in examine(trees, TEMPLATES, Shape(truth=truth)) if f.name == "unchanged"
+        )
 
     assert (unchanged(right, "code").num_all, unchanged(right + wrong, "code").num_all) == (0, 4)
     assert unchanged(right + wrong, "code").num_bad == 4
@@ -194,13 +197,13 @@ def test_a_right_answer_may_stay_as_it_is():
 
 
 def test_ratings_that_nobody_asked_for_are_not_compared():
-    found = {f.name: f for f in examine(rated(eight(), None), TEMPLATES)}
+    found = {f.name: f for f in examine(rated(eight(), None), TEMPLATES, Shape())}
     assert found["same_rating"] == Finding("same_rating", 0, 0)
 
 
 def test_a_malformed_sample_counts_against_the_critiques_that_were_kept():
     level = {"num_rejected": 2, "rejected_example": "hm"}
-    (finding,) = [f for f in examine(eight(level=level), COPY) if f.name == "malformed"]
+    (finding,) = [f for f in examine(eight(level=level), COPY, Shape()) if f.name == "malformed"]
     assert (finding.num_bad, finding.num_all, finding.examples) == (16, 32, ("hm",) * 3)
     assert "malformed" not in failed(eight(level=level))  # half is not most
 
@@ -221,7 +224,7 @@ def test_a_short_answer_is_an_answer(first, refined):
 
 def test_few_things_say_nothing_yet():
     trees = eight(refined="no code")
-    assert examine(trees[:3], TEMPLATES)[-1] == Finding(
+    assert examine(trees[:3], TEMPLATES, Shape())[-1] == Finding(
         "lost_form", 6, 6, ("no code block in: no code",) * 3
     )
     assert failed(trees[:1]) == {}  # two refinements
@@ -283,9 +286,9 @@ LEVELS = st.builds(
 @given(st.lists(st.lists(LEVELS, max_size=2), max_size=9))
 def test_shares_are_shares_and_the_order_of_trees_does_not_matter(levels):
     trees = [replace(grown(n, first="y0"), levels=tuple(each)) for n, each in enumerate(levels)]
-    findings = examine(trees, TEMPLATES)
+    findings = examine(trees, TEMPLATES, Shape())
     assert all(0 <= f.num_bad <= f.num_all and 0 <= f.share <= 1 for f in findings)
-    counts = [(f.name, f.num_bad, f.num_all) for f in examine(trees[::-1], TEMPLATES)]
+    counts = [(f.name, f.num_bad, f.num_all) for f in examine(trees[::-1], TEMPLATES, Shape())]
     assert counts == [(f.name, f.num_bad, f.num_all) for f in findings]
     everything = dict.fromkeys(CHECKS, 1.0)
     assert ailing(findings, everything, 1) == ()
@@ -295,7 +298,7 @@ def watch(folder, config=None, first=8, said=None):
     ids = [f"tree-{n}" for n in range(first)]
     say = [].append if said is None else said.append
     config = config or HealthConfig()
-    return HealthWatch(folder, config, "growth.health", ids, TEMPLATES, say)
+    return HealthWatch(folder, config, "growth.health", ids, TEMPLATES, say, Shape())
 
 
 def commit(folder, name, trees):
@@ -427,11 +430,12 @@ def test_what_was_found_is_plain_data(tmp_path):
 
 def test_a_real_policy_that_sees_the_solution_is_stopped():
     """Of 0.5B parameters, on GSM8K: it wrote the solution out, and our note around it."""
-    trees = recorded()[:8]
-    findings = examine(trees, TEMPLATE_SETS["maths"], "maths")
+    trees, shape = recorded()[:8], Shape(sees="reference", truth="maths")
+    findings = examine(trees, TEMPLATE_SETS["maths"], shape)
     assert [f.name for f in ailing(findings, asdict(HealthConfig()), 8)] == ["gives_away"]
     (found,) = (f for f in findings if f.name == "gives_away")
     assert (found.num_bad, found.num_all) == (11, 32)  # 14 where the solutions' lines are known
-    counts = truth_statistics(trees, "maths")["by_depth"][1]
+    counts = truth_statistics(trees, shape)["by_depth"][1]
     assert (counts["wrong_answers"], counts["critiques_of_wrong"]) == (8, 16)
-    assert counts["no_fault_seen_in_wrong"] == 9
+    # Read by eye, seven praise and name no fault; one of these says "do not", of a copied note.
+    assert counts["no_fault_seen_in_wrong"] == 6

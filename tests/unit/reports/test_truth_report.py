@@ -6,6 +6,7 @@ import pytest
 from scripted import critique, response, searched
 
 from avr.core.forms import gives_away, sees_no_fault
+from avr.core.growth import Shape
 from avr.core.tree import Verdict
 from avr.reports.truth import truth_figures, truth_statistics
 
@@ -33,7 +34,7 @@ LEFT = tree(answer("alone", True), query="four")
 
 
 def test_what_correcting_does_is_counted_by_depth():
-    found = truth_statistics([MENDED, BROKEN, KEPT, LEFT], "maths")
+    found = truth_statistics([MENDED, BROKEN, KEPT, LEFT], Shape(truth="maths"))
     assert found["first"] == {"answers": 4, "right": 3}
     one, two = found["by_depth"][1], found["by_depth"][2]
     assert (one["wrong_answers"], one["right_answers"]) == (1, 2)
@@ -49,7 +50,7 @@ def test_what_correcting_does_is_counted_by_depth():
 
 
 def test_the_lines_are_of_all_depths_together():
-    figures = truth_figures(truth_statistics([MENDED, BROKEN, KEPT, LEFT], "maths"))
+    figures = truth_figures(truth_statistics([MENDED, BROKEN, KEPT, LEFT], Shape(truth="maths")))
     assert figures["right at once"] == "3 of 4 (75%)"
     assert figures["wrong answers mended"] == "1 of 1 (100%)"
     assert figures["right answers broken"] == "2 of 3 (67%)"
@@ -57,10 +58,10 @@ def test_the_lines_are_of_all_depths_together():
 
 
 def test_nothing_is_told_of_nothing():
-    assert truth_statistics([], "maths") == {"first": {}, "by_depth": {}}
-    assert set(truth_figures(truth_statistics([], "maths")).values()) == {"-"}
+    assert truth_statistics([], Shape(truth="maths")) == {"first": {}, "by_depth": {}}
+    assert set(truth_figures(truth_statistics([], Shape(truth="maths"))).values()) == {"-"}
     # By a judge that nobody knows no answer is right.
-    assert truth_statistics([KEPT], "another")["first"]["right"] == 0
+    assert truth_statistics([KEPT], Shape(truth="another"))["first"]["right"] == 0
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,11 @@ def test_nothing_is_told_of_nothing():
         ("Step 2 is wrong.", False),
         ("The first mistake is in step 2.", False),
         ("However, no mistake is left out.", False),
+        ("The first step is correct, but the second adds 3 twice.", False),
+        ("The function does not correctly handle negative numbers.", False),
+        ("It fails to correctly add the two numbers.", False),
+        ("It doesn't sum correctly.", False),
+        ("It is correct until step 3.", False),
     ],
 )
 def test_a_critique_that_sees_no_fault_says_so(critique, none):

@@ -8,6 +8,7 @@ from rich.console import Console
 from scripted import critique, response, searched
 from test_refined_answers import JUDGE, configured, grown
 
+from avr.core.growth import Shape
 from avr.core.tree import tree_from_dict, tree_to_dict
 from avr.data.prompt_sets import input_rows
 from avr.data.schemas import TREES
@@ -35,8 +36,8 @@ def printed(table):
 def test_growth_and_search_count_them(tmp_path):
     write_part(tmp_path / "trees", "part", [tree_to_dict(UNJUDGED)], TREES)
     (tmp_path / "quarantine").mkdir()
-    assert tree_statistics(tmp_path)["refinements_unscored"] == 3
-    found = search_statistics(tmp_path, None)
+    assert tree_statistics(tmp_path, Shape())["refinements_unscored"] == 3
+    found = search_statistics(tmp_path, None, Shape())
     assert found["refinements_unscored"] == 3
     assert (found["depths"], found["improving_turns"]) == ({2: 1}, {1: 1})
     assert found["tokens"] == REFINED.num_tokens() + 40

@@ -217,11 +217,29 @@ def test_a_server_that_is_not_there_is_told_of_before_engines_start(scripted):
     members = {"right": MATHS, "mine": member(server.url)}
     reward = reward_of(RewardConfig(RewardKind.ensemble, members=members), None)
     reward.reach()
-    assert server.listed == ["/v1/models"] and server.asked == []
+    assert server.listed == ["/v1/models"] and len(server.asked) == 1
     server.close()
     words = r"reward\.members\.mine\.judge\.endpoint\.base_url: .* is not reached: "
     with pytest.raises(ConfigError, match=words):
         reward.reach()
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (
+            400,
+            r"reward\.judge\.endpoint\.request: .* answers 400: .*; we add logprobs",
+        ),
+        (404, r"the judge m at .* answers 404: .*no such thing"),
+    ],
+)
+def test_a_server_that_refuses_every_request_is_told_of_before_engines_start(
+    scripted, status, words
+):
+    refuses = scripted((status, json.dumps({"error": {"message": "no such thing"}})))
+    with pytest.raises(ConfigError, match=words):
+        alone(refuses.url).reach()
 
 
 def test_a_judge_travels_to_other_processes_after_it_was_asked(scripted):

@@ -8,6 +8,7 @@ import pytest
 from released import FOLDER, REASON, cases, grown, outputs_of, search_of
 from scripted import TEMPLATES
 
+from avr.core.growth import Shape
 from avr.core.search import improving_turns
 from avr.core.trajectory import (
     TRAJECTORY_TEMPLATES,
@@ -36,7 +37,7 @@ def rules(rows):
 def pairs_of(tree):
     """Chosen, rejected and the assistant's texts of the context of each pair, by kind."""
     funnels = {kind: Funnel(kind) for kind in KINDS}
-    made = make_pairs([tree], TEMPLATES, rules("pairs"), funnels, 0.0)
+    made = make_pairs([tree], TEMPLATES, rules("pairs"), funnels, 0.0, Shape())
     return {
         pair.kind: (
             [m.content for m in pair.prompt[len(tree.prompt.query) :] if m.role == "assistant"],
@@ -74,7 +75,7 @@ def test_rsft_rows_are_those_as_released():
     differ, num_rows = [], 0
     for number, case in cases("stage1"):
         tree = grown(number, case)
-        rows = list(select_rsft([tree], TEMPLATES, rules("rsft"), Funnel("")))
+        rows = list(select_rsft([tree], TEMPLATES, rules("rsft"), Funnel(""), shape=Shape()))
         ours = [[m.content for m in row.messages if m.role == "assistant"][-3:] for row in rows]
         picked = case["released"].get("rsft")
         theirs = []
@@ -125,6 +126,7 @@ def test_trajectories_and_their_texts_are_those_as_released(record_property):
                 Funnel(""),
                 unchanged_share=0.0,
                 closing=CLOSINGS["as_released"],
+                shape=Shape(),
             )
         ]
         num_rows += case["released"] is not None

@@ -7,6 +7,7 @@ from scripted import TEMPLATES, critique, response, searched, tree
 from test_output_pairs import outputs_of
 from whole_outputs import output
 
+from avr.core.growth import Shape
 from avr.core.search import closing_critique
 from avr.rows import filters
 from avr.rows.funnel import Funnel
@@ -23,7 +24,7 @@ def pairs_of(grown, profile="as_released"):
     """(context's last critique, chosen, rejected) by kind."""
     funnels = {kind: Funnel(kind) for kind in KINDS}
     switches = switched_on("pairs", profile, {})
-    made = make_pairs([grown], TEMPLATES, switches, funnels, 0.0)
+    made = make_pairs([grown], TEMPLATES, switches, funnels, 0.0, Shape())
     return {
         p.kind: (p.prompt[-2:][0].content, p.chosen[0].content, p.rejected[0].content) for p in made
     }
@@ -31,7 +32,7 @@ def pairs_of(grown, profile="as_released"):
 
 def rsft_of(grown):
     switches = switched_on("rsft", "as_released", {})
-    rows = select_rsft([grown], TEMPLATES, switches, Funnel(""))
+    rows = select_rsft([grown], TEMPLATES, switches, Funnel(""), shape=Shape())
     return [row.messages[-1].content for row in rows]
 
 

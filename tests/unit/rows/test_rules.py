@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from scripted import TEMPLATES, critique, response, tree
 
+from avr.core.growth import Shape
 from avr.core.tree import Verdict
 from avr.rows.funnel import Funnel
 from avr.rows.refinements import select_rsft
@@ -16,6 +17,8 @@ from avr.rows.rules import rules_of
 from avr.rows.tree_pairs import make_pairs
 
 TELLING = "As in the correct solution, it is 4."
+LINE = "She sold 48 / 2 = 24 clips in May."
+SEEING = Shape(sees="reference")
 LOOPING = "a good start then " + "over and " * 20
 WORDY = " ".join(f"a {b}{c}" for b in "bcdefghi" for c in "jklmnopq")  # honest, but "a" 64 times
 LONG = " ".join(f"w{number}" for number in range(100, 220))  # 599 characters
@@ -44,7 +47,7 @@ def grown(cut="", y0_reward=1.0, query="question", **texts):
 
 def funnels_of(*trees, switches):
     funnels = {kind: Funnel(kind) for kind in KINDS}
-    made = list(make_pairs(trees, TEMPLATES, switches, funnels, 0.0))
+    made = list(make_pairs(trees, TEMPLATES, switches, funnels, 0.0, SEEING))
     return {kind: [pair for pair in made if pair.kind == kind] for kind in KINDS}, funnels
 
 
@@ -216,23 +219,36 @@ PARTS = ("y0", "lucky", "top")
 def test_each_rule_of_rsft_rows_removes_what_breaks_it_and_nothing_else(rule, broken):
     funnel, rest = Funnel(""), Funnel("")
     trees = [broken, grown(query="other")]
-    rows = list(select_rsft(trees, TEMPLATES, frozenset({rule}), funnel))
+    rows = list(select_rsft(trees, TEMPLATES, frozenset({rule}), funnel, shape=SEEING))
     assert [row.messages[0].content for row in rows] == ["other"]
     assert (funnel.removed[rule], funnel.examples) == (1, {rule: [broken.id]})
     others = ALL["rsft"] - {rule}
-    assert len(list(select_rsft([broken], TEMPLATES, others, rest))) == 1
+    assert len(list(select_rsft([broken], TEMPLATES, others, rest, shape=SEEING))) == 1
 
 
-def test_a_quote_of_what_only_the_corrector_saw_makes_no_row():
-    line = "She sold 48 / 2 = 24 clips in May."
-    quoting = grown(lucky=f"It is wrong:  {line}")
-    shown = replace(quoting, prompt=replace(quoting.prompt, reference=f"{line}\n#### 72"))
-    for broken, number in ((quoting, 1), (shown, 0)):
-        rows = select_rsft([broken], TEMPLATES, frozenset({"discreet"}), Funnel(""))
+@pytest.mark.parametrize(
+    ("sees", "quotes", "y0", "kept"),
+    [
+        ("reference", True, "wrong", False),
+        ("reference", False, "wrong", True),
+        ("reference", True, f"So {LINE}", True),  # the policy wrote it first
+        ("feedback", True, "wrong", True),  # nobody was shown the line
+        ("nothing", True, "wrong", True),
+    ],
+)
+def test_a_quote_of_what_only_the_corrector_saw_makes_no_row(sees, quotes, y0, kept):
+    made = grown(y0=y0, lucky=f"It is wrong:  {LINE}" if quotes else "It is wrong.")
+    made = replace(made, prompt=replace(made.prompt, reference=f"{LINE}\n#### 72"))
+    discreet = frozenset({"discreet"})
+    rows = select_rsft([made], TEMPLATES, discreet, Funnel(""), shape=Shape(sees=sees))
+    assert len(list(rows)) == kept
+
+
+def test_words_about_a_solution_are_no_fault_where_the_corrector_saw_nothing():
+    for sees, number in (("nothing", 1), ("feedback", 0), ("reference", 0)):
+        trees, shape = [grown(lucky=TELLING)], Shape(sees=sees)
+        rows = select_rsft(trees, TEMPLATES, frozenset({"discreet"}), Funnel(""), shape=shape)
         assert len(list(rows)) == number
-    y0 = grown(y0=line)
-    told = replace(y0, prompt=replace(y0.prompt, reference=line))
-    assert list(select_rsft([told], TEMPLATES, frozenset({"discreet"}), Funnel("")))
 
 
 def judged(answer, reward):
@@ -246,9 +262,9 @@ def test_praise_of_a_wrong_answer_makes_no_row(reward, truth):
     broken = grown(lucky=praise, steady=f"{praise} Well done.")
     broken = replace(broken, response=judged(broken.first, reward))
     kept = reward == 1.0 or not truth
-    switches = frozenset({"sees_fault"})
-    rows = select_rsft([broken], TEMPLATES, switches, Funnel(""), truth=truth)
+    switches, shape = frozenset({"sees_fault"}), Shape(truth=truth)
+    rows = select_rsft([broken], TEMPLATES, switches, Funnel(""), shape=shape)
     assert len(list(rows)) == kept
     funnels = {kind: Funnel(kind) for kind in KINDS}
-    kinds = {pair.kind for pair in make_pairs([broken], TEMPLATES, switches, funnels, 0.0, truth)}
+    kinds = {pair.kind for pair in make_pairs([broken], TEMPLATES, switches, funnels, 0.0, shape)}
     assert kinds == ({*KINDS} if kept else {"generation"})

@@ -10,6 +10,7 @@ from made_rows import pairs_of as pairs_of_trees
 from scripted import TEMPLATES
 from test_output_pairs import BEST, WORST, malformed_pairs_of, outputs_of, pairs_of
 
+from avr.core.growth import Shape
 from avr.core.trajectory import TRAJECTORY_TEMPLATES
 from avr.data.prompt_sets import QUARANTINED
 from avr.data.schemas import OUTPUTS, PAIRS, RSFT_ROWS, TREES
@@ -27,7 +28,11 @@ def in_force():
     """Every rule that any funnel counts."""
     think = TRAJECTORY_TEMPLATES["think"]
     unrolled, judged = Funnel("trajectories"), Funnel("judgements")
-    list(select_trajectories([GOOD], TEMPLATES, think, ALL, unrolled, unchanged_share=1.0))
+    list(
+        select_trajectories(
+            [GOOD], TEMPLATES, think, ALL, unrolled, unchanged_share=1.0, shape=Shape()
+        )
+    )
     list(make_judgement_pairs([outputs_of(BEST)], TEMPLATES, judged))
     funnels = [rows_of(GOOD, switches=ALL)[1], *pairs_of_trees(GOOD, switches=ALL)[1].values()]
     funnels += [pairs_of(outputs_of(BEST, WORST), switches=ALL, max_pairs=1)[1], unrolled, judged]

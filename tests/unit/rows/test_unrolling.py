@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import TEMPLATES, critique, response, searched, tree
 
+from avr.core.growth import Shape
 from avr.core.messages import Message, assistant, user
 from avr.core.trajectory import (
     TRAJECTORY_TEMPLATES,
@@ -28,10 +29,13 @@ LOOPING = "a good start then " + "over and " * 20
 WORDY = " ".join(f"the word{i}" for i in range(60))  # honest, but "the" 60 times
 
 
-def rows_of(*trees, switches=(), share=1.0, templates=TEMPLATES, template=NAMED[0]):
+SEEING = Shape(sees="reference")
+
+
+def rows_of(*trees, switches=(), share=1.0, templates=TEMPLATES, template=NAMED[0], shape=SEEING):
     funnel = Funnel("trajectories")
     rows = select_trajectories(
-        trees, templates, template, frozenset(switches), funnel, unchanged_share=share
+        trees, templates, template, frozenset(switches), funnel, unchanged_share=share, shape=shape
     )
     return list(rows), funnel
 
@@ -209,7 +213,7 @@ def closed_rows(*trees, truth="maths"):
     rules, template = frozenset({"closed"}), NAMED[0]
     return list(
         select_trajectories(
-            trees, TEMPLATES, template, rules, funnel, unchanged_share=0, truth=truth
+            trees, TEMPLATES, template, rules, funnel, unchanged_share=0, shape=Shape(truth=truth)
         )
     ), funnel
 
@@ -346,6 +350,7 @@ def test_the_critique_that_closes_a_trajectory_is_the_one_asked_for():
             Funnel(""),
             unchanged_share=1,
             closing=closing,
+            shape=Shape(),
         )
         assert said in row.messages[-1].content
 
@@ -356,6 +361,12 @@ def test_a_trajectory_does_not_praise_what_is_wrong(part, truth):
     funnel, switches = Funnel("trajectories"), frozenset({"sees_fault"})
     praising = loop(**{part: "This is correct."})
     rows = select_trajectories(
-        [praising], TEMPLATES, NAMED[0], switches, funnel, unchanged_share=1.0, truth=truth
+        [praising],
+        TEMPLATES,
+        NAMED[0],
+        switches,
+        funnel,
+        unchanged_share=1.0,
+        shape=Shape(truth=truth),
     )
     assert len(list(rows)) == (not truth)  # no verdict calls its answers right

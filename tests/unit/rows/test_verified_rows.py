@@ -7,6 +7,7 @@ from made_rows import GOOD
 from scripted import TEMPLATES, critique, response, tree
 from whole_outputs import output
 
+from avr.core.growth import Shape
 from avr.core.messages import assistant, user
 from avr.core.outputs import open_set
 from avr.core.tree import Prompt, Verdict
@@ -98,7 +99,7 @@ def mends(number):
 
 def selected(*trees, share, truth="maths", switches=()):
     funnel = Funnel("rsft")
-    more = {"truth": truth, "kept_share": share}
+    more = {"shape": Shape(truth=truth), "kept_share": share}
     rows = list(select_rsft(trees, TEMPLATES, frozenset(switches), funnel, **more))
     return [row.messages[-1].content for row in rows], funnel
 

@@ -8,6 +8,7 @@ import pytest
 from scripted import TEMPLATES, critique, response, tree
 
 from avr.config.health import HealthConfig
+from avr.core.growth import Shape
 from avr.core.tree import tree_to_dict
 from avr.data.schemas import TREES
 from avr.serving.journal import Place, Writer, compact
@@ -23,7 +24,7 @@ SICK = [
 def watch(place):
     first = [each.id for each in SICK[:8]]
     config = HealthConfig(lost_form=1.0, same_rating=1.0)
-    looking = HealthWatch(place.folder, config, "health", first, TEMPLATES, [].append)
+    looking = HealthWatch(place.folder, config, "health", first, TEMPLATES, [].append, Shape())
     parts = [place.folder / "trees", place.folder / "quarantine"]
     return partial(looking.look_at_parts, parts, place.journal)
 
